@@ -1,0 +1,109 @@
+"""Inbox: messages that arrived before the handler asked for them.
+
+Somebody is always reading, so what a busy handler has not asked for yet waits
+here. Both bounds are marks and not walls: the inbox says when it is `full`,
+and whoever reads decides beforehand whether to stop, or to drop the oldest.
+What is put after all is kept.
+
+Does not read, does not wait, does not look into a message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+__all__ = ["Inbox"]
+
+E = TypeVar("E")
+
+
+class Inbox(Generic[E]):
+    """Unread messages of one connection, in the order they arrived.
+
+    Args:
+        max_messages: messages at which the inbox is full, at least 1.
+        max_bytes: payload bytes at which it is full, at least 1.
+
+    Attributes:
+        bytes: payload bytes that wait.
+        dropped: messages ever dropped.
+
+    Raises:
+        ValueError: a bound below 1.
+    """
+
+    # A connection with nothing unread has no deque: an empty one holds 0.7 KiB.
+
+    __slots__ = ("_max_bytes", "_max_messages", "_waiting", "bytes", "dropped")
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        for name, value in (("max_messages", max_messages), ("max_bytes", max_bytes)):
+            if value < 1:
+                raise ValueError(f"{name}={value!r}: must be at least 1")
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._waiting: deque[tuple[E, int]] | None = None
+        self.bytes = 0
+        self.dropped = 0
+
+    def __bool__(self) -> bool:
+        return self._waiting is not None
+
+    def __len__(self) -> int:
+        return len(self._waiting) if self._waiting is not None else 0
+
+    def __repr__(self) -> str:
+        return f"<Inbox [{len(self)} messages, {self.bytes} bytes | {self.dropped} dropped]>"
+
+    @property
+    def messages(self) -> int:
+        """Messages that wait."""
+        return len(self)
+
+    @property
+    def full(self) -> bool:
+        """Whether either bound is reached."""
+        return len(self) >= self._max_messages or self.bytes >= self._max_bytes
+
+    def put(self, event: E, size: int) -> None:
+        """Keep an event, full or not.
+
+        Args:
+            event: what arrived.
+            size: its payload, in bytes.
+        """
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append((event, size))
+        self.bytes += size
+
+    def take(self) -> tuple[E, int]:
+        """Remove the oldest event.
+
+        Returns:
+            The event and its size in bytes.
+
+        Raises:
+            IndexError: nothing waits.
+        """
+        waiting = self._waiting
+        if waiting is None:
+            raise IndexError("the inbox is empty")
+        event, size = waiting.popleft()
+        self.bytes -= size
+        self._waiting = waiting or None
+        return event, size
+
+    def drop_oldest(self) -> int:
+        """Remove the oldest event and count it as dropped.
+
+        Returns:
+            Its size, in bytes.
+
+        Raises:
+            IndexError: nothing waits.
+        """
+        _, size = self.take()
+        self.dropped += 1
+        return size

@@ -1,0 +1,126 @@
+"""Lifecycle: what may still happen on a connection, as a table.
+
+The rules:
+
+* Two directions, a state each, and either may be behind the other: a connection may be accepted
+  before the handler took ``websocket.connect``, or closing while messages still arrive.
+* An event belongs to one direction. It moves that direction along its row of the table, and what
+  is not in the row is illegal: nothing is guessed and nothing is moved.
+* One direction moves the other in a single case: when the peer has left (``ENDED``), there is
+  nobody to send to, and outbound is ``CLOSED``. The reverse does not hold: a carrier that is gone
+  (``CLOSED``) still owes the handler its one disconnect, after what was read before it.
+* ``ENDED`` and ``CLOSED`` are final. Only ``CLOSED`` may be said again, because several may notice
+  that a carrier is gone; a disconnect is told once.
+
+This is the shape of h11's ``_state.py``. Does not send, does not receive, does not log.
+
+Source: the ASGI specification's WebSocket scope; RFC 6455 section 7.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TypeAlias
+
+__all__ = ["TRANSITIONS", "Event", "InboundState", "Lifecycle", "OutboundState", "State"]
+
+
+class InboundState(Enum):
+    """What the peer still sends us."""
+
+    CONNECTING = auto()
+    """The handler has not taken ``websocket.connect``."""
+    OPEN = auto()
+    """Messages may arrive."""
+    ENDED = auto()
+    """The disconnect was delivered, or is known."""
+
+
+class OutboundState(Enum):
+    """What we still send the peer."""
+
+    CONNECTING = auto()
+    """Neither accepted nor refused."""
+    OPEN = auto()
+    """Accepted."""
+    DENYING = auto()
+    """Refused by an HTTP response that has begun."""
+    CLOSING = auto()
+    """The close was sent, or the refusal before accept; it is being flushed."""
+    CLOSED = auto()
+    """Nothing can be sent any more."""
+
+
+class Event(Enum):
+    """What happens to a connection."""
+
+    CONNECT = auto()
+    """The handler took ``websocket.connect``."""
+    DISCONNECT = auto()
+    """The peer has left: the disconnect was delivered, or is known."""
+    ACCEPT = auto()
+    """``websocket.accept`` was sent."""
+    DENY = auto()
+    """An HTTP response was begun in place of accepting."""
+    DENIED = auto()
+    """That response is complete."""
+    CLOSE = auto()
+    """``websocket.close`` was sent; before accept, it refuses the handshake."""
+    CLOSED = auto()
+    """The carrier is gone: flushed and closed, or aborted."""
+
+
+State: TypeAlias = InboundState | OutboundState
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    InboundState.CONNECTING: {Event.CONNECT: InboundState.OPEN, Event.DISCONNECT: InboundState.ENDED},
+    InboundState.OPEN: {Event.DISCONNECT: InboundState.ENDED},
+    InboundState.ENDED: {},
+    OutboundState.CONNECTING: {
+        Event.ACCEPT: OutboundState.OPEN,
+        Event.DENY: OutboundState.DENYING,
+        Event.CLOSE: OutboundState.CLOSING,
+        Event.CLOSED: OutboundState.CLOSED,
+    },
+    OutboundState.OPEN: {Event.CLOSE: OutboundState.CLOSING, Event.CLOSED: OutboundState.CLOSED},
+    OutboundState.DENYING: {Event.DENIED: OutboundState.CLOSED, Event.CLOSED: OutboundState.CLOSED},
+    OutboundState.CLOSING: {Event.CLOSED: OutboundState.CLOSED},
+    OutboundState.CLOSED: {Event.CLOSED: OutboundState.CLOSED},
+}
+"""The state after an event, by the state before it."""
+
+
+class Lifecycle:
+    """The state of one connection.
+
+    Attributes:
+        inbound: what the peer still sends us.
+        outbound: what we still send the peer.
+    """
+
+    __slots__ = ("inbound", "outbound")
+
+    def __init__(self) -> None:
+        self.inbound = InboundState.CONNECTING
+        self.outbound = OutboundState.CONNECTING
+
+    def __repr__(self) -> str:
+        return f"<Lifecycle [inbound {self.inbound.name}, outbound {self.outbound.name}]>"
+
+    def can(self, event: Event) -> bool:
+        """Whether ``event`` is legal now."""
+        return event in TRANSITIONS[self.inbound] or event in TRANSITIONS[self.outbound]
+
+    def fire(self, event: Event) -> None:
+        """Move along the table; ``RuntimeError`` for an illegal event, and then nothing has moved."""
+        if not self.can(event):
+            raise RuntimeError(f"{event.name} is illegal in {self!r}")
+        before: tuple[State, State] = (self.inbound, self.outbound)
+        for state in before:
+            after = TRANSITIONS[state].get(event, state)
+            if isinstance(after, InboundState):
+                self.inbound = after
+            else:
+                self.outbound = after
+        if self.inbound is InboundState.ENDED:
+            self.outbound = OutboundState.CLOSED

@@ -1,0 +1,218 @@
+"""OutboundQueue: the one queue of a connection, for what its peer has not been sent.
+
+Payload bytes and messages are counted and bounded, and a policy says what
+happens at the bound. `OutboundQueue.put` answers with a verdict, because a
+slow peer is an ordinary thing and no error. A message always fits into an
+empty queue, however large: it has to go out somehow.
+
+All that is here is unsent, so all of it may be dropped or conflated. What was
+taken belongs to the wire. That is the first mark; a protocol that replays
+(messages sent, but not acknowledged) keeps its own line behind the second,
+and charges it there: nothing in here may then be touched by a policy twice.
+
+Does not wait, does not write, does not know what a message is besides its size.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["OutboundQueue", "Sized", "Verdict"]
+
+POLICIES = ("close", "block", "drop_oldest", "drop_newest", "latest")
+MAKING_ROOM = ("drop_oldest", "latest")
+
+
+class Sized(Protocol):
+    """What can be queued: anything that knows its payload's size in bytes, and keeps it."""
+
+    @property
+    def size(self) -> int: ...
+
+
+M = TypeVar("M", bound=Sized)
+
+
+class Verdict(Enum):
+    """What became of a message that was put."""
+
+    QUEUED = "queued"
+    """It is in the queue, perhaps in the place of others."""
+    DROPPED = "dropped"
+    """The policy dropped it; the connection goes on."""
+    OVERFLOW = "overflow"
+    """The policy wants the connection closed; the message was not taken."""
+
+
+# Constants, because looking up a member on the class costs as much as the rest of a put on older Pythons.
+_QUEUED = Verdict.QUEUED
+_DROPPED = Verdict.DROPPED
+_OVERFLOW = Verdict.OVERFLOW
+
+
+class _Line(deque[M]):
+    """Messages in the order they were put."""
+
+    __slots__ = ()
+
+    def add(self, message: M, key: Hashable) -> None:
+        self.append(message)
+
+    def first(self) -> M:
+        return self[0]
+
+    def everything(self) -> list[M]:
+        return list(self)
+
+
+class _ByKey(OrderedDict[Hashable, M]):
+    """At most one message a key, in the order they were put."""
+
+    # Not a plain dict: to find its first key it walks over all that were ever removed in front of it.
+
+    __slots__ = ()
+
+    def add(self, message: M, key: Hashable) -> None:
+        self[key] = message
+
+    def first(self) -> M:
+        return next(iter(self.values()))
+
+    def popleft(self) -> M:
+        return self.popitem(last=False)[1]
+
+    def everything(self) -> list[M]:
+        return list(self.values())
+
+
+class OutboundQueue(Generic[M]):
+    """Messages that wait to be sent to one peer, in the order they were put.
+
+    Args:
+        max_bytes: payload bytes that may wait; ``None`` for no bound.
+        max_messages: messages that may wait; ``None`` for no bound.
+        policy: what happens at a bound. ``close``: the message is refused and the connection is to
+            be closed. ``block``: it is dropped; who can wait asks `fits` first. ``drop_newest``: it
+            is dropped. ``drop_oldest``: the oldest make room. ``latest``: a waiting message with the
+            same key leaves first, then as ``drop_oldest``.
+
+    Attributes:
+        bytes: payload bytes that wait.
+        dropped: messages ever put that will not be sent: refused, dropped, conflated or cleared.
+
+    Raises:
+        ValueError: no such policy.
+    """
+
+    # An idle connection has no deque: an empty one holds 0.7 KiB. So `_waiting` is None exactly when nothing waits.
+
+    __slots__ = ("_max_bytes", "_max_messages", "_policy", "_waiting", "bytes", "dropped")
+
+    def __init__(self, max_bytes: int | None, max_messages: int | None, policy: str) -> None:
+        if policy not in POLICIES:
+            raise ValueError(f"policy={policy!r}: must be one of {', '.join(POLICIES)}")
+        self._max_bytes = sys.maxsize if max_bytes is None else max_bytes
+        self._max_messages = sys.maxsize if max_messages is None else max_messages
+        self._policy = policy
+        self._waiting: _Line[M] | _ByKey[M] | None = None
+        self.bytes = 0
+        self.dropped = 0
+
+    def __bool__(self) -> bool:
+        return self._waiting is not None
+
+    def __len__(self) -> int:
+        return len(self._waiting) if self._waiting is not None else 0
+
+    def __repr__(self) -> str:
+        return f"<OutboundQueue [{len(self)} messages, {self.bytes} bytes | {self.dropped} dropped]>"
+
+    @property
+    def messages(self) -> int:
+        """Messages that wait."""
+        return len(self)
+
+    def fits(self, size: int) -> bool:
+        """Whether a message of ``size`` bytes finds room as things are; always, when nothing waits."""
+        waiting = self._waiting
+        return waiting is None or (self.bytes + size <= self._max_bytes and len(waiting) < self._max_messages)
+
+    def put(self, message: M, key: Hashable = None) -> Verdict:
+        """Add a message at the end, or do what the policy says.
+
+        Args:
+            message: what to send; its ``size`` must not change while it waits.
+            key: under ``latest``, messages with the same key replace each other, and ``None`` is a
+                key like any other; the other policies do not look at it.
+
+        Returns:
+            What became of the message.
+
+        Raises:
+            TypeError: ``key`` is not hashable under ``latest``; the queue is as before.
+        """
+        size = message.size
+        if isinstance(self._waiting, _ByKey):
+            self._conflate(self._waiting, key)
+        if not self.fits(size) and not self._make_room(size):
+            self.dropped += 1
+            return _OVERFLOW if self._policy == "close" else _DROPPED
+        waiting = self._waiting
+        if waiting is None:
+            waiting = _ByKey() if self._policy == "latest" else _Line()
+        waiting.add(message, key)
+        self._waiting = waiting
+        self.bytes += size
+        return _QUEUED
+
+    def take(self, max_bytes: int) -> list[M]:
+        """Remove messages from the front.
+
+        Args:
+            max_bytes: how many payload bytes at most; the first message comes even when it is larger.
+
+        Returns:
+            The messages in order; none when nothing waits.
+        """
+        waiting = self._waiting
+        if waiting is None or self.bytes <= max_bytes:
+            return self._take_all()
+        taken = [waiting.popleft()]
+        room = max_bytes - taken[0].size
+        while waiting and waiting.first().size <= room:
+            taken.append(waiting.popleft())
+            room -= taken[-1].size
+        self.bytes -= max_bytes - room
+        self._waiting = waiting or None
+        return taken
+
+    def clear(self) -> int:
+        """Discard all that waits; returns how many messages that were."""
+        discarded = len(self._take_all())
+        self.dropped += discarded
+        return discarded
+
+    def _conflate(self, waiting: _ByKey[M], key: Hashable) -> None:
+        if key in waiting:
+            self._discard(waiting, waiting.pop(key))
+
+    def _make_room(self, size: int) -> bool:
+        if self._policy not in MAKING_ROOM:
+            return False
+        while self._waiting is not None and not self.fits(size):
+            self._discard(self._waiting, self._waiting.popleft())
+        return True
+
+    def _discard(self, waiting: _Line[M] | _ByKey[M], message: M) -> None:
+        self.bytes -= message.size
+        self.dropped += 1
+        self._waiting = waiting or None
+
+    def _take_all(self) -> list[M]:
+        waiting, self._waiting = self._waiting, None
+        self.bytes = 0
+        return waiting.everything() if waiting is not None else []
