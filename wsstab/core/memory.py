@@ -1,0 +1,380 @@
+"""Memory: how many bytes each connection holds, all together, and whom to evict first.
+
+The sums run along with every charge and are never recounted. A victim is found without looking at
+all connections: by age there is a heap whose entries are checked only when they come to the top, by
+size there are classes of nearly equal size. The ledger names victims; it evicts nobody.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
+from heapq import heapify, heappop, heappush
+from itertools import chain, count, islice
+from operator import attrgetter
+from types import MemberDescriptorType, ModuleType
+from typing import Any, Generic, Protocol, TypeVar
+
+__all__ = ["Ledger", "Member", "estimate"]
+
+MAX_STALE = 1_000
+"""Entries out of date that are looked at for one victim; then the best of those is good enough."""
+
+SAMPLE = 64
+"""Members of one size class that are compared to find its largest."""
+
+MAX_OBJECTS = 100_000
+"""References that one `estimate` follows."""
+
+
+class Member(Protocol):
+    """What the ledger asks of a connection; ``memory`` is written by the ledger alone."""
+
+    memory: int
+    """Bytes it holds."""
+
+    @property
+    def shard(self) -> int:
+        """Its shard, from 0; read once, when it is added."""
+        ...
+
+    @property
+    def last_traffic(self) -> float:
+        """Monotonic time of the last traffic, in seconds; grows without notice."""
+        ...
+
+    @property
+    def opened(self) -> float:
+        """Monotonic time at which its socket opened."""
+        ...
+
+    @property
+    def identified(self) -> float:
+        """Monotonic time at which its client identity began; a reconnect keeps it."""
+        ...
+
+
+M = TypeVar("M", bound=Member)
+
+AGES: dict[str, Callable[[Any], float]] = {
+    "lru": attrgetter("last_traffic"),
+    "fifo": attrgetter("opened"),
+    "oldest": attrgetter("identified"),
+}
+
+
+class _Order(Protocol[M]):
+    """The order of a policy. It may name members that hold nothing, and those that must be spared."""
+
+    def changed(self, member: M, before: int, after: int) -> None:
+        """``member`` holds ``after`` bytes instead of ``before``."""
+        ...
+
+    def dated(self, member: M) -> None:
+        """A time of ``member`` went back."""
+        ...
+
+    def discard(self, member: M) -> None:
+        """``member`` has left; whatever it held was given back before."""
+        ...
+
+    def walk(self) -> Generator[M, None, None]:
+        """Victims, first to last; nothing may change until it is closed."""
+        ...
+
+
+class Ledger(Generic[M]):
+    """Bytes per connection, per shard and in all.
+
+    Args:
+        num_shards: how many shards there are.
+        policy: whom to evict first. ``lru``: the least recent traffic; ``fifo``: the longest-lived
+            socket; ``oldest``: the longest-lived client identity; ``largest``: the most bytes.
+
+    Raises:
+        ValueError: the policy is none of these.
+    """
+
+    def __init__(self, num_shards: int, policy: str) -> None:
+        if policy != "largest" and policy not in AGES:
+            raise ValueError(f"policy={policy!r}: must be one of {', '.join(map(repr, (*AGES, 'largest')))}")
+        self._order: _Order[M] = _BySize() if policy == "largest" else _ByAge(AGES[policy])
+        self._shards = [0] * num_shards
+        self._members: dict[M, int] = {}
+        self._total = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes that all members hold."""
+        return self._total
+
+    @property
+    def count(self) -> int:
+        """How many members there are."""
+        return len(self._members)
+
+    def of_shard(self, shard: int) -> int:
+        """Bytes that the members of one shard hold."""
+        return self._shards[shard]
+
+    def add(self, member: M) -> None:
+        """Take in ``member`` with 0 bytes; one that is in already stays as it is."""
+        if member in self._members:
+            return
+        # Its shard follows its client id, which may change: what was added here is taken away here.
+        self._members[member] = member.shard
+        member.memory = 0
+
+    def remove(self, member: M) -> int:
+        """Let ``member`` go.
+
+        Returns:
+            The bytes it held, 0 for one that is not in.
+        """
+        if member not in self._members:
+            return 0
+        freed = member.memory
+        self.charge(member, -freed)
+        self._order.discard(member)
+        del self._members[member]
+        return freed
+
+    def charge(self, member: M, delta: int) -> None:
+        """Add ``delta`` bytes to what ``member`` holds; one that is not in is ignored.
+
+        Args:
+            member: who holds them.
+            delta: bytes, negative when they are given back. Nobody holds less than 0.
+        """
+        shard = self._members.get(member)
+        if shard is None:
+            return
+        before = member.memory
+        after = max(before + delta, 0)
+        member.memory = after
+        self._shards[shard] += after - before
+        self._total += after - before
+        self._order.changed(member, before, after)
+
+    def rekey(self, member: M) -> None:
+        """Tell that a time of ``member`` went back, as ``identified`` does when a client id comes again.
+
+        A time that goes forward needs no telling.
+        """
+        if member in self._members:
+            self._order.dated(member)
+
+    def victims(self, needed: int, spare: M | None = None) -> list[M]:
+        """Whom to evict to get ``needed`` bytes back. They stay members until they are removed.
+
+        By age, the order is exact unless more than 1,000 entries that came to the top were out of
+        date; then the first of those 1,000 goes. By size, it is exact to within one eighth, and
+        wholly so where at most 64 members are of about the same size.
+
+        Args:
+            needed: bytes.
+            spare: who stays in any case.
+
+        Returns:
+            As few as it takes, in the order of the policy; everybody who holds anything when that is not enough.
+        """
+        found: list[M] = []
+        with closing(self._order.walk()) as walk:
+            candidates = (member for member in walk if member.memory and member is not spare)
+            while needed > 0 and (member := next(candidates, None)) is not None:
+                found.append(member)
+                needed -= member.memory
+        return found
+
+
+class _ByAge(Generic[M]):
+    """Oldest first, by a time that grows without notice.
+
+    A heap in which each member that holds anything has one valid entry, made with its time back then.
+    An entry at the top that is out of date gets the time of today and goes down again: what it costs
+    is paid for by the traffic that made it so. Since times only grow, nobody below can be older.
+    """
+
+    def __init__(self, age: Callable[[M], float]) -> None:
+        self._age = age
+        self._heap: list[tuple[float, int, M]] = []
+        self._entries: dict[M, int] = {}
+        self._numbers = count()
+
+    def changed(self, member: M, before: int, after: int) -> None:
+        # The entry stays when everything is given back: a queue that fills and empties with every
+        # message would otherwise push one each time. It is dropped when it comes to the top.
+        if after and member not in self._entries:
+            self._push(member)
+
+    def dated(self, member: M) -> None:
+        if self._entries.pop(member, None) is not None:
+            self._push(member)
+            self._compact()
+
+    def discard(self, member: M) -> None:
+        if self._entries.pop(member, None) is not None:
+            self._compact()
+
+    def walk(self) -> Generator[M, None, None]:
+        seen: list[tuple[float, int, M]] = []
+        named: list[tuple[float, int, M]] = []
+        try:
+            while (entry := self._next(seen)) is not None:
+                named.append(entry)
+                yield entry[2]
+        finally:
+            for entry in chain(seen, named):
+                heappush(self._heap, entry)
+
+    def _next(self, seen: list[tuple[float, int, M]]) -> tuple[float, int, M] | None:
+        """The oldest of all; ``seen`` holds entries that left the heap and are up to date."""
+        stale = 0
+        while self._heap and (not seen or (self._heap[0] < seen[0] and stale < MAX_STALE)):
+            key, number, member = heappop(self._heap)
+            if self._entries.get(member) != number:
+                continue
+            if not member.memory:
+                del self._entries[member]
+                continue
+            age = self._age(member)
+            stale += age != key
+            heappush(seen, (age, number, member))
+        return heappop(seen) if seen else None
+
+    def _push(self, member: M) -> None:
+        # The number settles ties, and tells an entry from an earlier one of the same member.
+        self._entries[member] = number = next(self._numbers)
+        heappush(self._heap, (self._age(member), number, member))
+
+    def _compact(self) -> None:
+        if len(self._heap) > 2 * len(self._entries):
+            self._heap = [entry for entry in self._heap if self._entries.get(entry[2]) == entry[1]]
+            heapify(self._heap)
+
+
+class _BySize(Generic[M]):
+    """Largest first, by classes whose sizes differ by one eighth at most.
+
+    There are about 200 classes up to a gigabyte, so the order among them is found by sorting.
+    """
+
+    def __init__(self) -> None:
+        self._classes: dict[int, dict[M, None]] = {}
+
+    def changed(self, member: M, before: int, after: int) -> None:
+        source, target = _size_class(before), _size_class(after)
+        if source == target:
+            return
+        if before:
+            self._leave(member, source)
+        if after:
+            self._classes.setdefault(target, {})[member] = None
+
+    def dated(self, member: M) -> None:
+        """Time does not matter here."""
+
+    def discard(self, member: M) -> None:
+        """Who holds nothing is in no class."""
+
+    def walk(self) -> Generator[M, None, None]:
+        for size_class in sorted(self._classes, reverse=True):
+            members = iter(self._classes[size_class])
+            while sample := sorted(islice(members, SAMPLE), key=attrgetter("memory"), reverse=True):
+                yield from sample
+
+    def _leave(self, member: M, size_class: int) -> None:
+        members = self._classes[size_class]
+        del members[member]
+        if not members:
+            del self._classes[size_class]
+
+
+def _size_class(size: int) -> int:
+    """The class of a size: the size itself up to 15, then eight classes for each power of two."""
+    shift = max(size.bit_length() - 4, 0)
+    return (shift << 3) + (size >> shift)
+
+
+LEAVES = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None)})
+
+CONTAINERS: dict[type, Callable[[Any], Iterator[object]]] = {
+    dict: lambda value: chain(dict.keys(value), dict.values(value)),
+    list: list.__iter__,
+    tuple: tuple.__iter__,
+    set: set.__iter__,
+    frozenset: frozenset.__iter__,
+    deque: deque.__iter__,
+    memoryview: lambda value: iter((value.obj,)),
+}
+"""How to read each kind of container, subclasses included, without running anybody's code."""
+
+
+def estimate(value: object) -> int:
+    """How many bytes of memory ``value`` takes, with everything it refers to.
+
+    It is what ``sys.getsizeof`` says of the value, of the items of containers and of the attributes
+    of objects (``__dict__`` and ``__slots__``; so dataclasses and pydantic models too), and so on
+    downwards. Each object counts once, however often it is referred to; cycles and depth do no harm.
+    Classes and modules are the program's and count without what is in them.
+
+    Args:
+        value: anything. An object that raises when it is looked at counts as what can be learned.
+
+    Returns:
+        Bytes, never an exception. It is too low for what lies behind the first 100,000 references,
+        and for memory that an object of an extension module does not report.
+    """
+    return sum(map(_size, _reachable(value)))
+
+
+def _reachable(value: object) -> Iterator[object]:
+    # What was seen is kept, not only its id: an id may be given again once its object has gone.
+    seen: dict[int, object] = {}
+    slots: dict[type, list[MemberDescriptorType]] = {}
+    # Iterators, not lists of what is still to be seen: a list of ten million is not copied.
+    pending: list[Iterator[object]] = [iter((value,))]
+    looked = 0
+    while pending and looked < MAX_OBJECTS:
+        try:
+            item = next(pending[-1])
+        except Exception:  # its end, or it changed in another thread
+            pending.pop()
+            continue
+        looked += 1
+        if id(item) not in seen:
+            seen[id(item)] = item
+            pending.append(_children(item, slots))
+            yield item
+
+
+def _children(value: object, slots: dict[type, list[MemberDescriptorType]]) -> Iterator[object]:
+    # `type` and `issubclass` throughout: `isinstance` would ask the object, and it may raise.
+    kind = type(value)
+    if kind in LEAVES or issubclass(kind, type | ModuleType):
+        return
+    for container, items in CONTAINERS.items():
+        if issubclass(kind, container):
+            yield from items(value)
+    if kind not in slots:
+        slots[kind] = _slots(kind)
+    for slot in slots[kind]:
+        with suppress(AttributeError):
+            yield slot.__get__(value, kind)
+    with suppress(AttributeError):
+        yield object.__getattribute__(value, "__dict__")
+
+
+def _slots(kind: type) -> list[MemberDescriptorType]:
+    # Only of classes that declare them: a function's members lead to everything in its module.
+    declaring = (vars(base) for base in kind.__mro__ if "__slots__" in vars(base))
+    return [slot for names in declaring for slot in names.values() if type(slot) is MemberDescriptorType]
+
+
+def _size(value: object) -> int:
+    try:
+        return sys.getsizeof(value)
+    except Exception:
+        return object.__sizeof__(value)
