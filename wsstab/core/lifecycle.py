@@ -12,9 +12,8 @@ The rules:
 * ``ENDED`` and ``CLOSED`` are final. Only ``CLOSED`` may be said again, because several may notice
   that a carrier is gone; a disconnect is told once.
 
-This is the shape of h11's ``_state.py``. Does not send, does not receive, does not log.
-
-Source: the ASGI specification's WebSocket scope; RFC 6455 section 7.
+Does not send, does not receive, does not log. In the shape of h11's ``_state.py``; the states are
+those of the ASGI specification's WebSocket scope and of RFC 6455 section 7.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Event(Enum):
     DENIED = auto()
     """That response is complete."""
     CLOSE = auto()
-    """``websocket.close`` was sent; before accept, it refuses the handshake."""
+    """``websocket.close`` was sent; before accept, this refuses the handshake."""
     CLOSED = auto()
     """The carrier is gone: flushed and closed, or aborted."""
 
@@ -91,12 +90,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 
 
 class Lifecycle:
-    """The state of one connection.
-
-    Attributes:
-        inbound: what the peer still sends us.
-        outbound: what we still send the peer.
-    """
+    """The state of one connection: ``inbound`` and ``outbound``, both ``CONNECTING`` at first."""
 
     __slots__ = ("inbound", "outbound")
 

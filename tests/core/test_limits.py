@@ -1,0 +1,389 @@
+"""Admission and rate limits, by examples and against plain counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf, nan
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsstab.close import ADDRESS_LIMIT, CONNECTION_LIMIT
+from wsstab.core.limits import Admission, RateLimiter, TokenBucket
+
+# Admission
+
+
+def test_connections_are_admitted_up_to_the_limit() -> None:
+    """The limit itself is allowed, one more is refused and not counted."""
+    admission = Admission(2, None)
+    assert [admission.admit(f"10.0.0.{host}") for host in (1, 2, 3)] == [None, None, CONNECTION_LIMIT]
+    assert admission.count == 2
+    assert admission.count_of("10.0.0.3") == 0
+
+
+def test_a_place_that_is_given_back_can_be_taken_again() -> None:
+    """Releasing makes room for one."""
+    admission = Admission(1, None)
+    admission.admit("10.0.0.1")
+    admission.release("10.0.0.1")
+    assert admission.admit("10.0.0.2") is None
+    assert admission.admit("10.0.0.3") is CONNECTION_LIMIT
+
+
+def test_one_that_replaces_another_is_let_in_at_the_limit() -> None:
+    """For the moment that both are there, the count is one above."""
+    admission = Admission(1, None)
+    admission.admit("10.0.0.1")
+    assert admission.admit("10.0.0.1", replacing=True) is None
+    assert admission.count == 2
+    admission.release("10.0.0.1")
+    assert admission.admit("10.0.0.1") is CONNECTION_LIMIT
+
+
+def test_an_address_is_admitted_up_to_its_limit() -> None:
+    """Others are not held up by it, and replacing does not lift it."""
+    admission = Admission(None, 2)
+    assert [admission.admit("10.0.0.1") for _ in range(3)] == [None, None, ADDRESS_LIMIT]
+    assert admission.admit("10.0.0.1", replacing=True) is ADDRESS_LIMIT
+    assert admission.admit("10.0.0.2") is None
+    assert (admission.count, admission.count_of("10.0.0.1"), admission.count_of("10.0.0.2")) == (3, 2, 1)
+
+
+def test_a_refusal_by_address_takes_no_place_of_the_total() -> None:
+    """Asking and counting are one step, for both limits or for none."""
+    admission = Admission(2, 1)
+    admission.admit("10.0.0.1")
+    assert admission.admit("10.0.0.1") is ADDRESS_LIMIT
+    assert admission.admit("10.0.0.2") is None
+
+
+def test_without_limits_everything_is_admitted_and_counted() -> None:
+    """No limit means no refusal, not no count."""
+    admission = Admission(None, None)
+    assert {admission.admit("10.0.0.1") for _ in range(1000)} == {None}
+    assert (admission.count, admission.count_of("10.0.0.1")) == (1000, 1000)
+
+
+def test_a_limit_of_zero_refuses_everyone() -> None:
+    """Zero is a number and not the absence of a limit."""
+    assert Admission(0, None).admit("10.0.0.1") is CONNECTION_LIMIT
+    assert Admission(None, 0).admit("10.0.0.1") is ADDRESS_LIMIT
+
+
+def test_unknown_addresses_count_only_in_all() -> None:
+    """Connections through a Unix socket are not one client."""
+    admission = Admission(3, 1)
+    assert [admission.admit(None) for _ in range(4)] == [None, None, None, CONNECTION_LIMIT]
+    assert admission.count_of(None) == 3
+    admission.release(None)
+    assert admission.count == 2
+
+
+def test_nothing_falls_below_zero() -> None:
+    """One release too many, or of a stranger, changes no count."""
+    admission = Admission(None, None)
+    admission.admit("10.0.0.1")
+    admission.release("10.0.0.2")
+    admission.release(None)
+    assert admission.count == 1
+    admission.release("10.0.0.1")
+    admission.release("10.0.0.1")
+    assert (admission.count, admission.count_of("10.0.0.1")) == (0, 0)
+
+
+def test_addresses_that_have_left_leave_nothing_behind() -> None:
+    """Churn grows no table."""
+    admission = Admission(None, 5)
+    for number in range(1000):
+        address = f"10.0.{number // 250}.{number % 250}"
+        admission.admit(address)
+        admission.release(address)
+    assert admission._by_address == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff"),
+        ("2001:db8::1", "2001:0DB8:0:0:0::2"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:c000:207", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::2"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_addresses_of_one_host_count_together(one: str, other: str) -> None:
+    """A /64 belongs to one host, and a mapped address is its IPv4 address."""
+    admission = Admission(None, 1)
+    assert admission.admit(one) is None
+    assert admission.admit(other) is ADDRESS_LIMIT
+    admission.release(other)
+    assert (admission.count, admission.count_of(one)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:2::1"),
+        ("192.0.2.7", "192.0.2.8"),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.8"),
+        ("::ffff:192.0.2.7", "::1"),
+        ("testclient", "TESTCLIENT"),
+        ("", "0.0.0.0"),
+        ("not an address", "\ud800"),
+    ],
+)
+def test_addresses_of_two_hosts_count_apart(one: str, other: str) -> None:
+    """What is not the same host is not held by the other's limit."""
+    admission = Admission(None, 1)
+    assert admission.admit(one) is None
+    assert admission.admit(other) is None
+
+
+def test_the_admission_describes_itself() -> None:
+    """Its representation tells the count."""
+    admission = Admission(None, None)
+    admission.admit(None)
+    assert repr(admission) == "<Admission [1 connections]>"
+
+
+ADDRESSES = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "testclient", None]
+
+
+@settings(deadline=None)
+@given(
+    max_connections=st.none() | st.integers(0, 6),
+    max_per_address=st.none() | st.integers(0, 3),
+    steps=st.lists(st.tuples(st.sampled_from(["admit", "replace", "release"]), st.sampled_from(ADDRESSES))),
+)
+def test_admission_does_what_a_plain_count_does(
+    max_connections: int | None, max_per_address: int | None, steps: list[tuple[str, str | None]]
+) -> None:
+    """Any order of admissions and releases gives the counts of a multiset."""
+    admission = Admission(max_connections, max_per_address)
+    model: Counter[str | None] = Counter()
+    for step, address in steps:
+        if step == "release":
+            admission.release(address)
+            model[address] = max(0, model[address] - 1)
+        else:
+            all_taken = max_connections is not None and model.total() >= max_connections and step == "admit"
+            own_taken = address is not None and max_per_address is not None and model[address] >= max_per_address
+            expected = CONNECTION_LIMIT if all_taken else ADDRESS_LIMIT if own_taken else None
+            assert admission.admit(address, replacing=step == "replace") is expected
+            model[address] += expected is None
+        assert admission.count == model.total()
+        assert {address: admission.count_of(address) for address in ADDRESSES} == {a: model[a] for a in ADDRESSES}
+
+
+# TokenBucket
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(1.0, 5), (3.0, 3), (0.1, 7), (1e5, 10)])
+def test_a_full_bucket_lets_its_whole_burst_pass(rate: float, burst: int) -> None:
+    """Exactly the burst passes at once, whatever the clock shows."""
+    bucket = TokenBucket(rate, burst)
+    now = 1_234_567.891
+    assert [bucket.take(1, now) for _ in range(burst)] == [0.0] * burst
+    assert bucket.take(1, now) == pytest.approx(1 / rate)
+
+
+def test_a_refused_take_takes_nothing() -> None:
+    """Asking again and again does not move the time of the answer."""
+    bucket = TokenBucket(2.0, 1.0)
+    bucket.take(1, 0.0)
+    assert [bucket.take(1, 0.0) for _ in range(3)] == [0.5, 0.5, 0.5]
+    assert bucket.take(1, 0.5) == 0.0
+
+
+def test_a_forced_take_goes_into_debt() -> None:
+    """Each in a row waits for those before it, so that the rate holds."""
+    bucket = TokenBucket(2.0, 1.0)
+    assert [bucket.take(1, 0.0, force=True) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+    assert bucket.take(1, 1.5) == 0.5
+    assert bucket.take(1, 2.0) == 0.0
+
+
+def test_a_bucket_fills_no_further_than_its_burst() -> None:
+    """A long silence earns one burst, not more."""
+    bucket = TokenBucket(10.0, 2.0)
+    assert [bucket.take(1, 1000.0) for _ in range(3)] == [0.0, 0.0, 0.1]
+
+
+def test_an_amount_above_the_burst_passes_when_the_bucket_is_full() -> None:
+    """It leaves a debt, and the next one waits for it."""
+    bucket = TokenBucket(10.0, 10.0)
+    assert bucket.take(1, 0.0) == 0.0
+    assert bucket.take(35, 0.0) == pytest.approx(0.1)
+    assert bucket.take(35, 0.1) == 0.0
+    assert bucket.take(1, 0.1) == pytest.approx(2.6)
+    assert bucket.take(1, 2.7) == 0.0
+
+
+def test_an_empty_amount_waits_only_for_a_debt() -> None:
+    """Nothing passes an empty bucket at once, but not one in debt."""
+    bucket = TokenBucket(1.0, 1.0)
+    bucket.take(1, 0.0)
+    assert bucket.take(0, 0.0) == 0.0
+    bucket.take(1, 0.0, force=True)
+    assert bucket.take(0, 0.0) == 1.0
+
+
+def test_a_clock_that_goes_backwards_earns_nothing() -> None:
+    """Neither on the way back nor by passing the same time twice."""
+    bucket = TokenBucket(1.0, 1.0)
+    bucket.take(1, 10.0)
+    assert bucket.take(1, 5.0) == 1.0
+    assert bucket.take(1, 10.0) == 1.0
+    assert bucket.take(1, 11.0) == 0.0
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, inf, nan])
+def test_a_rate_or_burst_that_is_none_is_refused(value: float) -> None:
+    """The message names the argument."""
+    with pytest.raises(ValueError, match="rate="):
+        TokenBucket(value, 1.0)
+    with pytest.raises(ValueError, match="burst="):
+        TokenBucket(1.0, value)
+
+
+RATES = st.sampled_from([0.1, 1.0, 3.0, 7.7, 1000.0])
+ARRIVALS = st.lists(st.tuples(st.floats(0, 3), st.floats(0, 20)), max_size=60)
+
+
+@settings(deadline=None)
+@given(rate=RATES, burst=st.floats(0.5, 30), arrivals=ARRIVALS)
+def test_no_stretch_of_time_sees_more_than_burst_and_rate_allow(
+    rate: float, burst: float, arrivals: list[tuple[float, float]]
+) -> None:
+    """From the start to any arrival: the burst, what flowed in since, and the debt of one message at most."""
+    bucket = TokenBucket(rate, burst)
+    now = passed = 0.0
+    for gap, amount in arrivals:
+        now += gap
+        if bucket.take(amount, now) == 0.0:
+            passed += amount
+            assert passed <= burst + rate * now + max(0.0, amount - burst) + 2e-6 * rate
+
+
+@settings(deadline=None)
+@given(rate=RATES, burst=st.floats(0.5, 30), arrivals=ARRIVALS, start=st.floats(0, 1e7))
+def test_who_waits_as_long_as_told_passes(
+    rate: float, burst: float, arrivals: list[tuple[float, float]], start: float
+) -> None:
+    """The answer is neither too short nor, by more than the clock's error, too long."""
+    bucket = TokenBucket(rate, burst)
+    now = start
+    for gap, amount in arrivals:
+        now += gap
+        seconds = bucket.take(amount, now)
+        if seconds:
+            assert bucket.wait(amount, now + seconds - 2e-6) > 0.0 or seconds < 4e-6
+            now += seconds
+            assert bucket.take(amount, now) == 0.0
+
+
+# RateLimiter
+
+
+def test_messages_pass_at_their_rate_when_bytes_are_free() -> None:
+    """Without a limit of bytes the size does not matter."""
+    limiter = RateLimiter(10.0, 2.0, None)
+    assert [limiter.check(10**9, 0.0) for _ in range(3)] == [0.0, 0.0, 0.1]
+
+
+def test_bytes_pass_at_their_rate_when_messages_are_few() -> None:
+    """The burst of bytes is what one second brings."""
+    limiter = RateLimiter(1000.0, 1000.0, 100.0)
+    assert [limiter.check(50, 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
+    assert limiter.check(50, 0.5) == 0.0
+
+
+def test_a_message_larger_than_a_second_of_bytes_can_pass() -> None:
+    """It waits until nothing is owed, and the next one waits for it."""
+    limiter = RateLimiter(1000.0, 1000.0, 100.0)
+    assert limiter.check(300, 0.0) == 0.0
+    assert limiter.check(300, 0.0) == 3.0
+    assert limiter.check(300, 3.0) == 0.0
+
+
+def test_what_the_bytes_refuse_costs_no_message() -> None:
+    """A refusal leaves the limit of messages as it was."""
+    limiter = RateLimiter(1.0, 2.0, 100.0)
+    assert limiter.check(100, 0.0) == 0.0
+    assert [limiter.check(50, 0.0) for _ in range(5)] == [0.5] * 5
+    assert limiter.check(0, 0.0) == 0.0
+
+
+def test_what_the_messages_refuse_costs_no_bytes() -> None:
+    """A refusal leaves the limit of bytes as it was."""
+    limiter = RateLimiter(1.0, 1.0, 100.0)
+    assert limiter.check(0, 0.0) == 0.0
+    assert [limiter.check(100, 0.0) for _ in range(5)] == [1.0] * 5
+    assert limiter.check(100, 1.0) == 0.0
+
+
+def test_the_longer_wait_of_the_two_is_told() -> None:
+    """Who waits for it passes both."""
+    limiter = RateLimiter(1.0, 1.0, 100.0)
+    limiter.check(50, 0.0)
+    assert limiter.check(100, 0.0) == 1.0
+    limiter = RateLimiter(10.0, 1.0, 100.0)
+    limiter.check(100, 0.0)
+    assert limiter.check(100, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("bytes_per_second", [None, 1000.0])
+def test_forced_messages_are_delayed_to_the_rate(bytes_per_second: float | None) -> None:
+    """The action "delay" reads on, and paces."""
+    limiter = RateLimiter(2.0, 1.0, bytes_per_second)
+    assert [limiter.check(100, 0.0, force=True) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_forced_messages_pay_their_bytes() -> None:
+    """The action "delay" holds for bytes too."""
+    limiter = RateLimiter(1000.0, 1000.0, 100.0)
+    assert [limiter.check(100, 0.0, force=True) for _ in range(3)] == [0.0, 1.0, 2.0]
+
+
+def test_limits_that_are_no_numbers_are_refused() -> None:
+    """Each argument is checked."""
+    with pytest.raises(ValueError, match="rate="):
+        RateLimiter(0.0, 1.0, None)
+    with pytest.raises(ValueError, match="burst="):
+        RateLimiter(1.0, 0.0, None)
+    with pytest.raises(ValueError, match="rate="):
+        RateLimiter(1.0, 1.0, 0.0)
+
+
+def test_the_rate_limits_describe_themselves() -> None:
+    """Their representations tell what is left."""
+    limiter = RateLimiter(10.0, 5.0, None)
+    limiter.check(1, 0.0)
+    assert repr(limiter) == "<RateLimiter [messages <TokenBucket [4 of 5 | 10 per second]> | bytes None]>"
+
+
+@settings(deadline=None)
+@given(
+    calls=st.lists(st.tuples(st.floats(0, 2), st.integers(0, 300), st.booleans()), max_size=60),
+    bytes_per_second=st.none() | st.sampled_from([10.0, 100.0]),
+)
+def test_the_limiter_does_what_two_buckets_do(
+    calls: list[tuple[float, int, bool]], bytes_per_second: float | None
+) -> None:
+    """Each call passes exactly when both buckets would let it, and is then taken from both."""
+    limiter = RateLimiter(3.0, 2.0, bytes_per_second)
+    buckets = [TokenBucket(3.0, 2.0)]
+    if bytes_per_second is not None:
+        buckets.append(TokenBucket(bytes_per_second, bytes_per_second))
+    now = 0.0
+    for gap, size, force in calls:
+        now += gap
+        asked = list(zip(buckets, (1, size), strict=False))
+        expected = max(bucket.wait(amount, now) for bucket, amount in asked)
+        if force or expected == 0.0:
+            for bucket, amount in asked:
+                bucket.take(amount, now, force=True)
+        assert limiter.check(size, now, force) == expected

@@ -1,0 +1,327 @@
+"""The outbound queue, by examples and against a plain list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import Enum
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from wsstab.core.queue import POLICIES, OutboundQueue, Verdict
+
+WITHOUT_KEYS = [policy for policy in POLICIES if policy != "latest"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that is told apart by its name."""
+
+    name: str
+    size: int = 10
+
+
+A, B, C, D = (Message(name) for name in "abcd")
+
+
+def build(
+    policy: str, *waiting: Message, max_bytes: int | None = 25, max_messages: int | None = None
+) -> OutboundQueue[Message]:
+    """A queue with messages in it, each under its name as key."""
+    queue: OutboundQueue[Message] = OutboundQueue(max_bytes, max_messages, policy)
+    for message in waiting:
+        assert queue.put(message, message.name) is Verdict.QUEUED
+    return queue
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_messages_leave_in_the_order_they_came(policy: str) -> None:
+    """First in, first out, and what is taken is no longer counted."""
+    queue = build(policy, A, B, C, max_bytes=None)
+    assert queue
+    assert (len(queue), queue.messages, queue.bytes) == (3, 3, 30)
+    assert queue.take(1000) == [A, B, C]
+    assert not queue
+    assert (len(queue), queue.messages, queue.bytes, queue.dropped) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_take_gives_as_many_as_fit_and_no_more(policy: str) -> None:
+    """The next message stays when it would pass the limit of the take."""
+    queue = build(policy, A, B, C, max_bytes=None)
+    assert queue.take(29) == [A, B]
+    assert queue.bytes == 10
+    assert queue.take(10) == [C]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("limit", [9, 1, 0, -1])
+def test_a_take_gives_at_least_one(policy: str, limit: int) -> None:
+    """A message larger than the limit of the take still goes out, alone."""
+    queue = build(policy, A, B, max_bytes=None)
+    assert queue.take(limit) == [A]
+    assert queue.take(limit) == [B]
+    assert queue.take(limit) == []
+    assert (len(queue), queue.bytes) == (0, 0)
+
+
+def test_messages_without_payload_are_taken_along() -> None:
+    """An empty message costs nothing of the limit."""
+    queue = build("close", Message("x", 0), Message("y", 0), A)
+    assert queue.take(0) == [Message("x", 0), Message("y", 0)]
+    assert queue.take(0) == [A]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_message_always_fits_into_an_empty_queue(policy: str) -> None:
+    """However large it is, it has to go out somehow."""
+    queue = build(policy)
+    huge = Message("huge", 10**9)
+    assert queue.fits(huge.size)
+    assert queue.put(huge) is Verdict.QUEUED
+    assert not queue.fits(0)
+    assert queue.take(1) == [huge]
+    assert queue.fits(huge.size)
+
+
+def test_the_bounds_themselves_are_allowed() -> None:
+    """A queue may be exactly full."""
+    queue = build("close", A, B, max_bytes=20, max_messages=3)
+    assert queue.fits(0)
+    assert not queue.fits(1)
+    assert queue.put(Message("empty", 0)) is Verdict.QUEUED
+    assert not queue.fits(0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict"),
+    [("close", Verdict.OVERFLOW), ("block", Verdict.DROPPED), ("drop_newest", Verdict.DROPPED)],
+)
+@pytest.mark.parametrize("bounds", [(25, None), (None, 2), (25, 2)])
+def test_over_a_bound_the_new_message_is_not_taken(
+    policy: str, verdict: Verdict, bounds: tuple[int | None, int | None]
+) -> None:
+    """Three policies leave the queue alone, and count the message they refuse."""
+    queue = build(policy, A, B, max_bytes=bounds[0], max_messages=bounds[1])
+    assert queue.put(C) is verdict
+    assert (queue.bytes, queue.dropped) == (20, 1)
+    assert queue.take(1000) == [A, B]
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "latest"])
+@pytest.mark.parametrize("bounds", [(25, None), (None, 2), (25, 2)])
+def test_over_a_bound_the_oldest_make_room(policy: str, bounds: tuple[int | None, int | None]) -> None:
+    """Two policies drop from the front until the new message fits."""
+    queue = build(policy, A, B, max_bytes=bounds[0], max_messages=bounds[1])
+    assert queue.put(C, "c") is Verdict.QUEUED
+    assert (queue.bytes, queue.dropped) == (20, 1)
+    assert queue.take(1000) == [B, C]
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "latest"])
+def test_a_message_above_the_bound_takes_the_whole_queue(policy: str) -> None:
+    """All the others go, because it fits only alone."""
+    queue = build(policy, A, B)
+    huge = Message("huge", 26)
+    assert queue.put(huge, "huge") is Verdict.QUEUED
+    assert (queue.bytes, queue.dropped) == (26, 2)
+    assert queue.take(1000) == [huge]
+
+
+def test_the_latest_of_a_key_replaces_the_one_before() -> None:
+    """The old one leaves, and the new one goes to the end."""
+    queue = build("latest", A, B, max_bytes=None)
+    newer = Message("newer", 3)
+    assert queue.put(newer, "a") is Verdict.QUEUED
+    assert (queue.bytes, queue.dropped) == (13, 1)
+    assert queue.take(1000) == [B, newer]
+
+
+def test_no_key_is_a_key_like_any_other() -> None:
+    """Messages without a key replace each other under latest."""
+    queue = build("latest", A, max_bytes=None)
+    queue.put(B)
+    queue.put(C)
+    assert queue.take(1000) == [A, C]
+    assert queue.dropped == 1
+
+
+def test_a_conflated_message_makes_its_room_before_others_have_to() -> None:
+    """What the replaced message leaves is enough, so no other key is dropped."""
+    queue = build("latest", A, B)
+    assert queue.put(Message("newer", 15), "b") is Verdict.QUEUED
+    assert [message.name for message in queue.take(1000)] == ["a", "newer"]
+    assert queue.dropped == 1
+
+
+def test_the_only_message_can_be_conflated() -> None:
+    """A queue that is empty for a moment takes a message of any size."""
+    queue = build("latest", A)
+    assert queue.put(Message("huge", 1000), "a") is Verdict.QUEUED
+    assert (len(queue), queue.bytes, queue.dropped) == (1, 1000, 1)
+
+
+def test_what_was_taken_is_not_conflated() -> None:
+    """A key is forgotten with its message."""
+    queue = build("latest", A, B)
+    queue.take(10)
+    assert queue.put(C, "a") is Verdict.QUEUED
+    assert queue.dropped == 0
+    assert queue.take(1000) == [B, C]
+
+
+@pytest.mark.parametrize("policy", WITHOUT_KEYS)
+def test_other_policies_do_not_look_at_keys(policy: str) -> None:
+    """Two messages of one key both stay, and a key need not be hashable."""
+    queue = build(policy, max_bytes=None)
+    unhashable: Hashable = []  # type: ignore[assignment]
+    queue.put(A, unhashable)
+    queue.put(B, unhashable)
+    assert queue.take(1000) == [A, B]
+
+
+@pytest.mark.parametrize("waiting", [[], [A]])
+def test_a_key_that_cannot_be_hashed_leaves_the_queue_as_it_was(waiting: list[Message]) -> None:
+    """The error of a caller costs no message and no count."""
+    queue = build("latest", *waiting)
+    unhashable: Hashable = []  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        queue.put(B, unhashable)
+    assert (bool(queue), queue.bytes, queue.dropped) == (bool(waiting), 10 * len(waiting), 0)
+    assert queue.take(1000) == waiting
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_clearing_discards_and_counts(policy: str) -> None:
+    """What is cleared was never sent, and is counted as dropped."""
+    queue = build(policy, A, B)
+    assert queue.clear() == 2
+    assert (bool(queue), queue.bytes, queue.dropped) == (False, 0, 2)
+    assert queue.clear() == 0
+    assert queue.dropped == 2
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_empty_queue_holds_no_container(policy: str) -> None:
+    """Fifty thousand idle connections pay for one small object each, before and after their traffic."""
+    queue = build(policy)
+    assert sys.getsizeof(queue) < 128
+    assert queue._waiting is None
+    for _ in range(3):
+        queue.put(A, "a")
+        queue.put(B, "b")
+        queue.take(10)
+        queue.take(10)
+        assert queue._waiting is None
+    queue.put(A, "a")
+    queue.clear()
+    assert queue._waiting is None
+
+
+def test_a_policy_may_be_a_string_enum() -> None:
+    """The configuration's enum is as good as its value."""
+
+    class Policy(str, Enum):
+        LATEST = "latest"
+
+    queue = build(Policy.LATEST, A)
+    queue.put(B, "a")
+    assert queue.take(1000) == [B]
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    """The message names the value and what is allowed."""
+    with pytest.raises(ValueError, match="policy='newest': must be one of close, block, drop_oldest"):
+        OutboundQueue(1, 1, "newest")
+
+
+def test_the_representation_says_what_waits() -> None:
+    """A queue describes itself."""
+    queue = build("drop_newest", A, B)
+    queue.put(C)
+    assert repr(queue) == "<OutboundQueue [2 messages, 20 bytes | 1 dropped]>"
+
+
+@settings(deadline=None)
+@given(policy=st.sampled_from(POLICIES), sizes=st.lists(st.integers(0, 100)), limit=st.integers(0, 150))
+def test_taking_bit_by_bit_gives_the_same_as_taking_all(policy: str, sizes: list[int], limit: int) -> None:
+    """No limit of a take loses, doubles or swaps a message, and none is passed by two messages."""
+    messages = [Message(str(number), size) for number, size in enumerate(sizes)]
+    queue = build(policy, *messages, max_bytes=None)
+    taken: list[Message] = []
+    while part := queue.take(limit):
+        assert len(part) == 1 or sum(message.size for message in part) <= limit
+        taken += part
+    assert taken == messages
+
+
+class QueueAgainstList(RuleBasedStateMachine):
+    """A queue does what a list of messages does that is added up at each call."""
+
+    @initialize(
+        policy=st.sampled_from(POLICIES),
+        max_bytes=st.none() | st.integers(1, 60),
+        max_messages=st.none() | st.integers(1, 6),
+    )
+    def build(self, policy: str, max_bytes: int | None, max_messages: int | None) -> None:
+        self.queue: OutboundQueue[Message] = OutboundQueue(max_bytes, max_messages, policy)
+        self.policy, self.max_bytes, self.max_messages = policy, max_bytes, max_messages
+        self.waiting: list[tuple[Hashable, Message]] = []
+        self.put_count = self.taken_count = 0
+
+    def fits(self, size: int) -> bool:
+        held = sum(message.size for _, message in self.waiting)
+        bytes_fit = self.max_bytes is None or held + size <= self.max_bytes
+        messages_fit = self.max_messages is None or len(self.waiting) + 1 <= self.max_messages
+        return not self.waiting or (bytes_fit and messages_fit)
+
+    @rule(size=st.integers(0, 70))
+    def ask(self, size: int) -> None:
+        assert self.queue.fits(size) == self.fits(size)
+
+    @rule(size=st.integers(0, 70), key=st.none() | st.sampled_from("xyz"))
+    def put(self, size: int, key: str | None) -> None:
+        self.put_count += 1
+        message = Message(str(self.put_count), size)
+        if self.policy == "latest":
+            self.waiting = [row for row in self.waiting if row[0] != key]
+        if self.policy in ("drop_oldest", "latest"):
+            while not self.fits(size):
+                self.waiting.pop(0)
+        refusal = Verdict.OVERFLOW if self.policy == "close" else Verdict.DROPPED
+        expected = Verdict.QUEUED if self.fits(size) else refusal
+        if self.fits(size):
+            self.waiting.append((key, message))
+        assert self.queue.put(message, key) is expected
+
+    @rule(limit=st.integers(-1, 100))
+    def take(self, limit: int) -> None:
+        expected: list[Message] = []
+        while self.waiting and (not expected or sum(m.size for m in expected) + self.waiting[0][1].size <= limit):
+            expected.append(self.waiting.pop(0)[1])
+        self.taken_count += len(expected)
+        assert self.queue.take(limit) == expected
+
+    @rule()
+    def clear(self) -> None:
+        assert self.queue.clear() == len(self.waiting)
+        self.waiting = []
+
+    @invariant()
+    def counts_are_equal(self) -> None:
+        if hasattr(self, "queue"):
+            assert len(self.queue) == self.queue.messages == len(self.waiting)
+            assert bool(self.queue) == bool(self.waiting)
+            assert self.queue.bytes == sum(message.size for _, message in self.waiting)
+
+    @invariant()
+    def every_message_is_accounted_for(self) -> None:
+        if hasattr(self, "queue"):
+            assert self.put_count == self.taken_count + len(self.queue) + self.queue.dropped
+
+
+TestQueueAgainstList = QueueAgainstList.TestCase
