@@ -8,6 +8,7 @@ to the process that took it, so between processes single use is as good as their
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ __all__ = ["MAX_TOKEN_LENGTH", "ReconnectTokens"]
 
 MAX_TOKEN_LENGTH = 4096
 """Characters. Proxies allow 4 to 8 KiB for a header line or a request line, where tokens travel."""
+
+TOKEN = re.compile(r"[\w-]*(?:\.[\w-]+){3}", re.ASCII)
+"""Four parts in the alphabet of base64url; only the client id may be empty."""
 
 NONCE_BYTES = 16
 SALT = b"wsstab.reconnect"
@@ -124,7 +128,7 @@ class ReconnectTokens:
 
     def _open(self, token: str) -> tuple[str, str, int]:
         # The signature is checked before any part is read: only our own text ever reaches the parser.
-        if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not token.isascii() or token.count(".") != 3:
+        if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not TOKEN.fullmatch(token):
             raise InvalidTokenError("malformed")
         try:
             unsigned = self._signer.unsign(token).decode("ascii")

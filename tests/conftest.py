@@ -1,0 +1,78 @@
+"""How these tests are run.
+
+- Warnings are errors. Nothing is skipped.
+- Tests of pure code never sleep: the time is an argument there.
+- Tests on real servers start uvicorn in its own process and speak to it over real sockets. They
+  wait for conditions, with a deadline, never for a fixed time; deadlines are generous, because
+  they only matter when something is broken.
+- A server is shared by the tests of one variant; what a test configures is a lab inside it, with
+  a manager of its own. When a lab closes, its tasks must be gone and the server must not have
+  complained: every server test is a test against leaks too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.lab import EVERYTHING, Lab
+from tests.support.server import VARIANTS, Server, Variant
+
+MakeLab = Callable[..., Lab]
+MakeServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """Asynchronous tests run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", params=VARIANTS, ids=str)
+def variant(request: pytest.FixtureRequest) -> Variant:
+    """Each WebSocket implementation of uvicorn on each loop."""
+    assert isinstance(request.param, Variant)
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def server(variant: Variant) -> Iterator[Server]:
+    """The shared server of a variant."""
+    with Server("tests.support.apps.lab:app", variant) as running:
+        yield running
+
+
+@pytest.fixture
+def lab(server: Server) -> Iterator[MakeLab]:
+    """Makes labs in the shared server: ``lab(heartbeat_interval=0.3)``."""
+    with contextlib.ExitStack() as stack:
+        yield lambda app=EVERYTHING, **options: stack.enter_context(Lab(server, app, **options))
+
+
+@pytest.fixture
+def serve() -> Iterator[MakeServer]:
+    """Starts servers for one test: ``serve(app, variant, options, **more)``, see `Server`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments, **more: stack.enter_context(Server(*arguments, **more))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Certificate file, key file and client context for ``localhost``."""
+    import ssl
+
+    import trustme
+
+    authority, folder = trustme.CA(), Path(tmp_path_factory.mktemp("tls"))
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(chain, append=True)
+    issued.private_key_pem.write_to_path(key)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return str(chain), str(key), context

@@ -1,0 +1,1 @@
+"""What a socket gets, shown on real servers."""

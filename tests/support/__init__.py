@@ -1,0 +1,1 @@
+"""Real servers, real sockets and the programs between them."""

@@ -1,0 +1,1 @@
+"""Applications that the server tests run behind a stabilizer."""

@@ -1,0 +1,77 @@
+"""A bare ASGI application that probes the receive and send it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from wsstab.types import Receive, Scope, Send
+
+__all__ = ["app"]
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Dispatch by path."""
+    if scope["type"] == "websocket":
+        await PROBES[scope["path"]](scope, receive, send)
+
+
+async def receive_again(scope: Scope, receive: Receive, send: Send) -> None:
+    """Receive up to the disconnect, then twice more; send twice after that."""
+    await send({"type": "websocket.accept"})
+    event = await receive()
+    while event["type"] != "websocket.disconnect":
+        event = await receive()
+    outcomes = [await outcome(receive), await outcome(receive)]
+    outcomes += [await outcome(lambda: send({"type": "websocket.send", "text": "late"})) for _ in range(2)]
+    scope["state"]["notes"].append([event["type"], *outcomes])
+
+
+async def send_after_gone(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never receive; wait for the end, then send twice."""
+    await send({"type": "websocket.accept"})
+    await scope["state"]["connection"].closed
+    scope["state"]["notes"].append([await outcome(lambda: send({"type": "websocket.send", "text": "late"}))] * 2)
+
+
+async def receive_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """Receive nothing until the peer has sent and left, then everything."""
+    await send({"type": "websocket.accept"})
+    await scope["state"]["connection"].closed
+    events = [await receive()]
+    while events[-1]["type"] != "websocket.disconnect":
+        events.append(await receive())
+    scope["state"]["notes"].append([event.get("text") or event.get("code") for event in events])
+
+
+async def receive_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
+    """Receive with a timeout that often strikes; nothing may be lost."""
+    await send({"type": "websocket.accept"})
+    while True:
+        try:
+            event = await asyncio.wait_for(receive(), 0.005)
+        except asyncio.TimeoutError:
+            continue
+        if event["type"] == "websocket.disconnect":
+            return
+        await send({"type": "websocket.send", "text": event["text"]})
+
+
+async def outcome(call: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
+    """What became of a call: what it gave, or which error, and which of the errors that matter it is."""
+    try:
+        result = await asyncio.wait_for(call(), 2)
+    except asyncio.TimeoutError:
+        return {"hung": True}
+    except Exception as error:
+        return {"error": type(error).__name__, "os_error": isinstance(error, OSError)}
+    return {"result": str(result)}
+
+
+PROBES = {
+    "/receive-again": receive_again,
+    "/send-after-gone": send_after_gone,
+    "/receive-late": receive_late,
+    "/receive-cancelled": receive_cancelled,
+}

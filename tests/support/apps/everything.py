@@ -1,0 +1,22 @@
+"""All the small handlers in one Starlette application, with HTTP beside them."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from . import echo, endings, silent
+
+__all__ = ["make_app"]
+
+
+async def hello(request: Request) -> JSONResponse:
+    """What an HTTP handler finds of the manager."""
+    return JSONResponse({"connections": request.state.manager.get_connection_count()})
+
+
+def make_app() -> Starlette:
+    """A fresh application."""
+    return Starlette(routes=[*echo.routes, *endings.routes, *silent.routes, Route("/hello", hello)])

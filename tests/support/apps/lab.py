@@ -1,0 +1,178 @@
+"""One server that runs many stabilised applications, each made when a test asks for it.
+
+``POST /-/open`` makes a lab: an application behind a stabilizer with a manager
+of its own, reached under ``/<key>/``. A test so begins with counters at zero,
+and no server has to be started for it. The other paths under ``/-/`` look
+inside: statistics, events, connections, notes of the handlers, tasks; or do
+something: call a method of the manager, send a burst, stall the loop.
+
+Labs see no lifespan (their managers start by themselves); applications with
+one are served by themselves, see ``service.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import time
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tests.support.options import decode, load
+from wsstab import Connection, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
+from wsstab.events import Event
+from wsstab.types import Receive, Scope, Send
+
+__all__ = ["app"]
+
+
+class Lab:
+    """One stabilised application.
+
+    Args:
+        make: module:attribute of what makes the application, or of the application.
+        options: fields of the configuration.
+    """
+
+    def __init__(self, make: str, options: dict[str, Any]) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.notes: list[Any] = []
+        self.manager = WebSocketConnectionManager(WebSocketConfig(**decode(options)))
+        self.manager.on(Event, self.record)
+        made = load(make)
+        inner = made() if make.partition(":")[2].startswith("make") else made
+        self.app = WebSocketStabilizer(inner, manager=self.manager)
+
+    def record(self, event: Event) -> None:
+        """Keep an event for the test."""
+        data = {field.name: plain(getattr(event, field.name)) for field in fields(event)}
+        self.events.append({"type": type(event).__name__, "at": time.monotonic(), **data})
+
+
+labs: dict[str, Lab] = {}
+numbers = itertools.count(1)
+
+
+def plain(value: Any) -> Any:
+    """Anything as what JSON can say."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value if isinstance(value, (int, float, str, type(None))) else repr(value)
+
+
+def describe(connection: Connection) -> dict[str, Any]:
+    """A connection as the tests look at it."""
+    names = ("id", "client_id", "rooms", "metadata", "user_data", "address", "path", "opened_at", "last_activity")
+    facts = {name: plain(getattr(connection, name)) for name in (*names, "latency", "draining")}
+    return facts | {"statistics": plain(connection.statistics())}
+
+
+async def open_lab(request: Request) -> JSONResponse:
+    """Make a lab; its key."""
+    job = await request.json()
+    key = f"lab{next(numbers)}"
+    labs[key] = Lab(job["app"], job["options"])
+    return JSONResponse(key)
+
+
+async def close_lab(request: Request) -> JSONResponse:
+    """Shut a lab down; the report."""
+    lab = labs.pop(request.path_params["key"])
+    report = await lab.manager.graceful_shutdown()
+    return JSONResponse(plain(report))
+
+
+async def look(request: Request) -> JSONResponse:
+    """One thing about a lab."""
+    lab = labs[request.path_params["key"]]
+    views = {
+        "statistics": lambda: plain(lab.manager.statistics()),
+        "events": lambda: lab.events,
+        "notes": lambda: lab.notes,
+        "connections": lambda: [describe(connection) for connection in lab.manager.connections()],
+        "repr": lambda: repr(lab.manager),
+    }
+    return JSONResponse(views[request.path_params["view"]]())
+
+
+async def call(request: Request) -> JSONResponse:
+    """Call a method of the manager, or of the connection of ``client_id``; what it gave, or its error."""
+    lab, job = labs[request.path_params["key"]], await request.json()
+    target: Any = lab.manager
+    if job["client_id"] is not None:
+        target = lab.manager.get_connection(job["client_id"])
+    try:
+        result = getattr(target, job["method"])
+        result = result(*job["args"], **job["kwargs"]) if callable(result) else result
+        result = await result if inspect.isawaitable(result) else result
+    except Exception as error:
+        return JSONResponse({"error": type(error).__name__, "message": str(error)})
+    return JSONResponse({"result": plain(result)})
+
+
+async def burst(request: Request) -> JSONResponse:
+    """Broadcast numbered messages, one after the other; sums of the results and seconds taken."""
+    lab, job = labs[request.path_params["key"]], await request.json()
+    results, began = [], time.monotonic()
+    for number in range(job["count"]):
+        text = f"{number:08d}".ljust(job["size"], "x")
+        message = text if job["text"] else text.encode()
+        results.append(await lab.manager.broadcast(message, room=job["room"], key=job["key"]))
+    names = ("total", "succeeded", "failed", "queued", "dropped")
+    sums = {name: sum(getattr(result, name) for result in results) for name in names}
+    return JSONResponse({**sums, "seconds": time.monotonic() - began})
+
+
+async def health(request: Request) -> JSONResponse:
+    """The server is up."""
+    return JSONResponse("up")
+
+
+async def stall(request: Request) -> JSONResponse:
+    """Block the event loop, as a handler with a slow database driver does."""
+    time.sleep(float(request.query_params["seconds"]))  # noqa: ASYNC251
+    return JSONResponse("stalled")
+
+
+async def tasks(request: Request) -> JSONResponse:
+    """What runs on the loop, by name of its coroutine, without the server's own and this request."""
+    own = ("Server.serve", "LifespanOn.main", "RequestResponseCycle.run_asgi")
+    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+    return JSONResponse([name for name in names if not name.startswith(own)])
+
+
+control = Starlette(
+    routes=[
+        Route("/-/open", open_lab, methods=["POST"]),
+        Route("/-/health", health),
+        Route("/-/stall", stall, methods=["POST"]),
+        Route("/-/tasks", tasks),
+        Route("/-/{key}/close", close_lab, methods=["POST"]),
+        Route("/-/{key}/call", call, methods=["POST"]),
+        Route("/-/{key}/burst", burst, methods=["POST"]),
+        Route("/-/{key}/{view}", look),
+    ]
+)
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application: control, or the lab whose key begins the path."""
+    if scope["type"] == "lifespan" or scope["path"].startswith("/-/"):
+        await control(scope, receive, send)
+        return
+    key, _, rest = scope["path"][1:].partition("/")
+    lab = labs[key]
+    scope["state"]["notes"] = lab.notes
+    scope["path"] = f"/{rest}"
+    scope["raw_path"] = scope["path"].encode()
+    await lab.app(scope, receive, send)

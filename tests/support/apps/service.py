@@ -1,0 +1,76 @@
+"""A service as people deploy it: FastAPI, a lifespan, one line of middleware, all handlers.
+
+What the handlers and the lifespan noted is printed, one JSON line each, so that
+a test can read it when the process has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from tests.support.settings import stabilizer_options
+from wsstab import WebSocketStabilizer
+
+from . import echo, endings, silent
+
+__all__ = ["app"]
+
+
+class Notes(list[Any]):
+    """A list that prints what is put into it."""
+
+    def append(self, note: Any) -> None:
+        """Keep and print."""
+        super().append(note)
+        print("NOTE", json.dumps(note), flush=True)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    """Tell when it begins and ends."""
+    notes = Notes()
+    notes.append("startup")
+    yield {"notes": notes}
+    notes.append("shutdown")
+
+
+app = FastAPI(lifespan=lifespan)
+app.add_middleware(WebSocketStabilizer, **stabilizer_options())
+app.router.routes.extend([*echo.routes, *endings.routes, *silent.routes])
+
+
+@app.get("/-/health")
+async def health() -> str:
+    """The server is up."""
+    return "up"
+
+
+@app.get("/-/ready")
+async def ready(request: Request) -> bool:
+    """Whether new sockets are welcome."""
+    return bool(request.state.manager.is_ready)
+
+
+@app.get("/-/count")
+async def count(request: Request) -> int:
+    """Open connections."""
+    return int(request.state.manager.get_connection_count())
+
+
+@app.post("/-/broadcast")
+async def broadcast(request: Request, count: int, size: int) -> int:
+    """Broadcast so many messages of so many bytes; deliveries that succeeded."""
+    results = [await request.state.manager.broadcast(b"x" * size) for _ in range(count)]
+    return sum(result.succeeded for result in results)
+
+
+@app.get("/-/tasks")
+async def tasks() -> int:
+    """How many tasks run."""
+    return len(asyncio.all_tasks())

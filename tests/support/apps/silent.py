@@ -1,0 +1,74 @@
+"""Handlers that never receive."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+__all__ = ["routes"]
+
+
+async def push(websocket: WebSocket) -> None:
+    """Send nothing and never receive; learn of the end from the connection."""
+    await websocket.accept()
+    ended = await websocket.state.connection.closed
+    websocket.state.notes.append(
+        {"code": ended.code, "cause": ended.cause.value, "error": type(ended.error).__name__, "reason": ended.reason}
+    )
+
+
+async def tick(websocket: WebSocket) -> None:
+    """Send four messages a second and never receive; learn of the end from the send that fails."""
+    await websocket.accept()
+    number = 0
+    try:
+        while True:
+            await websocket.send_text(str(number))
+            number += 1
+            await asyncio.sleep(0.25)
+    except WebSocketDisconnect as gone:
+        websocket.state.notes.append({"code": gone.code})
+        raise
+
+
+async def flood(websocket: WebSocket) -> None:
+    """Send 16 KiB messages as fast as they are taken; note what stopped it."""
+    await websocket.accept()
+    count = 0
+    try:
+        while count < int(websocket.query_params.get("count", "100000")):
+            await websocket.send_bytes(count.to_bytes(8, "big") + b"x" * 16376)
+            count += 1
+    except WebSocketDisconnect as gone:
+        websocket.state.notes.append({"code": gone.code, "sent": count})
+        raise
+    websocket.state.notes.append({"sent": count})
+
+
+async def deaf(websocket: WebSocket) -> None:
+    """Hear of nothing, neither of messages nor of the end."""
+    await websocket.accept()
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        websocket.state.notes.append("cancelled")
+        raise
+
+
+async def slow_reader(websocket: WebSocket) -> None:
+    """Receive one message a second and send it back."""
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        await asyncio.sleep(1)
+        await websocket.send_text(text)
+
+
+routes: list[BaseRoute] = [
+    WebSocketRoute("/push", push),
+    WebSocketRoute("/tick", tick),
+    WebSocketRoute("/flood", flood),
+    WebSocketRoute("/deaf", deaf),
+    WebSocketRoute("/slow-reader", slow_reader),
+]

@@ -1,0 +1,149 @@
+"""Peers that are behind: who stalls is closed, who merely lags is waited for, for a bounded time.
+
+A connection is behind from the moment its wire takes no more until its queue is empty. A peer that
+takes nothing at all for ``send_timeout`` is closed. A sender that outruns everybody (a loop of
+broadcasts without a pause) is paced, so that a healthy peer is not taken for a slow one: it waits
+while a queue is over half full and drains; a peer that does not drain uses up the patience there
+is for it, once, and is waited for no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .config import SlowConsumerPolicy
+from .tasks import EventLoop
+from .timekeeper import Timekeeper
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Backpressure"]
+
+PATIENCE = 0.5
+"""Seconds of a sender's time that a peer gets each time it falls behind."""
+KEEPING_UP = 262_144
+"""Bytes a second at which a peer keeps up, and costs no patience."""
+NAP = 0.05
+"""Seconds after which a paced sender looks again, if nothing woke it before."""
+LAST_WORD = 1.0
+"""Seconds in which a stalled peer may still take its close frame."""
+
+PACED = (SlowConsumerPolicy.CLOSE, SlowConsumerPolicy.BLOCK)
+
+
+class Lag:
+    """How one connection does while it is behind."""
+
+    __slots__ = ("buffered", "drained", "dropped", "patience", "progressed_at", "sent", "told", "waited_at")
+
+    def __init__(self, connection: Connection, now: float, time: float) -> None:
+        self.patience = PATIENCE
+        self.progressed_at = now
+        self.waited_at = time
+        self.sent = connection.messages_sent
+        self.buffered = connection.wire.buffered()
+        self.drained = connection.bytes_sent - self.buffered
+        self.dropped = connection.queue.dropped
+        self.told = False
+
+    def progressed(self, connection: Connection, now: float) -> None:
+        """Note whether the peer took anything since the last look."""
+        buffered = connection.wire.buffered()
+        if connection.messages_sent != self.sent or buffered < self.buffered:
+            self.progressed_at = now
+        self.sent = connection.messages_sent
+        self.buffered = buffered
+
+    def wait(self, connection: Connection, time: float) -> None:
+        """A sender waited for it: charge that to its patience, unless it keeps up."""
+        spent = min(time - self.waited_at, 2 * NAP)
+        drained = connection.bytes_sent - connection.wire.buffered()
+        if drained - self.drained >= spent * KEEPING_UP:
+            self.patience = min(self.patience + spent, PATIENCE)
+        else:
+            self.patience -= spent
+        self.waited_at = time
+        self.drained = drained
+
+
+class Backpressure:
+    """The connections of one event loop that are behind.
+
+    Args:
+        loop: the loop.
+        timekeeper: of the same loop.
+
+    Attributes:
+        lagging: who is behind.
+    """
+
+    def __init__(self, loop: EventLoop, timekeeper: Timekeeper) -> None:
+        self._loop = loop
+        self._timekeeper = timekeeper
+        self.lagging: dict[Connection, Lag] = {}
+        self._progress: anyio.Event | None = None
+        timekeeper.watch(self.look)
+
+    def behind(self, connection: Connection) -> None:
+        """Its wire takes no more, or something is queued for it."""
+        if connection not in self.lagging:
+            self.lagging[connection] = Lag(connection, self._timekeeper.now, self._loop.time())
+            self._timekeeper.wake()
+
+    def caught_up(self, connection: Connection) -> None:
+        """Its wire takes data; it is behind no more once nothing is queued."""
+        if not connection.queue:
+            self.lagging.pop(connection, None)
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.set()
+
+    def forget(self, connection: Connection) -> None:
+        """It is closing or gone."""
+        if self.lagging.pop(connection, None) is not None:
+            self.caught_up(connection)
+
+    def look(self, now: float) -> bool:
+        """Close who stalls; whether anybody is behind."""
+        for connection, lag in list(self.lagging.items()):
+            lag.progressed(connection, now)
+            self._tell_of_drops(connection, lag)
+            if now - lag.progressed_at >= connection.config.outbound.send_timeout:
+                connection.too_slow(within=LAST_WORD)
+        return bool(self.lagging)
+
+    async def pace(self, connections: Iterable[Connection] | None = None) -> None:
+        """Wait while peers are crowded that keep up, or whose patience lasts.
+
+        Args:
+            connections: for whom to wait; ``None`` for all.
+        """
+        crowded = self._crowded(connections)
+        for _, lag in crowded:
+            lag.waited_at = max(lag.waited_at, self._loop.time() - NAP)
+        while crowded:
+            await self._some_progress()
+            time = self._loop.time()
+            for connection, lag in crowded:
+                lag.wait(connection, time)
+            crowded = self._crowded(connections)
+
+    def _crowded(self, connections: Iterable[Connection] | None) -> list[tuple[Connection, Lag]]:
+        among = self.lagging if connections is None else [c for c in connections if c in self.lagging]
+        pairs = [(connection, self.lagging[connection]) for connection in among]
+        return [(c, lag) for c, lag in pairs if lag.patience > 0 and c.half_full and c.config.outbound.policy in PACED]
+
+    async def _some_progress(self) -> None:
+        if self._progress is None:
+            self._progress = anyio.Event()
+        with anyio.move_on_after(NAP):
+            await self._progress.wait()
+
+    def _tell_of_drops(self, connection: Connection, lag: Lag) -> None:
+        if not lag.told and connection.queue.dropped != lag.dropped:
+            lag.told = True
+            connection.emit_slow()

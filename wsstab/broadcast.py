@@ -1,0 +1,190 @@
+"""Broadcast: one entry in the turn log for any number of peers.
+
+Appending an entry (message, audience) does not yield, and fixes the order for everyone. A writer
+runs in the next turn of the loop, visits the connections concerned, joins what the log holds for
+each (one join shared by all with the same entries) and writes once. It yields after so many writes
+or milliseconds. What a connection must have before anything else happens to it (its handler's own
+send, a close, a change of rooms) is written at once by `Broadcaster.catch_up`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .payload import Outgoing
+from .tasks import EventLoop
+from .wires.base import Block
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Broadcaster", "Entry"]
+
+BUDGET = 0.004
+"""Seconds of writing in one turn of the loop."""
+LOOK_AT_CLOCK_EVERY = 32
+"""Writes between two looks at the clock."""
+MAX_LOG_BYTES = 262_144
+"""Payload bytes in the log from which a caller waits for the writer."""
+MAX_LOG_ENTRIES = 1024
+"""Entries in the log from which a caller waits for the writer."""
+
+
+class Entry:
+    """One message for one audience.
+
+    Args:
+        message: what.
+        audience: for whom; the live set, which changes only after `Broadcaster.catch_up`.
+        excluded: for whom not.
+        key: what an unsent message of the same key is replaced by, see ``Outbound.policy``.
+    """
+
+    __slots__ = ("audience", "excluded", "key", "message")
+
+    def __init__(
+        self,
+        message: Outgoing,
+        audience: Set[Connection],
+        excluded: frozenset[Connection] = frozenset(),
+        key: Hashable = None,
+    ) -> None:
+        self.message = message
+        self.audience = audience
+        self.excluded = excluded
+        self.key = key
+
+    def concerns(self, connection: Connection) -> bool:
+        """Whether this connection gets the message."""
+        return connection in self.audience and connection not in self.excluded
+
+
+class Broadcaster:
+    """The turn log of one event loop, and its writer.
+
+    Args:
+        loop: the loop.
+        slice_size: writes after which the writer yields.
+        written: called with the seconds from the first entry of a pass to its last write.
+
+    Attributes:
+        log: entries that the writer has not finished.
+        end: number of the entry that comes next; a connection's ``cursor`` is the first that it has not had.
+    """
+
+    def __init__(self, loop: EventLoop, slice_size: int, written: Callable[[float], None]) -> None:
+        self._loop = loop
+        self._slice_size = slice_size
+        self._written = written
+        self.log: list[Entry] = []
+        self.end = 0
+        self._start = 0
+        self._bytes = 0
+        self._began = 0.0
+        self._pass: Iterator[None] | None = None
+        self._idle: anyio.Event | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a caller should wait for `idle`: the log must not grow without bound."""
+        return self._bytes >= MAX_LOG_BYTES or len(self.log) >= MAX_LOG_ENTRIES
+
+    def append(self, entry: Entry) -> None:
+        """Fix the place of a message in the order of all."""
+        if self._pass is None:
+            self._pass = self._write_all()
+            self._began = self._loop.time()
+            self._loop.call_soon(self._step)
+        self.log.append(entry)
+        self.end += 1
+        self._bytes += entry.message.size
+
+    async def idle(self) -> None:
+        """Wait until the log is empty."""
+        while self.log:
+            if self._idle is None:
+                self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def catch_up(self, connection: Connection) -> None:
+        """Give a connection at once what the log holds for it."""
+        entries = self.log[max(connection.cursor - self._start, 0) :]
+        connection.cursor = self.end
+        for entry in entries:
+            if entry.concerns(connection):
+                connection.put(entry.message, entry.key)
+
+    def _step(self) -> None:
+        assert self._pass is not None
+        try:
+            next(self._pass)
+        except StopIteration:
+            self._pass = None
+            idle, self._idle = self._idle, None
+            if idle is not None:
+                idle.set()
+        else:
+            self._loop.call_soon(self._step)
+
+    def _write_all(self) -> Iterator[None]:
+        while self.log:
+            count = len(self.log)
+            yield from self._write(self.log[:count])
+            done = self.log[:count]
+            del self.log[:count]
+            self._start += count
+            self._bytes -= sum(entry.message.size for entry in done)
+        self._written(self._loop.time() - self._began)
+
+    def _write(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Write these entries to all they concern: the hot loop."""
+        start, end = self._start, self._start + len(entries)
+        excluded = frozenset().union(*(entry.excluded for entry in entries))
+        time, until, since_yield = self._loop.time, self._loop.time() + BUDGET, 0
+        for connections, block in shared_blocks(entries):
+            for connection in connections:
+                if connection.cursor > start or connection in excluded or connection.queue:
+                    if connection.cursor < end:
+                        self._write_singly(connection, entries, start, end)
+                elif connection.wire.writable:
+                    connection.cursor = end
+                    if connection.open:
+                        connection.write(block)
+                else:
+                    self._write_singly(connection, entries, start, end)
+                since_yield += 1
+                if not since_yield % LOOK_AT_CLOCK_EVERY and (since_yield >= self._slice_size or time() > until):
+                    yield
+                    until, since_yield = time() + BUDGET, 0
+
+    def _write_singly(self, connection: Connection, entries: Sequence[Entry], start: int, end: int) -> None:
+        pending = entries[max(connection.cursor - start, 0) :]
+        connection.cursor = max(connection.cursor, end)
+        for entry in pending:
+            if entry.concerns(connection) and connection.open:
+                connection.put(entry.message, entry.key)
+
+
+def shared_blocks(entries: Sequence[Entry]) -> Iterator[tuple[Iterable[Connection], Block]]:
+    """Connections grouped by the entries that concern them, with these entries joined.
+
+    Exclusions are left to the caller. Almost always there is one audience; with several, what a
+    connection gets depends on which of them it is in, and each combination is joined once.
+    """
+    audiences = {id(entry.audience): entry.audience for entry in entries}
+    if len(audiences) == 1:
+        yield list(entries[0].audience), Block([entry.message for entry in entries])
+        return
+    membership: dict[Connection, int] = {}
+    for bit, audience in enumerate(audiences.values()):
+        for connection in list(audience):
+            membership[connection] = membership.get(connection, 0) | 1 << bit
+    groups: dict[int, list[Connection]] = {}
+    for connection, bits in membership.items():
+        groups.setdefault(bits, []).append(connection)
+    bit_of = {audience_id: 1 << bit for bit, audience_id in enumerate(audiences)}
+    for bits, connections in groups.items():
+        yield connections, Block([entry.message for entry in entries if bits & bit_of[id(entry.audience)]])

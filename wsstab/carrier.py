@@ -1,0 +1,204 @@
+"""The socket that carries a connection now: one ASGI call on one wire.
+
+Somebody is always reading. Where a pending ``receive()`` may be cancelled, the handler's own call
+goes straight to the server, and a reader starts only when nobody has been in ``receive()`` for a
+while; it hands its message over and retires. Elsewhere one reader owns ``receive`` for the whole
+call, and is cancelled only to close. Two receives of a server are never pending at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .close import Close, clamp_code, clamp_reason
+from .tasks import EventLoop, Latch, Task
+from .types import Event
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .wires.base import Wire
+
+__all__ = ["Carrier"]
+
+
+class Carrier:
+    """One ASGI call on one wire.
+
+    Args:
+        wire: how bytes reach the peer.
+        loop: the event loop that runs the call.
+        can_deny: whether the server takes an HTTP response in place of the handshake.
+        reader_only: never let the handler read directly: what it must not outrun is paced by the reader.
+
+    Attributes:
+        generation: which carrier of its connection this is, counted from 0.
+        reading: whether the server's ``receive()`` is pending.
+        scope: cancelled to end a handler that ignores its disconnect.
+        done: set when the ASGI call has ended.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_can_deny",
+        "_reader",
+        "_room",
+        "away_seen",
+        "connection",
+        "direct",
+        "done",
+        "generation",
+        "loop",
+        "on_away",
+        "on_back",
+        "reading",
+        "scope",
+        "wire",
+    )
+
+    def __init__(self, wire: Wire, loop: EventLoop, *, can_deny: bool = True, reader_only: bool = False) -> None:
+        self.wire = wire
+        self.loop = loop
+        self.connection: Connection
+        self.generation = 0
+        self.direct = wire.receive_cancellable and not reader_only
+        self.reading = False
+        self.away_seen = False
+        self.scope: anyio.CancelScope | None = None
+        self.done = Latch()
+        self.on_away: Callable[[Carrier], None] = _nobody
+        self.on_back: Callable[[Carrier], None] = _nobody
+        self._can_deny = can_deny
+        self._reader: Task | None = None
+        self._arrived: anyio.Event | None = None
+        self._room: anyio.Event | None = None
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody reads, or has begun to."""
+        return self.reading or self._reader is not None
+
+    def opened(self) -> None:
+        """The handshake is complete: from now on somebody must be reading."""
+        if self.direct:
+            self.on_away(self)
+        else:
+            self.read_ahead()
+
+    async def receive(self) -> Event | None:
+        """The next event for the handler; ``None`` when it is in the inbox, or was none of its business."""
+        if self.direct and not self.attended:
+            self.on_back(self)
+            try:
+                return self.connection.admit(await self._read())
+            finally:
+                self.on_away(self)
+        self.read_ahead()
+        if self._arrived is None:
+            self._arrived = anyio.Event()
+        await self._arrived.wait()
+        return None
+
+    def read_ahead(self) -> None:
+        """Have a reader at work, if nobody reads and there is anything to read."""
+        if not self.attended and not self.connection.inbound_over:
+            self._reader = self.loop.spawn(self._read_ahead)
+            self.on_back(self)
+
+    def notify(self) -> None:
+        """Wake the handler, which waits for the inbox."""
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None:
+            arrived.set()
+
+    def made_room(self) -> None:
+        """The handler took something out of the inbox: a reader that waits for room may go on."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.set()
+
+    def stop_reading(self) -> None:
+        """Cancel the reader; only to close, and only when what it would read no longer matters."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+
+    async def close(self, close: Close) -> None:
+        """Send the close frame, or the refusal before the handshake is complete."""
+        if not self.wire.receive_cancellable:
+            # Some servers never send the close while a receive is pending.
+            self.stop_reading()
+        await self.wire.close(clamp_code(close.code), clamp_reason(close.reason))
+
+    async def deny(self, close: Close) -> None:
+        """Refuse the handshake: as an HTTP response with a body, or where the server cannot, as 403."""
+        self.stop_reading()
+        for event in denial(close, self._can_deny):
+            await self.wire.deny(event)
+
+    async def _read(self) -> Event:
+        self.reading = True
+        try:
+            return await self.wire.receive()
+        finally:
+            self.reading = False
+
+    async def _read_ahead(self) -> None:
+        reader = self._reader
+        try:
+            while await self._read_one():
+                pass
+        finally:
+            # A closing that cancelled it may have forgotten it already.
+            if self._reader is reader:
+                self._reader = None
+            self.on_away(self)
+
+    async def _read_one(self) -> bool:
+        """Read one event into the inbox; whether to go on."""
+        connection = self.connection
+        event = connection.admit(await self._read())
+        if connection.delay:
+            # The message is ours already; the peer is not read from until its time has come.
+            await anyio.sleep(connection.take_delay())
+        if event is None:
+            return not connection.inbound_over
+        awaited = self._arrived is not None
+        connection.keep(event)
+        self.notify()
+        if connection.inbound_over:
+            return False
+        if self.direct:
+            return not awaited and not connection.inbox_full
+        while connection.inbox_full:
+            self._room = anyio.Event()
+            await self._room.wait()
+        return True
+
+
+def denial(close: Close, can_deny: bool) -> list[Event]:
+    """The ASGI events that refuse a handshake with ``close``.
+
+    One body event and no more: some servers take only one (ASGI "Websocket Denial Response").
+    """
+    if not can_deny:
+        return [{"type": "websocket.close", "code": clamp_code(close.code), "reason": clamp_reason(close.reason)}]
+    body = close.reason.encode("utf-8", "replace") + b"\n"
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+    if close.retry_after is not None:
+        headers.append((b"retry-after", str(close.retry_after).encode()))
+    return [
+        {"type": "websocket.http.response.start", "status": close.status, "headers": headers},
+        {"type": "websocket.http.response.body", "body": body, "more_body": False},
+    ]
+
+
+def _nobody(carrier: Carrier) -> None:
+    pass

@@ -1,0 +1,1 @@
+"""Machines: no clock, no event loop, no logging, and none imports another."""

@@ -1,0 +1,56 @@
+"""Reading for handlers that do not: within a second somebody is always reading.
+
+A peer that leaves is noticed only by who reads, and on some servers a pong too. Nothing is spawned
+for a handler that comes back to ``receive()`` in time.
+"""
+
+from __future__ import annotations
+
+from .carrier import Carrier
+from .timekeeper import Timekeeper
+
+__all__ = ["ReadAhead"]
+
+EVERY = 0.4
+"""Seconds between two looks; a reader starts at the second one, so after 0.4 s to 0.8 s and a tick."""
+
+
+class ReadAhead:
+    """Watches the carriers whose handler is not in ``receive()``.
+
+    Args:
+        timekeeper: of the same event loop.
+    """
+
+    def __init__(self, timekeeper: Timekeeper) -> None:
+        self._timekeeper = timekeeper
+        self._away: set[Carrier] = set()
+        self._looked_at = timekeeper.now
+        timekeeper.watch(self.look)
+
+    def away(self, carrier: Carrier) -> None:
+        """Nobody reads from this carrier."""
+        if carrier.connection.ended is None:
+            carrier.away_seen = False
+            self._away.add(carrier)
+            self._timekeeper.wake()
+
+    def back(self, carrier: Carrier) -> None:
+        """Somebody does again."""
+        self._away.discard(carrier)
+
+    def look(self, now: float) -> bool:
+        """Start readers where nobody has read since the look before; whether there is anything to watch."""
+        if now - self._looked_at >= EVERY:
+            self._looked_at = now
+            for carrier in list(self._away):
+                self._look_at(carrier)
+        return bool(self._away)
+
+    def _look_at(self, carrier: Carrier) -> None:
+        if carrier.connection.inbound_over:
+            self._away.discard(carrier)
+        elif not carrier.away_seen:
+            carrier.away_seen = True
+        elif not carrier.connection.inbox_full:
+            carrier.read_ahead()

@@ -1,0 +1,94 @@
+"""What runs on one event loop for its connections: deadlines, reading, backpressure, the turn log.
+
+A manager has one set of these for each loop on which it has connections: one in production, one a
+socket under a test client that gives each socket its own loop.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .backpressure import Backpressure
+from .broadcast import Broadcaster
+from .config import HeartbeatType, WebSocketConfig
+from .core.deadlines import Deadlines
+from .readahead import ReadAhead
+from .tasks import EventLoop
+from .timekeeper import Timekeeper
+from .wires.base import Wire
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Services"]
+
+AGE_SPREAD = 0.1
+"""By how much of itself ``max_connection_age`` varies, so that what opened together does not return together."""
+
+
+class Services:
+    """The services of one event loop.
+
+    Args:
+        loop: the loop.
+        config: of the manager.
+        observe: where latencies go, by name.
+
+    Attributes:
+        connections: how many connections this loop has.
+        started: whether ``start()`` was called on this loop.
+        draining: whether the manager is about to stop.
+        heartbeats_sent: pings.
+        heartbeats_missed: peers that died of silence.
+    """
+
+    def __init__(self, loop: EventLoop, config: WebSocketConfig, observe: Callable[[str, float], None]) -> None:
+        self.loop = loop
+        self.timekeeper = Timekeeper(loop)
+        self.backpressure = Backpressure(loop, self.timekeeper)
+        self.readahead = ReadAhead(self.timekeeper)
+        self.broadcaster = Broadcaster(
+            loop, config.max_concurrent_broadcast, lambda seconds: observe("broadcast", seconds)
+        )
+        self.connections = 0
+        self.started = False
+        self.draining = False
+        self.heartbeats_sent = 0
+        self.heartbeats_missed = 0
+
+    def deadlines_for(self, config: WebSocketConfig, wire: Wire) -> Deadlines:
+        """The deadlines of a new connection."""
+        max_age = config.max_connection_age
+        if max_age is not None:
+            max_age *= random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)
+        return Deadlines(
+            self.timekeeper.now,
+            accept_timeout=config.accept_timeout,
+            heartbeat_interval=heartbeat_interval(config, wire),
+            heartbeat_timeout=config.heartbeat_timeout,
+            idle_timeout=config.idle_timeout,
+            max_age=max_age,
+        )
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is closing or gone."""
+        self.backpressure.forget(connection)
+        self.readahead.back(connection.carrier)
+
+    def abort_later(self, wire: Wire, seconds: float) -> None:
+        """Abort the TCP connection of a peer that did not take its close frame by then."""
+        if not wire.lost:
+            self.timekeeper.schedule(lambda now: wire.lost or wire.abort(), self.timekeeper.now + seconds)
+
+
+def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:
+    """Seconds between heartbeats on this wire, ``None`` for none."""
+    if config.heartbeat_type is HeartbeatType.OFF:
+        return None
+    if config.heartbeat_type is HeartbeatType.PING and not wire.native_ping:
+        return None
+    if wire.server_ping_interval:
+        return min(config.heartbeat_interval, wire.server_ping_interval)
+    return config.heartbeat_interval

@@ -1,0 +1,189 @@
+"""How work is spawned, on asyncio and on trio; the only place that knows.
+
+Everything that outlives one ``await`` goes through an `EventLoop`: background work, callbacks in a
+later turn, and calls from another thread. Sockets of one manager may live on several loops (a test
+client gives each its own), so each connection remembers its loop and hands over what comes from
+elsewhere.
+
+No anyio task group is used here: one that is entered in a call and left in another breaks the
+cancellation of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import anyio
+
+__all__ = ["EventLoop", "Latch", "Task", "current_loop"]
+
+logger = logging.getLogger("wsstab")
+
+
+class Task(Protocol):
+    """Work that was spawned."""
+
+    def cancel(self) -> object:
+        """Ask it to stop at its next checkpoint."""
+
+
+class EventLoop(Protocol):
+    """One running event loop."""
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
+        """Run ``function(*args)`` in the background; an exception that escapes it is logged."""
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        """Run ``callback(*args)`` in the next turn of this loop. Only from the loop's own thread."""
+
+    def call_from_thread(self, callback: Callable[..., object], *args: Any) -> bool:
+        """Run ``callback(*args)`` on this loop, from any thread. ``False``: the loop is closed."""
+
+
+async def _guard(function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+    try:
+        await function(*args)
+    except Exception:
+        logger.exception("! background work failed: %s", getattr(function, "__qualname__", function))
+
+
+class AsyncioLoop:
+    """asyncio or uvloop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Weak: this object is the value of a table whose key is the loop, and must not keep it alive.
+        self._loop = weakref.ref(loop)
+        self.time = time.monotonic
+        # The loop itself holds only weak references to its tasks.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
+        task = asyncio.get_running_loop().create_task(_guard(function, args))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        loop = self._loop()
+        if loop is not None:
+            loop.call_soon(callback, *args)
+
+    def call_from_thread(self, callback: Callable[..., object], *args: Any) -> bool:
+        loop = self._loop()
+        if loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            return False
+        return True
+
+
+class TrioTask:
+    """A trio system task with a cancel scope of its own."""
+
+    def __init__(self) -> None:
+        self._scope = anyio.CancelScope()
+
+    async def run(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+        with self._scope:
+            await _guard(function, args)
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+
+class TrioLoop:
+    """trio: spawned work runs as system tasks, which nothing but the run itself cancels."""
+
+    def __init__(self) -> None:
+        import trio
+
+        self._trio = trio
+        self._token = trio.lowlevel.current_trio_token()
+        self.time = time.monotonic
+
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
+        task = TrioTask()
+        self._trio.lowlevel.spawn_system_task(task.run, function, args)
+        return task
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        self._token.run_sync_soon(callback, *args)
+
+    def call_from_thread(self, callback: Callable[..., object], *args: Any) -> bool:
+        try:
+            self._token.run_sync_soon(callback, *args)
+        except self._trio.RunFinishedError:
+            return False
+        return True
+
+
+_asyncio_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoop] = WeakKeyDictionary()
+_trio_loops: WeakKeyDictionary[Any, TrioLoop] = WeakKeyDictionary()
+
+
+def current_loop() -> EventLoop:
+    """The loop that runs this code; the same object for the same loop.
+
+    Raises:
+        RuntimeError: no event loop is running here.
+    """
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return _current_trio_loop()
+    loop = _asyncio_loops.get(running)
+    if loop is None:
+        loop = _asyncio_loops[running] = AsyncioLoop(running)
+    return loop
+
+
+def _current_trio_loop() -> EventLoop:
+    try:
+        import trio
+
+        token = trio.lowlevel.current_trio_token()
+    except (ImportError, RuntimeError):
+        raise RuntimeError("no event loop is running in this thread") from None
+    loop = _trio_loops.get(token)
+    if loop is None:
+        loop = _trio_loops[token] = TrioLoop()
+    return loop
+
+
+class Latch:
+    """An event that is set once and may be awaited on any loop."""
+
+    __slots__ = ("_waiting", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._waiting: list[tuple[EventLoop, anyio.Event]] | None = None
+
+    def set(self) -> None:
+        """Wake all who wait, each on its own loop."""
+        self.is_set = True
+        waiting, self._waiting = self._waiting, None
+        for loop, event in waiting or ():
+            loop.call_from_thread(event.set)
+
+    async def wait(self) -> None:
+        """Return once it is set."""
+        if self.is_set:
+            return
+        waiter = (current_loop(), anyio.Event())
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(waiter)
+        if not self.is_set:  # another thread may have set it in between
+            await waiter[1].wait()

@@ -1,0 +1,105 @@
+"""Every deadline of one event loop, by one wheel and one task.
+
+Its clock stands still while the loop lags: a tick that comes late counts as little more than one
+tick, so that a stall of ours costs no peer its life.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+import anyio
+
+from .core.wheel import Entry, Wheel
+from .tasks import EventLoop, Task
+
+__all__ = ["Deadline", "Timekeeper"]
+
+TICK = 0.1
+"""Seconds between two looks at the wheel."""
+LONGEST_STEP = 2 * TICK
+"""Seconds that a tick may count for, however late it is."""
+BUDGET = 0.004
+"""Seconds of callbacks in one turn of the loop; the rest waits for the next."""
+
+Visit: TypeAlias = Callable[[float], object]
+"""Called with the time when due."""
+Deadline: TypeAlias = Entry[Visit]
+
+
+class Timekeeper:
+    """Deadlines of one event loop.
+
+    The task that ticks exists only while there is something to wait for.
+
+    Args:
+        loop: whose.
+
+    Attributes:
+        now: seconds on a clock that forgives lag; moves with each tick.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._ticked_at = loop.time()
+        self.now = self._ticked_at
+        self._wheel: Wheel[Visit] = Wheel(self.now, TICK)
+        self._due: deque[Visit] = deque()
+        self._task: Task | None = None
+        self._watchers: list[Callable[[float], bool]] = []
+
+    def schedule(self, visit: Visit, at: float) -> Deadline:
+        """Call ``visit`` at ``at`` or up to a tick later."""
+        self.wake()
+        return self._wheel.schedule(visit, at)
+
+    def cancel(self, deadline: Deadline) -> None:
+        """Forget it; nothing happens when it was called already."""
+        self._wheel.cancel(deadline)
+
+    def watch(self, watcher: Callable[[float], bool]) -> None:
+        """Call ``watcher(now)`` at every tick; it answers whether it has anything to wait for."""
+        self._watchers.append(watcher)
+
+    def wake(self) -> None:
+        """Begin to tick, if it does not: there is something to wait for."""
+        if self._task is None:
+            self._ticked_at = self._loop.time()
+            self._task = self._loop.spawn(self._run)
+
+    def stop(self) -> None:
+        """Stop ticking until something is scheduled."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def tick(self) -> bool:
+        """Move the clock on and call what is due; whether there is more to wait for."""
+        time = self._loop.time()
+        self.now += min(max(time - self._ticked_at, 0.0), LONGEST_STEP)
+        self._ticked_at = time
+        self._due.extend(self._wheel.advance(self.now))
+        self._visit_some()
+        busy = [watcher(self.now) for watcher in self._watchers]
+        return bool(self._wheel) or bool(self._due) or any(busy)
+
+    async def _run(self) -> None:
+        task = self._task
+        try:
+            while True:
+                await anyio.sleep(TICK)
+                if not self.tick():
+                    break
+        finally:
+            if self._task is task:
+                self._task = None
+
+    def _visit_some(self) -> None:
+        until = self._loop.time() + BUDGET
+        while self._due:
+            self._due.popleft()(self.now)
+            if self._loop.time() > until:
+                self._loop.call_soon(self._visit_some)
+                return

@@ -1,0 +1,112 @@
+"""The wire that works on every server: one ``send()`` of plain ASGI for each message.
+
+At most one ``send()`` is pending at a time. A handler's own send is awaited in place; what others
+send is awaited by a writer task that exists only while there is something to write.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..payload import Outgoing
+from ..tasks import Task, current_loop
+from ..types import Event, Receive, Send
+from .base import Block, Wire
+
+__all__ = ["AsgiWire"]
+
+
+class AsgiWire(Wire):
+    """Plain ASGI: no ping, no buffer size, no abort.
+
+    Args:
+        receive: the server's.
+        send: the server's.
+    """
+
+    __slots__ = ("_closing", "_in_flight", "_receive", "_send", "_waiting", "_writer")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        super().__init__()
+        self._receive = receive
+        self._send = send
+        self._waiting: deque[Outgoing] = deque()
+        self._in_flight = 0
+        self._writer: Task | None = None
+        self._closing = False
+
+    async def receive(self) -> Event:
+        return await self._receive()
+
+    async def accept(self, event: Event) -> None:
+        await self._send(event)
+
+    async def deny(self, event: Event) -> None:
+        await self._send(event)
+
+    def write(self, block: Block) -> None:
+        self._waiting.extend(block.messages)
+        self._in_flight += block.size
+        self._block()
+        if self._writer is None:
+            self._writer = current_loop().spawn(self._write)
+
+    async def send(self, message: Outgoing) -> None:
+        self._in_flight += message.size
+        self.writable = False
+        try:
+            await self._send(message.event())
+        finally:
+            self._in_flight -= message.size
+            self._unblock()
+
+    def is_open(self) -> bool:
+        return not self._closing
+
+    def buffered(self) -> int:
+        return self._in_flight
+
+    async def close(self, code: int, reason: str) -> None:
+        # A writer that is stuck behind a stalled peer would hold up the close for ever.
+        self._stop_writer()
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def abort(self) -> None:
+        self._stop_writer()
+
+    def detach(self) -> None:
+        super().detach()
+        self._stop_writer()
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                message = self._waiting.popleft()
+                await self._send(message.event())
+                self._in_flight -= message.size
+        except (OSError, RuntimeError):
+            # The peer has left, or the server closed first: the reader is told of it.
+            self._waiting.clear()
+            self._in_flight = 0
+        finally:
+            self._writer = None
+        self._unblock()
+
+    def _block(self) -> None:
+        if self.writable:
+            self.writable = False
+            self.on_blocked()
+
+    def _unblock(self) -> None:
+        if not self._closing and not self._waiting:
+            self.writable = True
+            self.on_writable()
+
+    def _stop_writer(self) -> None:
+        self._closing = True
+        self.writable = False
+        if self._writer is not None:
+            self._writer.cancel()
+            self._writer = None
+        self._waiting.clear()
+        self._in_flight = 0

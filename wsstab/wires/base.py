@@ -1,0 +1,142 @@
+"""What a wire is: how bytes reach one peer.
+
+ASGI has no ping, no buffer size and no abort. A wire offers what its server really has and says
+what it has not; nothing above it asks which server this is.
+
+A wire is written to only while `Wire.writable`; it says through ``on_blocked`` when that ends and
+through ``on_writable`` when it returns. What waits meanwhile stays in the connection's queue,
+where it can still be dropped, conflated or kept for a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..payload import Outgoing
+from ..types import Event
+
+__all__ = ["Block", "Wire"]
+
+DEFLATE_THRESHOLD = 1024
+"""Messages under this many bytes go uncompressed, which RFC 7692 section 6 leaves to each message."""
+
+
+class Block:
+    """Messages that go to many peers in one write: joined once, shared by all."""
+
+    __slots__ = ("_joined", "count", "messages", "size")
+
+    def __init__(self, messages: Sequence[Outgoing]) -> None:
+        self.messages = messages
+        self.count = len(messages)
+        self.size = sum(message.size for message in messages)
+        self._joined: dict[int, bytes] = {}
+
+    def frames(self, deflate_bits: int = 0) -> bytes:
+        """All frames in one piece.
+
+        Args:
+            deflate_bits: the window that was negotiated with the peer, 0 for no compression.
+        """
+        joined = self._joined.get(deflate_bits)
+        if joined is None:
+            joined = b"".join([frame_for(message, deflate_bits) for message in self.messages])
+            self._joined[deflate_bits] = joined
+        return joined
+
+
+def frame_for(message: Outgoing, deflate_bits: int) -> bytes:
+    """The frame of ``message`` for a peer with this window, 0 for none."""
+    if deflate_bits and message.size >= DEFLATE_THRESHOLD:
+        return message.deflated(deflate_bits)
+    return message.frame
+
+
+class Wire:
+    """How bytes reach one peer.
+
+    Attributes:
+        writable: whether the next write is taken at once.
+        receive_cancellable: whether a pending ``receive()`` may be cancelled without losing a message.
+        native_ping: whether `ping` reaches the peer as a WebSocket ping and its pong is seen.
+        can_abort: whether `abort` ends the TCP connection at once.
+        lost: whether the TCP connection is known to have ended.
+        server_ping_interval: seconds between the server's own pings, which this wire has taken over.
+        on_writable: called when the wire takes data again.
+        on_blocked: called when it does not any more.
+        on_pong: called with the payload of each pong.
+    """
+
+    __slots__ = ("lost", "on_blocked", "on_pong", "on_writable", "server_ping_interval", "writable")
+
+    receive_cancellable = False
+    native_ping = False
+    can_abort = False
+
+    def __init__(self) -> None:
+        self.writable = True
+        self.lost = False
+        self.server_ping_interval: float | None = None
+        self.on_writable: Callable[[], None] = _nothing
+        self.on_blocked: Callable[[], None] = _nothing
+        self.on_pong: Callable[[bytes], None] = _ignore
+
+    async def receive(self) -> Event:
+        """The next event of the server. Never called while a call is pending."""
+        raise NotImplementedError
+
+    async def accept(self, event: Event) -> None:
+        """Complete the handshake."""
+        raise NotImplementedError
+
+    async def deny(self, event: Event) -> None:
+        """Pass on an event of a refusal: a close before accept, or a part of an HTTP response."""
+        raise NotImplementedError
+
+    def write(self, block: Block) -> None:
+        """Hand over messages; does not wait. Only while `writable`."""
+        raise NotImplementedError
+
+    async def send(self, message: Outgoing) -> None:
+        """Hand over one message of the handler's own. Only while `writable`.
+
+        Raises:
+            OSError: the peer has left.
+        """
+        raise NotImplementedError
+
+    def is_open(self) -> bool:
+        """Whether a frame written now may still reach the peer."""
+        return True
+
+    def buffered(self) -> int:
+        """Bytes handed over that have not left the process; 0 where the server does not tell."""
+        return 0
+
+    def reading_paused(self) -> bool:
+        """Whether the server has stopped reading the socket, so that silence proves nothing."""
+        return False
+
+    def ping(self, payload: bytes) -> bool:
+        """Send a WebSocket ping ahead of all that waits; ``False`` where the server cannot."""
+        return False
+
+    async def close(self, code: int, reason: str) -> None:
+        """Send a close frame after all that was written. May take as long as the peer likes: set a deadline."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """End the TCP connection at once, where the server lets us."""
+
+    def detach(self) -> None:
+        """Give back what was taken from the server. After it nothing is called."""
+        self.on_writable = self.on_blocked = _nothing
+        self.on_pong = _ignore
+
+
+def _nothing() -> None:
+    pass
+
+
+def _ignore(payload: bytes) -> None:
+    pass

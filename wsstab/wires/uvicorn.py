@@ -1,0 +1,413 @@
+"""The wire to a uvicorn protocol object: frames go straight to its transport.
+
+Recognised by the ``send`` that uvicorn passes to the application, for its three WebSocket
+implementations. Frames are written next to uvicorn's own protocol state: server frames carry no
+mask and no sequence, so only the closing handshake has to stay uvicorn's, and it does: `close`
+goes through uvicorn's own ``send``.
+
+What is private in uvicorn and used here, each looked for at recognition (one missing: the plain
+ASGI wire, and one line in the log). Tried with uvicorn 0.40 to 0.54.
+
+===========================  ==============================================================
+all                          ``transport``, ``pause_writing``, ``resume_writing``,
+                             ``connection_lost``, ``ping_interval``
+websockets-sansio            ``conn.max_message_size`` (or ``max_size``), ``conn.extensions``,
+                             ``response.headers``, ``handle_pong``, ``handle_parser_exception``,
+                             ``writable``, ``read_paused``
+wsproto                      ``conn._connection._extensions``, ``config``, ``buffer.max_length``,
+                             ``handle_pong``, ``writable``, ``read_paused``
+websockets (deprecated)      ``state``, ``pings``, ``max_size``, ``extensions``,
+                             ``available_extensions``, ``handshake_completed_event``
+===========================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import time
+from typing import Any
+
+from ..payload import Outgoing, frame_header
+from ..types import Event, Receive, Scope, Send
+from .base import Block, Wire, frame_for
+
+__all__ = ["UvicornWire", "recognise"]
+
+logger = logging.getLogger("wsstab")
+
+EXTENSION = "wsstab.protocol"
+"""Key in ``scope["extensions"]`` under which `Protocol` shows itself through other middleware."""
+
+PING = 0x9
+LINGER = 2.0
+"""Seconds in which a peer that sent too much may still read why it is cut off."""
+
+
+def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
+    """The wire for this connection, ``None`` when ``send`` is not uvicorn's own."""
+    extensions = scope.get("extensions") or {}
+    protocol = extensions.get(EXTENSION) or getattr(send, "__self__", None)
+    module = _implementation(type(protocol))
+    wire_class = IMPLEMENTATIONS.get(module)
+    if wire_class is None:
+        return None
+    missing = [name for name in wire_class.needs if not hasattr(protocol, name)]
+    if missing:
+        _log_once(f"! {module} has no {', '.join(missing)}: falling back to plain ASGI")
+        return None
+    if EXTENSION in extensions:
+        receive, send = wire_class.callables(protocol)
+    return wire_class(protocol, receive, send)
+
+
+def _implementation(protocol_class: type) -> str:
+    for base in protocol_class.__mro__:
+        if base.__module__.startswith("uvicorn.protocols.websockets."):
+            return base.__module__.rpartition(".")[2]
+    return ""
+
+
+_logged: set[str] = set()
+
+
+def _log_once(line: str) -> None:
+    if line not in _logged:
+        _logged.add(line)
+        logger.warning(line)
+
+
+class UvicornWire(Wire):
+    """What the three implementations have in common: a transport.
+
+    Args:
+        protocol: uvicorn's protocol object of this connection.
+        receive: its ``receive``.
+        send: its ``send``.
+    """
+
+    __slots__ = (
+        "_is_closing",
+        "_pending_pings",
+        "_receive",
+        "_send",
+        "_shadowed",
+        "_transport_write",
+        "deflate_bits",
+        "protocol",
+        "transport",
+    )
+
+    needs: tuple[str, ...] = ("transport", "pause_writing", "resume_writing", "connection_lost", "ping_interval")
+    receive_cancellable = True
+    native_ping = True
+    can_abort = True
+
+    def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.transport: asyncio.Transport = protocol.transport
+        self.deflate_bits = 0
+        self._receive = receive
+        self._send = send
+        self._is_closing = self.transport.is_closing
+        self._transport_write = self.transport.write
+        self._shadowed: list[str] = []
+
+    @staticmethod
+    def callables(protocol: Any) -> tuple[Receive, Send]:
+        """The server's own ``receive`` and ``send``."""
+        return protocol.receive, protocol.send
+
+    # Before and at the handshake.
+
+    def take_over_keepalive(self) -> None:
+        """Keep uvicorn from pinging: with one message unread it would kill a healthy peer."""
+        self.server_ping_interval = self.protocol.ping_interval
+        self.protocol.ping_interval = None
+
+    def limit_message_size(self, limit: int) -> int | None:
+        """Let the server itself refuse larger messages, before they are in memory.
+
+        Returns:
+            The server's own limit where it is smaller, in bytes.
+        """
+        raise NotImplementedError
+
+    def refuse_compression(self) -> bool:
+        """Negotiate no permessage-deflate; ``False`` where that cannot be done."""
+        raise NotImplementedError
+
+    async def accept(self, event: Event) -> None:
+        await self._send(event)
+        self._shadow("pause_writing", self._pause_writing)
+        self._shadow("resume_writing", self._resume_writing)
+        self._shadow("connection_lost", self._connection_lost)
+        self._observe_pongs()
+
+    async def deny(self, event: Event) -> None:
+        await self._send(event)
+
+    def use_compression(self) -> None:
+        """Compress what is sent from now on, if the handshake negotiated it."""
+        bits = self._negotiated_bits()
+        self.deflate_bits = bits if bits >= 9 else 0
+
+    # After it.
+
+    async def receive(self) -> Event:
+        return await self._receive()
+
+    def write(self, block: Block) -> None:
+        if self.is_open():
+            self._transport_write(block.frames(self.deflate_bits))
+
+    async def send(self, message: Outgoing) -> None:
+        if not self.is_open():
+            raise ConnectionResetError("the peer has left")
+        self._transport_write(frame_for(message, self.deflate_bits))
+
+    def is_open(self) -> bool:
+        # uvicorn closes its transport in the same turn in which it learns or causes an end.
+        return not self._is_closing()
+
+    def buffered(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def reading_paused(self) -> bool:
+        return bool(getattr(self.protocol, "read_paused", False))
+
+    def ping(self, payload: bytes) -> bool:
+        if self.is_open():
+            self._transport_write(frame_header(PING, len(payload)) + payload)
+        return True
+
+    async def close(self, code: int, reason: str) -> None:
+        # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
+        self.protocol.writable.set()
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def detach(self) -> None:
+        super().detach()
+        if self.lost:
+            self._restore()
+
+    # Callbacks of the transport.
+
+    def _pause_writing(self) -> None:
+        type(self.protocol).pause_writing(self.protocol)
+        self.writable = False
+        self.on_blocked()
+
+    def _resume_writing(self) -> None:
+        type(self.protocol).resume_writing(self.protocol)
+        self.writable = True
+        self.on_writable()
+
+    def _connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        self._restore()
+        self.protocol.connection_lost(error)
+        self.writable = True
+        self.on_writable()
+
+    def _observe_pongs(self) -> None:
+        raise NotImplementedError
+
+    def _negotiated_bits(self) -> int:
+        raise NotImplementedError
+
+    # A method of the instance hides the method of its class; deleting it brings that back.
+
+    def _shadow(self, name: str, method: Any) -> None:
+        setattr(self.protocol, name, method)
+        self._shadowed.append(name)
+
+    def _restore(self) -> None:
+        for name in self._shadowed:
+            self.protocol.__dict__.pop(name, None)
+        self._shadowed.clear()
+
+
+class SansioWire(UvicornWire):
+    """``--ws websockets-sansio``, the default."""
+
+    __slots__ = ()
+
+    needs = (*UvicornWire.needs, "conn", "response", "writable", "handle_pong", "handle_parser_exception")
+
+    def limit_message_size(self, limit: int) -> int | None:
+        name = "max_message_size" if hasattr(self.protocol.conn, "max_message_size") else "max_size"
+        return _lower(self.protocol.conn, name, limit)
+
+    def refuse_compression(self) -> bool:
+        # uvicorn negotiated already, but has not sent its answer. The old list goes with its compressors.
+        self.protocol.conn.extensions = []
+        self.protocol.response.headers.pop("Sec-WebSocket-Extensions", None)
+        return True
+
+    def _negotiated_bits(self) -> int:
+        return _window_bits(self.protocol.conn.extensions)
+
+    def _observe_pongs(self) -> None:
+        self._shadow("handle_pong", lambda event: self.on_pong(bytes(event.data)))
+        self._shadow("handle_parser_exception", self._fail_gently)
+
+    def _fail_gently(self) -> None:
+        """Tell the peer why, and go on discarding what it sends for a while.
+
+        uvicorn closes the transport at once; with data unread the kernel then answers with a reset,
+        which destroys the close frame on its way (RFC 6455 section 7.1.1 warns of it).
+        """
+        protocol = self.protocol
+        if protocol.close_sent:
+            return
+        close = protocol.conn.close_sent
+        protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        protocol.transport.write(b"".join(protocol.conn.data_to_send()))
+        protocol.close_sent = True
+        protocol.close_timer = protocol.loop.call_later(LINGER, protocol.transport.close)
+        if protocol.read_paused:
+            protocol.read_paused = False
+            protocol.transport.resume_reading()
+
+    def is_open(self) -> bool:
+        return not self.protocol.close_sent and not self._is_closing()
+
+
+class WsprotoWire(UvicornWire):
+    """``--ws wsproto``."""
+
+    __slots__ = ()
+
+    needs = (*UvicornWire.needs, "conn", "config", "buffer", "writable", "handle_pong")
+
+    def limit_message_size(self, limit: int) -> int | None:
+        return _lower(self.protocol.buffer, "max_length", limit)
+
+    def refuse_compression(self) -> bool:
+        config = self.protocol.config
+        plain = getattr(config, "_wsstab_plain", None)
+        if plain is None:
+            # One copy for all connections of this server: the switch is only in the configuration.
+            plain = config._wsstab_plain = copy.copy(config)
+            plain.ws_per_message_deflate = False
+        self.protocol.config = plain
+        return True
+
+    def _negotiated_bits(self) -> int:
+        connection = getattr(self.protocol.conn, "_connection", None)
+        for extension in getattr(connection, "_extensions", ()):
+            if getattr(extension, "name", "") == "permessage-deflate" and extension.enabled():
+                return int(extension.server_max_window_bits)
+        return 0
+
+    def _observe_pongs(self) -> None:
+        self._shadow("handle_pong", lambda event: self.on_pong(bytes(event.payload)))
+
+    def is_open(self) -> bool:
+        return not self.protocol.close_sent and not self._is_closing()
+
+
+class LegacyWire(UvicornWire):
+    """``--ws websockets``, deprecated by uvicorn; in the ``auto`` of older versions still the default."""
+
+    __slots__ = ("_closer",)
+
+    needs = (
+        *UvicornWire.needs,
+        "state",
+        "pings",
+        "max_size",
+        "extensions",
+        "available_extensions",
+        "handshake_completed_event",
+    )
+
+    @staticmethod
+    def callables(protocol: Any) -> tuple[Receive, Send]:
+        return protocol.asgi_receive, protocol.asgi_send
+
+    def limit_message_size(self, limit: int) -> int | None:
+        return _lower(self.protocol, "max_size", limit)
+
+    def refuse_compression(self) -> bool:
+        # The handshake holds this very list and reads it after the application has accepted.
+        self.protocol.available_extensions.clear()
+        return True
+
+    async def accept(self, event: Event) -> None:
+        await super().accept(event)
+        # accept() only lets the handshake go on; a frame written before its answer would destroy it.
+        await self.protocol.handshake_completed_event.wait()
+
+    def is_open(self) -> bool:
+        return self.protocol.state == 1 and not self._is_closing()
+
+    def ping(self, payload: bytes) -> bool:
+        if not self.is_open():
+            return True
+        pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        pong.add_done_callback(lambda done: done.cancelled() or done.exception() or self.on_pong(payload))
+        # ping() itself would wait behind a stalled peer.
+        self.protocol.pings[payload] = (pong, time.perf_counter())
+        return super().ping(payload)
+
+    async def close(self, code: int, reason: str) -> None:
+        event = {"type": "websocket.close", "code": code, "reason": reason}
+        # Its close() returns when the TCP connection has ended, up to 20 s later; the frame is what counts.
+        self._closer = asyncio.ensure_future(self._send(event))
+        self._closer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        while self.protocol.state == 1 and not self._closer.done():
+            await asyncio.sleep(0)
+
+    def _negotiated_bits(self) -> int:
+        return _window_bits(self.protocol.extensions)
+
+    def _observe_pongs(self) -> None:
+        pass  # ping() registers each of them.
+
+
+IMPLEMENTATIONS: dict[str, type[UvicornWire]] = {
+    "websockets_sansio_impl": SansioWire,
+    "wsproto_impl": WsprotoWire,
+    "websockets_impl": LegacyWire,
+}
+
+
+def _lower(owner: Any, name: str, limit: int) -> int | None:
+    current: int | None = getattr(owner, name)
+    if current is not None and current < limit:
+        return current
+    setattr(owner, name, limit)
+    return None
+
+
+def _window_bits(extensions: list[Any]) -> int:
+    for extension in extensions:
+        if extension.name == "permessage-deflate":
+            return int(extension.local_max_window_bits)
+    return 0
+
+
+def __getattr__(name: str) -> Any:
+    """``uvicorn --ws wsstab.wires.uvicorn:Protocol``, made when asked for: uvicorn is an extra."""
+    if name != "Protocol":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    class Protocol(WebSocketsSansIOProtocol):
+        """uvicorn's default implementation, found by the middleware even behind others."""
+
+        def handle_connect(self, event: Any) -> None:
+            super().handle_connect(event)
+            if hasattr(self, "scope"):
+                # The application's task has not started yet.
+                self.scope["extensions"][EXTENSION] = self  # type: ignore[typeddict-unknown-key]
+
+    globals()[name] = Protocol
+    return Protocol
