@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from wsstab.core.memory import MAX_OBJECTS, MAX_STALE, Ledger, estimate
 
-POLICIES = ["lru", "fifo", "oldest", "largest"]
+TIMES = {"lru": "traffic", "fifo": "opened", "oldest": "identified"}
+POLICIES = [*TIMES, "largest"]
 
 
 class Socket:
@@ -143,11 +145,8 @@ def test_each_policy_reads_its_own_time(policy: str) -> None:
     """Other times may say the contrary."""
     ledger: Ledger[Socket] = Ledger(1, policy)
     old, young = Socket(time=5.0), Socket(time=5.0)
-    setattr(old, {"lru": "traffic", "fifo": "opened", "oldest": "identified"}[policy], 1.0)
-    for name in {"traffic", "opened", "identified"} - {"lru": "traffic", "fifo": "opened", "oldest": "identified"}[
-        policy
-    ].split():
-        setattr(young, name, 1.0)
+    for other, time in TIMES.items():
+        setattr(old if other == policy else young, time, 1.0)
     for socket in (young, old):
         ledger.add(socket)
         ledger.charge(socket, 1)
@@ -246,19 +245,22 @@ def test_a_large_class_is_right_to_one_eighth() -> None:
     assert set(ledger.victims(10**6)) == set(sockets)
 
 
-def test_churn_leaves_nothing_behind() -> None:
-    """The heap shrinks with its members, however many have come and gone."""
-    ledger: Ledger[Socket] = Ledger(1, "fifo")
-    empty = estimate(ledger)
-    sockets = [Socket(time=float(number)) for number in range(1000)]
-    for socket in sockets:
+@pytest.mark.parametrize("policy", POLICIES)
+def test_churn_leaves_nothing_behind(policy: str) -> None:
+    """Members that have left are let go of, and the heap is no larger than twice those that stay."""
+    ledger, staying = ledger_of(policy, 1, 1, 1)
+    left = weakref.WeakSet[Socket]()
+    for number in range(1000):
+        socket = Socket(time=float(number))
+        left.add(socket)
         ledger.add(socket)
-        ledger.charge(socket, 1)
+        ledger.charge(socket, number)
         ledger.rekey(socket)
-    for socket in sockets:
         ledger.remove(socket)
-    assert ledger.total == ledger.count == 0
-    assert estimate(ledger) < empty + 100_000
+        del socket
+        assert len(left) <= len(staying) + 1
+    assert ledger.total == ledger.count == 3
+    assert len(ledger.victims(4)) == 3
 
 
 class LedgerBesideRecount(RuleBasedStateMachine):

@@ -166,7 +166,9 @@ def test_a_token_with_one_character_changed_is_refused(data: st.DataObject) -> N
     assert why(tokens, token[:place] + other + token[place + 1 :]) in ("signature", "malformed")
 
 
-@given(st.one_of(st.text(), st.text("abc.-_=0", max_size=80), st.binary(), st.none(), st.integers(), st.lists(st.none())))
+@given(
+    st.one_of(st.text(), st.text("abc.-_=0", max_size=80), st.binary(), st.none(), st.integers(), st.lists(st.none()))
+)
 def test_whatever_is_no_token_is_refused_in_words(token: object) -> None:
     """No input raises anything else."""
     assert why(make(), token) in ("malformed", "signature")
