@@ -222,6 +222,13 @@ def test_a_victim_is_found_without_asking_everybody() -> None:
     assert sum(socket.asked for socket in sockets) - before <= 2
 
 
+def test_who_never_held_anything_is_never_asked() -> None:
+    """The order holds only those whom it may name."""
+    ledger, sockets = ledger_of("lru", 0, 0, 1)
+    assert ledger.victims(1) == [sockets[2]]
+    assert [socket.asked for socket in sockets[:2]] == [0, 0]
+
+
 def test_a_burst_of_traffic_is_not_paid_for_at_once() -> None:
     """When everybody has spoken, 1,000 are asked; the most silent of these goes, and the rest are known next time."""
     ledger, sockets = ledger_of("lru", *[1] * (3 * MAX_STALE))

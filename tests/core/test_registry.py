@@ -63,10 +63,11 @@ def test_a_new_member_goes_by_its_connection_id() -> None:
 
 def test_a_member_may_be_added_under_a_client_id_of_its_own() -> None:
     """A socket that was named before it was added is found by both names."""
-    registry: Registry[Socket] = Registry(4)
+    registry: Registry[Socket] = Registry(1000)
     socket = Socket("a")
     socket.client_id = "ann"
     registry.add(socket)
+    assert registry.shard_of("a") != registry.shard_of("ann")
     assert registry.find("ann") is registry.by_id("a") is socket
     assert registry.find("a") is None
 
