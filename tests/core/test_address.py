@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsstab.core.address import MAX_HOPS, ClientAddress
@@ -232,6 +232,7 @@ peers = st.one_of(st.none(), st.text(), st.ip_addresses().map(str))
 trusts = st.sampled_from([(), LOCAL, ("*",), ("0.0.0.0/0", "::/0")])
 
 
+@settings(deadline=None)
 @given(peers, st.text(st.characters(max_codepoint=255)), trusts)
 def test_no_header_raises(peer: str | None, header: str, trusted: tuple[str, ...]) -> None:
     """Whatever a client sends."""
@@ -242,6 +243,7 @@ def test_no_header_raises(peer: str | None, header: str, trusted: tuple[str, ...
     assert address is None or isinstance(address, str)
 
 
+@settings(deadline=None)
 @given(st.lists(st.ip_addresses(v=4).filter(lambda address: not address.is_loopback), min_size=1), st.integers(0, 5))
 def test_what_a_client_writes_changes_nothing(addresses: list[object], hops: int) -> None:
     """Behind any number of our proxies, the entry of the outermost is the client, whatever stands left of it."""

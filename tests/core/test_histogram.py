@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsstab.core.histogram import BOUNDS, LatencyHistogram
@@ -64,6 +64,7 @@ def test_the_default_bounds_reach_from_50_microseconds_to_30_seconds() -> None:
     assert LatencyHistogram().snapshot().bounds == BOUNDS
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 100)))
 def test_counts_equal_a_recount(durations: list[float]) -> None:
     """Every bucket holds exactly what lies at or under its bound."""

@@ -353,6 +353,7 @@ TestLedgerBesideRecount = LedgerBesideRecount.TestCase
 TestLedgerBesideRecount.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 2**50), min_size=1, max_size=200))
 def test_largest_is_never_off_by_more_than_one_eighth(holdings: list[int]) -> None:
     """Whatever the sizes, the first victim holds at least 8/9 of the most."""
@@ -562,6 +563,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_any_json_weighs_at_least_itself_and_as_part_of_more(value: object) -> None:
     """An estimate never raises, never shrinks when something is put around it."""

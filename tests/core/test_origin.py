@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsstab.core.origin import OriginPolicy
@@ -212,6 +212,7 @@ origins = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(origins, st.lists(origins, max_size=3))
 def test_a_hint_allows_the_origin_it_was_made_for(origin: str, hosts: list[str]) -> None:
     """Whatever a client sends raises nothing, and the line that is printed works."""

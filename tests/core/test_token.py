@@ -7,7 +7,7 @@ import re
 from base64 import urlsafe_b64encode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from itsdangerous import Signer
 
@@ -138,6 +138,7 @@ def test_keys_rotate() -> None:
     assert why(old, both.issue("ann", NOW)) == "signature"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.integers(0, 2**50), st.integers(1, 2**40), st.data())
 def test_every_client_id_comes_back(client_id: str, now_ms: int, ttl_ms: int, data: st.DataObject) -> None:
     """Any text at any time until the expiry, once."""
@@ -149,6 +150,7 @@ def test_every_client_id_comes_back(client_id: str, now_ms: int, ttl_ms: int, da
     assert why(tokens, token, later) == "used"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(categories=["Cs"]), min_size=1, max_size=5))
 def test_lone_surrogates_come_back_as_well(client_id: str) -> None:
     """What UTF-8 refuses may still be a client id."""
@@ -156,6 +158,7 @@ def test_lone_surrogates_come_back_as_well(client_id: str) -> None:
     assert tokens.validate(tokens.issue(client_id, NOW), NOW) == client_id
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_token_with_one_character_changed_is_refused(data: st.DataObject) -> None:
     """Wherever the change is. The last character is left out: of its six bits, two mean nothing."""
@@ -166,6 +169,7 @@ def test_a_token_with_one_character_changed_is_refused(data: st.DataObject) -> N
     assert why(tokens, token[:place] + other + token[place + 1 :]) in ("signature", "malformed")
 
 
+@settings(deadline=None)
 @given(
     st.one_of(st.text(), st.text("abc.-_=0", max_size=80), st.binary(), st.none(), st.integers(), st.lists(st.none()))
 )
@@ -275,6 +279,7 @@ def test_a_clock_set_back_does_not_bring_a_token_back() -> None:
         tokens.validate(token, NOW)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9), st.booleans()), max_size=30))
 def test_the_table_equals_a_model(steps: list[tuple[int, int, bool]]) -> None:
     """Time passes, tokens of various lifetimes are used twice, sweeps happen: the same ones are remembered."""
