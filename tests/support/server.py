@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -85,7 +86,6 @@ class Server:
     ) -> None:
         self.variant = variant
         self.tls = tls[2] if tls else None
-        self.forgiven: list[str] = []
         handle, name = tempfile.mkstemp(prefix="server-", suffix=".log")
         self.log_file, self.last_words = Path(name), ""
         settings = {"ws": variant.implementation, "loop": variant.loop, "log_level": log_level, "backlog": 2048}
@@ -176,14 +176,15 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def forgive(self, *patterns: str) -> None:
-        """Expect complaints that match one of these."""
-        self.forgiven += patterns
+    def complaints(self, since: int = 0, forgiven: Sequence[str] = ()) -> list[str]:
+        """Lines of its log that tell of a mistake.
 
-    def complaints(self, since: int = 0) -> list[str]:
-        """Lines of its log that tell of a mistake, from a position of the log on."""
+        Args:
+            since: position of the log to begin at.
+            forgiven: patterns of what was to be expected.
+        """
         found = [match[0] for match in COMPLAINTS.finditer(self.log, since)]
-        return [line for line in found if not any(re.search(pattern, line) for pattern in self.forgiven)]
+        return [line for line in found if not any(re.search(pattern, line) for pattern in forgiven)]
 
     def _spawn(self, job: dict[str, Any], options: dict[str, Any], log: int) -> subprocess.Popen[bytes]:
         environment = os.environ | {"WSSTAB_TEST_OPTIONS": json.dumps(options), "PYTHONPATH": str(ROOT)}

@@ -88,7 +88,7 @@ async def open_lab(request: Request) -> JSONResponse:
 async def close_lab(request: Request) -> JSONResponse:
     """Shut a lab down; the report."""
     lab = labs.pop(request.path_params["key"])
-    report = await lab.manager.graceful_shutdown()
+    report = await lab.manager.graceful_shutdown(timeout=1.0)
     return JSONResponse(plain(report))
 
 

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from tests.support.settings import stabilizer_options
 from wsstab import WebSocketStabilizer
 
-from . import echo, endings, silent
+from . import echo, endings, silent, talking
 
 __all__ = ["app"]
 
@@ -42,7 +42,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 app = FastAPI(lifespan=lifespan)
 app.add_middleware(WebSocketStabilizer, **stabilizer_options())
-app.router.routes.extend([*echo.routes, *endings.routes, *silent.routes])
+app.router.routes.extend([*echo.routes, *endings.routes, *silent.routes, *talking.routes])
 
 
 @app.get("/-/health")

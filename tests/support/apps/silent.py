@@ -58,10 +58,10 @@ async def deaf(websocket: WebSocket) -> None:
 
 
 async def slow_reader(websocket: WebSocket) -> None:
-    """Receive one message a second and send it back."""
+    """Receive a message at a time, rest for ``pause`` seconds, send it back."""
     await websocket.accept()
     async for text in websocket.iter_text():
-        await asyncio.sleep(1)
+        await asyncio.sleep(float(websocket.query_params["pause"]))
         await websocket.send_text(text)
 
 

@@ -1,0 +1,115 @@
+"""One name, several sockets: the newer one, the older one, or both."""
+
+from __future__ import annotations
+
+from tests.conftest import MakeLab
+from tests.support.frames import TEXT
+from tests.support.lab import Lab
+from tests.support.peer import Peer
+
+
+def named(lab: Lab, name: str) -> Peer:
+    """A peer whose handler gave it this client id."""
+    peer = lab.connect(f"/name/{name}")
+    assert peer.receive() == "named"
+    return peer
+
+
+def test_until_it_is_named_a_socket_has_the_id_of_its_connection(lab: MakeLab) -> None:
+    """And can be reached under it."""
+    made = lab()
+    peer = made.connect("/echo")
+    connection = made.connections[0]
+    assert made.call("get_active_connections") == [connection["id"]] == [connection["client_id"]]
+    assert made.call("send_to_client", connection["id"], {"a": [1, "é"]}) is True
+    assert peer.receive() == '{"a":[1,"é"]}'
+
+
+def test_a_newer_socket_replaces_the_older(lab: MakeLab) -> None:
+    """The old one is told not to come back, and its late clean-up does not touch the new one."""
+    made = lab()
+    old = named(made, "ann")
+    new = named(made, "ann")
+    close = old.receive_close()
+    assert (close.code, close.reason) == (4409, "replaced by a newer connection")
+    assert made.note() == "ann ended"
+    assert made.call("get_active_connections") == ["ann"]
+    made.call("send_to_client", "ann", "to the new one")
+    assert new.receive() == "to the new one"
+    assert old.count(TEXT) == 1
+
+
+def test_a_newer_socket_can_be_rejected(lab: MakeLab) -> None:
+    """``connect`` raises, and what escapes the handler closes with 4409."""
+    made = lab(duplicate_client="reject")
+    old = named(made, "ann")
+    assert made.connect("/name/ann").receive_close().code == 4409
+    assert "ConnectionLimitExceededError" in made.notes
+    made.call("send_to_client", "ann", "still here")
+    assert old.receive() == "still here"
+
+
+def test_several_sockets_of_one_client_can_be_allowed(lab: MakeLab) -> None:
+    """All are reached."""
+    made = lab(duplicate_client="allow")
+    both = [named(made, "ann"), named(made, "ann")]
+    assert made.call("get_connection_count") == 2
+    assert made.call("send_to_client", "ann", "both") is True
+    assert [peer.receive() for peer in both] == ["both", "both"]
+
+
+def test_sockets_of_one_client_can_be_limited(lab: MakeLab) -> None:
+    """The one too many is closed, the others stay."""
+    made = lab(duplicate_client="allow", max_connections_per_client=2)
+    named(made, "ann")
+    named(made, "ann")
+    close = made.connect("/name/ann").receive_close()
+    assert (close.code, close.reason) == (1008, "too many connections of this client")
+    assert made.call("get_connection_count") == 2
+
+
+def test_a_client_may_return_when_all_places_are_taken(lab: MakeLab) -> None:
+    """A name that ``authorize`` gives takes the place of its older socket."""
+    made = lab(max_connections=1, authorize="@tests.support.apps.doors:name")
+    old = made.connect("/echo", headers=[("X-Name", "ann")])
+    new = made.connect("/echo", headers=[("X-Name", "ann")])
+    assert old.receive_close().code == 4409
+    new.send("back again")
+    assert new.receive() == "back again"
+
+
+def test_data_of_a_client_is_kept_with_it(lab: MakeLab) -> None:
+    """And counted, and gone when it leaves."""
+    made = lab()
+    peer = named(made, "ann")
+    made.call("set_user_data", "ann", "theme", "dark")
+    assert made.call("get_user_data", "ann", "theme") == "dark"
+    assert made.connections[0]["user_data"] == {"theme": "dark"}
+    assert made.call("get_memory_usage")["total_memory"] > 0
+    peer.close()
+    made.wait_for_connections(0)
+    assert made.call("get_user_data", "ann", "theme") is None
+    assert made.call("get_memory_usage")["total_memory"] == 0
+
+
+def test_who_holds_too_much_is_evicted(lab: MakeLab) -> None:
+    """The least recently used goes first, told to come back, and it is an event."""
+    made = lab(max_total_memory=1_000_000, memory_check_interval=0.2)
+    peers = {name: named(made, name) for name in ("ann", "bob", "cat")}
+    for name in ("ann", "bob"):
+        made.call("set_user_data", name, "blob", "x" * 400_000)
+    peers["ann"].send("ann is active")
+    assert peers["ann"].receive() == "ann is active"
+    made.call("set_user_data", "cat", "blob", "x" * 400_000)
+    close = peers["bob"].receive_close()
+    assert (close.code, close.reason) == (1013, "evicted: memory limit")
+    assert made.event("ConnectionEvicted")["client_id"] == "bob"
+    assert sorted(made.call("get_active_connections")) == ["ann", "cat"]
+
+
+def test_data_of_one_client_is_limited(lab: MakeLab) -> None:
+    """What does not fit is refused, and nothing of it is kept."""
+    made = lab(max_memory_per_connection=100_000)
+    named(made, "ann")
+    assert made.call("set_user_data", "ann", "blob", "x" * 200_000)["error"] == "MemoryLimitExceededError"
+    assert made.call("get_user_data", "ann", "blob") is None

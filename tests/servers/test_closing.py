@@ -1,0 +1,173 @@
+"""Every ending has its close frame, and no frame follows it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import MakeLab
+from tests.support.frames import Frame
+from tests.support.lab import Lab
+from tests.support.peer import Denied, Peer
+from tests.support.waiting import eventually
+
+
+def close_of(peer: Peer) -> tuple[int, str]:
+    """Code and reason with which the server closed; nothing may follow, and TCP ends soon."""
+    frame: Frame = peer.receive_close()
+    peer.ended()
+    assert peer.after_close() == []
+    return frame.code, frame.reason
+
+
+def denial_of(lab: Lab, path: str) -> Denied:
+    """How the handshake was refused."""
+    with pytest.raises(Denied) as denied:
+        lab.connect(path)
+    return denied.value
+
+
+def test_a_handler_that_returns_closes_with_1000(lab: MakeLab) -> None:
+    """Uvicorn alone would end with no frame at all."""
+    made = lab()
+    assert close_of(made.connect("/returns")) == (1000, "")
+    event = made.event("ConnectionClosed")
+    assert (event["code"], event["cause"]) == (1000, "application")
+
+
+def test_what_was_sent_before_the_close_arrives_before_it(lab: MakeLab) -> None:
+    """A handler may return the moment it has sent."""
+    peer = lab().connect("/returns-late")
+    assert peer.receive() == b"x" * 1_000_000
+    assert close_of(peer) == (1000, "")
+
+
+def test_a_handler_that_raises_closes_with_1011(lab: MakeLab) -> None:
+    """The peer learns that it was the server's fault, the log learns what."""
+    made = lab()
+    made.forgive("Traceback")
+    assert close_of(made.connect("/raises")) == (1011, "internal error")
+    eventually(lambda: "Failure" in made.log)
+
+
+def test_a_handler_that_raises_before_accept_answers_500(lab: MakeLab) -> None:
+    """And its exception is logged by the server."""
+    made = lab()
+    made.forgive("Traceback")
+    assert denial_of(made, "/raises-early").status == 500
+    eventually(lambda: "Failure" in made.log)
+
+
+def test_a_handler_that_returns_before_accept_is_a_refusal(lab: MakeLab) -> None:
+    """The peer is answered and not left waiting."""
+    assert denial_of(lab(), "/returns-early").status in (403, 500)
+
+
+def test_an_unknown_path_is_refused(lab: MakeLab) -> None:
+    """Starlette closes before accept, which is 403 in HTTP."""
+    made = lab()
+    assert denial_of(made, "/nowhere").status == 403
+    assert made.statistics["opened"] == 0
+
+
+def test_a_websocket_exception_keeps_its_code(lab: MakeLab) -> None:
+    """What FastAPI offers for closing is not overridden."""
+    assert close_of(lab().connect("/raises-policy")) == (4321, "house rules")
+
+
+def test_a_websocket_exception_before_accept_is_a_refusal(lab: MakeLab) -> None:
+    """A close before accept is 403 in HTTP."""
+    assert denial_of(lab(), "/raises-policy-early").status == 403
+
+
+def test_a_close_before_accept_is_a_refusal(lab: MakeLab) -> None:
+    """A close before accept is 403 in HTTP."""
+    assert denial_of(lab(), "/closes-early").status == 403
+
+
+def test_a_denial_of_the_handler_passes_unchanged(lab: MakeLab) -> None:
+    """Status, headers and body are the handler's."""
+    answer = denial_of(lab(), "/denies").answer
+    assert (answer.status, answer.header("x-lab"), answer.body) == (402, "denied", b"not today")
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "going"), (3000, "app"), (4001, "because"), (4999, "")])
+def test_a_close_of_the_handler_passes_unchanged(lab: MakeLab, code: int, reason: str) -> None:
+    """Code and reason arrive, and closing again does nothing."""
+    made = lab()
+    assert close_of(made.connect(f"/closes?code={code}&reason={reason}")) == (code, reason)
+    assert made.note() == "closed twice"
+
+
+@pytest.mark.parametrize(("code", "sent"), [(0, 1000), (1005, 1000), (1006, 1011), (1015, 1011), (2000, 1011), (5000, 1011)])
+def test_a_code_that_may_not_travel_is_clamped(lab: MakeLab, code: int, sent: int) -> None:
+    """Some of these make a server drop the connection, some go out and break the peer."""
+    assert close_of(lab().connect(f"/closes?code={code}"))[0] == sent
+
+
+def test_a_reason_is_cut_to_what_fits(lab: MakeLab) -> None:
+    """A control frame carries 123 bytes of reason; the cut is at a character."""
+    assert close_of(lab().connect(f"/closes?code=1000&reason={'%C3%A9' * 100}")) == (1000, "é" * 61)
+
+
+@pytest.mark.parametrize(("which", "close"), [("limit", (1013, "connection limit reached")), ("token", (1008, "not authorized"))])
+def test_an_error_of_the_package_closes_with_its_close(lab: MakeLab, which: str, close: tuple[int, str]) -> None:
+    """What escapes a handler says by itself how to end, and is no traceback."""
+    assert close_of(lab().connect(f"/raises-ours?which={which}")) == close
+
+
+@pytest.mark.parametrize(("code", "reason", "seen"), [(1000, "", 1000), (4001, "bye", 4001), (3999, "é", 3999)])
+@pytest.mark.parametrize("path", ["/echo", "/escape"])
+def test_the_handler_sees_code_and_reason_of_the_peer(
+    lab: MakeLab, path: str, code: int, reason: str, seen: int
+) -> None:
+    """And the peer gets its code back; a disconnect that escapes ends quietly."""
+    made = lab()
+    peer = made.connect(path)
+    peer.close(code, reason)
+    assert close_of(peer)[0] == code
+    assert made.note() == {"code": seen, "reason": reason}
+    event = made.event("ConnectionClosed")
+    assert (event["code"], event["reason"], event["cause"]) == (seen, reason, "client")
+
+
+def test_a_peer_may_close_without_a_code(lab: MakeLab) -> None:
+    """Which is 1005 to the handler (RFC 6455 section 7.1.5)."""
+    made = lab()
+    peer = made.connect("/echo")
+    peer.close(None)
+    assert close_of(peer)[0] in (1000, 1005)
+    assert made.note()["code"] == 1005
+
+
+def test_iterating_ends_when_the_peer_closes(lab: MakeLab) -> None:
+    """The handler runs on behind its loop."""
+    made = lab()
+    made.connect("/iterate").close(1000)
+    assert made.note() == "iteration ended"
+
+
+def test_a_close_from_outside_ends_the_handler(lab: MakeLab) -> None:
+    """``manager.disconnect`` closes with the code it is given, and the handler hears of it."""
+    made = lab()
+    peer = made.connect("/echo")
+    assert made.call("disconnect", made.connections[0]["client_id"], 4007, "enough") is None
+    assert close_of(peer) == (4007, "enough")
+    assert made.note()["code"] == 4007
+
+
+def test_a_peer_that_ignores_a_close_is_cut_off(lab: MakeLab) -> None:
+    """No connection waits for ever for an answer to its close frame."""
+    made = lab()
+    peer = made.connect("/returns")
+    peer.receive_close(reply=False)
+    peer.ended(within=12)
+    made.wait_for_connections(0)
+
+
+def test_a_protocol_error_closes_with_1002(lab: MakeLab) -> None:
+    """A reserved bit that nobody negotiated; the handler hears of the end."""
+    made = lab()
+    peer = made.connect("/echo")
+    peer.send_frame(1, b"odd", reserved=2)
+    assert peer.receive_close().code == 1002
+    assert made.note()["code"] in (1002, 1005, 1006)

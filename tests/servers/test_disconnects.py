@@ -1,0 +1,108 @@
+"""A peer that leaves is noticed, whatever its handler does at that moment."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.conftest import MakeLab
+from tests.support.peer import Peer
+from tests.support.waiting import eventually
+
+BARE = "tests.support.apps.bare:app"
+SLACK = 0.5
+"""Seconds that a slow machine may add."""
+
+
+def leave(peer: Peer, how: str) -> float:
+    """Make the peer leave and give the time."""
+    if how == "close":
+        peer.close(4001)
+    else:
+        peer.vanish(how)
+    return time.monotonic()
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_handler_that_receives_learns_at_once(lab: MakeLab, how: str) -> None:
+    """The event says 1006, because no close frame was exchanged (RFC 6455 section 7.1.5)."""
+    made = lab()
+    left = leave(made.connect("/echo"), how)
+    event = made.event("ConnectionClosed")
+    assert event["at"] - left < SLACK
+    assert (event["code"], event["cause"]) == (1006, "client")
+    assert made.note()["code"] in (1005, 1006)
+
+
+@pytest.mark.parametrize("how", ["close", "fin", "rst"])
+@pytest.mark.parametrize("unread", [0, 1, 40])
+def test_a_push_only_handler_learns_within_a_second(lab: MakeLab, how: str, unread: int) -> None:
+    """However many messages of its peer it left unread."""
+    made = lab()
+    peer = made.connect("/push")
+    for _ in range(unread):
+        peer.send("unread")
+    left = leave(peer, how)
+    event = made.event("ConnectionClosed")
+    assert event["at"] - left < 1 + SLACK
+    assert event["code"] == (4001 if how == "close" else 1006)
+    assert made.note()["cause"] == "client"
+
+
+@pytest.mark.parametrize("how", ["close", "fin", "rst"])
+def test_a_handler_that_only_sends_gets_the_error_of_its_framework(lab: MakeLab, how: str) -> None:
+    """``send_text`` raises ``WebSocketDisconnect``, and the handler ends quietly."""
+    made = lab()
+    peer = made.connect("/tick")
+    peer.receive()
+    leave(peer, how)
+    assert made.note(within=3)["code"] == 1006
+    made.wait_for_connections(0)
+
+
+def test_a_handler_that_floods_stops_when_its_peer_is_gone(lab: MakeLab) -> None:
+    """A loop of sends must let the server see that the peer left; others are served meanwhile."""
+    made = lab()
+    peer = made.connect("/flood?count=1000000")
+    peer.receive()
+    peer.vanish("rst")
+    assert made.note(within=10)["code"] == 1006
+
+
+def test_the_disconnect_is_received_exactly_once(lab: MakeLab) -> None:
+    """Later calls of receive raise, and send raises an OSError each time."""
+    made = lab(BARE)
+    leave(made.connect("/receive-again"), "fin")
+    kind, *outcomes = made.note(within=10)
+    assert kind == "websocket.disconnect"
+    assert [set(outcome) for outcome in outcomes] == [{"error", "os_error"}] * 4
+    assert [outcome["os_error"] for outcome in outcomes[2:]] == [True, True]
+
+
+@pytest.mark.parametrize("how", ["close", "fin", "rst"])
+def test_sending_to_a_peer_that_left_raises_an_oserror(lab: MakeLab, how: str) -> None:
+    """At once, and one class on every implementation."""
+    made = lab(BARE)
+    leave(made.connect("/send-after-gone"), how)
+    assert made.note() == [{"error": "PeerGoneError", "os_error": True}] * 2
+
+
+def test_messages_that_came_before_the_end_are_still_received(lab: MakeLab) -> None:
+    """In order, then the disconnect with its code."""
+    made = lab(BARE)
+    peer = made.connect("/receive-late")
+    for number in range(20):
+        peer.send(f"message {number}")
+    peer.close(4002)
+    assert made.note() == [*(f"message {number}" for number in range(20)), 4002]
+
+
+def test_a_deaf_handler_does_not_keep_its_peer_in_the_lists(lab: MakeLab) -> None:
+    """The connection is over when the peer left, however long its handler sleeps on."""
+    made = lab()
+    peer = made.connect("/deaf")
+    made.wait_for_connections(1)
+    peer.vanish()
+    eventually(lambda: made.call("get_connection_count") == 0)
+    assert made.statistics["closed"] == {"1006": 1}

@@ -1,0 +1,29 @@
+"""A stall of ten seconds with a thousand clients, once on each loop."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from tests.support.crowd import Crowd
+from tests.support.lab import Lab
+from tests.support.server import Server, Variant
+from tests.support.waiting import eventually
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_nobody_is_killed_by_ten_seconds_of_our_own_silence(loop: str) -> None:
+    """A thousand healthy clients, a heartbeat that allows two seconds, and a handler that blocks for ten."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
+    server = Server("tests.support.apps.lab:app", Variant("websockets-sansio", loop), log_level="warning")
+    with server, Lab(server, heartbeat_interval=1.0, heartbeat_timeout=1.0) as made, Crowd(server.address) as crowd:
+        assert crowd.open(made.path("/push"), 1000) == [101] * 1000
+        eventually(lambda: all(client["pings"] for client in crowd.report()), within=10)
+        server.post("/-/stall?seconds=10")
+        before = [client["pings"] for client in crowd.report()]
+        eventually(lambda: all(now["pings"] > old + 1 for now, old in zip(crowd.report(), before, strict=True)), 15)
+        assert made.call("get_connection_count") == 1000
+        assert made.statistics["heartbeats_missed"] == 0
+        assert made.statistics["closed"] == {}
