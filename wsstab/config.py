@@ -1,0 +1,390 @@
+"""Configuration: every option of the stabilizer, its default and its bounds.
+
+`WebSocketConfig` is a plain dataclass until a manager takes it: every value is
+checked when it is set, and the manager works with a copy that nobody can change.
+`Override` says what is different for some paths; what it may say is what one
+connection can have for itself.
+
+Nothing is read from the environment unless `WebSocketConfig.from_env` is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import FrozenInstanceError, dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypedDict
+
+from . import checks
+from .checks import Check, flag, function, instance, member, number, optional, whole
+from .close import Close
+from .environment import nearest, read_environment
+from .options import (
+    MIB,
+    Accepts,
+    CompressionMode,
+    Drain,
+    HeartbeatType,
+    Hooks,
+    Inbound,
+    MemoryEvictionPolicy,
+    Outbound,
+    RateLimit,
+    SlowConsumerPolicy,
+    accepts,
+)
+from .types import Scope
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+__all__ = [
+    "CompressionMode",
+    "Drain",
+    "HeartbeatType",
+    "Hooks",
+    "Inbound",
+    "MemoryEvictionPolicy",
+    "Outbound",
+    "Override",
+    "RateLimit",
+    "SlowConsumerPolicy",
+    "WebSocketConfig",
+]
+
+Authorize: TypeAlias = Callable[[Scope], Awaitable[bool | str | Close]]
+ClientAddressOf: TypeAlias = Callable[[Scope], str | None]
+HeartbeatMessage: TypeAlias = str | bytes | dict[str, Any]
+DuplicateClient: TypeAlias = Literal["replace", "reject", "allow"]
+
+
+class OverrideFields(TypedDict, total=False):
+    """The options that one connection can have for itself."""
+
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    heartbeat_type: HeartbeatType | str
+    custom_heartbeat: HeartbeatMessage | Callable[[], HeartbeatMessage] | None
+    max_message_size: int | None
+    compression: CompressionMode | str
+    max_memory_per_connection: int | None
+    allowed_origins: str | Sequence[str]
+    accept_timeout: float | None
+    idle_timeout: float | None
+    max_connection_age: float | None
+    inbound: Inbound
+    outbound: Outbound
+    rate_limit: RateLimit | None
+    authorize: Authorize | None
+    broadcast: bool
+    max_connections_per_client: int | None
+    duplicate_client: DuplicateClient
+
+
+PER_CONNECTION = tuple(OverrideFields.__annotations__)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Override:
+    """What is different for the connections of some paths; see ``WebSocketConfig.routes``.
+
+    Takes, by keyword, any option of `WebSocketConfig` that one connection can have for itself. A
+    group replaces the whole group, and ``None`` is a value like any other: it switches off.
+
+    Attributes:
+        fields: the options that were given, as they are kept.
+
+    Raises:
+        ValueError: a value that is not allowed, or an option that only the whole manager can have.
+    """
+
+    fields: Mapping[str, Any]
+
+    def __init__(self, **fields: Unpack[OverrideFields]) -> None:
+        for name in fields:
+            if name not in PER_CONNECTION:
+                raise ValueError(f"Override.{name}: not an option of one connection; these are {_listed()}")
+        kept = {name: CHECKS[name](f"Override.{name}", value) for name, value in fields.items()}
+        object.__setattr__(self, "fields", kept)
+
+    def __repr__(self) -> str:
+        return f"Override({', '.join(f'{name}={value!r}' for name, value in self.fields.items())})"
+
+
+def _listed() -> str:
+    return ", ".join(PER_CONNECTION)
+
+
+NO_LIMIT = "no limit"
+
+CHECKS: dict[str, Check] = {
+    "heartbeat_interval": number("a number of seconds"),
+    "heartbeat_timeout": number("a number of seconds"),
+    "heartbeat_type": member(HeartbeatType),
+    "max_connections": optional(whole("connections"), NO_LIMIT),
+    "max_message_size": optional(whole("bytes"), NO_LIMIT),
+    "reconnect_token_ttl": checks.duration(),
+    "enable_reconnect": flag(),
+    "compression": member(CompressionMode),
+    "log_level": checks.level(),
+    "enable_metrics": flag(),
+    "num_shards": whole("shards"),
+    "max_concurrent_cleanup": whole("connections"),
+    "max_concurrent_broadcast": whole("connections"),
+    "max_memory_per_connection": optional(whole("bytes"), NO_LIMIT),
+    "max_total_memory": optional(whole("bytes"), NO_LIMIT),
+    "memory_eviction_policy": member(MemoryEvictionPolicy),
+    "memory_check_interval": number("a number of seconds"),
+    "secret_key": optional(checks.secret(), "a random one in each process"),
+    "allowed_origins": checks.origins(),
+    "trusted_proxies": checks.names("addresses or networks"),
+    "client_address": optional(function("the scope"), "the address of the peer"),
+    "max_connections_per_address": optional(whole("connections"), NO_LIMIT),
+    "max_connections_per_client": optional(whole("connections"), NO_LIMIT),
+    "duplicate_client": checks.word("replace", "reject", "allow"),
+    "accept_timeout": optional(number("a number of seconds"), NO_LIMIT),
+    "idle_timeout": optional(number("a number of seconds"), NO_LIMIT),
+    "max_connection_age": optional(number("a number of seconds"), NO_LIMIT),
+    "inbound": instance(Inbound),
+    "outbound": instance(Outbound),
+    "rate_limit": optional(instance(RateLimit), NO_LIMIT),
+    "drain": instance(Drain),
+    "custom_heartbeat": optional(checks.message(), "the default message"),
+    "authorize": optional(function("the scope"), "everybody"),
+    "broadcast": flag(),
+    "routes": checks.patterns(Override),
+    "hooks": instance(Hooks),
+}
+"""What each option may be."""
+
+GROUPS = {"inbound": Inbound, "outbound": Outbound, "rate_limit": RateLimit, "drain": Drain}
+"""The groups whose fields have environment variables."""
+
+
+def _set_checked(config: WebSocketConfig, name: str, value: Any) -> None:
+    _refuse_when_taken(config, name)
+    if name in CHECKS:
+        value = CHECKS[name](name, value)
+    elif name not in config.__dataclass_fields__:
+        raise AttributeError(f"{name}: no such option; did you mean {nearest(name, CHECKS)}?")
+    object.__setattr__(config, name, value)
+
+
+def _delete(config: WebSocketConfig, name: str) -> None:
+    _refuse_when_taken(config, name)
+    object.__delattr__(config, name)
+
+
+def _refuse_when_taken(config: WebSocketConfig, name: str) -> None:
+    if config._taken:
+        raise FrozenInstanceError(f"{name}: a manager has taken this configuration; change yours before that")
+
+
+@dataclass
+class WebSocketConfig:
+    """Every option of the stabilizer.
+
+    Values are checked when they are set, and texts become members of the enums. Sizes are in bytes,
+    times in seconds. ``None`` means off, where it is allowed.
+
+    Heartbeat:
+        heartbeat_interval: seconds without inbound traffic until a ping leaves; 30. Keep it under the
+            idle timeout of every proxy on the way, which is 60 s by default at nginx and at AWS ALB.
+        heartbeat_timeout: seconds without a sign of life after that ping until the connection is
+            aborted; 60. May be shorter or longer than the interval.
+        heartbeat_type: ``ping``, the default; ``custom``, an application message; or ``off``.
+        custom_heartbeat: the message of ``custom``, or a function that returns one; ``None``, the
+            default, for ``{"type": "ping", "timestamp": ...}``.
+
+    Connections:
+        max_connections: open at once; ``None``, the default, for no limit. Beyond it 503.
+        max_connections_per_address: of one address; ``None``, the default, for no limit. Beyond it 429.
+        max_connections_per_client: of one client id; ``None``, the default, for no limit.
+        duplicate_client: when a client id connects again, ``replace`` the old connection (4409), the
+            default; ``reject`` the new one; or ``allow`` both.
+        accept_timeout: seconds a handler may take to accept; 10. Beyond it 503.
+        idle_timeout: seconds without an application message in either direction; ``None``, the
+            default, for no limit. Beyond it 4408.
+        max_connection_age: seconds, give or take 10 %; ``None``, the default, for no limit. Beyond it
+            1012, so that connections move to new processes.
+
+    Who comes in:
+        allowed_origins: pages that may connect: ``same-host``, the default; ``*`` for all; or a list
+            with entries such as ``*.example.com``. An empty list refuses every browser.
+        authorize: an async function of the scope, called before accept: ``True``, ``False``, a
+            `Close`, or the client id. ``None``, the default, lets everybody in.
+        trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed; those of this
+            machine.
+        client_address: a function of the scope that gives the client's address; ``None``, the
+            default, for the rule of ``trusted_proxies``.
+
+    Messages:
+        max_message_size: bytes of one inbound message, text in UTF-8; 1,048,576. Beyond it 1009.
+            ``None`` for the server's limit.
+        rate_limit: a `RateLimit` for each connection; ``None``, the default, for no limit.
+        inbound: an `Inbound`: what may wait for a busy handler.
+        outbound: an `Outbound`: what may wait for a slow peer.
+        compression: ``deflate``, the default, for what the server negotiates, or ``none``.
+        broadcast: whether broadcasts that name no room reach this connection; ``True``.
+
+    Memory:
+        max_memory_per_connection: bytes in the ledger; ``None``, the default, for no limit.
+        max_total_memory: bytes in the ledger of all connections; ``None``, the default, for no limit.
+            Beyond it connections are evicted (1013).
+        memory_eviction_policy: which goes first: ``lru``, the default, ``fifo``, ``oldest`` or ``largest``.
+        memory_check_interval: seconds between two looks at what no event tells of; 60.
+
+    Reconnect tokens:
+        enable_reconnect: whether there are any; ``True``.
+        reconnect_token_ttl: how long one is good for, a ``timedelta`` or a number of seconds; 1 hour.
+        secret_key: what signs them: a text, or a list with the newest first. ``None``, the default,
+            for a random one, which no other process knows. In no ``repr`` and in no error.
+
+    Work and reports:
+        num_shards: parts of the registry that are walked one at a time; 16.
+        max_concurrent_broadcast: writes of a broadcast until others have a turn; 1,000.
+        max_concurrent_cleanup: connections closed at a time; 100.
+        log_level: lowest level that is logged, in any case; ``INFO``.
+        enable_metrics: whether ``statistics()`` has latencies; ``False``, because they cost time.
+        drain: a `Drain`: how connections end when the process stops.
+        hooks: `Hooks`: functions that hear of events.
+        routes: an `Override` by path: an exact path, or a pattern in which ``*`` stands for any
+            characters, slashes too. The first that matches wins.
+
+    Raises:
+        ValueError: a value that is not allowed; its text names option, value and what is allowed.
+    """
+
+    heartbeat_interval: float = 30.0
+    heartbeat_timeout: float = 60.0
+    heartbeat_type: Accepts[HeartbeatType, HeartbeatType | str] = field(default=accepts(HeartbeatType.PING))
+    max_connections: int | None = None
+    max_message_size: int | None = MIB
+    reconnect_token_ttl: Accepts[timedelta, timedelta | float] = field(default=accepts(timedelta(hours=1)))
+    enable_reconnect: bool = True
+    compression: Accepts[CompressionMode, CompressionMode | str] = field(default=accepts(CompressionMode.DEFLATE))
+    log_level: str = "INFO"
+    enable_metrics: bool = False
+    num_shards: int = 16
+    max_concurrent_cleanup: int = 100
+    max_concurrent_broadcast: int = 1000
+    max_memory_per_connection: int | None = None
+    max_total_memory: int | None = None
+    memory_eviction_policy: Accepts[MemoryEvictionPolicy, MemoryEvictionPolicy | str] = field(
+        default=accepts(MemoryEvictionPolicy.LRU)
+    )
+    memory_check_interval: float = 60.0
+    secret_key: str | Sequence[str] | None = field(default=None, repr=False)
+    allowed_origins: str | Sequence[str] = "same-host"
+    trusted_proxies: Sequence[str] = ("127.0.0.1", "::1")
+    client_address: ClientAddressOf | None = None
+    max_connections_per_address: int | None = None
+    max_connections_per_client: int | None = None
+    duplicate_client: DuplicateClient = "replace"
+    accept_timeout: float | None = 10.0
+    idle_timeout: float | None = None
+    max_connection_age: float | None = None
+    inbound: Inbound = field(default_factory=Inbound)
+    outbound: Outbound = field(default_factory=Outbound)
+    rate_limit: RateLimit | None = None
+    drain: Drain = field(default_factory=Drain)
+    custom_heartbeat: HeartbeatMessage | Callable[[], HeartbeatMessage] | None = None
+    authorize: Authorize | None = None
+    broadcast: bool = True
+    routes: Mapping[str, Override] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=Hooks)
+
+    _taken: ClassVar[bool] = False
+    _by_pattern: ClassVar[tuple[tuple[str, WebSocketConfig], ...]] = ()
+
+    # Assigned and not defined here: a class with a method of that name accepts any name for a type checker.
+    __setattr__ = _set_checked
+    __delattr__ = _delete
+
+    def validate(self) -> None:
+        """Check every option again, for what was changed inside a list or a dict.
+
+        Raises:
+            ValueError: a value that is not allowed.
+        """
+        for name, check in CHECKS.items():
+            check(name, getattr(self, name))
+
+    def frozen(self) -> WebSocketConfig:
+        """A checked copy for a manager; of a frozen configuration, that one itself.
+
+        Setting an attribute of it raises ``dataclasses.FrozenInstanceError``. What happens to the
+        original afterwards does not reach it, nor what happens inside its lists and dicts.
+
+        Raises:
+            ValueError: a value that is not allowed.
+        """
+        if self._taken:
+            return self
+        taken = replace(self)
+        vars(taken).update(_taken=True, _by_pattern=_merge(taken))
+        return taken
+
+    def for_path(self, path: str) -> WebSocketConfig:
+        """The configuration of the connections of a path, frozen.
+
+        The same object for each path of one `Override`: nothing is made or kept by path. That
+        holds for a frozen configuration; any other is frozen for this one answer.
+
+        Args:
+            path: path of the request, without query string.
+        """
+        if not self._taken:
+            return self.frozen().for_path(path)
+        return next((config for pattern, config in self._by_pattern if _matches(pattern, path)), self)
+
+    @classmethod
+    def from_env(cls, prefix: str = "WSSTAB_", environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """A configuration from environment variables.
+
+        ``WSSTAB_HEARTBEAT_INTERVAL=25`` sets ``heartbeat_interval``, ``WSSTAB_OUTBOUND_MAX_BYTES=65536``
+        sets a field of a group. Times are in seconds, flags are ``true`` or ``false`` (``1``, ``0``,
+        ``yes``, ``no``, ``on``, ``off``), lists have commas, and an empty value or ``none`` is
+        ``None`` where that is allowed. Functions and ``routes`` cannot be set in this way. What
+        Kubernetes itself sets for a service whose name begins with the prefix is passed over.
+
+        Args:
+            prefix: of the names of the variables.
+            environ: where to look; ``None`` for ``os.environ``.
+            overrides: options that win over the variables; a group wins as a whole.
+
+        Raises:
+            ValueError: a variable with the prefix that is no option, or a value that is not allowed.
+        """
+        found = read_environment(prefix, os.environ if environ is None else environ, CHECKS, GROUPS)
+        return cls(**(found | overrides))
+
+
+def _merge(config: WebSocketConfig) -> tuple[tuple[str, WebSocketConfig], ...]:
+    # By identity, because an Override may hold what has no hash.
+    merged = {
+        id(override): replace(config, routes={}, **override.fields).frozen() for override in config.routes.values()
+    }
+    return tuple((pattern, merged[id(override)]) for pattern, override in config.routes.items())
+
+
+def _matches(pattern: str, path: str) -> bool:
+    # Not a regular expression: a peer chooses the path, and several wildcards make matching polynomial in its length.
+    first, *middle = pattern.split("*")
+    if not middle:
+        return path == pattern
+    last = middle.pop()
+    if len(path) < len(first) + len(last) or not (path.startswith(first) and path.endswith(last)):
+        return False
+    return _in_order(middle, path[len(first) : len(path) - len(last)])
+
+
+def _in_order(pieces: Sequence[str], text: str) -> bool:
+    start = 0
+    for piece in pieces:
+        found = text.find(piece, start)
+        if found < 0:
+            return False
+        start = found + len(piece)
+    return True

@@ -1,0 +1,299 @@
+"""Options that come in groups, and the words they are made of.
+
+Each group is a small frozen dataclass that is checked when it is made; what
+depends on nothing but one connection or one task stands together. The fields
+that have no group are those of `wsstab.config.WebSocketConfig`.
+
+A group is never changed: give the configuration another one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+
+from . import checks, events
+from .checks import Check, number, optional, whole
+from .close import DRAINING
+
+__all__ = [
+    "CompressionMode",
+    "Drain",
+    "HeartbeatType",
+    "Hooks",
+    "Inbound",
+    "MemoryEvictionPolicy",
+    "Outbound",
+    "RateLimit",
+    "SlowConsumerPolicy",
+]
+
+MIB = 1024 * 1024
+
+Kept = TypeVar("Kept", covariant=True)
+Given = TypeVar("Given", contravariant=True)
+EventT = TypeVar("EventT", bound=events.Event, contravariant=True)
+
+Hook: TypeAlias = Callable[[EventT], object]
+"""Plain or async; called with the event."""
+
+
+class Accepts(Generic[Kept, Given]):
+    """A field that is read as the first type and may be given as the second; only type checkers see it."""
+
+    if TYPE_CHECKING:
+
+        def __get__(self, instance: object, owner: object) -> Kept: ...
+
+        def __set__(self, instance: object, value: Given) -> None: ...
+
+
+def accepts(default: Any) -> Any:
+    """The default of an `Accepts` field."""
+    return default
+
+
+class _Word(str, Enum):
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class HeartbeatType(_Word):
+    """How a silent peer is asked whether it is still there."""
+
+    PING = "ping"
+    """A WebSocket ping, which every client answers by itself (RFC 6455 section 5.5.2)."""
+    CUSTOM = "custom"
+    """An application message, for clients that must see it, such as a page in a browser."""
+    OFF = "off"
+    """Not at all; a keepalive of the server stays as it is."""
+
+
+class CompressionMode(_Word):
+    """What is negotiated with a client that offers permessage-deflate (RFC 7692)."""
+
+    DEFLATE = "deflate"
+    """Whatever the server negotiates."""
+    NONE = "none"
+    """Nothing; an idle connection then takes 19 KB and not 52 KB on uvicorn."""
+
+
+class MemoryEvictionPolicy(_Word):
+    """Which connection is closed first when memory is short."""
+
+    LRU = "lru"
+    """The one with the least recent traffic."""
+    FIFO = "fifo"
+    """The one whose socket is open longest."""
+    OLDEST = "oldest"
+    """The one whose client is known longest; a reconnect keeps its age."""
+    LARGEST = "largest"
+    """The one that holds most bytes."""
+
+
+class SlowConsumerPolicy(_Word):
+    """What happens when a peer reads more slowly than is sent to it and its queue is full."""
+
+    CLOSE = "close"
+    """It is closed with 1013."""
+    BLOCK = "block"
+    """The handler's own sends wait; what others send to it is dropped."""
+    DROP_OLDEST = "drop_oldest"
+    """The oldest unsent messages make room."""
+    DROP_NEWEST = "drop_newest"
+    """The message that does not fit is dropped."""
+    LATEST = "latest"
+    """A message replaces the unsent one of the same key; then as `DROP_OLDEST`."""
+
+
+class _Group:
+    CHECKS: ClassVar[Mapping[str, Check]]
+
+    def __post_init__(self) -> None:
+        for name, check in self.CHECKS.items():
+            object.__setattr__(self, name, check(f"{type(self).__name__}.{name}", getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class Inbound(_Group):
+    """What may wait between the socket and a handler that is busy; beyond it reading pauses.
+
+    Args:
+        max_messages: messages that wait; 256.
+        max_bytes: their payload, in bytes; 1 MiB.
+
+    Raises:
+        ValueError: a value that is not allowed. There is no ``None``: nothing is unbounded.
+    """
+
+    max_messages: int = 256
+    max_bytes: int = MIB
+
+    CHECKS: ClassVar[Mapping[str, Check]] = {"max_messages": whole("messages"), "max_bytes": whole("bytes")}
+
+
+@dataclass(frozen=True)
+class Outbound(_Group):
+    """What may wait for a peer that reads slowly, and what happens beyond it.
+
+    Args:
+        max_bytes: payload that waits, in bytes; 1 MiB. ``None``: only ``max_messages`` bounds it.
+        max_messages: messages that wait; 1,000. ``None``: only ``max_bytes`` bounds it.
+        send_timeout: seconds; 10. A peer that takes no byte for so long while something waits is
+            closed with 1013, under every policy.
+        policy: what happens at the bound; ``close``.
+
+    Raises:
+        ValueError: a value that is not allowed, or both bounds are off.
+    """
+
+    max_bytes: int | None = MIB
+    max_messages: int | None = 1000
+    send_timeout: float = 10.0
+    policy: Accepts[SlowConsumerPolicy, SlowConsumerPolicy | str] = field(default=accepts(SlowConsumerPolicy.CLOSE))
+
+    CHECKS: ClassVar[Mapping[str, Check]] = {
+        "max_bytes": optional(whole("bytes"), "no such bound"),
+        "max_messages": optional(whole("messages"), "no such bound"),
+        "send_timeout": number("a number of seconds"),
+        "policy": checks.member(SlowConsumerPolicy),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_bytes is None and self.max_messages is None:
+            raise ValueError("Outbound.max_bytes=None, Outbound.max_messages=None: must not both be None")
+
+
+@dataclass(frozen=True)
+class RateLimit(_Group):
+    """How fast the messages of one connection may come in.
+
+    Args:
+        messages_per_second: on average.
+        burst: messages that may come at once; ``messages_per_second`` rounded up.
+        bytes_per_second: payload on average, in bytes; ``None``, the default, for no such limit.
+        action: what happens beyond it: ``close`` with 1008, ``delay`` the reading, or ``drop`` the message.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+
+    messages_per_second: float
+    burst: Accepts[int, int | None] = field(default=accepts(None))
+    bytes_per_second: float | None = None
+    action: Literal["close", "delay", "drop"] = "close"
+
+    CHECKS: ClassVar[Mapping[str, Check]] = {
+        "messages_per_second": number("a number of messages"),
+        "burst": optional(whole("messages"), "messages_per_second rounded up"),
+        "bytes_per_second": optional(number("a number of bytes"), "no limit"),
+        "action": checks.word("close", "delay", "drop"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.burst is None:
+            object.__setattr__(self, "burst", math.ceil(self.messages_per_second))
+
+
+@dataclass(frozen=True)
+class Drain(_Group):
+    """How connections are ended when the process stops.
+
+    Args:
+        timeout: seconds until what is left is aborted; 20. Keep it under what the supervisor grants
+            between SIGTERM and SIGKILL. 0 aborts at once.
+        batch_size: connections closed in one round; 100.
+        interval: seconds between two rounds; 0.1. Clients then come back in waves and not at once.
+        code: close code; 1012, so that clients come back.
+        reason: reason that goes with it, at most 123 bytes of UTF-8; ``service restart``.
+        handle_signals: whether SIGTERM and SIGINT start a drain; ``True``.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+
+    timeout: float = 20.0
+    batch_size: int = 100
+    interval: float = 0.1
+    code: int = DRAINING.code
+    reason: str = DRAINING.reason
+    handle_signals: bool = True
+
+    CHECKS: ClassVar[Mapping[str, Check]] = {
+        "timeout": number("a number of seconds", or_zero=True),
+        "batch_size": whole("connections"),
+        "interval": number("a number of seconds", or_zero=True),
+        "code": checks.close_code(),
+        "reason": checks.close_reason(),
+        "handle_signals": checks.flag(),
+    }
+
+
+@dataclass(frozen=True)
+class Hooks(_Group):
+    """Functions that hear of events, plain or async; the same as ``manager.on(...)``.
+
+    What one raises is logged and harms no connection.
+
+    Args:
+        on_connect: hears `wsstab.events.ConnectionOpened`.
+        on_identify: hears `wsstab.events.ConnectionIdentified`.
+        on_disconnect: hears `wsstab.events.ConnectionClosed`.
+        on_heartbeat_missed: hears `wsstab.events.HeartbeatMissed`.
+        on_slow_consumer: hears `wsstab.events.SlowConsumer`.
+        on_limit_hit: hears `wsstab.events.LimitHit`.
+        on_evicted: hears `wsstab.events.ConnectionEvicted`.
+        on_token_issued: hears `wsstab.events.TokenIssued`.
+        on_token_used: hears `wsstab.events.TokenUsed`.
+        on_token_refused: hears `wsstab.events.TokenRefused`.
+        on_drain_started: hears `wsstab.events.DrainStarted`.
+        on_drain_round: hears `wsstab.events.DrainRound`.
+        on_drain_finished: hears `wsstab.events.DrainFinished`.
+
+    Raises:
+        ValueError: something that cannot be called.
+    """
+
+    on_connect: Hook[events.ConnectionOpened] | None = None
+    on_identify: Hook[events.ConnectionIdentified] | None = None
+    on_disconnect: Hook[events.ConnectionClosed] | None = None
+    on_heartbeat_missed: Hook[events.HeartbeatMissed] | None = None
+    on_slow_consumer: Hook[events.SlowConsumer] | None = None
+    on_limit_hit: Hook[events.LimitHit] | None = None
+    on_evicted: Hook[events.ConnectionEvicted] | None = None
+    on_token_issued: Hook[events.TokenIssued] | None = None
+    on_token_used: Hook[events.TokenUsed] | None = None
+    on_token_refused: Hook[events.TokenRefused] | None = None
+    on_drain_started: Hook[events.DrainStarted] | None = None
+    on_drain_round: Hook[events.DrainRound] | None = None
+    on_drain_finished: Hook[events.DrainFinished] | None = None
+
+    EVENTS: ClassVar[Mapping[str, type[events.Event]]] = {
+        "on_connect": events.ConnectionOpened,
+        "on_identify": events.ConnectionIdentified,
+        "on_disconnect": events.ConnectionClosed,
+        "on_heartbeat_missed": events.HeartbeatMissed,
+        "on_slow_consumer": events.SlowConsumer,
+        "on_limit_hit": events.LimitHit,
+        "on_evicted": events.ConnectionEvicted,
+        "on_token_issued": events.TokenIssued,
+        "on_token_used": events.TokenUsed,
+        "on_token_refused": events.TokenRefused,
+        "on_drain_started": events.DrainStarted,
+        "on_drain_round": events.DrainRound,
+        "on_drain_finished": events.DrainFinished,
+    }
+    """Which event each of them hears."""
+    CHECKS: ClassVar[Mapping[str, Check]] = dict.fromkeys(EVENTS, optional(checks.function("an event"), "nobody"))
+
+    def pairs(self) -> Iterator[tuple[type[events.Event], Callable[..., Any]]]:
+        """Each class of events that a function was given for, and that function."""
+        for name, event_class in self.EVENTS.items():
+            callback = getattr(self, name)
+            if callback is not None:
+                yield event_class, callback
