@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .config import SlowConsumerPolicy
+from .options import SlowConsumerPolicy
 from .tasks import EventLoop
 from .timekeeper import Timekeeper
 

@@ -125,6 +125,11 @@ class Carrier:
         if reader is not None:
             reader.cancel()
 
+    def cancel(self) -> None:
+        """Cancel the handler, again and again until it ends."""
+        if self.scope is not None:
+            self.scope.cancel()
+
     async def close(self, close: Close) -> None:
         """Send the close frame, or the refusal before the handshake is complete."""
         if not self.wire.receive_cancellable:

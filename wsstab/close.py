@@ -84,6 +84,10 @@ class Close:
         """The same close with another reason."""
         return replace(self, reason=reason)
 
+    def refusing(self) -> Close:
+        """The same close as a refusal of ours, which before the handshake is an HTTP response with a body."""
+        return replace(self, cause=Cause.STABILIZER)
+
 
 def clamp_code(code: int) -> int:
     """The nearest code that may travel in a close frame.
@@ -101,11 +105,14 @@ def clamp_code(code: int) -> int:
 
 
 def clamp_reason(reason: str | None) -> str:
-    """``reason`` cut to 123 bytes of UTF-8 at a character, as RFC 6455 section 5.5 requires."""
+    """``reason`` cut to 123 bytes of UTF-8 at a character, as RFC 6455 section 5.5 requires.
+
+    What UTF-8 does not have, half of a surrogate pair, becomes a question mark.
+    """
     if not reason:
         return ""
-    if len(reason) * 4 <= MAX_REASON_BYTES:
-        return reason
+    if reason.isascii():
+        return reason[:MAX_REASON_BYTES]
     return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
 
 
@@ -139,7 +146,9 @@ EVICTED = _ours(CloseCode.TRY_AGAIN_LATER, "evicted: memory limit", reconnect=Tr
 """Closed to bring memory back under its limit."""
 DUPLICATE_CLIENT = _ours(CloseCode.DUPLICATE_CLIENT, "replaced by a newer connection", reconnect=False, status=409)
 """Another connection took over, or already holds, this client id."""
-CONNECTION_LIMIT = _ours(CloseCode.TRY_AGAIN_LATER, "connection limit reached", reconnect=True, status=503, retry_after=5)
+CONNECTION_LIMIT = _ours(
+    CloseCode.TRY_AGAIN_LATER, "connection limit reached", reconnect=True, status=503, retry_after=5
+)
 """``max_connections`` are open."""
 ADDRESS_LIMIT = _ours(
     CloseCode.POLICY_VIOLATION, "too many connections from this address", reconnect=True, status=429, retry_after=10

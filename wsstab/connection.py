@@ -15,10 +15,10 @@ import time
 from collections.abc import Generator, Hashable, Mapping
 from contextvars import ContextVar
 from enum import Enum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from .close import (
     CANCELLED,
@@ -34,8 +34,8 @@ from .close import (
     Close,
     CloseCode,
 )
-from .config import HeartbeatType, SlowConsumerPolicy, WebSocketConfig
-from .core.deadlines import Action, Deadlines
+from .config import WebSocketConfig
+from .core.deadlines import Action
 from .core.inbox import Inbox
 from .core.lifecycle import Event as Happening
 from .core.lifecycle import InboundState, Lifecycle, OutboundState
@@ -44,10 +44,12 @@ from .core.queue import OutboundQueue, Verdict
 from .errors import ConnectionTimeoutError, PeerGoneError, WebSocketStabilizerError
 from .events import ConnectionClosed, HeartbeatMissed, LimitHit, SlowConsumer
 from .events import Event as LifeEvent
+from .options import HeartbeatType, SlowConsumerPolicy
 from .payload import Outgoing, Payload, encode
 from .reports import ConnectionStatistics
 from .tasks import Latch, current_loop
 from .types import Event
+from .userdata import UserData
 from .wires.base import Block
 
 if TYPE_CHECKING:
@@ -99,10 +101,13 @@ class Owner(Protocol):
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency, if latencies are asked for."""
 
-    async def join(self, client: str | Connection, room: str) -> None:
+    async def send_to(self, connection: Connection, message: Payload, key: Hashable) -> bool:
+        """Send one message."""
+
+    async def enter(self, connection: Connection, room: str) -> None:
         """Add to a room."""
 
-    async def leave(self, client: str | Connection, room: str) -> None:
+    async def exit(self, connection: Connection, room: str) -> None:
         """Remove from a room."""
 
 
@@ -152,18 +157,23 @@ class Connection:
         "_streak",
         "accepts_broadcasts",
         "address",
+        "authorized_id",
         "bytes_received",
         "bytes_sent",
         "carrier",
         "client_id",
         "config",
+        "counted",
         "cursor",
+        "cut",
+        "data",
         "deadlines",
         "dropped_inbound",
         "ended",
         "ending",
         "error",
         "ever_answered",
+        "foreign",
         "handler_reads",
         "id",
         "identified",
@@ -187,7 +197,6 @@ class Connection:
         "services",
         "shard",
         "started",
-        "state",
         "subprotocol",
         "wire",
     )
@@ -215,10 +224,13 @@ class Connection:
         self.address = address
         self.shard = 0
         self.metadata: dict[str, Any] = {}
-        self.state: dict[str, Any] | None = None
+        self.data: UserData | None = None
         self.subprotocol: str | None = None
         self.accepts_broadcasts = config.broadcast
         self.named = False
+        self.foreign = False
+        self.counted = False
+        self.authorized_id: str | None = None
         self.rooms_joined: set[str] | None = None
         self.lifecycle = Lifecycle()
         self.open = False
@@ -237,6 +249,7 @@ class Connection:
         self.memory = self._sampled = 0
         self.handler_reads = False
         self.ever_answered = False
+        self.cut = False
         self.ending: Close | None = None
         self.ended: ConnectionClosed | None = None
         self.error: WebSocketStabilizerError | None = None
@@ -270,7 +283,7 @@ class Connection:
     @property
     def user_data(self) -> Mapping[str, Any]:
         """What ``set_user_data()`` put here; a read-only view."""
-        return MappingProxyType(self.state if self.state is not None else {})
+        return self.data if self.data is not None else NO_DATA
 
     @property
     def closed(self) -> Closed:
@@ -323,11 +336,11 @@ class Connection:
 
     async def join(self, room: str) -> None:
         """Enter a room; being in it already is fine."""
-        await self.owner.join(self, room)
+        await self.owner.enter(self, room)
 
     async def leave(self, room: str) -> None:
         """Leave a room; not being in it is fine."""
-        await self.owner.leave(self, room)
+        await self.owner.exit(self, room)
 
     def statistics(self) -> ConnectionStatistics:
         """A snapshot of its counters."""
@@ -486,7 +499,7 @@ class Connection:
         self._streak += 1
         if self._streak >= CHECKPOINT_EVERY:
             self._streak = 0
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     async def _write_own(self, message: Outgoing) -> None:
         try:
@@ -616,10 +629,23 @@ class Connection:
         self.opened = self.identified = services.timekeeper.now
         self.cursor = services.broadcaster.end
         self.deadlines.opened(services.timekeeper.now)
+        if self.subprotocol is not None or self.foreign:
+            self._keep_out()
+        if self._deadline is not None:
+            services.timekeeper.cancel(self._deadline)
         self.schedule()
         self.owner.accepted(self)
         self.carrier.opened()
         logger.info("= connection opened", extra=self.log_fields())
+
+    def _keep_out(self) -> None:
+        """The peer speaks a protocol of its own: nothing of ours may land in it unasked."""
+        self.foreign = True
+        self.accepts_broadcasts = False
+        if self._heartbeat_message is not None:
+            self._heartbeat_message = None
+            if not self.wire.native_ping:
+                self.deadlines.stop_heartbeat()
 
     async def _deny_by_handler(self, event: Event) -> None:
         if self.ending is not None:
@@ -685,7 +711,13 @@ class Connection:
         self.open = False
         self._end(self.ending)
         self.carrier.stop_reading()
+        self.wire.detach()
         self.carrier.done.set()
+
+    async def settled(self) -> None:
+        """If it is closing, wait until that is done."""
+        if self.ending is not None:
+            await self.latch.wait()
 
     def _start_closing(self, close: Close, flush: bool, within: float) -> None:
         if flush and self.open and self.services.broadcaster.log:
@@ -711,6 +743,7 @@ class Connection:
             logger.debug("- close not sent: %s", failure, extra=self.log_fields())
         finally:
             if not sent:
+                self.cut = True
                 self.wire.abort()
             self._end(close)
         if sent and self.wire.can_abort:
@@ -796,10 +829,17 @@ class Connection:
         elif action is Action.DEAD:
             self._dead(now)
         elif action is not Action.NOTHING:
-            self.begin_close(CLOSES_BY_ACTION[action])
+            self.expire(action)
         if self.ending is None:
             self.sample()
             self.schedule()
+
+    def expire(self, action: Action) -> None:
+        """Close it for a deadline that has passed."""
+        if action is Action.NOT_ACCEPTED:
+            self.owner.emit(LimitHit("accept_timeout", self.address, self.path))
+            self.carrier.cancel()
+        self.begin_close(CLOSES_BY_ACTION[action])
 
     def sample(self) -> None:
         """Count what the transport holds."""
@@ -852,6 +892,7 @@ class Connection:
         }
 
 
+NO_DATA: Mapping[str, Any] = UserData()
 HAPPENINGS = {"websocket.connect": Happening.CONNECT, "websocket.disconnect": Happening.DISCONNECT}
 WAITING_POLICIES = (SlowConsumerPolicy.CLOSE, SlowConsumerPolicy.BLOCK)
 CLOSES_BY_ACTION = {Action.IDLE: IDLE, Action.TOO_OLD: TOO_OLD, Action.NOT_ACCEPTED: NOT_ACCEPTED}

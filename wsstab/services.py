@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from .backpressure import Backpressure
 from .broadcast import Broadcaster
-from .config import HeartbeatType, WebSocketConfig
+from .config import WebSocketConfig
 from .core.deadlines import Deadlines
+from .options import HeartbeatType
 from .readahead import ReadAhead
 from .tasks import EventLoop
-from .timekeeper import Timekeeper
+from .timekeeper import Deadline, Timekeeper
 from .wires.base import Wire
 
 if TYPE_CHECKING:
@@ -52,11 +53,28 @@ class Services:
         self.broadcaster = Broadcaster(
             loop, config.max_concurrent_broadcast, lambda seconds: observe("broadcast", seconds)
         )
+        self._chores: list[Deadline] = []
         self.connections = 0
         self.started = False
         self.draining = False
         self.heartbeats_sent = 0
         self.heartbeats_missed = 0
+
+    def every(self, seconds: float, chore: Callable[[], None]) -> None:
+        """Call ``chore()`` every so many seconds, until `retire`."""
+        slot = len(self._chores)
+
+        def run(now: float) -> None:
+            chore()
+            self._chores[slot] = self.timekeeper.schedule(run, now + seconds)
+
+        self._chores.append(self.timekeeper.schedule(run, self.timekeeper.now + seconds))
+
+    def retire(self) -> None:
+        """No connection is left: nothing keeps the clock ticking but closes that are under way."""
+        for chore in self._chores:
+            self.timekeeper.cancel(chore)
+        self._chores.clear()
 
     def deadlines_for(self, config: WebSocketConfig, wire: Wire) -> Deadlines:
         """The deadlines of a new connection."""
@@ -79,8 +97,13 @@ class Services:
 
     def abort_later(self, wire: Wire, seconds: float) -> None:
         """Abort the TCP connection of a peer that did not take its close frame by then."""
+
+        def abort(now: float) -> None:
+            if not wire.lost:
+                wire.abort()
+
         if not wire.lost:
-            self.timekeeper.schedule(lambda now: wire.lost or wire.abort(), self.timekeeper.now + seconds)
+            self.timekeeper.schedule(abort, self.timekeeper.now + seconds)
 
 
 def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:

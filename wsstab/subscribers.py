@@ -10,8 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from .config import Hooks
 from .events import Event
+from .options import Hooks
 from .tasks import current_loop
 
 __all__ = ["Subscribers"]

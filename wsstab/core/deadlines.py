@@ -104,7 +104,11 @@ class Deadlines:
         if self._opened_at is None:
             due = [_at(self._started_at, self._accept_timeout)]
         else:
-            due = [_at(self._opened_at, self._max_age), _at(self.data_at, self._idle_timeout), self._next_heartbeat(now)]
+            due = [
+                _at(self._opened_at, self._max_age),
+                _at(self.data_at, self._idle_timeout),
+                self._next_heartbeat(now),
+            ]
         return min((at for at in due if at is not None), default=None)
 
     def _heartbeat(self, now: float, reading: bool) -> Action:

@@ -1,0 +1,24 @@
+"""Signals: a drain before the server closes every socket.
+
+One owner in the process, in the main thread; one module for each server that has a signal to take.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from .base import owner
+from .uvicorn import handles
+
+if TYPE_CHECKING:
+    from ..manager import WebSocketConnectionManager
+
+__all__ = ["watch_signals"]
+
+
+def watch_signals(manager: WebSocketConnectionManager) -> None:
+    """Have ``manager`` drained when the server is told to stop, if that can be had here."""
+    if not manager.config.drain.handle_signals or threading.current_thread() is not threading.main_thread():
+        return
+    owner.watch(manager, handles)

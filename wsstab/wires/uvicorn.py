@@ -27,7 +27,7 @@ import asyncio
 import copy
 import logging
 import time
-from typing import Any
+from typing import Any, cast
 
 from ..payload import Outgoing, frame_header
 from ..types import Event, Receive, Scope, Send
@@ -407,7 +407,8 @@ def __getattr__(name: str) -> Any:
             super().handle_connect(event)
             if hasattr(self, "scope"):
                 # The application's task has not started yet.
-                self.scope["extensions"][EXTENSION] = self  # type: ignore[typeddict-unknown-key]
+                extensions: dict[str, Any] = cast("dict[str, Any]", self.scope)["extensions"]
+                extensions[EXTENSION] = self
 
     globals()[name] = Protocol
     return Protocol

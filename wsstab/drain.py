@@ -1,0 +1,155 @@
+"""Drain: lets all connections go, in batches, before the server cuts them.
+
+Refuse new ones, tell the handlers, close batch by batch (each close with a deadline), abort what
+did not take its close, cancel handlers that ignore all that. Batches grow where they must, so that
+the last connection is told by half of the timeout. ``graceful_shutdown`` is the same with one batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .close import DRAINING, Close, clamp_reason
+from .connection import Connection
+from .events import DrainFinished, DrainRound, DrainStarted
+from .options import Drain
+from .reports import ShutdownReport
+from .tasks import Latch, current_loop
+
+if TYPE_CHECKING:
+    from .manager import WebSocketConnectionManager
+
+__all__ = ["Drainer"]
+
+logger = logging.getLogger("wsstab")
+
+LAST_PART = 0.15
+"""Part of the timeout, at most a second, that is kept for handlers to end after they were cancelled."""
+LOOK_AGAIN = 0.05
+"""Seconds between two looks at what is still there."""
+
+
+class Drainer:
+    """Drains one manager; one drain at a time.
+
+    Args:
+        manager: whose.
+    """
+
+    def __init__(self, manager: WebSocketConnectionManager) -> None:
+        self._manager = manager
+        self._running: Latch | None = None
+        self._hurried = False
+        self._unpaced = False
+        self._leaving: dict[Connection, None] = {}
+        self._report = ShutdownReport()
+
+    def hurry(self) -> None:
+        """End the drain that is running as if its time were over."""
+        self._hurried = True
+
+    async def drain(self, plan: Drain, paced: bool = True) -> ShutdownReport:
+        """Let all connections go; a second call joins the first.
+
+        Args:
+            plan: how.
+            paced: in batches; else all at once.
+        """
+        if self._running is not None:
+            if not paced:
+                self.hurry_pace()
+            await self._running.wait()
+            return self._report
+        self._running = latch = Latch()
+        self._hurried = False
+        self._unpaced = not paced
+        try:
+            self._report = await self._drain(plan)
+        finally:
+            self._running = None
+            latch.set()
+        return self._report
+
+    def hurry_pace(self) -> None:
+        """Close what is left in one batch."""
+        self._unpaced = True
+
+    async def _drain(self, plan: Drain) -> ShutdownReport:
+        manager, time = self._manager, current_loop().time
+        began = time()
+        deadline = began + plan.timeout - min(1.0, plan.timeout * LAST_PART)
+        leaving = manager.connections()
+        self._leaving = dict.fromkeys(leaving)
+        manager.emit(DrainStarted(len(leaving), plan.timeout))
+        logger.info("- drain started", extra={"connections": len(leaving), "timeout": plan.timeout})
+        await self._close_in_batches(plan, began, deadline, time)
+        await self._wait(lambda: not self._unfinished(), deadline, time)
+        failed = self._cut()
+        await self._wait(lambda: not manager.calls, began + plan.timeout, time)
+        report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
+        self._leaving = {}
+        manager.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
+        logger.info("- drain finished", extra={"closed": report.closed_count, "failed": failed})
+        return report
+
+    async def _close_in_batches(self, plan: Drain, began: float, deadline: float, time: Callable[[], float]) -> None:
+        row = DRAINING.because(clamp_reason(plan.reason))
+        close = Close(plan.code, row.reason, row.cause, row.reconnect, row.status, row.retry_after)
+        half = began + plan.timeout / 2
+        while left := self._manager.connections() + self._unaccepted():
+            batch = left if self._unpaced else left[: batch_size(len(left), plan, half - time())]
+            await self._close_batch(batch, close, deadline, time)
+            remaining = len(self._manager.connections())
+            self._manager.emit(DrainRound(len(batch), remaining))
+            if remaining and not self._hurried:
+                await anyio.sleep(min(plan.interval, max(deadline - time(), 0.0)))
+
+    async def _close_batch(
+        self, batch: list[Connection], close: Close, deadline: float, time: Callable[[], float]
+    ) -> None:
+        at_once = self._manager.config.max_concurrent_cleanup
+        for start in range(0, len(batch), at_once):
+            for connection in batch[start : start + at_once]:
+                self._leaving[connection] = None
+                connection.begin_close(close, within=max(deadline - time(), LOOK_AGAIN))
+            await self._wait(lambda: self._closing() < at_once, deadline, time)
+
+    def _unaccepted(self) -> list[Connection]:
+        calls = [carrier.connection for carrier in self._manager.calls]
+        return [connection for connection in calls if connection.ending is None and not connection.open]
+
+    def _closing(self) -> int:
+        return sum(connection.ended is None for connection in self._leaving)
+
+    def _unfinished(self) -> bool:
+        return bool(self._manager.calls) or any(not finished(connection) for connection in self._leaving)
+
+    def _cut(self) -> int:
+        """Abort what has not gone, cancel handlers that have not ended; how many peers got no close."""
+        failed = {connection for connection in self._leaving if not finished(connection)}
+        for connection in failed:
+            connection.loop.call_from_thread(connection.wire.abort)
+        for carrier in list(self._manager.calls):
+            logger.warning("! handler cancelled: it ignored the drain", extra=carrier.connection.log_fields())
+            carrier.loop.call_from_thread(carrier.cancel)
+        return sum(connection.cut or connection in failed for connection in self._leaving)
+
+    async def _wait(self, done: Callable[[], bool], deadline: float, time: Callable[[], float]) -> None:
+        while not done() and time() < deadline and not self._hurried:
+            await anyio.sleep(LOOK_AGAIN)
+
+
+def batch_size(left: int, plan: Drain, seconds: float) -> int:
+    """How many to close now, so that none is left after ``seconds``."""
+    rounds = max(math.floor(seconds / plan.interval), 1) if plan.interval > 0 else 1
+    return max(plan.batch_size, math.ceil(left / rounds))
+
+
+def finished(connection: Connection) -> bool:
+    """Whether its socket is gone, as far as the server tells."""
+    return connection.ended is not None and (connection.wire.lost or not connection.wire.can_abort)

@@ -1,0 +1,81 @@
+"""Eviction: brings memory back under its limits.
+
+Decides first, in one step (whom, by the ledger's policy), then closes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .close import EVICTED
+from .connection import Connection
+from .errors import MemoryLimitExceededError
+from .events import ConnectionEvicted
+
+if TYPE_CHECKING:
+    from .manager import WebSocketConnectionManager
+
+__all__ = ["Evictor"]
+
+logger = logging.getLogger("wsstab")
+
+SLICE = 200
+"""Connections whose user data is estimated again in one turn of the loop."""
+
+
+class Evictor:
+    """Keeps a manager's memory within ``max_total_memory`` and ``max_memory_per_connection``.
+
+    Args:
+        manager: whose.
+
+    Attributes:
+        evicted: connections closed so far.
+    """
+
+    def __init__(self, manager: WebSocketConnectionManager) -> None:
+        self._manager = manager
+        self.evicted = 0
+
+    def make_room(self, needed: int, spare: Connection) -> None:
+        """Evict others until ``needed`` more bytes fit.
+
+        Raises:
+            MemoryLimitExceededError: they do not, whoever is evicted.
+        """
+        limit = self._manager.config.max_total_memory
+        if limit is None:
+            return
+        total = self._manager.ledger.total
+        victims = self._manager.ledger.victims(total + needed - limit, spare=spare) if total + needed > limit else []
+        remaining = total - sum(victim.memory for victim in victims) + needed
+        if remaining > limit:
+            raise MemoryLimitExceededError(limit, remaining)
+        self._evict(victims)
+
+    def check(self, connection: Connection) -> None:
+        """``connection`` holds more than before: is that too much, for it or in all?"""
+        own_limit = connection.config.max_memory_per_connection
+        if own_limit is not None and connection.memory > own_limit:
+            self._evict([connection])
+        limit = self._manager.config.max_total_memory
+        if limit is not None and self._manager.ledger.total > limit:
+            self._evict(self._manager.ledger.victims(self._manager.ledger.total - limit))
+
+    def recount(self, connections: list[Connection]) -> None:
+        """Estimate user data again, which the application may have changed in place."""
+        for connection in connections:
+            if connection.data is not None and connection.ending is None:
+                self._manager.charge(connection, connection.data.recount())
+
+    def _evict(self, victims: list[Connection]) -> None:
+        policy = self._manager.config.memory_eviction_policy.value
+        for victim in victims:
+            if victim.ending is not None:
+                continue
+            self.evicted += 1
+            freed = victim.memory
+            logger.warning("! connection evicted", extra={**victim.log_fields(), "policy": policy, "freed": freed})
+            victim.begin_close(EVICTED, flush=False)
+            self._manager.emit(ConnectionEvicted(victim.id, victim.client_id, policy, freed))

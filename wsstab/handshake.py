@@ -1,0 +1,175 @@
+"""The door: who may open a WebSocket, decided before the handler runs.
+
+The checks go from cheap to dear: draining, origin, address, the total, then the application's own
+``authorize``. Counting and admitting are one step, so that 500 handshakes at once on a limit of 100
+yield exactly 100.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .close import (
+    CONNECTION_LIMIT,
+    DRAINING,
+    DUPLICATE_CLIENT,
+    NOT_ACCEPTED,
+    ORIGIN_REFUSED,
+    UNAUTHORIZED,
+    Cause,
+    Close,
+)
+from .config import WebSocketConfig
+from .core.address import ClientAddress
+from .core.origin import OriginPolicy
+from .events import LimitHit
+from .types import Scope
+
+if TYPE_CHECKING:
+    from .manager import WebSocketConnectionManager
+
+__all__ = ["Door", "Guest"]
+
+logger = logging.getLogger("wsstab")
+
+
+class Guest:
+    """Somebody who was let in.
+
+    Args:
+        address: counted under this address.
+        client_id: the name that ``authorize`` gave.
+    """
+
+    __slots__ = ("address", "client_id")
+
+    def __init__(self, address: str | None, client_id: str | None) -> None:
+        self.address = address
+        self.client_id = client_id
+
+
+class Door:
+    """Lets WebSockets in for a manager.
+
+    Args:
+        manager: whose limits hold.
+    """
+
+    def __init__(self, manager: WebSocketConnectionManager) -> None:
+        self._manager = manager
+        config = manager.config
+        self._address = ClientAddress(config.trusted_proxies)
+        self._trusts_nobody = not [proxy for proxy in config.trusted_proxies if proxy not in ("127.0.0.1", "::1")]
+        self._origins: dict[int, OriginPolicy] = {}
+        self._authorizing = 0
+
+    async def admit(self, scope: Scope, config: WebSocketConfig) -> Guest | Close:
+        """Let a WebSocket in, or say why not. Who was let in must be let out by ``admission.release``."""
+        manager = self._manager
+        if manager.is_draining:
+            return DRAINING
+        if not self._origin_allowed(scope, config):
+            return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)
+        address = self._address_of(scope)
+        if config.authorize is None:
+            return self._count_in(scope, config, address, None)
+        if self._authorizing >= self._most_at_once():
+            return self._refuse("max_connections", CONNECTION_LIMIT, scope, address)
+        answer = await self._authorize(scope, config)
+        if isinstance(answer, Close):
+            return self._refuse("authorize", answer, scope, address)
+        # It may have taken long.
+        return DRAINING if manager.is_draining else self._count_in(scope, config, address, answer)
+
+    def _count_in(
+        self, scope: Scope, config: WebSocketConfig, address: str | None, client_id: str | None
+    ) -> Guest | Close:
+        manager = self._manager
+        held = client_id is not None and manager.get_connection(client_id) is not None
+        if held and config.duplicate_client == "reject":
+            return self._refuse("duplicate_client", DUPLICATE_CLIENT.because("client id is taken"), scope, address)
+        replacing = held and config.duplicate_client == "replace"
+        refusal = manager.admission.admit(address, replacing=replacing)
+        if refusal is None:
+            return Guest(address, client_id)
+        limit = "max_connections" if refusal is CONNECTION_LIMIT else "max_connections_per_address"
+        return self._refuse(limit, refusal, scope, address)
+
+    def _most_at_once(self) -> int:
+        """How many ``authorize`` calls may be under way: they come before the limits, and need one of their own."""
+        return max(self._manager.config.max_connections or 10_000, 100)
+
+    async def _authorize(self, scope: Scope, config: WebSocketConfig) -> Close | str | None:
+        """A close, a client id, or ``None`` for a plain yes."""
+        assert config.authorize is not None
+        self._authorizing += 1
+        try:
+            with anyio.move_on_after(config.accept_timeout) as patience:
+                answer = await config.authorize(scope)
+        except Exception:
+            logger.exception("! authorize failed, the connection is refused", extra={"path": scope.get("path", "")})
+            return UNAUTHORIZED
+        finally:
+            self._authorizing -= 1
+        if patience.cancelled_caught:
+            return NOT_ACCEPTED
+        return verdict(answer)
+
+    def _origin_allowed(self, scope: Scope, config: WebSocketConfig) -> bool:
+        origin = header(scope, b"origin")
+        if origin is None:
+            return True
+        policy = self._origins.get(id(config))
+        if policy is None:
+            policy = self._origins[id(config)] = OriginPolicy(config.allowed_origins)
+        hosts = self._address.forwarded_host(scope)
+        if policy.check(origin, hosts):
+            return True
+        self._manager.warn_once(
+            f"origin {origin}",
+            "! origin %r refused on host %r; to allow it: %s",
+            origin,
+            ", ".join(hosts),
+            policy.hint(origin),
+        )
+        return False
+
+    def _address_of(self, scope: Scope) -> str | None:
+        config = self._manager.config
+        if config.client_address is not None:
+            return config.client_address(scope)
+        address = self._address.of(scope)
+        if config.max_connections_per_address is not None and self._trusts_nobody and self._address.is_private(address):
+            self._manager.warn_once(
+                "private address",
+                "! max_connections_per_address counts %s, a private address, and no proxy is trusted: behind a "
+                "proxy all clients share its address; set trusted_proxies",
+                address,
+            )
+        return address
+
+    def _refuse(self, limit: str, close: Close, scope: Scope, address: str | None) -> Close:
+        path = scope.get("path", "")
+        self._manager.emit(LimitHit(limit, address, path))
+        logger.info("x refused: %s", close.reason, extra={"limit": limit, "path": path, "address": address})
+        return close
+
+
+def verdict(answer: object) -> Close | str | None:
+    """What an answer of ``authorize`` means."""
+    if isinstance(answer, Close):
+        return Close(answer.code, answer.reason, Cause.STABILIZER, answer.reconnect, answer.status, answer.retry_after)
+    if isinstance(answer, str) and answer:
+        return answer
+    return None if answer is True else UNAUTHORIZED
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of this lower-case name."""
+    for key, value in scope.get("headers", ()):
+        if key.lower() == name:
+            return str(value.decode("latin-1"))
+    return None

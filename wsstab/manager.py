@@ -1,0 +1,699 @@
+"""The manager: composes the parts, and is what applications call.
+
+Its methods are a few lines each; what they do stands in the parts. It may be used from any event
+loop and, by tests, from several at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeVar, overload
+
+from .carrier import Carrier
+from .close import CLIENT_LIMIT, DUPLICATE_CLIENT, VANISHED, Cause, Close, CloseCode
+from .config import WebSocketConfig
+from .connection import Connection, current_connection
+from .core.histogram import LatencyHistogram
+from .core.limits import Admission
+from .core.memory import Ledger, estimate
+from .core.registry import Registry
+from .delivery import Courier
+from .double import DoubleConnection
+from .drain import Drainer
+from .errors import (
+    ConnectionLimitExceededError,
+    ConnectionNotFoundError,
+    MemoryLimitExceededError,
+    ShutdownError,
+    WebSocketStabilizerError,
+)
+from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
+from .eviction import Evictor
+from .options import Drain
+from .payload import Payload
+from .reports import BroadcastResult, ShutdownReport, Statistics
+from .services import Services
+from .subscribers import Subscribers
+from .tasks import EventLoop, current_loop
+from .tokens import TokenDesk
+from .userdata import UserData
+from .wires.double import is_websocket
+
+__all__ = ["WebSocketConnectionManager"]
+
+logger = logging.getLogger("wsstab")
+
+CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
+
+CONNECTION_KEY = "wsstab.connection"
+"""Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
+SWEEP_EVERY = 300.0
+"""Seconds between two sweeps of the used tokens."""
+
+
+class WebSocketConnectionManager:
+    """All WebSocket connections of one application in this process.
+
+    Handlers find it at ``websocket.state.manager`` and ``request.state.manager`` where the middleware
+    runs; without the middleware it works alone, with any object that has Starlette's coroutines.
+
+    Args:
+        config: how; a frozen copy is taken. ``None``: the defaults.
+
+    Raises:
+        ValueError: the configuration is wrong; says which field, its value and what is allowed.
+
+    Attributes:
+        config: the frozen copy.
+    """
+
+    def __init__(self, config: WebSocketConfig | None = None) -> None:
+        self.config = (config if config is not None else WebSocketConfig()).frozen()
+        self.registry: Registry[Connection] = Registry(self.config.num_shards)
+        self.ledger: Ledger[Connection] = Ledger(self.config.num_shards, self.config.memory_eviction_policy.value)
+        self.admission = Admission(self.config.max_connections, self.config.max_connections_per_address)
+        self.calls: set[Carrier] = set()
+        self._tokens = TokenDesk(self.config, self.emit)
+        self._subscribers = Subscribers(self.config.hooks)
+        self._courier = Courier(self)
+        self._evictor = Evictor(self)
+        self._drainer = Drainer(self)
+        self._services: dict[EventLoop, Services] = {}
+        self._starts = 0
+        self._draining = False
+        self._next_id = 0
+        self._past: Counter[str] = Counter()
+        self._closed: Counter[int] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._warned: set[str] = set()
+        names = ("ping", "broadcast") if self.config.enable_metrics else ()
+        self._latencies = {name: LatencyHistogram() for name in names}
+        logging.getLogger("wsstab").setLevel(self.config.log_level)
+
+    def __repr__(self) -> str:
+        queued = sum(connection.queue.bytes for connection in self._behind())
+        return (
+            f"<WebSocketConnectionManager [{len(self.registry)} connections, {self.registry.room_count} rooms"
+            f" | queued {queued / 1024:.1f} KiB | {'draining' if self._draining else 'open'}]>"
+        )
+
+    # Life of the manager.
+
+    async def start(self) -> None:
+        """Start the heartbeat and the other services on this event loop.
+
+        Calls are counted: each needs its ``graceful_shutdown()``. With the middleware both happen by
+        themselves. After a drain it lets connections in again.
+        """
+        self._starts += 1
+        self._draining = False
+        services = self.services()
+        services.started = True
+        for connection in list(self._courier.doubles):
+            if connection.services is services:
+                connection.start_heartbeat()
+        for each in self._services.values():
+            each.draining = False
+
+    async def drain(self, plan: Drain | None = None) -> ShutdownReport:
+        """Refuse new connections, and close all there are, in batches.
+
+        Args:
+            plan: how; ``None``: ``config.drain``.
+
+        Returns:
+            How many closed and how many had to be aborted. New connections stay refused until ``start()``.
+        """
+        self._begin_draining()
+        return await self._drainer.drain(plan if plan is not None else self.config.drain)
+
+    async def graceful_shutdown(self, timeout: float = 30.0) -> ShutdownReport:
+        """Close all connections at once and stop. A drain that is under way is joined, and paced no more.
+
+        Args:
+            timeout: seconds until what did not close is aborted, and handlers are cancelled.
+
+        Returns:
+            How many closed and how many had to be aborted.
+
+        Raises:
+            ValueError: ``timeout`` is not above 0.
+        """
+        plan = self.config.drain
+        shutdown = Drain(timeout=timeout, code=plan.code, reason=plan.reason, handle_signals=False)
+        self._begin_draining()
+        report = await self._drainer.drain(shutdown, paced=False)
+        self._starts = max(self._starts - 1, 0)
+        if self._starts == 0:
+            self._stop()
+        return report
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new connections are refused."""
+        return self._draining
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new connections are let in: what a readiness probe should ask."""
+        return not self._draining
+
+    # Connections.
+
+    async def connect(self, client_id: str, websocket: Any, metadata: dict[str, Any] | None = None) -> None:
+        """Give a connection its client id.
+
+        Behind the middleware the connection is registered already and gets a name; elsewhere it is
+        registered now. What happens to another that holds the name, ``duplicate_client`` says.
+
+        Args:
+            client_id: the name, not empty.
+            websocket: Starlette's ``WebSocket``, or any object with its coroutines.
+            metadata: anything to keep with the connection.
+
+        Raises:
+            ConnectionNotFoundError: the name is empty.
+            ConnectionLimitExceededError: ``max_connections``, ``max_connections_per_client``, or a
+                name that is taken under ``duplicate_client="reject"``.
+            MemoryLimitExceededError: no eviction makes room for it.
+            ShutdownError: the manager is draining.
+        """
+        if not isinstance(client_id, str) or not client_id:
+            raise ConnectionNotFoundError(client_id)
+        connection = self._connection_of(websocket)
+        if connection is None:
+            if self._draining:
+                raise ShutdownError
+            connection = self._register_double(client_id, websocket)
+        if connection.ending is None:
+            self._connect(connection, client_id, metadata)
+
+    async def disconnect(self, client_id: str, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Close the connections of a client.
+
+        A handler that says goodbye for a connection of its own that was replaced or has ended does
+        nothing to the one that replaced it.
+
+        Args:
+            client_id: whose.
+            code: close code.
+            reason: at most 123 bytes of UTF-8 reach the peer.
+
+        Raises:
+            ConnectionNotFoundError: nobody has this name, and no ended connection of this handler had.
+        """
+        own = current_connection.get()
+        if own is not None and own.client_id == client_id and own.owner is self:
+            connections: tuple[Connection, ...] = (own,)
+        else:
+            connections = self._require(client_id)
+        await self._close_all(connections, Close(code, reason, Cause.APPLICATION))
+
+    async def disconnect_all(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Close every connection, ``max_concurrent_cleanup`` at a time; new ones are still let in."""
+        close = Close(code, reason, Cause.APPLICATION)
+        for connections in self.registry.slices(self.config.max_concurrent_cleanup):
+            await self._close_all(connections, close)
+
+    def get_active_connections(self) -> list[str]:
+        """The client ids that are connected, each once."""
+        return self.registry.client_ids()
+
+    def get_connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self.registry)
+
+    def get_connection(self, client_id: str) -> Connection | None:
+        """The newest connection of a client, ``None`` when there is none."""
+        return self.registry.find(client_id)
+
+    def connections(self) -> list[Connection]:
+        """All open connections."""
+        return list(self.registry)
+
+    async def handle_pong(self, client_id: str) -> None:
+        """Note a sign of life of a client; only needed without the middleware, harmless with it."""
+        for connection in self.registry.find_all(client_id):
+            connection.pong(b"")
+
+    # Messages.
+
+    async def send_to_client(self, client_id: str, message: Payload, key: Hashable = None) -> bool:
+        """Send one message to a client, to each of its connections where it has several.
+
+        Args:
+            client_id: whom.
+            message: ``str`` and ``bytes`` as they are; ``dict``, ``list`` and pydantic models as JSON.
+            key: see ``Outbound.policy`` ``latest``.
+
+        Returns:
+            Whether it was handed over or queued for one at least.
+
+        Raises:
+            TypeError: not a message.
+        """
+        answers = [await self.send_to(each, message, key) for each in self.registry.find_all(client_id)]
+        return any(answers)
+
+    async def broadcast(
+        self,
+        message: Payload,
+        exclude_client: str | None = None,
+        *,
+        room: str | None = None,
+        exclude: Iterable[str] = (),
+        key: Hashable = None,
+    ) -> BroadcastResult:
+        """Send one message to everyone, or to a room.
+
+        Without a room, connections that speak a protocol of their own (a subprotocol was selected,
+        or Engine.IO) and that were neither named nor joined a room do not get it, nor do those on
+        routes with ``broadcast=False``.
+
+        Args:
+            message: ``str`` and ``bytes`` as they are; ``dict``, ``list`` and pydantic models as JSON.
+            exclude_client: a client id that does not get it.
+            room: only its members get it.
+            exclude: more client ids that do not get it.
+            key: see ``Outbound.policy`` ``latest``.
+
+        Returns:
+            What became of it. ``total`` counts the audience before exclusion.
+
+        Raises:
+            BroadcastFailedError: there is an audience, and not one delivery succeeded.
+            TypeError: not a message.
+        """
+        audience = self.registry.audience if room is None else self.registry.members(room)
+        names = (*((exclude_client,) if exclude_client is not None else ()), *exclude)
+        excluded = [connection for name in names for connection in self.registry.find_all(name)]
+        return await self._courier.broadcast(message, audience, excluded, key)
+
+    async def broadcast_to_clients(
+        self, client_ids: Iterable[str], message: Payload, key: Hashable = None
+    ) -> BroadcastResult:
+        """Send one message to these clients, to each of their connections.
+
+        Returns:
+            What became of it; names that nobody holds are in no count.
+
+        Raises:
+            BroadcastFailedError: there is an audience, and not one delivery succeeded.
+            TypeError: not a message.
+        """
+        audience = {connection for name in client_ids for connection in self.registry.find_all(name)}
+        return await self._courier.broadcast(message, audience, (), key)
+
+    # Rooms.
+
+    async def join(self, client_id: str, room: str) -> None:
+        """Put all connections of a client into a room.
+
+        Raises:
+            ConnectionNotFoundError: nobody has this name.
+        """
+        for connection in self._require(client_id):
+            await self.enter(connection, room)
+
+    async def leave(self, client_id: str, room: str) -> None:
+        """Take all connections of a client out of a room; not being in it is fine.
+
+        Raises:
+            ConnectionNotFoundError: nobody has this name.
+        """
+        for connection in self._require(client_id):
+            await self.exit(connection, room)
+
+    def get_rooms(self, client_id: str | None = None) -> list[str]:
+        """The rooms that have members, or those of one client."""
+        if client_id is None:
+            return self.registry.room_names()
+        return sorted({room for connection in self.registry.find_all(client_id) for room in connection.rooms})
+
+    def get_room_members(self, room: str) -> list[str]:
+        """The client ids in a room, each once."""
+        return list(dict.fromkeys(connection.client_id for connection in list(self.registry.members(room))))
+
+    # Reconnect tokens.
+
+    def generate_reconnect_token(self, client_id: str) -> str:
+        """A signed token that proves once, until it expires, that its holder is this client.
+
+        Raises:
+            InvalidTokenError: tokens are off (``enable_reconnect=False``).
+        """
+        return self._tokens.issue(client_id)
+
+    async def validate_reconnect_token(self, token: str) -> str:
+        """The client id that a token was made for; the token is used up.
+
+        Raises:
+            InvalidTokenError: not a token of ours, used before, or tokens are off.
+            TokenExpiredError: its time is over.
+        """
+        return self._tokens.validate(token)
+
+    # Memory and user data.
+
+    def get_memory_usage(self) -> dict[str, int | float]:
+        """``total_memory`` in bytes, ``connection_count`` and ``per_connection_average`` in bytes."""
+        count = len(self.registry)
+        total = self.ledger.total
+        return {
+            "total_memory": total,
+            "connection_count": count,
+            "per_connection_average": total / count if count else 0.0,
+        }
+
+    async def set_user_data(self, client_id: str, key: str, value: Any) -> None:
+        """Keep a value with a client's connection, each of them where it has several.
+
+        Raises:
+            ConnectionNotFoundError: nobody has this name.
+            MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
+        """
+        for connection in self._require(client_id):
+            self._set_user_data(connection, key, value)
+
+    async def get_user_data(self, client_id: str, key: str) -> Any | None:
+        """The value, ``None`` where there is none or nobody has this name."""
+        connection = self.registry.find(client_id)
+        return None if connection is None else connection.user_data.get(key)
+
+    # Watching.
+
+    def statistics(self) -> Statistics:
+        """A snapshot of all counters."""
+        live = Counter[str]()
+        for connection in self.registry:
+            live.update(traffic_of(connection))
+        traffic = self._past + live
+        services = list(self._services.values())
+        return Statistics(
+            connections=len(self.registry),
+            rooms=self.registry.room_count,
+            opened=self._past["opened"],
+            closed=dict(self._closed),
+            refused=dict(self._refused),
+            broadcasts=self._courier.broadcasts,
+            messages_received=traffic["messages_received"],
+            bytes_received=traffic["bytes_received"],
+            messages_sent=traffic["messages_sent"],
+            bytes_sent=traffic["bytes_sent"],
+            dropped_outbound=traffic["dropped_outbound"],
+            dropped_inbound=traffic["dropped_inbound"],
+            queued_bytes=sum(connection.queue.bytes for connection in self._behind()),
+            slow_consumers=sum(1 for _ in self._behind()),
+            heartbeats_sent=self._past["heartbeats_sent"] + sum(each.heartbeats_sent for each in services),
+            heartbeats_missed=self._past["heartbeats_missed"] + sum(each.heartbeats_missed for each in services),
+            evicted=self._evictor.evicted,
+            memory=self.ledger.total,
+            draining=self._draining,
+            latencies={name: histogram.snapshot() for name, histogram in self._latencies.items()},
+        )
+
+    @overload
+    def on(self, event: type[Event], callback: CallbackT) -> CallbackT: ...
+
+    @overload
+    def on(self, event: type[Event], callback: None = None) -> Callable[[CallbackT], CallbackT]: ...
+
+    def on(self, event: type[Event], callback: Any = None) -> Any:
+        """Call ``callback(event)``, plain or async, for each event of a class; also as a decorator.
+
+        Args:
+            event: a class of `wsstab.events`; `Event` for all.
+            callback: what to call. It may raise: that is logged and harms no connection.
+
+        Returns:
+            The callback.
+        """
+        if callback is None:
+            return lambda function: self._subscribers.add(event, function)
+        return self._subscribers.add(event, callback)
+
+    # What the parts ask of their manager.
+
+    def services(self) -> Services:
+        """The services of the running event loop."""
+        loop = current_loop()
+        services = self._services.get(loop)
+        if services is None:
+            services = self._services[loop] = Services(loop, self.config, self.observe)
+            services.draining = self._draining
+            services.every(self.config.memory_check_interval, lambda: self._recount(services))
+            services.every(SWEEP_EVERY, self._tokens.sweep)
+        return services
+
+    def only_services(self) -> Services | None:
+        """The services, when all connections are on the running loop; ``None`` when some are elsewhere."""
+        if len(self._services) != 1:
+            return None
+        (services,) = self._services.values()
+        return services if services.loop is current_loop() else None
+
+    def next_id(self) -> str:
+        """A connection id."""
+        self._next_id += 1
+        return f"c{self._next_id:x}-{id(self) & 0xFFFF:04x}{time.time_ns() & 0xFFFFFF:06x}"
+
+    def emit(self, event: Event) -> None:
+        """Tell the subscribers."""
+        if isinstance(event, LimitHit):
+            self._refused[event.limit] += 1
+        self._subscribers.emit(event)
+
+    def observe(self, name: str, seconds: float) -> None:
+        """Note a latency."""
+        histogram = self._latencies.get(name)
+        if histogram is not None:
+            histogram.observe(seconds)
+
+    def charge(self, connection: Connection, delta: int) -> None:
+        """Count memory, and evict where it becomes too much."""
+        if delta:
+            self.ledger.charge(connection, delta)
+            if delta > 0:
+                self._evictor.check(connection)
+
+    def warn_once(self, key: str, line: str, *args: object) -> None:
+        """Log a warning the first time it is asked for; at most a thousand different ones."""
+        if key not in self._warned and len(self._warned) < 1000:
+            self._warned.add(key)
+            logger.warning(line, *args)
+
+    def enrol(self, connection: Connection) -> None:
+        """Note that a connection exists; `left` must follow."""
+        connection.shard = self.registry.shard_of(connection.id)
+        connection.services.connections += 1
+        connection.counted = True
+
+    def accepted(self, connection: Connection) -> None:
+        """List a connection whose handshake is complete."""
+        self.registry.add(connection)
+        self.ledger.add(connection)
+        self._past["opened"] += 1
+        if connection.accepts_broadcasts:
+            self.registry.listen(connection)
+        if self._subscribers.wants(ConnectionOpened):
+            subprotocol, address = connection.subprotocol, connection.address
+            self.emit(ConnectionOpened(connection.id, connection.client_id, connection.path, address, subprotocol))
+        if connection.authorized_id is not None:
+            self._connect_authorized(connection, connection.authorized_id)
+
+    def forget(self, connection: Connection) -> None:
+        """Unlist a connection that is closing or gone; synchronous and idempotent."""
+        if self.registry.remove(connection):
+            self.ledger.remove(connection)
+            self._past.update(traffic_of(connection))
+            if connection.ending is not None:
+                self._closed[int(connection.ending.code)] += 1
+        if connection.counted:
+            connection.counted = False
+            self.admission.release(connection.address)
+        if isinstance(connection, DoubleConnection) and connection in self._courier.doubles:
+            self._courier.doubles.discard(connection)
+            self.left(connection)
+
+    def left(self, connection: Connection) -> None:
+        """The last word of a connection: its event loop may have no other."""
+        self._release(connection.services)
+
+    async def send_to(self, connection: Connection, message: Payload, key: Hashable = None) -> bool:
+        """Send one message to one connection."""
+        return await self._courier.send(connection, message, key)
+
+    async def enter(self, connection: Connection, room: str) -> None:
+        """Put a connection into a room, after all that was broadcast there before."""
+        self._catch_up(connection)
+        self.registry.join(connection, room)
+        self._listen(connection)
+
+    async def exit(self, connection: Connection, room: str) -> None:
+        """Take a connection out of a room, after all that was broadcast there before."""
+        self._catch_up(connection)
+        self.registry.leave(connection, room)
+
+    # Inside.
+
+    def _require(self, client_id: str) -> tuple[Connection, ...]:
+        connections = self.registry.find_all(client_id)
+        if not connections:
+            raise ConnectionNotFoundError(client_id)
+        return connections
+
+    def _connection_of(self, websocket: Any) -> Connection | None:
+        """The connection that is registered for this object."""
+        if is_websocket(websocket):
+            connection = websocket.scope.get(CONNECTION_KEY)
+            if isinstance(connection, Connection) and connection.owner is self:
+                return connection
+        return next((each for each in list(self._courier.doubles) if each.websocket is websocket), None)
+
+    def _register_double(self, client_id: str, websocket: Any) -> Connection:
+        replacing = self.config.duplicate_client == "replace" and self.registry.find(client_id) is not None
+        refusal = self.admission.admit(None, replacing=replacing)
+        if refusal is not None:
+            self.emit(LimitHit("max_connections", None, ""))
+            raise ConnectionLimitExceededError(self.config.max_connections, refusal)
+        connection = DoubleConnection(self, self.services(), self.config, self.next_id(), websocket)
+        self._courier.doubles.add(connection)
+        self.enrol(connection)
+        connection.open_now()
+        if is_websocket(websocket):
+            current_connection.set(connection)
+        return connection
+
+    def _connect(self, connection: Connection, client_id: str, metadata: dict[str, Any] | None) -> None:
+        try:
+            others = self._others(connection, client_id)
+            self._keep_metadata(connection, metadata)
+        except WebSocketStabilizerError:
+            if isinstance(connection, DoubleConnection) and not connection.named:
+                connection.abort(VANISHED)
+            raise
+        for other in others:
+            connection.identified = min(connection.identified, other.identified)
+            other.begin_close(DUPLICATE_CLIENT)
+        self.identify(connection, client_id)
+
+    def _connect_authorized(self, connection: Connection, client_id: str) -> None:
+        try:
+            self._connect(connection, client_id, None)
+        except WebSocketStabilizerError as error:
+            # The door has checked, but another may have been faster.
+            connection.begin_close(error.close)
+
+    def identify(self, connection: Connection, client_id: str) -> None:
+        """Give a connection its name."""
+        previous, connection.named = connection.client_id, True
+        self.registry.identify(connection, client_id)
+        self.ledger.rekey(connection)
+        self._listen(connection)
+        if previous != client_id:
+            self.emit(ConnectionIdentified(connection.id, client_id, previous))
+
+    def _others(self, connection: Connection, client_id: str) -> list[Connection]:
+        """Who must go for ``connection`` to have this name.
+
+        Raises:
+            ConnectionLimitExceededError: it may not have it.
+        """
+        others = [other for other in self.registry.find_all(client_id) if other is not connection]
+        if not others:
+            return []
+        if connection.config.duplicate_client == "replace":
+            return others
+        if connection.config.duplicate_client == "reject":
+            self.emit(LimitHit("duplicate_client", connection.address, connection.path))
+            raise ConnectionLimitExceededError(None, DUPLICATE_CLIENT.because("client id is taken"))
+        limit = connection.config.max_connections_per_client
+        if limit is not None and len(others) >= limit:
+            self.emit(LimitHit("max_connections_per_client", connection.address, connection.path))
+            raise ConnectionLimitExceededError(limit, CLIENT_LIMIT)
+        return []
+
+    def _keep_metadata(self, connection: Connection, metadata: dict[str, Any] | None) -> None:
+        if metadata is None:
+            return
+        delta = estimate(metadata) - (estimate(connection.metadata) if connection.metadata else 0)
+        self._check_memory(connection, delta)
+        connection.metadata = metadata
+        self.charge(connection, delta)
+
+    def _set_user_data(self, connection: Connection, key: str, value: Any) -> None:
+        data = connection.data if connection.data is not None else UserData()
+        growth, size = data.growth(key, value)
+        self._check_memory(connection, growth)
+        connection.data = data
+        data.set(key, value, size)
+        self.charge(connection, growth)
+
+    def _check_memory(self, connection: Connection, growth: int) -> None:
+        limit = connection.config.max_memory_per_connection
+        if limit is not None and connection.memory + growth > limit:
+            raise MemoryLimitExceededError(limit, connection.memory + growth)
+        if growth > 0:
+            self._evictor.make_room(growth, connection)
+
+    def _listen(self, connection: Connection) -> None:
+        """Named or in a room: whoever did that wants messages, whatever protocol it speaks."""
+        if connection.config.broadcast and not connection.accepts_broadcasts:
+            connection.accepts_broadcasts = True
+            self._catch_up(connection)
+            self.registry.listen(connection)
+
+    def _catch_up(self, connection: Connection) -> None:
+        broadcaster = connection.services.broadcaster
+        if broadcaster.log and not isinstance(connection, DoubleConnection):
+            broadcaster.catch_up(connection)
+
+    async def _close_all(self, connections: Iterable[Connection], close: Close) -> None:
+        closing = list(connections)
+        for connection in closing:
+            connection.begin_close(close)
+        for connection in closing:
+            await connection.latch.wait()
+
+    def _begin_draining(self) -> None:
+        self._draining = True
+        for services in self._services.values():
+            services.draining = True
+
+    def _stop(self) -> None:
+        self._draining = False
+        for services in list(self._services.values()):
+            services.started = services.draining = False
+            self._release(services, 0)
+
+    def _release(self, services: Services, leaving: int = 1) -> None:
+        """Let go of the services of a loop that has no connection any more."""
+        services.connections -= leaving
+        if services.connections or services.started:
+            return
+        if self._services.pop(services.loop, None) is not None:
+            services.retire()
+            self._past["heartbeats_sent"] += services.heartbeats_sent
+            self._past["heartbeats_missed"] += services.heartbeats_missed
+
+    def _recount(self, services: Services) -> None:
+        self._evictor.recount([connection for connection in self.registry if connection.services is services])
+
+    def _behind(self) -> Iterable[Connection]:
+        for services in list(self._services.values()):
+            yield from list(services.backpressure.lagging)
+
+
+def traffic_of(connection: Connection) -> dict[str, int]:
+    """The counters that live on in the manager's sums."""
+    return {
+        "messages_received": connection.messages_received,
+        "bytes_received": connection.bytes_received,
+        "messages_sent": connection.messages_sent,
+        "bytes_sent": connection.bytes_sent,
+        "dropped_outbound": connection.queue.dropped,
+        "dropped_inbound": connection.dropped_inbound,
+    }

@@ -1,0 +1,266 @@
+"""The middleware: stands around the application and gives each WebSocket its connection.
+
+HTTP passes with nothing changed but the manager in ``scope["state"]``. Entered twice, by a parent
+and a mounted application, the outer one acts.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from . import wires
+from .carrier import Carrier, denial
+from .close import RAISED, RETURNED, Cause, Close
+from .config import WebSocketConfig
+from .connection import Connection, current_connection
+from .core.lifecycle import OutboundState
+from .errors import PeerGoneError, WebSocketStabilizerError
+from .handshake import Door, Guest
+from .manager import CONNECTION_KEY, WebSocketConnectionManager
+from .options import CompressionMode, HeartbeatType
+from .signals import watch_signals
+from .types import ASGIApp, Event, Receive, Scope, Send
+from .wires.asgi import AsgiWire
+from .wires.base import Wire
+from .wires.uvicorn import UvicornWire
+
+__all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
+
+logger = logging.getLogger("wsstab")
+
+MANAGER = "wsstab.manager"
+
+
+class WebSocketStabilizer:
+    """ASGI middleware that stabilises every WebSocket of an application.
+
+    ``app.add_middleware(WebSocketStabilizer, heartbeat_interval=25)``, or around any ASGI callable:
+    ``app = WebSocketStabilizer(app)``.
+
+    Args:
+        app: the application.
+        config: how; exclusive with ``options``.
+        manager: use this manager, for those who need it outside of requests; exclusive with the others.
+        manager_key: where in ``scope["state"]`` handlers find the manager.
+        connection_key: where WebSocket handlers find their `Connection`.
+        **options: any field of `WebSocketConfig`.
+
+    Raises:
+        ValueError: a wrong option; says which, its value and what is allowed.
+        TypeError: an unknown option, or ``config``, ``manager`` and options together.
+
+    Attributes:
+        manager: the manager.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: WebSocketConfig | None = None,
+        manager: WebSocketConnectionManager | None = None,
+        *,
+        manager_key: str = "manager",
+        connection_key: str = "connection",
+        **options: Any,
+    ) -> None:
+        if sum(given is not None for given in (config, manager, options or None)) > 1:
+            raise TypeError("pass options, or config=, or manager=: only one of them")
+        self.app = app
+        if manager is None:
+            manager = WebSocketConnectionManager(config if config is not None else WebSocketConfig(**options))
+        self.manager = manager
+        self._manager_key = manager_key
+        self._connection_key = connection_key
+        self._door = Door(manager)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif kind not in ("http", "websocket") or MANAGER in scope:
+            await self.app(scope, receive, send)
+        else:
+            state = scope.setdefault("state", {})
+            self._put(state, self._manager_key, self.manager, "manager_key")
+            scope[MANAGER] = self.manager
+            if kind == "http":
+                await self.app(scope, receive, send)
+            else:
+                await self._websocket(scope, receive, send)
+
+    def _put(self, state: dict[str, Any], key: str, value: object, option: str) -> None:
+        if state.setdefault(key, value) is not value:
+            raise RuntimeError(
+                f'scope["state"][{key!r}] holds {state[key]!r}, which is not of this middleware: '
+                f"choose another name with {option}="
+            )
+
+    # Lifespan: the manager starts and stops with the application.
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_and_act() -> Event:
+            event = await receive()
+            if event["type"] == "lifespan.startup":
+                await self.manager.start()
+                watch_signals(self.manager)
+            elif event["type"] == "lifespan.shutdown":
+                await self.manager.graceful_shutdown(self.manager.config.drain.timeout)
+            return event
+
+        await self.app(scope, receive_and_act, send)
+
+    # WebSockets.
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        watch_signals(self.manager)
+        path = scope.get("path", "")
+        config = self.manager.config.for_path(path)
+        can_deny = "websocket.http.response" in (scope.get("extensions") or {})
+        admitted = await self._door.admit(scope, config)
+        if isinstance(admitted, Close):
+            for event in denial(admitted, can_deny):
+                await send(event)
+            return
+        try:
+            connection = self._connection(scope, receive, send, config, admitted, can_deny)
+        except BaseException:
+            self.manager.admission.release(admitted.address)
+            raise
+        await self._run(scope, connection)
+
+    def _connection(
+        self, scope: Scope, receive: Receive, send: Send, config: WebSocketConfig, guest: Guest, can_deny: bool
+    ) -> Connection:
+        services = self.manager.services()
+        wire = self._wire(scope, receive, send, config)
+        delays = config.rate_limit is not None and config.rate_limit.action == "delay"
+        carrier = Carrier(wire, services.loop, can_deny=can_deny, reader_only=delays)
+        carrier.on_away, carrier.on_back = services.readahead.away, services.readahead.back
+        connection = Connection(
+            self.manager,
+            services,
+            carrier,
+            config,
+            id=self.manager.next_id(),
+            path=scope.get("path", ""),
+            address=guest.address,
+        )
+        connection.authorized_id = guest.client_id
+        connection.foreign = is_engine_io(scope)
+        self.manager.enrol(connection)
+        self._put(scope["state"], self._connection_key, connection, "connection_key")
+        scope[CONNECTION_KEY] = connection
+        return connection
+
+    def _wire(self, scope: Scope, receive: Receive, send: Send, config: WebSocketConfig) -> Wire:
+        wire = wires.uvicorn.recognise(scope, receive, send)
+        if wire is None:
+            if config.compression is CompressionMode.NONE:
+                self.manager.warn_once("compression", '! compression="none" cannot act on this server')
+            return AsgiWire(receive, send)
+        self._prepare(wire, config)
+        return wire
+
+    def _prepare(self, wire: UvicornWire, config: WebSocketConfig) -> None:
+        if config.heartbeat_type is not HeartbeatType.OFF:
+            wire.take_over_keepalive()
+        if config.compression is CompressionMode.NONE and not wire.refuse_compression():
+            self.manager.warn_once("compression", '! compression="none" cannot act on this server')
+        if config.max_message_size is not None:
+            smaller = wire.limit_message_size(config.max_message_size)
+            if smaller is not None:
+                self.manager.warn_once(
+                    "max_message_size",
+                    "! the server refuses messages over %s bytes, before max_message_size=%s can",
+                    smaller,
+                    config.max_message_size,
+                )
+
+    async def _run(self, scope: Scope, connection: Connection) -> None:
+        """Run the handler, and end the connection whatever the handler does."""
+        carrier, manager = connection.carrier, self.manager
+        token = current_connection.set(connection)
+        manager.calls.add(carrier)
+        connection.schedule()
+        try:
+            with anyio.CancelScope() as carrier.scope:
+                await self._handle(scope, connection)
+        finally:
+            # No await from here on: a test client cancels right after a disconnect.
+            connection.abandon()
+            manager.calls.discard(carrier)
+            manager.left(connection)
+            carrier.scope = None
+            current_connection.reset(token)
+
+    async def _handle(self, scope: Scope, connection: Connection) -> None:
+        try:
+            await self.app(scope, connection.receive, connection.send_event)
+        except Exception as error:
+            if is_quiet(error, connection):
+                await connection.settled()
+                return
+            await self._close_for(error, connection)
+            if not isinstance(error, WebSocketStabilizerError):
+                raise
+        else:
+            await self._finish(connection, RETURNED)
+
+    async def _close_for(self, error: Exception, connection: Connection) -> None:
+        close = error.close if isinstance(error, WebSocketStabilizerError) else RAISED
+        if connection.lifecycle.outbound is OutboundState.CONNECTING:
+            if isinstance(error, WebSocketStabilizerError):
+                connection.begin_close(close.refusing())
+                await connection.latch.wait()
+            # Before accept, the server answers an exception with its own 500.
+            return
+        await self._finish(connection, close)
+
+    async def _finish(self, connection: Connection, close: Close) -> None:
+        if connection.lifecycle.outbound is OutboundState.OPEN or connection.ending is not None:
+            connection.begin_close(close)
+            await connection.latch.wait()
+
+
+def is_quiet(error: Exception, connection: Connection) -> bool:
+    """Whether this is only how a handler learned that its peer has left, or that we closed."""
+    if isinstance(error, PeerGoneError):
+        return True
+    if connection.ending is None or connection.ending.cause is Cause.APPLICATION:
+        return False
+    return isinstance(error, (OSError, WebSocketDisconnect))
+
+
+def is_engine_io(scope: Scope) -> bool:
+    """Whether this is a socket of Engine.IO (Socket.IO), which selects no subprotocol but is one."""
+    query = scope.get("query_string", b"")
+    return b"EIO=" in query and b"transport=websocket" in query
+
+
+def get_manager(connection: HTTPConnection) -> WebSocketConnectionManager:
+    """The manager of a request or WebSocket; works as a FastAPI dependency.
+
+    Raises:
+        RuntimeError: the middleware is not installed.
+    """
+    manager = connection.scope.get(MANAGER)
+    if not isinstance(manager, WebSocketConnectionManager):
+        raise RuntimeError("no manager here: is the middleware installed? app.add_middleware(WebSocketStabilizer)")
+    return manager
+
+
+def get_connection(websocket: WebSocket) -> Connection:
+    """The `Connection` of a WebSocket; works as a FastAPI dependency.
+
+    Raises:
+        RuntimeError: the middleware is not installed.
+    """
+    connection = websocket.scope.get(CONNECTION_KEY)
+    if not isinstance(connection, Connection):
+        raise RuntimeError("no connection here: is the middleware installed? app.add_middleware(WebSocketStabilizer)")
+    return connection
