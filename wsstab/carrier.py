@@ -84,7 +84,7 @@ class Carrier:
         """The handshake is complete: from now on somebody must be reading."""
         if self.direct:
             self.on_away(self)
-        else:
+        elif self.wire.readable:
             self.read_ahead()
 
     async def receive(self) -> Event | None:

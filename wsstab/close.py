@@ -100,7 +100,7 @@ def clamp_code(code: int) -> int:
         says "nothing special" (0, 1005) and 1011 for the rest.
     """
     if 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in NEVER_SENT):
-        return code
+        return int(code)
     return CloseCode.NORMAL_CLOSURE if code in (0, CloseCode.NO_STATUS_RECEIVED) else CloseCode.INTERNAL_ERROR
 
 

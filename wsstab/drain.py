@@ -30,7 +30,7 @@ logger = logging.getLogger("wsstab")
 
 LAST_PART = 0.15
 """Part of the timeout, at most a second, that is kept for handlers to end after they were cancelled."""
-LOOK_AGAIN = 0.05
+LOOK_AGAIN = 0.02
 """Seconds between two looks at what is still there."""
 
 

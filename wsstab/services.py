@@ -75,6 +75,7 @@ class Services:
         for chore in self._chores:
             self.timekeeper.cancel(chore)
         self._chores.clear()
+        self.timekeeper.rest()
 
     def deadlines_for(self, config: WebSocketConfig, wire: Wire) -> Deadlines:
         """The deadlines of a new connection."""

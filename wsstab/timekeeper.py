@@ -69,9 +69,9 @@ class Timekeeper:
             self._ticked_at = self._loop.time()
             self._task = self._loop.spawn(self._run)
 
-    def stop(self) -> None:
-        """Stop ticking until something is scheduled."""
-        if self._task is not None:
+    def rest(self) -> None:
+        """Stop ticking at once, if there is nothing to wait for."""
+        if self._task is not None and not self._wheel and not self._due:
             self._task.cancel()
             self._task = None
 

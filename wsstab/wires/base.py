@@ -57,6 +57,7 @@ class Wire:
 
     Attributes:
         writable: whether the next write is taken at once.
+        readable: whether what the peer sends comes by here.
         receive_cancellable: whether a pending ``receive()`` may be cancelled without losing a message.
         native_ping: whether `ping` reaches the peer as a WebSocket ping and its pong is seen.
         can_abort: whether `abort` ends the TCP connection at once.
@@ -69,6 +70,7 @@ class Wire:
 
     __slots__ = ("lost", "on_blocked", "on_pong", "on_writable", "server_ping_interval", "writable")
 
+    readable = True
     receive_cancellable = False
     native_ping = False
     can_abort = False

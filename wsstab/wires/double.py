@@ -30,6 +30,8 @@ class DoubleWire(Wire):
         websocket: the object.
     """
 
+    readable = False
+
     __slots__ = ("_one_at_a_time", "_real", "websocket")
 
     def __init__(self, websocket: Any) -> None:
