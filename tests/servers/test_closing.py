@@ -90,7 +90,9 @@ def test_a_denial_of_the_handler_passes_unchanged(lab: MakeLab) -> None:
     assert (answer.status, answer.header("x-lab"), answer.body) == (402, "denied", b"not today")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "going"), (3000, "app"), (4001, "because"), (4999, "")])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1000, ""), (1001, "going"), (3000, "app"), (4001, "because"), (4999, "")]
+)
 def test_a_close_of_the_handler_passes_unchanged(lab: MakeLab, code: int, reason: str) -> None:
     """Code and reason arrive, and closing again does nothing."""
     made = lab()
@@ -98,7 +100,9 @@ def test_a_close_of_the_handler_passes_unchanged(lab: MakeLab, code: int, reason
     assert made.note() == "closed twice"
 
 
-@pytest.mark.parametrize(("code", "sent"), [(0, 1000), (1005, 1000), (1006, 1011), (1015, 1011), (2000, 1011), (5000, 1011)])
+@pytest.mark.parametrize(
+    ("code", "sent"), [(0, 1000), (1005, 1000), (1006, 1011), (1015, 1011), (2000, 1011), (5000, 1011)]
+)
 def test_a_code_that_may_not_travel_is_clamped(lab: MakeLab, code: int, sent: int) -> None:
     """Some of these make a server drop the connection, some go out and break the peer."""
     assert close_of(lab().connect(f"/closes?code={code}"))[0] == sent
@@ -109,7 +113,9 @@ def test_a_reason_is_cut_to_what_fits(lab: MakeLab) -> None:
     assert close_of(lab().connect(f"/closes?code=1000&reason={'%C3%A9' * 100}")) == (1000, "é" * 61)
 
 
-@pytest.mark.parametrize(("which", "close"), [("limit", (1013, "connection limit reached")), ("token", (1008, "not authorized"))])
+@pytest.mark.parametrize(
+    ("which", "close"), [("limit", (1013, "connection limit reached")), ("token", (1008, "not authorized"))]
+)
 def test_an_error_of_the_package_closes_with_its_close(lab: MakeLab, which: str, close: tuple[int, str]) -> None:
     """What escapes a handler says by itself how to end, and is no traceback."""
     assert close_of(lab().connect(f"/raises-ours?which={which}")) == close

@@ -1,0 +1,48 @@
+"""Nothing is left of connections that have gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import MakeLab, MakeServer
+from tests.support.crowd import Crowd
+from tests.support.server import Server, Variant
+from tests.support.waiting import eventually
+
+
+def churn(server: Server, path: str) -> None:
+    """A thousand connections, a hundred at a time, that end in three ways."""
+    for number in range(10):
+        with Crowd(server.address) as crowd:
+            assert crowd.open(path, 100) == [101] * 100
+            crowd.send("hello", times=3)
+            crowd.leave(("close", "fin", "rst")[number % 3])
+            if number % 3 == 0:
+                eventually(lambda: all(client["ended"] for client in crowd.report()))
+
+
+def test_a_thousand_connections_leave_no_trace(lab: MakeLab) -> None:
+    """No connection, room, name or byte in the registries; the tasks are checked when the lab closes."""
+    made = lab()
+    churn(made.server, made.path("/name/client-{i}"))
+    made.wait_for_connections(0, within=15)
+    counted = made.statistics
+    assert counted["opened"] == sum(counted["closed"].values()) == 1000
+    assert (counted["rooms"], counted["memory"], counted["queued_bytes"], counted["slow_consumers"]) == (0, 0, 0, 0)
+    assert made.call("get_active_connections") == []
+    assert made.call("get_memory_usage")["total_memory"] == 0
+    assert len(made.events("ConnectionOpened")) == len(made.events("ConnectionClosed")) == 1000
+
+
+@pytest.mark.parametrize("path", ["/echo", "/push"])
+def test_memory_does_not_grow_with_churn(serve: MakeServer, variant: Variant, path: str) -> None:
+    """A second thousand costs nothing more than the first, and the tasks are as many as before."""
+    server = serve("tests.support.apps.service:app", variant, log_level="warning")
+    before = server.get("/-/tasks")
+    churn(server, path)
+    eventually(lambda: server.get("/-/count") == 0, within=15)
+    first = server.rss
+    churn(server, path)
+    eventually(lambda: server.get("/-/count") == 0, within=15)
+    assert server.rss - first < 3 << 20
+    eventually(lambda: server.get("/-/tasks") <= before + 1)

@@ -1,0 +1,76 @@
+"""Compression is negotiated as configured, and compressed messages are the same messages."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.conftest import MakeLab
+from tests.support.server import Variant
+from tests.support.waiting import eventually
+
+OFFER = "permessage-deflate; client_max_window_bits"
+
+
+def test_deflate_is_negotiated_where_it_is_offered(lab: MakeLab) -> None:
+    """And a broadcast that is made once is right for those with it and those without."""
+    made = lab()
+    deflated, plain = made.connect("/push", extensions=OFFER), made.connect("/push")
+    assert "permessage-deflate" in (deflated.extensions or "")
+    assert plain.extensions is None
+    made.wait_for_connections(2)
+    made.burst(50, 1000)
+    expected = [f"{number:08d}".ljust(1000, "x") for number in range(50)]
+    assert deflated.receive_many(50) == plain.receive_many(50) == expected
+    assert all(frame.reserved == 0 for frame in plain.frames)
+    assert max(len(frame.payload) for frame in deflated.frames) < 200
+
+
+def test_compressed_messages_are_echoed(lab: MakeLab) -> None:
+    """A client of the websockets library, with its own context takeover, in both directions."""
+    made = lab()
+    host, port = made.server.address
+    with connect(f"ws://{host}:{port}{made.path('/echo')}", compression="deflate", max_size=None) as client:
+        noise = os.urandom(100_000)
+        for message in ("", "é" * 5000, json.dumps(list(range(5000))), b"", noise, b"\x00" * 500_000):
+            client.send(message)
+            assert client.recv(timeout=10) == message
+
+
+def test_direct_sends_and_broadcasts_share_a_compressed_stream(lab: MakeLab) -> None:
+    """However they are mixed, the client's decompressor follows."""
+    made = lab()
+    host, port = made.server.address
+    with connect(f"ws://{host}:{port}{made.path('/interleave?count=100')}", compression="deflate") as client:
+        ways = ("broadcast", "connection", "websocket", "client")
+        assert [client.recv(timeout=10) for _ in range(400)] == [f"{way} {n}" for n in range(100) for way in ways]
+
+
+def test_compression_can_be_off(lab: MakeLab, variant: Variant) -> None:
+    """On uvicorn's default implementation nothing is negotiated; elsewhere one line says that it cannot be."""
+    made = lab(compression="none")
+    peer = made.connect("/echo", extensions=OFFER)
+    peer.send("x" * 1000)
+    assert peer.receive() == "x" * 1000
+    if variant.sansio:
+        assert peer.extensions is None
+        assert peer.frames[0].reserved == 0
+    else:
+        made.connect("/echo", extensions=OFFER)
+        eventually(lambda: made.server.log.count("compression") >= 1)
+
+
+@pytest.mark.parametrize("size", [1001, 1_000_000])
+def test_the_largest_message_is_counted_uncompressed(lab: MakeLab, size: int) -> None:
+    """A small frame may hold a large message."""
+    made = lab(max_message_size=1000)
+    host, port = made.server.address
+    with connect(f"ws://{host}:{port}{made.path('/echo')}", compression="deflate", close_timeout=2) as client:
+        client.send("x" * 1000)
+        assert client.recv(timeout=5) == "x" * 1000
+        client.send("x" * size)
+        with pytest.raises(Exception, match="1009"):
+            client.recv(timeout=5)

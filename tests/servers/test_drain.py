@@ -1,0 +1,169 @@
+"""A process that is told to stop lets go of everybody in good order, and in time."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeLab, MakeServer
+from tests.support.crowd import Crowd
+from tests.support.peer import Denied, Peer
+from tests.support.server import Server, Variant
+from tests.support.waiting import eventually
+
+SERVICE = "tests.support.apps.service:app"
+
+
+def service(serve: MakeServer, variant: Variant, **drain: Any) -> Server:
+    """A service with a lifespan and this way to drain."""
+    return serve(SERVICE, variant, {"drain": drain})
+
+
+def test_a_service_with_all_kinds_of_clients_stops_in_time(serve: MakeServer, variant: Variant) -> None:
+    """50 healthy, 2 stalled in the middle of a flood, 2 with handlers that hear of nothing."""
+    server = service(serve, variant, timeout=3.0, batch_size=10, interval=0.15)
+    with Crowd(server.address) as healthy, Crowd(server.address) as others:
+        assert healthy.open("/echo", 50) == [101] * 50
+        assert others.open("/flood", 2, stalled=2) == [101, 101]
+        assert others.open("/deaf", 2) == [101, 101]
+        assert server.get("/-/count") == 54
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        status = server.wait(within=15)
+        took = time.monotonic() - began
+        clients = healthy.report()
+    assert {(client["code"], client["reason"]) for client in clients} == {(1012, "service restart")}
+    assert sum(client["after_close"] for client in clients) == 0
+    times = sorted(client["at"] for client in clients)
+    assert times[-1] - times[0] >= 0.4
+    assert took < 3.0 + 2.5
+    assert status == -signal.SIGTERM
+    assert server.log.count('NOTE "cancelled"') == 2
+    assert server.log.rstrip().count('NOTE "shutdown"') == 1
+    assert [line for line in server.complaints() if "Cancel" not in line] == []
+
+
+def test_a_service_with_healthy_clients_does_not_wait(serve: MakeServer, variant: Variant) -> None:
+    """The timeout is for those who need it."""
+    server = service(serve, variant, timeout=20.0, batch_size=100)
+    with Crowd(server.address) as crowd:
+        crowd.open("/echo", 30)
+        server.signal(signal.SIGTERM)
+        assert server.wait(within=5) == -signal.SIGTERM
+        assert {client["code"] for client in crowd.report()} == {1012}
+    assert server.complaints() == []
+
+
+def test_ctrl_c_drains_too(serve: MakeServer, variant: Variant) -> None:
+    """SIGINT is the same wish."""
+    server = service(serve, variant, timeout=5.0)
+    with Peer(server.address, "/echo") as peer:
+        server.signal(signal.SIGINT)
+        close = peer.receive_close()
+        assert (close.code, close.reason) == (1012, "service restart")
+        peer.vanish()
+        assert server.wait(within=10) in (-signal.SIGINT, 0, 1, 130)
+    assert server.log.count('NOTE "shutdown"') == 1
+
+
+def test_newcomers_are_sent_away_while_draining(serve: MakeServer, variant: Variant) -> None:
+    """With 503 and the time to come back; readiness turns red, liveness stays."""
+    server = service(serve, variant, timeout=8.0)
+    with Peer(server.address, "/deaf") as peer:
+        assert server.get("/-/ready") is True
+        server.signal(signal.SIGTERM)
+        assert peer.receive_close(reply=False).code == 1012
+        assert server.get("/-/ready") is False
+        assert server.get("/-/health") == "up"
+        with pytest.raises(Denied) as denied:
+            Peer(server.address, "/echo")
+        assert denied.value.status == 503
+        assert int(denied.value.answer.header("retry-after") or 0) > 0
+        peer.vanish()
+        server.wait(within=12)
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_signal(serve: MakeServer, variant: Variant) -> None:
+    """Process managers signal the group, and a parent relays what its child already got."""
+    server = service(serve, variant, timeout=10.0, batch_size=5, interval=0.1)
+    with Crowd(server.address) as crowd:
+        crowd.open("/echo", 30)
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGTERM)
+        server.wait(within=10)
+        assert {(client["code"], client["reason"]) for client in crowd.report()} == {(1012, "service restart")}
+
+
+def test_a_second_signal_later_ends_the_patience(serve: MakeServer, variant: Variant) -> None:
+    """Somebody who asks again after a while means now."""
+    server = service(serve, variant, timeout=60.0)
+    with Crowd(server.address) as crowd:
+        crowd.open("/deaf", 2)
+        crowd.open("/flood", 1, stalled=1)
+        server.signal(signal.SIGTERM)
+        eventually(lambda: crowd.report()[0]["code"] == 1012)
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() - began > 1.5)
+        assert server.process.poll() is None
+        server.signal(signal.SIGTERM)
+        server.wait(within=10)
+
+
+def test_signals_can_be_left_to_the_server(serve: MakeServer, variant: Variant) -> None:
+    """Then uvicorn closes as it always did, with no reason."""
+    server = service(serve, variant, handle_signals=False)
+    with Peer(server.address, "/echo") as peer:
+        server.signal(signal.SIGTERM)
+        close = peer.receive_close()
+        assert (close.code, close.reason) == (1012, "")
+        assert server.wait(within=10) == -signal.SIGTERM
+
+
+def test_a_drain_is_ours_to_call(lab: MakeLab) -> None:
+    """It reports what it counted, and the manager stays closed until it is started again."""
+    made = lab(drain={"timeout": 5.0, "batch_size": 4, "interval": 0.05, "code": 1001, "reason": "moving"})
+    with Crowd(made.server.address) as crowd:
+        crowd.open(made.path("/echo"), 20)
+        report = made.call("drain")
+        assert (report["closed_count"], report["failed_count"]) == (20, 0)
+        assert 0.2 <= report["duration_seconds"] < 5
+        assert {(client["code"], client["reason"]) for client in crowd.report()} == {(1001, "moving")}
+    assert (made.call("is_draining"), made.call("is_ready")) == (True, False)
+    assert [event["closed"] for event in made.events("DrainRound")] == [4] * 5
+    assert (len(made.events("DrainStarted")), len(made.events("DrainFinished"))) == (1, 1)
+    with pytest.raises(Denied) as denied:
+        made.connect("/echo")
+    assert denied.value.status == 503
+    made.call("start")
+    peer = made.connect("/echo")
+    peer.send("open again")
+    assert peer.receive() == "open again"
+
+
+def test_a_shutdown_is_a_drain_with_no_pacing(lab: MakeLab) -> None:
+    """All at once; a peer that reads nothing is counted as failed, and the next socket starts it again."""
+    made = lab(drain={"batch_size": 1, "interval": 5.0}, outbound={"policy": "block"})
+    for _ in range(5):
+        made.connect("/echo")
+    stalled = made.connect("/flood", receive_buffer=4096)
+    eventually(lambda: any(entry["statistics"]["queued_bytes"] > 500_000 for entry in made.connections))
+    began = time.monotonic()
+    report = made.call("graceful_shutdown", timeout=1.0)
+    assert time.monotonic() - began < 3.5
+    assert (report["closed_count"], report["failed_count"]) == (5, 1)
+    assert stalled.ended(within=10) in ("fin", "rst")
+    again = made.connect("/echo")
+    again.send("up")
+    assert again.receive() == "up"
+
+
+def test_a_handler_is_told_of_a_drain(lab: MakeLab) -> None:
+    """Its receive yields the disconnect with the code of the drain."""
+    made = lab()
+    made.connect("/echo")
+    made.wait_for_connections(1)
+    made.call("drain")
+    assert made.note()["code"] == 1012

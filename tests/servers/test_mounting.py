@@ -1,0 +1,57 @@
+"""Beside HTTP, inside another application, and where no lifespan runs."""
+
+from __future__ import annotations
+
+from tests.conftest import MakeLab, MakeServer
+from tests.support.frames import PING
+from tests.support.lab import Lab
+from tests.support.peer import Peer
+from tests.support.server import Variant
+
+MOUNTED = "tests.support.apps.chat:make_mounted"
+
+
+def test_http_finds_the_manager_and_passes(lab: MakeLab) -> None:
+    """In the same state that WebSockets have."""
+    made = lab()
+    made.connect("/push")
+    made.wait_for_connections(1)
+    assert made.server.get(made.path("/hello")) == {"connections": 1}
+    assert made.server.request("GET", made.path("/nowhere"))[0] == 404
+
+
+def test_a_mounted_application_is_stabilised_once(lab: MakeLab) -> None:
+    """The outer one acts; the inner one's limit of one connection does not count."""
+    made = lab(MOUNTED, heartbeat_interval=0.3)
+    first, second = made.connect("/inner/ws/ann"), made.connect("/inner/ws/bob")
+    made.wait_for_connections(2)
+    second.send("hi")
+    assert first.receive() == '{"from":"bob","text":"hi"}'
+    assert made.server.post(made.path("/inner/notify/ann")) == {"sent": True}
+    assert first.receive() == '{"hello":"ann"}'
+    first.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) == 2)
+    second.read_for(0.05)
+    assert made.statistics["opened"] == 2
+
+
+def test_it_works_where_no_lifespan_runs(serve: MakeServer, variant: Variant) -> None:
+    """The first socket starts what is needed."""
+    server = serve("tests.support.apps.lab:app", variant, uvicorn={"lifespan": "off"})
+    with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.3) as made:
+        alive, dead = made.connect("/push"), made.connect("/push", answer_pings=False)
+        assert dead.ended() in ("fin", "rst")
+        alive.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 2)
+        assert made.call("get_connection_count") == 1
+
+
+def test_a_service_with_a_lifespan_is_served(serve: MakeServer, variant: Variant) -> None:
+    """One line of middleware; both ends of the lifespan run once, with a socket open at the end."""
+    server = serve("tests.support.apps.service:app", variant, {"heartbeat_interval": 0.3})
+    with Peer(server.address, "/echo") as peer:
+        peer.send("hello")
+        assert peer.receive() == "hello"
+        peer.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 2)
+        assert (server.get("/-/count"), server.get("/-/ready")) == (1, True)
+    server.stop()
+    assert (server.log.count('NOTE "startup"'), server.log.count('NOTE "shutdown"')) == (1, 1)
+    assert server.complaints() == []
