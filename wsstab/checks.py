@@ -288,7 +288,7 @@ def patterns(kind: type[Any]) -> Check:
         _require(all(isinstance(found, kind) for found in value.values()))
         return dict(value)
 
-    allowed = f'a dict with a {kind.__name__}(...) for each path pattern, which begins with "/" or "*"'
+    allowed = f'a dict from path patterns, which begin with "/" or "*", to {kind.__name__}(...)'
     return Check(allowed, accept, readable=False)
 
 

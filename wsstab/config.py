@@ -158,7 +158,7 @@ CHECKS: dict[str, Check] = {
 }
 """What each option may be."""
 
-GROUPS = {"inbound": Inbound, "outbound": Outbound, "rate_limit": RateLimit, "drain": Drain}
+GROUPS: dict[str, type[Any]] = {"inbound": Inbound, "outbound": Outbound, "rate_limit": RateLimit, "drain": Drain}
 """The groups whose fields have environment variables."""
 
 

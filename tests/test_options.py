@@ -1,0 +1,175 @@
+"""Option groups: their defaults, their bounds, and what they hear."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from wsstab import events, options
+from wsstab.options import (
+    MIB,
+    CompressionMode,
+    Drain,
+    HeartbeatType,
+    Hooks,
+    Inbound,
+    MemoryEvictionPolicy,
+    Outbound,
+    RateLimit,
+    SlowConsumerPolicy,
+)
+
+GROUPS = [Inbound(), Outbound(), RateLimit(1), Drain(), Hooks()]
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (HeartbeatType, ["ping", "custom", "off"]),
+        (CompressionMode, ["deflate", "none"]),
+        (MemoryEvictionPolicy, ["lru", "fifo", "oldest", "largest"]),
+        (SlowConsumerPolicy, ["close", "block", "drop_oldest", "drop_newest", "latest"]),
+    ],
+)
+def test_a_choice_is_its_word(choices: Any, words: list[str]) -> None:
+    """Compared, printed, formatted and in JSON, on every Python."""
+    members = list(choices)
+    assert members == words
+    assert [str(member) for member in members] == words
+    assert [f"{member}" for member in members] == words
+    assert json.loads(json.dumps(members)) == words
+    assert [choices[word.upper()] for word in words] == members
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """Names, values and their order."""
+    assert dataclasses.asdict(Inbound()) == {"max_messages": 256, "max_bytes": 1048576}
+    assert dataclasses.asdict(Outbound()) == {
+        "max_bytes": 1048576,
+        "max_messages": 1000,
+        "send_timeout": 10.0,
+        "policy": "close",
+    }
+    assert dataclasses.asdict(RateLimit(10)) == {
+        "messages_per_second": 10.0,
+        "burst": 10,
+        "bytes_per_second": None,
+        "action": "close",
+    }
+    assert dataclasses.asdict(Drain()) == {
+        "timeout": 20.0,
+        "batch_size": 100,
+        "interval": 0.1,
+        "code": 1012,
+        "reason": "service restart",
+        "handle_signals": True,
+    }
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: type(group).__name__)
+def test_a_group_checks_and_documents_each_of_its_fields_and_never_changes(group: Any) -> None:
+    """A field without a row in the table would take anything."""
+    names = [field.name for field in dataclasses.fields(group)]
+    assert list(group.CHECKS) == names
+    assert [name for name in names if f"{name}: " not in str(type(group).__doc__)] == []
+    for name in names:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(group, name, getattr(group, name))
+
+
+def test_a_text_becomes_a_member() -> None:
+    """So that ``.value`` works wherever it is read."""
+    assert Outbound(policy="latest").policy is SlowConsumerPolicy.LATEST
+    assert Outbound(policy=SlowConsumerPolicy.BLOCK).policy is SlowConsumerPolicy.BLOCK
+
+
+@pytest.mark.parametrize(
+    ("make", "fields", "message"),
+    [
+        (Inbound, {"max_messages": 0}, "Inbound.max_messages=0: must be a whole number of messages"),
+        (Inbound, {"max_bytes": None}, "Inbound.max_bytes=None: must be a whole number of bytes"),
+        (Outbound, {"max_bytes": 0}, "Outbound.max_bytes=0: must be a whole number of bytes"),
+        (Outbound, {"max_messages": "1"}, "Outbound.max_messages='1': must be a whole number"),
+        (Outbound, {"send_timeout": 0}, "Outbound.send_timeout=0: must be a number of seconds greater than 0"),
+        (Outbound, {"send_timeout": None}, "Outbound.send_timeout=None: must be"),
+        (Outbound, {"policy": "drop"}, "Outbound.policy='drop': must be one of close, block, drop_oldest"),
+        (RateLimit, {"messages_per_second": 0}, "RateLimit.messages_per_second=0: must be a number of messages"),
+        (RateLimit, {"messages_per_second": 1, "burst": 0}, "RateLimit.burst=0: must be a whole number"),
+        (RateLimit, {"messages_per_second": 1, "bytes_per_second": 0}, "RateLimit.bytes_per_second=0: must be"),
+        (RateLimit, {"messages_per_second": 1, "action": "block"}, "must be one of close, delay, drop"),
+        (Drain, {"timeout": -1}, "Drain.timeout=-1: must be a number of seconds that is 0 or more"),
+        (Drain, {"timeout": None}, "Drain.timeout=None: must be"),
+        (Drain, {"batch_size": 0}, "Drain.batch_size=0: must be a whole number of connections"),
+        (Drain, {"interval": -0.1}, "Drain.interval=-0.1: must be"),
+        (Drain, {"code": 1006}, "Drain.code=1006: must be a close code an endpoint may send"),
+        (Drain, {"reason": "x" * 124}, "must be a text of at most 123 bytes of UTF-8"),
+        (Drain, {"handle_signals": 1}, "Drain.handle_signals=1: must be True or False"),
+        (Hooks, {"on_connect": 5}, "Hooks.on_connect=5: must be a function of an event; or None for nobody"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused_when_the_group_is_made(
+    make: Any, fields: dict[str, Any], message: str
+) -> None:
+    """Group, field, value and what is allowed."""
+    with pytest.raises(ValueError) as caught:
+        make(**fields)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.1, 1), (1, 1), (1.5, 2), (100, 100)])
+def test_a_burst_is_a_second_long_unless_told(rate: float, burst: int) -> None:
+    """Rounded up, so at least one message."""
+    assert RateLimit(rate).burst == RateLimit(rate, burst=None).burst == burst
+    assert RateLimit(rate, burst=7).burst == 7
+
+
+@pytest.mark.parametrize(
+    "outbound",
+    [Outbound(max_bytes=None), Outbound(max_messages=None)],
+)
+def test_one_of_the_outbound_bounds_may_be_off(outbound: Outbound) -> None:
+    """The other one holds."""
+    assert (outbound.max_bytes, outbound.max_messages) in [(None, 1000), (MIB, None)]
+
+
+def test_both_outbound_bounds_may_not_be_off() -> None:
+    """Nothing is unbounded."""
+    with pytest.raises(ValueError, match=r"Outbound\.max_bytes=None, .*max_messages=None: must not both be None"):
+        Outbound(max_bytes=None, max_messages=None)
+
+
+def test_no_hooks_are_no_pairs() -> None:
+    """Events nobody hears need not be made."""
+    assert list(Hooks().pairs()) == []
+
+
+def test_each_hook_is_paired_with_its_event() -> None:
+    """One hook for each event class there is, in the order of the fields."""
+    names = [field.name for field in dataclasses.fields(Hooks)]
+    hooks = Hooks(**{name: (lambda event, name=name: name) for name in names})
+    pairs = list(hooks.pairs())
+    assert [callback(None) for _, callback in pairs] == names
+    assert [event_class for event_class, _ in pairs] == list(Hooks.EVENTS.values())
+    concrete = {name for name in events.__all__ if name not in ("Event", "EventCallback")}
+    assert {event_class.__name__ for event_class, _ in pairs} == concrete
+
+
+def test_a_hook_is_named_after_what_it_hears() -> None:
+    """The pairs that are easy to confuse."""
+
+    async def callback(event: events.ConnectionClosed) -> None:
+        """Plain or async makes no difference here."""
+
+    assert list(Hooks(on_disconnect=callback).pairs()) == [(events.ConnectionClosed, callback)]
+    assert Hooks.EVENTS["on_connect"] is events.ConnectionOpened
+    assert Hooks.EVENTS["on_identify"] is events.ConnectionIdentified
+    assert Hooks.EVENTS["on_evicted"] is events.ConnectionEvicted
+
+
+def test_every_public_name_exists() -> None:
+    """In the order of the alphabet."""
+    assert options.__all__ == sorted(options.__all__)
+    assert [name for name in options.__all__ if not hasattr(options, name)] == []
