@@ -1,0 +1,33 @@
+"""The two ways to use Starlette's TestClient, each on an application that is used again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp
+
+__all__ = ["MakeClient", "every_client"]
+
+MakeClient = Callable[[ASGIApp], AbstractContextManager[TestClient]]
+
+
+@contextmanager
+def with_lifespan(app: ASGIApp) -> Iterator[TestClient]:
+    """A client that starts and stops the application; its sockets share one loop."""
+    with TestClient(app) as client:
+        yield client
+
+
+@contextmanager
+def bare(app: ASGIApp) -> Iterator[TestClient]:
+    """A client without lifespan: each socket has a loop and a thread of its own."""
+    yield TestClient(app)
+
+
+def every_client(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test with both kinds of client, three times each."""
+    again = pytest.mark.parametrize("repetition", range(3))
+    return pytest.mark.parametrize("client_of", [with_lifespan, bare])(again(test))

@@ -1,0 +1,259 @@
+"""Starlette's pages on WebSockets and on endpoints: each shape they show, behind the middleware."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.endpoints import WebSocketEndpoint
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from tests.documented.clients import MakeClient, every_client
+from wsstab import WebSocketStabilizer
+
+
+async def greeting(scope: Scope, receive: Receive, send: Send) -> None:
+    """A bare ASGI application around a WebSocket object."""
+    websocket = WebSocket(scope=scope, receive=receive, send=send)
+    await websocket.accept()
+    await websocket.send_text(f"hello from {websocket.url.path}")
+    await websocket.close()
+
+
+async def iter_text(websocket: WebSocket) -> None:
+    """Iterate over what arrives, until the peer leaves."""
+    await websocket.accept()
+    async for message in websocket.iter_text():
+        await websocket.send_text(f"text: {message}")
+
+
+async def iter_bytes(websocket: WebSocket) -> None:
+    """The same for binary messages."""
+    await websocket.accept()
+    async for message in websocket.iter_bytes():
+        await websocket.send_bytes(b"bytes: " + message)
+
+
+async def iter_json(websocket: WebSocket) -> None:
+    """The same for JSON, answered in both modes."""
+    await websocket.accept()
+    async for message in websocket.iter_json():
+        await websocket.send_json(message)
+        await websocket.send_json(message, mode="binary")
+
+
+async def denial(websocket: WebSocket) -> None:
+    """Refuse with a response in the place of the handshake."""
+    await websocket.send_denial_response(PlainTextResponse("not today", status_code=401, headers={"x-why": "closed"}))
+
+
+async def refusal(websocket: WebSocket) -> None:
+    """Refuse by closing before accepting."""
+    await websocket.close(code=4003, reason="no")
+
+
+async def subprotocol(websocket: WebSocket) -> None:
+    """Accept with a subprotocol and a header, and close with a code and a reason."""
+    await websocket.accept(subprotocol="chat.v2", headers=[(b"x-room", b"lobby")])
+    await websocket.close(code=4001, reason="enough")
+
+
+async def raw(websocket: WebSocket) -> None:
+    """Send and receive ASGI messages as they are."""
+    await websocket.accept()
+    message = await websocket.receive()
+    await websocket.send({"type": "websocket.send", "text": f"{message['type']} {message['text']}"})
+    await websocket.close()
+
+
+class Echo(WebSocketEndpoint):
+    """A class with one method for each happening."""
+
+    encoding = "bytes"
+    codes: list[int] = []  # noqa: RUF012
+
+    async def on_connect(self, websocket: WebSocket) -> None:
+        """Accept."""
+        await websocket.accept()
+
+    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
+        """Answer in kind."""
+        await websocket.send_bytes(b"message: " + data)
+
+    async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
+        """Note how it ended."""
+        self.codes.append(close_code)
+
+
+class TextEcho(Echo):
+    """Text in, text out."""
+
+    encoding = "text"
+
+    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
+        """Answer in kind."""
+        await websocket.send_text(f"message: {data}")
+
+
+class JsonEcho(Echo):
+    """JSON in, JSON out."""
+
+    encoding = "json"
+
+    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
+        """Answer in kind."""
+        await websocket.send_json({"message": data})
+
+
+async def homepage(_: Any) -> PlainTextResponse:
+    """HTTP beside the sockets."""
+    return PlainTextResponse("home")
+
+
+app = Starlette(
+    routes=[
+        Route("/", homepage),
+        Mount("/greeting", greeting),
+        WebSocketRoute("/iter_text", iter_text),
+        WebSocketRoute("/iter_bytes", iter_bytes),
+        WebSocketRoute("/iter_json", iter_json),
+        WebSocketRoute("/denial", denial),
+        WebSocketRoute("/refusal", refusal),
+        WebSocketRoute("/subprotocol", subprotocol),
+        WebSocketRoute("/raw", raw),
+        WebSocketRoute("/echo/bytes", Echo),
+        WebSocketRoute("/echo/text", TextEcho),
+        WebSocketRoute("/echo/json", JsonEcho),
+    ],
+    middleware=[Middleware(WebSocketStabilizer)],
+)
+
+
+@every_client
+def test_a_bare_application_greets_and_closes(client_of: MakeClient, repetition: int) -> None:
+    """Accept, send, close: three calls, and the peer sees all of them."""
+    with client_of(app) as client, client.websocket_connect("/greeting/room") as socket:
+        assert socket.receive_text() == "hello from /greeting/room"
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    assert closed.value.code == 1000
+
+
+@every_client
+def test_iter_text_ends_when_the_peer_leaves(client_of: MakeClient, repetition: int) -> None:
+    """Each message is answered; leaving ends the loop without an error."""
+    with client_of(app) as client, client.websocket_connect("/iter_text") as socket:
+        for text in ("one", "", "zwölf"):
+            socket.send_text(text)
+            assert socket.receive_text() == f"text: {text}"
+
+
+@every_client
+def test_iter_bytes_answers_binary_messages(client_of: MakeClient, repetition: int) -> None:
+    """Binary stays binary."""
+    with client_of(app) as client, client.websocket_connect("/iter_bytes") as socket:
+        socket.send_bytes(b"\x00\xff")
+        assert socket.receive_bytes() == b"bytes: \x00\xff"
+
+
+@every_client
+def test_iter_json_answers_in_both_modes(client_of: MakeClient, repetition: int) -> None:
+    """JSON as text and as bytes."""
+    with client_of(app) as client, client.websocket_connect("/iter_json") as socket:
+        socket.send_json({"a": [1, None, "ü"]})
+        assert socket.receive_json() == {"a": [1, None, "ü"]}
+        assert socket.receive_json(mode="binary") == {"a": [1, None, "ü"]}
+
+
+@every_client
+def test_a_denial_response_is_an_http_response(client_of: MakeClient, repetition: int) -> None:
+    """Status, header and body reach the peer as the handler wrote them."""
+    with client_of(app) as client, pytest.raises(WebSocketDenialResponse) as denied:
+        client.websocket_connect("/denial").__enter__()
+    response = denied.value
+    assert (response.status_code, response.text, response.headers["x-why"]) == (401, "not today", "closed")
+
+
+@every_client
+def test_closing_before_accepting_refuses(client_of: MakeClient, repetition: int) -> None:
+    """The code and the reason are the handler's."""
+    with client_of(app) as client, pytest.raises(WebSocketDisconnect) as closed:
+        client.websocket_connect("/refusal").__enter__()
+    assert (closed.value.code, closed.value.reason) == (4003, "no")
+
+
+@every_client
+def test_an_unknown_path_is_refused(client_of: MakeClient, repetition: int) -> None:
+    """The router closes before accepting, and that is what the peer sees."""
+    with client_of(app) as client, pytest.raises(WebSocketDisconnect) as closed:
+        client.websocket_connect("/nowhere").__enter__()
+    assert closed.value.code == 1000
+
+
+@every_client
+def test_subprotocol_headers_code_and_reason_pass(client_of: MakeClient, repetition: int) -> None:
+    """What the handler chose arrives."""
+    with client_of(app) as client, client.websocket_connect("/subprotocol", subprotocols=["chat.v2"]) as socket:
+        assert socket.accepted_subprotocol == "chat.v2"
+        assert (b"x-room", b"lobby") in (socket.extra_headers or [])
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    assert (closed.value.code, closed.value.reason) == (4001, "enough")
+
+
+@every_client
+def test_raw_messages_pass(client_of: MakeClient, repetition: int) -> None:
+    """``receive()`` and ``send()`` speak ASGI."""
+    with client_of(app) as client, client.websocket_connect("/raw") as socket:
+        socket.send_text("hi")
+        assert socket.receive_text() == "websocket.receive hi"
+
+
+@every_client
+def test_an_endpoint_class_receives_in_its_encoding(client_of: MakeClient, repetition: int) -> None:
+    """Bytes, text and JSON; each is told the code the peer left with."""
+    Echo.codes.clear()
+    with client_of(app) as client:
+        with client.websocket_connect("/echo/bytes") as socket:
+            socket.send_bytes(b"b")
+            assert socket.receive_bytes() == b"message: b"
+            socket.close(4005)
+        with client.websocket_connect("/echo/text") as socket:
+            socket.send_text("t")
+            assert socket.receive_text() == "message: t"
+            socket.close(4006)
+        with client.websocket_connect("/echo/json") as socket:
+            socket.send_json({"j": 1})
+            assert socket.receive_json() == {"message": {"j": 1}}
+            socket.close(4007)
+    assert Echo.codes == [4005, 4006, 4007]
+
+
+@every_client
+def test_an_endpoint_class_closes_on_a_wrong_encoding(client_of: MakeClient, repetition: int) -> None:
+    """Text for a class that wants bytes: 1003, as documented."""
+
+    def speak_text(client: TestClient) -> None:
+        with client.websocket_connect("/echo/bytes") as socket:
+            socket.send_text("text")
+            with pytest.raises(WebSocketDisconnect) as closed:
+                socket.receive_bytes()
+            assert closed.value.code == 1003
+
+    with client_of(app) as client, pytest.raises(RuntimeError, match="binary|bytes"):
+        speak_text(client)
+
+
+@every_client
+def test_http_goes_on_beside_the_sockets(client_of: MakeClient, repetition: int) -> None:
+    """A request passes while a socket is open."""
+    with client_of(app) as client, client.websocket_connect("/iter_text") as socket:
+        assert client.get("/").text == "home"
+        socket.send_text("after")
+        assert socket.receive_text() == "text: after"

@@ -1,0 +1,1 @@
+"""Every code pattern that fastapi-websocket-stabilizer publishes, running on wsstab."""
