@@ -663,7 +663,8 @@ class Connection:
     async def _close_by_handler(self, event: Event) -> None:
         if self.ending is not None:
             return
-        close = Close(event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason") or "", Cause.APPLICATION)
+        # FastAPI gives a list of errors as the reason of a request that does not validate.
+        close = Close(event.get("code", CloseCode.NORMAL_CLOSURE), str(event.get("reason") or ""), Cause.APPLICATION)
         self.begin_close(close)
         await self.latch.wait()
 

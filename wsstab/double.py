@@ -49,6 +49,7 @@ class DoubleConnection(Connection):
     ) -> None:
         self.websocket = websocket
         super().__init__(owner, services, Carrier(DoubleWire(websocket), services.loop), config, id=connection_id)
+        services.timekeeper.read()
         on = config.heartbeat_type is not HeartbeatType.OFF
         self.deadlines = Deadlines(
             services.timekeeper.now,
@@ -119,7 +120,7 @@ class DoubleConnection(Connection):
             self.begin_close(VANISHED, flush=False)
             return str(failure) or type(failure).__name__
         self.messages_sent += 1
-        self.deadlines.data_at = self.services.timekeeper.now
+        self.deadlines.data_at = self.services.timekeeper.read()
         return None
 
     async def _post(self, message: Payload) -> None:

@@ -124,7 +124,7 @@ class Drainer:
         return [connection for connection in calls if connection.ending is None and not connection.open]
 
     def _closing(self) -> int:
-        return sum(connection.ended is None for connection in self._leaving)
+        return sum(connection.ending is not None and connection.ended is None for connection in self._leaving)
 
     def _unfinished(self) -> bool:
         return bool(self._manager.calls) or any(not finished(connection) for connection in self._leaving)

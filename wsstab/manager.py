@@ -489,6 +489,7 @@ class WebSocketConnectionManager:
         """Note that a connection exists; `left` must follow."""
         connection.shard = self.registry.shard_of(connection.id)
         connection.services.connections += 1
+        connection.services.carried += connection.wire.readable
         connection.counted = True
 
     def accepted(self, connection: Connection) -> None:
@@ -520,6 +521,7 @@ class WebSocketConnectionManager:
 
     def left(self, connection: Connection) -> None:
         """The last word of a connection: its event loop may have no other."""
+        connection.services.carried -= connection.wire.readable
         self._release(connection.services)
 
     async def send_to(self, connection: Connection, message: Payload, key: Hashable = None) -> bool:

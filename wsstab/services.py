@@ -39,6 +39,7 @@ class Services:
 
     Attributes:
         connections: how many connections this loop has.
+        carried: how many of them have a socket of this package's.
         started: whether ``start()`` was called on this loop.
         draining: whether the manager is about to stop.
         heartbeats_sent: pings.
@@ -54,7 +55,8 @@ class Services:
             loop, config.max_concurrent_broadcast, lambda seconds: observe("broadcast", seconds)
         )
         self._chores: list[Deadline] = []
-        self.connections = 0
+        self.connections = self.carried = 0
+        self.timekeeper.watch(lambda now: self.carried > 0)
         self.started = False
         self.draining = False
         self.heartbeats_sent = 0

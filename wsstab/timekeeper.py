@@ -59,6 +59,14 @@ class Timekeeper:
         """Forget it; nothing happens when it was called already."""
         self._wheel.cancel(deadline)
 
+    def read(self) -> float:
+        """The clock, brought up to date while nothing ticks."""
+        if self._task is None:
+            time = self._loop.time()
+            self.now += max(time - self._ticked_at, 0.0)
+            self._ticked_at = time
+        return self.now
+
     def watch(self, watcher: Callable[[float], bool]) -> None:
         """Call ``watcher(now)`` at every tick; it answers whether it has anything to wait for."""
         self._watchers.append(watcher)
@@ -66,7 +74,7 @@ class Timekeeper:
     def wake(self) -> None:
         """Begin to tick, if it does not: there is something to wait for."""
         if self._task is None:
-            self._ticked_at = self._loop.time()
+            self.read()
             self._task = self._loop.spawn(self._run)
 
     def rest(self) -> None:
