@@ -17,9 +17,15 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await PROBES[scope["path"]](scope, receive, send)
 
 
+async def accept(receive: Receive, send: Send) -> None:
+    """Answer the handshake."""
+    await receive()
+    await send({"type": "websocket.accept"})
+
+
 async def receive_again(scope: Scope, receive: Receive, send: Send) -> None:
     """Receive up to the disconnect, then twice more; send twice after that."""
-    await send({"type": "websocket.accept"})
+    await accept(receive, send)
     event = await receive()
     while event["type"] != "websocket.disconnect":
         event = await receive()
@@ -30,14 +36,14 @@ async def receive_again(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def send_after_gone(scope: Scope, receive: Receive, send: Send) -> None:
     """Never receive; wait for the end, then send twice."""
-    await send({"type": "websocket.accept"})
+    await accept(receive, send)
     await scope["state"]["connection"].closed
     scope["state"]["notes"].append([await outcome(lambda: send({"type": "websocket.send", "text": "late"}))] * 2)
 
 
 async def receive_late(scope: Scope, receive: Receive, send: Send) -> None:
     """Receive nothing until the peer has sent and left, then everything."""
-    await send({"type": "websocket.accept"})
+    await accept(receive, send)
     await scope["state"]["connection"].closed
     events = [await receive()]
     while events[-1]["type"] != "websocket.disconnect":
@@ -47,7 +53,7 @@ async def receive_late(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def receive_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
     """Receive with a timeout that often strikes; nothing may be lost."""
-    await send({"type": "websocket.accept"})
+    await accept(receive, send)
     while True:
         try:
             event = await asyncio.wait_for(receive(), 0.005)

@@ -16,6 +16,7 @@ import asyncio
 import inspect
 import itertools
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
@@ -63,7 +64,7 @@ def plain(value: Any) -> Any:
     """Anything as what JSON can say."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
@@ -95,7 +96,7 @@ async def close_lab(request: Request) -> JSONResponse:
 async def look(request: Request) -> JSONResponse:
     """One thing about a lab."""
     lab = labs[request.path_params["key"]]
-    views = {
+    views: dict[str, Callable[[], Any]] = {
         "statistics": lambda: plain(lab.manager.statistics()),
         "events": lambda: lab.events,
         "notes": lambda: lab.notes,
