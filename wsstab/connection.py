@@ -68,6 +68,8 @@ FLUSH_BYTES = 65536
 """Bytes handed to a wire at a time: what it holds can no longer be dropped, and delays a ping."""
 CLOSE_TIMEOUT = 10.0
 """Seconds for a closing handshake; uvicorn and websockets wait as long."""
+LEARN_TIMEOUT = 1.0
+"""Seconds in which the server tells how a peer left that a send found gone."""
 CHECKPOINT_EVERY = 64
 """Sends without suspension after which a handler lets others run: on most servers a send never suspends."""
 
@@ -174,6 +176,7 @@ class Connection:
         "error",
         "ever_answered",
         "foreign",
+        "gone",
         "handler_reads",
         "id",
         "identified",
@@ -228,7 +231,7 @@ class Connection:
         self.subprotocol: str | None = None
         self.accepts_broadcasts = config.broadcast
         self.named = False
-        self.foreign = False
+        self.foreign = self.gone = False
         self.counted = False
         self.authorized_id: str | None = None
         self.rooms_joined: set[str] | None = None
@@ -504,12 +507,10 @@ class Connection:
     async def _write_own(self, message: Outgoing) -> None:
         try:
             await self.wire.send(message)
-        except OSError as error:
-            raise PeerGoneError("the peer has left") from error
-        except RuntimeError as error:
-            # The server closed by itself, and has not told us yet.
-            if self.open:
-                raise
+        except (OSError, RuntimeError) as error:
+            # A RuntimeError: the server closed by itself. How, the reader will be told.
+            self.gone = True
+            self.carrier.read_ahead()
             raise PeerGoneError("the peer has left") from error
 
     async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
@@ -716,9 +717,12 @@ class Connection:
         self.carrier.done.set()
 
     async def settled(self) -> None:
-        """If it is closing, wait until that is done."""
+        """If it is closing, or its peer has left, wait until that is done and known."""
         if self.ending is not None:
             await self.latch.wait()
+        elif self.gone:
+            with anyio.move_on_after(LEARN_TIMEOUT):
+                await self.latch.wait()
 
     def _start_closing(self, close: Close, flush: bool, within: float) -> None:
         if flush and self.open and self.services.broadcaster.log:
@@ -747,7 +751,7 @@ class Connection:
                 self.cut = True
                 self.wire.abort()
             self._end(close)
-        if sent and self.wire.can_abort:
+        if sent and self.opened_at and self.wire.can_abort:
             self.services.abort_later(self.wire, CLOSE_TIMEOUT)
 
     async def _send_close(self, close: Close) -> None:

@@ -231,7 +231,7 @@ def is_quiet(error: Exception, connection: Connection) -> bool:
     """Whether this is only how a handler learned that its peer has left, or that we closed."""
     if isinstance(error, PeerGoneError):
         return True
-    if connection.ending is None or connection.ending.cause is Cause.APPLICATION:
+    if not connection.gone and (connection.ending is None or connection.ending.cause is Cause.APPLICATION):
         return False
     return isinstance(error, (OSError, WebSocketDisconnect))
 

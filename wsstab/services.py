@@ -100,13 +100,9 @@ class Services:
 
     def abort_later(self, wire: Wire, seconds: float) -> None:
         """Abort the TCP connection of a peer that did not take its close frame by then."""
-
-        def abort(now: float) -> None:
-            if not wire.lost:
-                wire.abort()
-
         if not wire.lost:
-            self.timekeeper.schedule(abort, self.timekeeper.now + seconds)
+            deadline = self.timekeeper.schedule(lambda now: wire.abort(), self.timekeeper.now + seconds)
+            wire.on_lost = lambda: self.timekeeper.cancel(deadline)
 
 
 def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:

@@ -66,9 +66,10 @@ class Wire:
         on_writable: called when the wire takes data again.
         on_blocked: called when it does not any more.
         on_pong: called with the payload of each pong.
+        on_lost: called when the TCP connection has ended.
     """
 
-    __slots__ = ("lost", "on_blocked", "on_pong", "on_writable", "server_ping_interval", "writable")
+    __slots__ = ("lost", "on_blocked", "on_lost", "on_pong", "on_writable", "server_ping_interval", "writable")
 
     readable = True
     receive_cancellable = False
@@ -82,6 +83,7 @@ class Wire:
         self.on_writable: Callable[[], None] = _nothing
         self.on_blocked: Callable[[], None] = _nothing
         self.on_pong: Callable[[bytes], None] = _ignore
+        self.on_lost: Callable[[], None] = _nothing
 
     async def receive(self) -> Event:
         """The next event of the server. Never called while a call is pending."""
@@ -131,7 +133,7 @@ class Wire:
         """End the TCP connection at once, where the server lets us."""
 
     def detach(self) -> None:
-        """Give back what was taken from the server. After it nothing is called."""
+        """Nobody listens any more; only ``on_lost`` is still called."""
         self.on_writable = self.on_blocked = _nothing
         self.on_pong = _ignore
 

@@ -191,11 +191,6 @@ class UvicornWire(Wire):
     def abort(self) -> None:
         self.transport.abort()
 
-    def detach(self) -> None:
-        super().detach()
-        if self.lost:
-            self._restore()
-
     # Callbacks of the transport.
 
     def _pause_writing(self) -> None:
@@ -212,6 +207,7 @@ class UvicornWire(Wire):
         self.lost = True
         self._restore()
         self.protocol.connection_lost(error)
+        self.on_lost()
         self.writable = True
         self.on_writable()
 
