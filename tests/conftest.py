@@ -22,6 +22,9 @@ import pytest
 from tests.support.lab import EVERYTHING, Lab
 from tests.support.server import VARIANTS, Server, Variant
 
+each_implementation = pytest.mark.parametrize("variant", VARIANTS[1::2], ids=str, indirect=True)
+"""For tests that take long and cannot differ by loop: on uvloop only."""
+
 MakeLab = Callable[..., Lab]
 MakeServer = Callable[..., Server]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import MakeLab
+from tests.conftest import MakeLab, each_implementation
 from tests.support.frames import Frame
 from tests.support.lab import Lab
 from tests.support.peer import Denied, Peer
@@ -161,6 +161,7 @@ def test_a_close_from_outside_ends_the_handler(lab: MakeLab) -> None:
     assert made.note()["code"] == 4007
 
 
+@each_implementation
 def test_a_peer_that_ignores_a_close_is_cut_off(lab: MakeLab) -> None:
     """No connection waits for ever for an answer to its close frame."""
     made = lab()

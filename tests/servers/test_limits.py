@@ -43,7 +43,6 @@ def test_a_larger_message_closes_with_1009(lab: MakeLab, message: str | bytes) -
     assert peer.receive() == "small"
     peer.send(message)
     assert peer.receive_close().code == 1009
-    peer.ended()
     assert peer.count(TEXT) == 1
     assert made.note()["code"] in (1009, 1006)
     assert made.event("ConnectionClosed")["code"] == 1009

@@ -37,9 +37,10 @@ def test_a_mounted_application_is_stabilised_once(lab: MakeLab) -> None:
 def test_it_works_where_no_lifespan_runs(serve: MakeServer, variant: Variant) -> None:
     """The first socket starts what is needed."""
     server = serve("tests.support.apps.lab:app", variant, uvicorn={"lifespan": "off"})
-    with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.3) as made:
-        alive, dead = made.connect("/push"), made.connect("/push", answer_pings=False)
+    with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.5) as made:
+        dead = made.connect("/push", answer_pings=False)
         assert dead.ended() in ("fin", "rst")
+        alive = made.connect("/push")
         alive.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 2)
         assert made.call("get_connection_count") == 1
 

@@ -51,10 +51,11 @@ def test_a_broadcast_arrives(secure: Server) -> None:
 def test_a_healthy_peer_lives_and_a_silent_one_does_not(secure: Server) -> None:
     """Pings go over TLS too, and abort ends the TCP connection below it."""
     with Lab(secure, heartbeat_interval=0.3, heartbeat_timeout=0.5) as made:
-        alive, dead = connect(made, "/push"), connect(made, "/push", answer_pings=False)
+        dead = connect(made, "/push", answer_pings=False)
         opened = time.monotonic()
         assert dead.ended() in ("fin", "rst")
         assert made.event("ConnectionClosed")["at"] - opened < 0.3 + 0.5 + 1.0
+        alive = connect(made, "/push")
         alive.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 4)
         assert made.call("get_connection_count") == 1
         assert made.connections[0]["latency"] is not None

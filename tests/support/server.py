@@ -88,6 +88,7 @@ class Server:
         self.tls = tls[2] if tls else None
         handle, name = tempfile.mkstemp(prefix="server-", suffix=".log")
         self.log_file, self.last_words = Path(name), ""
+        self.labs = 0
         settings = {"ws": variant.implementation, "loop": variant.loop, "log_level": log_level, "backlog": 2048}
         settings |= {"ssl_certfile": tls[0], "ssl_keyfile": tls[1]} if tls else {}
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
@@ -152,7 +153,7 @@ class Server:
         """Wait until it has ended and give its exit status."""
         return self.process.wait(within)
 
-    def stop(self, within: float = 10.0) -> int:
+    def stop(self, within: float = 20.0) -> int:
         """End it; what does not end in time is killed, and that is a failure.
 
         Raises:

@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tests.support.options import decode, load
-from wsstab import Connection, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
+from wsstab import BroadcastFailedError, Connection, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
 from wsstab.events import Event
 from wsstab.types import Receive, Scope, Send
 
@@ -128,7 +128,10 @@ async def burst(request: Request) -> JSONResponse:
     for number in range(job["count"]):
         text = f"{number:08d}".ljust(job["size"], "x")
         message = text if job["text"] else text.encode()
-        results.append(await lab.manager.broadcast(message, room=job["room"], key=job["key"]))
+        try:
+            results.append(await lab.manager.broadcast(message, room=job["room"], key=job["key"]))
+        except BroadcastFailedError as failed:
+            results.append(failed.result)
     names = ("total", "succeeded", "failed", "queued", "dropped")
     sums = {name: sum(getattr(result, name) for result in results) for name in names}
     return JSONResponse({**sums, "seconds": time.monotonic() - began})
