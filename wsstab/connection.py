@@ -15,6 +15,7 @@ import time
 from collections.abc import Generator, Hashable, Mapping
 from contextvars import ContextVar
 from enum import Enum
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -149,7 +150,6 @@ class Connection:
         "_deadline",
         "_delay",
         "_heartbeat_message",
-        "_last_active",
         "_limiter",
         "_max_message_size",
         "_ping_id",
@@ -181,6 +181,7 @@ class Connection:
         "id",
         "identified",
         "inbox",
+        "last_traffic",
         "latch",
         "latency",
         "lifecycle",
@@ -239,7 +240,8 @@ class Connection:
         self.open = False
         self.started = services.loop.time()
         self.opened = self.identified = now
-        self.opened_at = self._last_active = 0.0
+        self.opened_at = 0.0
+        self.last_traffic = monotonic()
         self.latency: float | None = None
         self.inbox: Inbox[Event] = Inbox(config.inbound.max_messages, config.inbound.max_bytes)
         outbound = config.outbound
@@ -303,11 +305,6 @@ class Connection:
         """When an application message last passed, in seconds since 1970; exact to a tenth of a second."""
         idle = self.services.timekeeper.now - self.deadlines.data_at
         return max(self.opened_at, time.time() - max(idle, 0.0)) if self.opened_at else 0.0
-
-    @property
-    def last_traffic(self) -> float:
-        """When anything last passed, on the loop's monotonic clock."""
-        return max(self.deadlines.heard_at, self.deadlines.data_at)
 
     async def send(self, message: Payload, key: Hashable = None) -> bool:
         """Send one message.
@@ -407,6 +404,7 @@ class Connection:
             return None
         deadlines = self.deadlines
         deadlines.heard_at = deadlines.data_at = self.services.timekeeper.now
+        self.last_traffic = monotonic()
         size = payload_size(event)
         if self._max_message_size is not None and size > self._max_message_size:
             self._limit_hit("max_message_size", MESSAGE_TOO_BIG)
@@ -493,6 +491,7 @@ class Connection:
         if self.services.broadcaster.log:
             self.services.broadcaster.catch_up(self)
         self.deadlines.data_at = self.services.timekeeper.now
+        self.last_traffic = monotonic()
         if self.queue or not self.wire.writable:
             await self._send_behind(message, key)
         else:
@@ -545,7 +544,7 @@ class Connection:
 
     def put(self, message: Outgoing, key: Hashable = None) -> Delivery:
         """`deliver`, when all broadcasts before it are written."""
-        self.deadlines.data_at = self.services.timekeeper.now
+        self.last_traffic = monotonic()
         if self.queue or not self.wire.writable:
             return self._enqueue(message, key)
         if not self.wire.is_open():
@@ -557,6 +556,7 @@ class Connection:
         """Hand a block to the wire, which must be writable, with nothing queued before it."""
         self.messages_sent += block.count
         self.bytes_sent += block.size
+        self.deadlines.data_at = self.services.timekeeper.now
         self.wire.write(block)
 
     def _enqueue(self, message: Outgoing, key: Hashable) -> Delivery:
@@ -565,6 +565,9 @@ class Connection:
         self.owner.charge(self, self.queue.bytes - before)
         if verdict is Verdict.QUEUED:
             self.services.backpressure.behind(self)
+            if self.wire.writable:
+                # It became so while the sender waited for room, and will not say it again.
+                self.flush()
             return Delivery.QUEUED
         if verdict is Verdict.DROPPED:
             return Delivery.DROPPED
@@ -793,6 +796,9 @@ class Connection:
         self.latch.set()
         self.wake_senders()
         self._tell_handler()
+        if not self.opened_at and close.cause is Cause.STABILIZER:
+            # It was refused under its handler, which has nothing to wait for.
+            self.carrier.cancel()
 
     def _tell_handler(self) -> None:
         """Let a handler that waits for the inbox find its disconnect there."""
@@ -843,7 +849,6 @@ class Connection:
         """Close it for a deadline that has passed."""
         if action is Action.NOT_ACCEPTED:
             self.owner.emit(LimitHit("accept_timeout", self.address, self.path))
-            self.carrier.cancel()
         self.begin_close(CLOSES_BY_ACTION[action])
 
     def sample(self) -> None:

@@ -7,6 +7,7 @@ client that seems never to answer; that one is not killed but left to TCP, with 
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -92,7 +93,7 @@ class DoubleConnection(Connection):
 
     def pong(self, payload: bytes) -> None:
         super().pong(payload)
-        self.deadlines.data_at = self.deadlines.heard_at
+        self.last_traffic = monotonic()
 
     def hand_over(self, message: Payload) -> Delivery:
         """Send from another loop or thread."""
@@ -121,6 +122,7 @@ class DoubleConnection(Connection):
             return str(failure) or type(failure).__name__
         self.messages_sent += 1
         self.deadlines.data_at = self.services.timekeeper.read()
+        self.last_traffic = monotonic()
         return None
 
     async def _post(self, message: Payload) -> None:

@@ -151,5 +151,6 @@ def batch_size(left: int, plan: Drain, seconds: float) -> int:
 
 
 def finished(connection: Connection) -> bool:
-    """Whether its socket is gone, as far as the server tells."""
-    return connection.ended is not None and (connection.wire.lost or not connection.wire.can_abort)
+    """Whether its socket is gone, or its close frame has left the process."""
+    wire = connection.wire
+    return connection.ended is not None and (wire.lost or not wire.can_abort or not (connection.cut or wire.buffered()))

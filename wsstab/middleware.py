@@ -169,6 +169,7 @@ class WebSocketStabilizer:
     def _prepare(self, wire: UvicornWire, config: WebSocketConfig) -> None:
         if config.heartbeat_type is not HeartbeatType.OFF:
             wire.take_over_keepalive()
+        wire.compresses = config.compression is CompressionMode.DEFLATE
         if config.compression is CompressionMode.NONE and not wire.refuse_compression():
             self.manager.warn_once("compression", '! compression="none" cannot act on this server')
         if config.max_message_size is not None:

@@ -93,7 +93,9 @@ class UvicornWire(Wire):
         "_receive",
         "_send",
         "_shadowed",
+        "_takes_over",
         "_transport_write",
+        "compresses",
         "deflate_bits",
         "protocol",
         "transport",
@@ -108,7 +110,9 @@ class UvicornWire(Wire):
         super().__init__()
         self.protocol = protocol
         self.transport: asyncio.Transport = protocol.transport
+        self.compresses = False
         self.deflate_bits = 0
+        self._takes_over = False
         self._receive = receive
         self._send = send
         self._is_closing = self.transport.is_closing
@@ -126,6 +130,7 @@ class UvicornWire(Wire):
         """Keep uvicorn from pinging: with one message unread it would kill a healthy peer."""
         self.server_ping_interval = self.protocol.ping_interval
         self.protocol.ping_interval = None
+        self._takes_over = True
 
     def limit_message_size(self, limit: int) -> int | None:
         """Let the server itself refuse larger messages, before they are in memory.
@@ -141,18 +146,20 @@ class UvicornWire(Wire):
 
     async def accept(self, event: Event) -> None:
         await self._send(event)
+        self._attach()
+
+    def _attach(self) -> None:
         self._shadow("pause_writing", self._pause_writing)
         self._shadow("resume_writing", self._resume_writing)
         self._shadow("connection_lost", self._connection_lost)
-        self._observe_pongs()
+        if self._takes_over:
+            self._observe_pongs()
+        bits = self._negotiated_bits() if self.compresses else 0
+        # zlib has no window of 8 bits; such a peer gets its messages uncompressed.
+        self.deflate_bits = bits if bits >= 9 else 0
 
     async def deny(self, event: Event) -> None:
         await self._send(event)
-
-    def use_compression(self) -> None:
-        """Compress what is sent from now on, if the handshake negotiated it."""
-        bits = self._negotiated_bits()
-        self.deflate_bits = bits if bits >= 9 else 0
 
     # After it.
 
@@ -251,6 +258,9 @@ class SansioWire(UvicornWire):
 
     def _observe_pongs(self) -> None:
         self._shadow("handle_pong", lambda event: self.on_pong(bytes(event.data)))
+
+    def _attach(self) -> None:
+        super()._attach()
         self._shadow("handle_parser_exception", self._fail_gently)
 
     def _fail_gently(self) -> None:
@@ -337,9 +347,10 @@ class LegacyWire(UvicornWire):
         return True
 
     async def accept(self, event: Event) -> None:
-        await super().accept(event)
-        # accept() only lets the handshake go on; a frame written before its answer would destroy it.
+        await self._send(event)
+        # That only lets the handshake go on; a frame written before its answer would destroy it.
         await self.protocol.handshake_completed_event.wait()
+        self._attach()
 
     def is_open(self) -> bool:
         return self.protocol.state == 1 and not self._is_closing()
