@@ -125,6 +125,14 @@ class Carrier:
         if reader is not None:
             reader.cancel()
 
+    def release(self) -> None:
+        """The ASGI call is over."""
+        self.stop_reading()
+        self.on_away = self.on_back = _nobody
+        self.scope = None
+        self.wire.detach()
+        self.done.set()
+
     def cancel(self) -> None:
         """Cancel the handler, again and again until it ends."""
         if self.scope is not None:

@@ -715,9 +715,7 @@ class Connection:
             self.ending = CANCELLED
         self.open = False
         self._end(self.ending)
-        self.carrier.stop_reading()
-        self.wire.detach()
-        self.carrier.done.set()
+        self.carrier.release()
 
     async def settled(self) -> None:
         """If it is closing, or its peer has left, wait until that is done and known."""

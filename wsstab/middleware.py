@@ -196,7 +196,6 @@ class WebSocketStabilizer:
             connection.abandon()
             manager.calls.discard(carrier)
             manager.left(connection)
-            carrier.scope = None
             current_connection.reset(token)
 
     async def _handle(self, scope: Scope, connection: Connection) -> None:
