@@ -94,7 +94,15 @@ class Lab:
     def burst(
         self, count: int, size: int = 16, *, text: bool = True, room: str | None = None, key: str | None = None
     ) -> dict[str, Any]:
-        """Broadcast numbered messages; sums of the results."""
+        """Broadcast numbered messages; sums of the results.
+
+        Args:
+            count: how many.
+            size: bytes of each.
+            text: as text, else as bytes.
+            room: to whom; ``None`` for everybody.
+            key: for the policy ``latest``; ``{number}`` is the number of the message.
+        """
         job = {"count": count, "size": size, "text": text, "room": room, "key": key}
         return dict(self.server.post(f"/-/{self.key}/burst", job, within=120))
 

@@ -128,8 +128,9 @@ async def burst(request: Request) -> JSONResponse:
     for number in range(job["count"]):
         text = f"{number:08d}".ljust(job["size"], "x")
         message = text if job["text"] else text.encode()
+        key = job["key"] and job["key"].format(number=number)
         try:
-            results.append(await lab.manager.broadcast(message, room=job["room"], key=job["key"]))
+            results.append(await lab.manager.broadcast(message, room=job["room"], key=key))
         except BroadcastFailedError as failed:
             results.append(failed.result)
     names = ("total", "succeeded", "failed", "queued", "dropped")
