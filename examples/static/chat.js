@@ -38,9 +38,9 @@ function element(tag, attributes = {}, ...children) {
 }
 
 function hue(name) {
-  let sum = 7;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 360;
-  return sum;
+  let hash = 2166136261;
+  for (const letter of name) hash = Math.imul(hash ^ letter.codePointAt(0), 16777619) >>> 0;
+  return Math.round((hash % 997) * 137.508) % 360;
 }
 
 function face(name, presence = null) {

@@ -1,0 +1,114 @@
+"""A browser without a window, and what a person does with the demo in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.support.waiting import eventually
+
+__all__ = ["CHROMEDRIVER", "CHROMIUM", "Person", "person"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--window-size=1280,900",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE = 20.0
+"""Seconds; they only matter when something is broken."""
+
+
+class Person:
+    """Somebody at the demo's page.
+
+    Args:
+        driver: the browser.
+        url: where the demo is.
+        name: what to sign in as.
+    """
+
+    def __init__(self, driver: Chrome, url: str, name: str) -> None:
+        self.driver = driver
+        self.name = name
+        driver.get(url)
+        field = self.find("#name")
+        field.clear()
+        field.send_keys(name, Keys.ENTER)
+
+    def find(self, selector: str) -> WebElement:
+        """The first element of a selector."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector: str) -> list[str]:
+        """The texts of all elements of a selector, read in one go."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
+        texts = self.driver.execute_script(script, selector)
+        assert isinstance(texts, list)
+        return texts
+
+    @property
+    def state(self) -> str | None:
+        """What the pill at the top is about: ``open``, ``waiting``, ``final``…"""
+        return self.find("#status").get_attribute("data-state")
+
+    def is_in(self) -> None:
+        """Wait until the chat is connected."""
+        eventually(lambda: self.state == "open", PATIENCE)
+
+    def sees(self, selector: str, text: str) -> None:
+        """Wait until an element of a selector has a text."""
+        eventually(lambda: text in self.texts(selector) or None, PATIENCE)
+
+    def reads(self, text: str) -> None:
+        """Wait for a message in the conversation that is shown, taken in by the server."""
+        self.sees(".message:not(.pending) .what", text)
+
+    def says(self, text: str) -> None:
+        """Write a message and send it."""
+        self.find("#text").send_keys(text, Keys.ENTER)
+
+    def opens(self, pane: str, name: str) -> None:
+        """Choose a conversation or a person in the list at one side."""
+        eventually(lambda: self._row(pane, name), PATIENCE).click()
+
+    def unread(self, pane: str, name: str) -> str:
+        """The number at a conversation."""
+        row = self._row(pane, name)
+        badges = [] if row is None else row.find_elements(By.CSS_SELECTOR, ".unread")
+        return badges[0].text.split()[0] if badges else ""
+
+    def complaints(self) -> list[str]:
+        """Errors of scripts, styles and the page's policy; sockets that were cut are no mistake of the page."""
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [str(entry["message"]) for entry in entries if entry["source"] in ("javascript", "security", "rendering")]
+
+    def _row(self, pane: str, name: str) -> WebElement | None:
+        path = f"//*[@id='{pane}']//button[.//span[@class='name'][text()='{name}']]"
+        found = self.driver.find_elements(By.XPATH, path)
+        return found[0] if found else None
+
+
+@contextmanager
+def person(url: str, name: str) -> Iterator[Person]:
+    """Somebody in a browser of their own, until the end of the block."""
+    options = ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with Chrome(options=options, service=ChromeService(CHROMEDRIVER)) as driver:
+        yield Person(driver, url, name)

@@ -1,0 +1,76 @@
+"""An example in a process of its own, as its docstring says to start it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.waiting import eventually
+
+__all__ = ["RunningDemo"]
+
+ROOT = Path(__file__).parents[2]
+ADDRESS = re.compile(r"The chat is at (http://\S+)")
+
+
+class RunningDemo:
+    """``python -m examples``, on the first free port from one that is given.
+
+    Args:
+        port: where the search for a port begins.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._output = tempfile.TemporaryFile("w+b")
+        environment = os.environ | {"PORT": str(port), "PYTHONUNBUFFERED": "1"}
+        environment.pop("PYTHONWARNINGS", None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "examples"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def __enter__(self) -> RunningDemo:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._output.close()
+
+    @property
+    def log(self) -> str:
+        """What it printed so far."""
+        return os.pread(self._output.fileno(), 1 << 20, 0).decode()
+
+    @property
+    def url(self) -> str:
+        """The address that it printed, once the application is up."""
+        eventually(lambda: "startup complete" in self.log, within=30)
+        match = ADDRESS.search(self.log)
+        assert match is not None, self.log
+        return match[1]
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def stop(self) -> None:
+        """Ask it to end, as a deployment does; it has the time of its drain."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.process.wait()
