@@ -44,24 +44,24 @@ class Lag:
         self.patience = PATIENCE
         self.progressed_at = now
         self.waited_at = time
-        self.sent = connection.messages_sent
+        self.sent = connection.sender.messages
         self.buffered = connection.wire.buffered()
-        self.drained = connection.bytes_sent - self.buffered
-        self.dropped = connection.queue.dropped
+        self.drained = connection.sender.bytes - self.buffered
+        self.dropped = connection.sender.queue.dropped
         self.told = False
 
     def progressed(self, connection: Connection, now: float) -> None:
         """Note whether the peer took anything since the last look."""
         buffered = connection.wire.buffered()
-        if connection.messages_sent != self.sent or buffered < self.buffered:
+        if connection.sender.messages != self.sent or buffered < self.buffered:
             self.progressed_at = now
-        self.sent = connection.messages_sent
+        self.sent = connection.sender.messages
         self.buffered = buffered
 
     def wait(self, connection: Connection, time: float) -> None:
         """A sender waited for it: charge that to its patience, unless it keeps up."""
         spent = min(time - self.waited_at, 2 * NAP)
-        drained = connection.bytes_sent - connection.wire.buffered()
+        drained = connection.sender.bytes - connection.wire.buffered()
         if drained - self.drained >= spent * KEEPING_UP:
             self.patience = min(self.patience + spent, PATIENCE)
         else:
@@ -96,7 +96,7 @@ class Backpressure:
 
     def caught_up(self, connection: Connection) -> None:
         """Its wire takes data; it is behind no more once nothing is queued."""
-        if not connection.queue:
+        if not connection.sender.queue:
             self.lagging.pop(connection, None)
         progress, self._progress = self._progress, None
         if progress is not None:
@@ -113,7 +113,7 @@ class Backpressure:
             lag.progressed(connection, now)
             self._tell_of_drops(connection, lag)
             if now - lag.progressed_at >= connection.config.outbound.send_timeout:
-                connection.too_slow(within=LAST_WORD)
+                connection.sender.too_slow(within=LAST_WORD)
         return bool(self.lagging)
 
     async def pace(self, connections: Iterable[Connection] | None = None) -> None:
@@ -135,7 +135,11 @@ class Backpressure:
     def _crowded(self, connections: Iterable[Connection] | None) -> list[tuple[Connection, Lag]]:
         among = self.lagging if connections is None else [c for c in connections if c in self.lagging]
         pairs = [(connection, self.lagging[connection]) for connection in among]
-        return [(c, lag) for c, lag in pairs if lag.patience > 0 and c.half_full and c.config.outbound.policy in PACED]
+        return [
+            (c, lag)
+            for c, lag in pairs
+            if lag.patience > 0 and c.sender.half_full and c.config.outbound.policy in PACED
+        ]
 
     async def _some_progress(self) -> None:
         if self._progress is None:
@@ -144,6 +148,6 @@ class Backpressure:
             await self._progress.wait()
 
     def _tell_of_drops(self, connection: Connection, lag: Lag) -> None:
-        if not lag.told and connection.queue.dropped != lag.dropped:
+        if not lag.told and connection.sender.queue.dropped != lag.dropped:
             lag.told = True
-            connection.emit_slow()
+            connection.sender.tell_slow()

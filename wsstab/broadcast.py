@@ -111,11 +111,11 @@ class Broadcaster:
 
     def catch_up(self, connection: Connection) -> None:
         """Give a connection at once what the log holds for it."""
-        entries = self.log[max(connection.cursor - self._start, 0) :]
-        connection.cursor = self.end
+        entries = self.log[max(connection.sender.cursor - self._start, 0) :]
+        connection.sender.cursor = self.end
         for entry in entries:
             if entry.concerns(connection):
-                connection.put(entry.message, entry.key)
+                connection.sender.put(entry.message, entry.key)
 
     def _step(self) -> None:
         assert self._pass is not None
@@ -146,13 +146,13 @@ class Broadcaster:
         time, until, since_yield = self._loop.time, self._loop.time() + BUDGET, 0
         for connections, block in shared_blocks(entries):
             for connection in connections:
-                if connection.cursor > start or connection in excluded or connection.queue:
-                    if connection.cursor < end:
+                if connection.sender.cursor > start or connection in excluded or connection.sender.queue:
+                    if connection.sender.cursor < end:
                         self._write_singly(connection, entries, start, end)
                 elif connection.wire.writable:
-                    connection.cursor = end
+                    connection.sender.cursor = end
                     if connection.open:
-                        connection.write(block)
+                        connection.sender.write(block)
                 else:
                     self._write_singly(connection, entries, start, end)
                 since_yield += 1
@@ -161,11 +161,11 @@ class Broadcaster:
                     until, since_yield = time() + BUDGET, 0
 
     def _write_singly(self, connection: Connection, entries: Sequence[Entry], start: int, end: int) -> None:
-        pending = entries[max(connection.cursor - start, 0) :]
-        connection.cursor = max(connection.cursor, end)
+        pending = entries[max(connection.sender.cursor - start, 0) :]
+        connection.sender.cursor = max(connection.sender.cursor, end)
         for entry in pending:
             if entry.concerns(connection) and connection.open:
-                connection.put(entry.message, entry.key)
+                connection.sender.put(entry.message, entry.key)
 
 
 def shared_blocks(entries: Sequence[Entry]) -> Iterator[tuple[Iterable[Connection], Block]]:

@@ -92,7 +92,7 @@ class Carrier:
         if self.direct and not self.attended:
             self.on_back(self)
             try:
-                return self.connection.admit(await self._read())
+                return self.connection.receiver.admit(await self._read())
             finally:
                 self.on_away(self)
         self.read_ahead()
@@ -103,7 +103,7 @@ class Carrier:
 
     def read_ahead(self) -> None:
         """Have a reader at work, if nobody reads and there is anything to read."""
-        if not self.attended and not self.connection.inbound_over:
+        if not self.attended and not self.connection.receiver.over:
             self._reader = self.loop.spawn(self._read_ahead)
             self.on_back(self)
 
@@ -171,21 +171,21 @@ class Carrier:
 
     async def _read_one(self) -> bool:
         """Read one event into the inbox; whether to go on."""
-        connection = self.connection
-        event = connection.admit(await self._read())
-        if connection.delay:
+        receiver = self.connection.receiver
+        event = receiver.admit(await self._read())
+        if receiver.delay:
             # The message is ours already; the peer is not read from until its time has come.
-            await anyio.sleep(connection.take_delay())
+            await anyio.sleep(receiver.take_delay())
         if event is None:
-            return not connection.inbound_over
+            return not receiver.over
         awaited = self._arrived is not None
-        connection.keep(event)
+        receiver.keep(event)
         self.notify()
-        if connection.inbound_over:
+        if receiver.over:
             return False
         if self.direct:
-            return not awaited and not connection.inbox_full
-        while connection.inbox_full:
+            return not awaited and not receiver.full
+        while receiver.full:
             self._room = anyio.Event()
             await self._room.wait()
         return True

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .broadcast import Entry
-from .connection import Connection, Delivery, current_connection
+from .connection import Connection, current_connection
 from .double import DoubleConnection
 from .errors import BroadcastFailedError, PeerGoneError
 from .payload import Outgoing, Payload, encode
 from .reports import MAX_ERRORS, BroadcastResult
+from .sender import Delivery
 from .services import Services
 from .tasks import current_loop
 
@@ -90,11 +91,11 @@ class Courier:
             return await connection.measure(message) is None
         outgoing = Outgoing(encode(message))
         if current_loop() is not connection.loop:
-            return connection.open and connection.loop.call_from_thread(connection.deliver, outgoing, key)
+            return connection.open and connection.loop.call_from_thread(connection.sender.deliver, outgoing, key)
         if current_connection.get() is connection:
             return await self._send_own(connection, outgoing, key)
-        delivery = connection.deliver(outgoing, key)
-        if connection.half_full:
+        delivery = connection.sender.deliver(outgoing, key)
+        if connection.sender.half_full:
             await connection.services.backpressure.pace([connection])
         return delivery in (Delivery.SENT, Delivery.QUEUED)
 
@@ -129,8 +130,10 @@ class Courier:
         broadcaster.append(entry)
         for connection in behind:
             # Who is behind is served at once, because only the queue knows the verdict.
-            connection.cursor = broadcaster.end
-            tally.count(connection, connection.put(entry.message, entry.key) if connection.open else Delivery.GONE)
+            connection.sender.cursor = broadcaster.end
+            tally.count(
+                connection, connection.sender.put(entry.message, entry.key) if connection.open else Delivery.GONE
+            )
         if broadcaster.crowded:
             await broadcaster.idle()
         if behind:
@@ -149,15 +152,15 @@ class Courier:
             if connection in left_out:
                 continue
             if connection.loop is here:
-                tally.count(connection, connection.deliver(message, key))
-            elif connection.loop.call_from_thread(connection.deliver, message, key):
+                tally.count(connection, connection.sender.deliver(message, key))
+            elif connection.loop.call_from_thread(connection.sender.deliver, message, key):
                 tally.count(connection, Delivery.QUEUED)
             else:
                 tally.count(connection, Delivery.GONE)
 
     async def _send_own(self, connection: Connection, message: Outgoing, key: Hashable) -> bool:
         try:
-            await connection.send_own(message, key)
+            await connection.sender.send(message, key)
         except (PeerGoneError, RuntimeError):
             return False
         return True

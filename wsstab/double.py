@@ -15,13 +15,14 @@ import anyio
 from .carrier import Carrier
 from .close import VANISHED
 from .config import WebSocketConfig
-from .connection import Connection, Delivery, Owner, default_heartbeat
+from .connection import Connection, Owner
 from .core.deadlines import Action, Deadlines
 from .core.lifecycle import Event as Happening
+from .heartbeat import Heartbeat, default_message
 from .options import HeartbeatType
 from .payload import Payload
+from .sender import Delivery
 from .services import Services
-from .tasks import current_loop
 from .wires.double import DoubleWire
 
 __all__ = ["DoubleConnection"]
@@ -43,63 +44,21 @@ class DoubleConnection(Connection):
         websocket: the object.
     """
 
-    __slots__ = ("_message", "websocket")
+    __slots__ = ("websocket",)
 
     def __init__(
         self, owner: Owner, services: Services, config: WebSocketConfig, connection_id: str, websocket: Any
     ) -> None:
         self.websocket = websocket
         super().__init__(owner, services, Carrier(DoubleWire(websocket), services.loop), config, id=connection_id)
-        services.timekeeper.read()
-        on = config.heartbeat_type is not HeartbeatType.OFF
-        self.deadlines = Deadlines(
-            services.timekeeper.now,
-            heartbeat_interval=config.heartbeat_interval if on else None,
-            heartbeat_timeout=config.heartbeat_timeout,
-            idle_timeout=config.idle_timeout,
-            max_age=config.max_connection_age,
-        )
-        self._message = config.custom_heartbeat if config.custom_heartbeat is not None else default_heartbeat
+
+    def make_heartbeat(self) -> Heartbeat:
+        return DoubleHeartbeat(self)
 
     def open_now(self) -> None:
         """Register it: its handshake was none of ours."""
         self.lifecycle.fire(Happening.ACCEPT)
-        self._opened()
-
-    def start_heartbeat(self) -> None:
-        """Begin to send heartbeats, once ``start()`` was called."""
-        if self._deadline is None and self.open:
-            self.schedule()
-
-    def schedule(self) -> None:
-        if self.services.started:
-            super().schedule()
-
-    def visit(self, now: float) -> None:
-        self._deadline = None
-        action = self.deadlines.decide(now)
-        if action is Action.PING:
-            self.services.heartbeats_sent += 1
-            self._ping_sent = self.loop.time()
-            self.loop.spawn(self._beat)
-        elif action is Action.DEAD and not self.ever_answered:
-            self._give_up_heartbeat()
-        elif action is Action.DEAD:
-            self._dead(now)
-        elif action is not Action.NOTHING:
-            self.expire(action)
-        if self.ending is None:
-            self.schedule()
-
-    def pong(self, payload: bytes) -> None:
-        super().pong(payload)
-        self.last_traffic = monotonic()
-
-    def hand_over(self, message: Payload) -> Delivery:
-        """Send from another loop or thread."""
-        if not self.loop.call_from_thread(self.loop.spawn, self._post, message):
-            return Delivery.GONE
-        return Delivery.QUEUED
+        self.opens()
 
     async def measure(self, message: Payload) -> str | None:
         """Send and wait; ``None``, or why it failed. One that fails counts as gone.
@@ -109,8 +68,8 @@ class DoubleConnection(Connection):
         """
         if not self.open:
             return "the peer has left"
-        if current_loop() is not self.loop:
-            return None if self.hand_over(message) is Delivery.QUEUED else "the peer has left"
+        if self.elsewhere():
+            return None if self._hand_over(message) is Delivery.QUEUED else "the peer has left"
         assert isinstance(self.wire, DoubleWire)
         try:
             with anyio.fail_after(self.config.outbound.send_timeout):
@@ -118,23 +77,71 @@ class DoubleConnection(Connection):
         except TypeError:
             raise
         except Exception as failure:
-            self.begin_close(VANISHED, flush=False)
+            self.ending.begin(VANISHED, flush=False)
             return str(failure) or type(failure).__name__
-        self.messages_sent += 1
-        self.deadlines.data_at = self.services.timekeeper.read()
+        self.sender.messages += 1
         self.last_traffic = monotonic()
+        self.heartbeat.deadlines.data_at = self.services.timekeeper.read()
         return None
 
-    async def _post(self, message: Payload) -> None:
+    async def post(self, message: Payload) -> None:
+        """`measure`, for those who do not wait."""
         await self.measure(message)
 
-    async def _beat(self) -> None:
-        message = self._message() if callable(self._message) else self._message
-        await self.measure(message)
+    def _hand_over(self, message: Payload) -> Delivery:
+        """Send from another loop or thread."""
+        handed_over = self.loop.call_from_thread(self.loop.spawn, self.post, message)
+        return Delivery.QUEUED if handed_over else Delivery.GONE
 
-    def _give_up_heartbeat(self) -> None:
+
+class DoubleHeartbeat(Heartbeat):
+    """Sends application messages, and trusts silence only of those who have spoken before."""
+
+    __slots__ = ("_double",)
+
+    def __init__(self, connection: DoubleConnection) -> None:
+        config, timekeeper = connection.config, connection.services.timekeeper
+        deadlines = Deadlines(
+            timekeeper.read(),
+            heartbeat_interval=None if config.heartbeat_type is HeartbeatType.OFF else config.heartbeat_interval,
+            heartbeat_timeout=config.heartbeat_timeout,
+            idle_timeout=config.idle_timeout,
+            max_age=config.max_connection_age,
+        )
+        super().__init__(connection, deadlines)
+        self._double = connection
+        self.message = config.custom_heartbeat if config.custom_heartbeat is not None else default_message
+
+    def schedule(self) -> None:
+        """As soon as ``start()`` was called: nothing runs in the background before."""
+        if self._double.services.started and self._double.open:
+            super().schedule()
+
+    def visit(self, now: float) -> None:
+        action = self.deadlines.decide(now)
+        if action is Action.PING:
+            self.beat()
+        elif action is Action.DEAD and not self.answered:
+            self._give_up()
+        elif action is Action.DEAD:
+            self.dead(now)
+        elif action is not Action.NOTHING:
+            self.expire(action)
+        if self._double.ending.close is None:
+            self.schedule()
+
+    def beat(self) -> None:
+        self._double.services.heartbeats_sent += 1
+        self._ping_sent = self._double.loop.time()
+        self._double.loop.spawn(self._double.post, self.message() if callable(self.message) else self.message)
+
+    def pong(self, payload: bytes) -> None:
+        super().pong(payload)
+        self._double.last_traffic = monotonic()
+
+    def _give_up(self) -> None:
         self.deadlines.stop_heartbeat()
         logger.warning(
             "! never answered a heartbeat, left to TCP: call handle_pong() on a pong, or add the middleware",
-            extra=self.log_fields(),
+            extra=self._double.log_fields(),
         )

@@ -116,15 +116,17 @@ class Drainer:
         for start in range(0, len(batch), at_once):
             for connection in batch[start : start + at_once]:
                 self._leaving[connection] = None
-                connection.begin_close(close, within=max(deadline - time(), LOOK_AGAIN))
+                connection.ending.begin(close, within=max(deadline - time(), LOOK_AGAIN))
             await self._wait(lambda: self._closing() < at_once, deadline, time)
 
     def _unaccepted(self) -> list[Connection]:
         calls = [carrier.connection for carrier in self._manager.calls]
-        return [connection for connection in calls if connection.ending is None and not connection.open]
+        return [connection for connection in calls if connection.ending.close is None and not connection.open]
 
     def _closing(self) -> int:
-        return sum(connection.ending is not None and connection.ended is None for connection in self._leaving)
+        return sum(
+            connection.ending.close is not None and connection.ending.event is None for connection in self._leaving
+        )
 
     def _unfinished(self) -> bool:
         return bool(self._manager.calls) or any(not finished(connection) for connection in self._leaving)
@@ -137,7 +139,7 @@ class Drainer:
         for carrier in list(self._manager.calls):
             logger.warning("! handler cancelled: it ignored the drain", extra=carrier.connection.log_fields())
             carrier.loop.call_from_thread(carrier.cancel)
-        return sum(connection.cut or connection in failed for connection in self._leaving)
+        return sum(connection.ending.cut or connection in failed for connection in self._leaving)
 
     async def _wait(self, done: Callable[[], bool], deadline: float, time: Callable[[], float]) -> None:
         while not done() and time() < deadline and not self._hurried:
@@ -153,4 +155,5 @@ def batch_size(left: int, plan: Drain, seconds: float) -> int:
 def finished(connection: Connection) -> bool:
     """Whether its socket is gone, or its close frame has left the process."""
     wire = connection.wire
-    return connection.ended is not None and (wire.lost or not wire.can_abort or not (connection.cut or wire.buffered()))
+    ending = connection.ending
+    return ending.event is not None and (wire.lost or not wire.can_abort or not (ending.cut or wire.buffered()))

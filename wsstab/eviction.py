@@ -66,16 +66,16 @@ class Evictor:
     def recount(self, connections: list[Connection]) -> None:
         """Estimate user data again, which the application may have changed in place."""
         for connection in connections:
-            if connection.data is not None and connection.ending is None:
+            if connection.data is not None and connection.ending.close is None:
                 self._manager.charge(connection, connection.data.recount())
 
     def _evict(self, victims: list[Connection]) -> None:
         policy = self._manager.config.memory_eviction_policy.value
         for victim in victims:
-            if victim.ending is not None:
+            if victim.ending.close is not None:
                 continue
             self.evicted += 1
             freed = victim.memory
             logger.warning("! connection evicted", extra={**victim.log_fields(), "policy": policy, "freed": freed})
-            victim.begin_close(EVICTED, flush=False)
+            victim.ending.begin(EVICTED, flush=False)
             self._manager.emit(ConnectionEvicted(victim.id, victim.client_id, policy, freed))

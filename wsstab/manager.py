@@ -94,7 +94,7 @@ class WebSocketConnectionManager:
         logging.getLogger("wsstab").setLevel(self.config.log_level)
 
     def __repr__(self) -> str:
-        queued = sum(connection.queue.bytes for connection in self._behind())
+        queued = sum(connection.sender.queue.bytes for connection in self._behind())
         return (
             f"<WebSocketConnectionManager [{len(self.registry)} connections, {self.registry.room_count} rooms"
             f" | queued {queued / 1024:.1f} KiB | {'draining' if self._draining else 'open'}]>"
@@ -114,7 +114,7 @@ class WebSocketConnectionManager:
         services.started = True
         for connection in list(self._courier.doubles):
             if connection.services is services:
-                connection.start_heartbeat()
+                connection.heartbeat.schedule()
         for each in self._services.values():
             each.draining = False
 
@@ -188,7 +188,7 @@ class WebSocketConnectionManager:
             if self._draining:
                 raise ShutdownError
             connection = self._register_double(client_id, websocket)
-        if connection.ending is None:
+        if connection.ending.close is None:
             self._connect(connection, client_id, metadata)
 
     async def disconnect(self, client_id: str, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -237,7 +237,7 @@ class WebSocketConnectionManager:
     async def handle_pong(self, client_id: str) -> None:
         """Note a sign of life of a client; only needed without the middleware, harmless with it."""
         for connection in self.registry.find_all(client_id):
-            connection.pong(b"")
+            connection.heartbeat.pong(b"")
 
     # Messages.
 
@@ -405,7 +405,7 @@ class WebSocketConnectionManager:
             bytes_sent=traffic["bytes_sent"],
             dropped_outbound=traffic["dropped_outbound"],
             dropped_inbound=traffic["dropped_inbound"],
-            queued_bytes=sum(connection.queue.bytes for connection in self._behind()),
+            queued_bytes=sum(connection.sender.queue.bytes for connection in self._behind()),
             slow_consumers=sum(1 for _ in self._behind()),
             heartbeats_sent=self._past["heartbeats_sent"] + sum(each.heartbeats_sent for each in services),
             heartbeats_missed=self._past["heartbeats_missed"] + sum(each.heartbeats_missed for each in services),
@@ -510,8 +510,8 @@ class WebSocketConnectionManager:
         if self.registry.remove(connection):
             self.ledger.remove(connection)
             self._past.update(traffic_of(connection))
-            if connection.ending is not None:
-                self._closed[int(connection.ending.code)] += 1
+            if connection.ending.close is not None:
+                self._closed[int(connection.ending.close.code)] += 1
         if connection.counted:
             connection.counted = False
             self.admission.release(connection.address)
@@ -575,11 +575,11 @@ class WebSocketConnectionManager:
             self._keep_metadata(connection, metadata)
         except WebSocketStabilizerError:
             if isinstance(connection, DoubleConnection) and not connection.named:
-                connection.abort(VANISHED)
+                connection.ending.abort(VANISHED)
             raise
         for other in others:
             connection.identified = min(connection.identified, other.identified)
-            other.begin_close(DUPLICATE_CLIENT)
+            other.ending.begin(DUPLICATE_CLIENT)
         self.identify(connection, client_id)
 
     def _connect_authorized(self, connection: Connection, client_id: str) -> None:
@@ -587,7 +587,7 @@ class WebSocketConnectionManager:
             self._connect(connection, client_id, None)
         except WebSocketStabilizerError as error:
             # The door has checked, but another may have been faster.
-            connection.begin_close(error.close)
+            connection.ending.begin(error.close)
 
     def identify(self, connection: Connection, client_id: str) -> None:
         """Give a connection its name."""
@@ -656,9 +656,9 @@ class WebSocketConnectionManager:
     async def _close_all(self, connections: Iterable[Connection], close: Close) -> None:
         closing = list(connections)
         for connection in closing:
-            connection.begin_close(close)
+            connection.ending.begin(close)
         for connection in closing:
-            await connection.latch.wait()
+            await connection.ending.latch.wait()
 
     def _begin_draining(self) -> None:
         self._draining = True
@@ -692,10 +692,10 @@ class WebSocketConnectionManager:
 def traffic_of(connection: Connection) -> dict[str, int]:
     """The counters that live on in the manager's sums."""
     return {
-        "messages_received": connection.messages_received,
-        "bytes_received": connection.bytes_received,
-        "messages_sent": connection.messages_sent,
-        "bytes_sent": connection.bytes_sent,
-        "dropped_outbound": connection.queue.dropped,
-        "dropped_inbound": connection.dropped_inbound,
+        "messages_received": connection.receiver.messages,
+        "bytes_received": connection.receiver.bytes,
+        "messages_sent": connection.sender.messages,
+        "bytes_sent": connection.sender.bytes,
+        "dropped_outbound": connection.sender.queue.dropped,
+        "dropped_inbound": connection.receiver.dropped,
     }

@@ -187,23 +187,23 @@ class WebSocketStabilizer:
         carrier, manager = connection.carrier, self.manager
         token = current_connection.set(connection)
         manager.calls.add(carrier)
-        connection.schedule()
+        connection.heartbeat.schedule()
         try:
             with anyio.CancelScope() as carrier.scope:
                 await self._handle(scope, connection)
         finally:
             # No await from here on: a test client cancels right after a disconnect.
-            connection.abandon()
+            connection.ending.abandon()
             manager.calls.discard(carrier)
             manager.left(connection)
             current_connection.reset(token)
 
     async def _handle(self, scope: Scope, connection: Connection) -> None:
         try:
-            await self.app(scope, connection.receive, connection.send_event)
+            await self.app(scope, connection.receiver.receive, connection.application.send)
         except Exception as error:
             if is_quiet(error, connection):
-                await connection.settled()
+                await connection.ending.settled()
                 return
             await self._close_for(error, connection)
             if not isinstance(error, WebSocketStabilizerError):
@@ -215,23 +215,24 @@ class WebSocketStabilizer:
         close = error.close if isinstance(error, WebSocketStabilizerError) else RAISED
         if connection.lifecycle.outbound is OutboundState.CONNECTING:
             if isinstance(error, WebSocketStabilizerError):
-                connection.begin_close(close.refusing())
-                await connection.latch.wait()
+                connection.ending.begin(close.refusing())
+                await connection.ending.latch.wait()
             # Before accept, the server answers an exception with its own 500.
             return
         await self._finish(connection, close)
 
     async def _finish(self, connection: Connection, close: Close) -> None:
-        if connection.lifecycle.outbound is OutboundState.OPEN or connection.ending is not None:
-            connection.begin_close(close)
-            await connection.latch.wait()
+        if connection.lifecycle.outbound is OutboundState.OPEN or connection.ending.close is not None:
+            connection.ending.begin(close)
+            await connection.ending.latch.wait()
 
 
 def is_quiet(error: Exception, connection: Connection) -> bool:
     """Whether this is only how a handler learned that its peer has left, or that we closed."""
     if isinstance(error, PeerGoneError):
         return True
-    if not connection.gone and (connection.ending is None or connection.ending.cause is Cause.APPLICATION):
+    close = connection.ending.close
+    if not connection.sender.gone and (close is None or close.cause is Cause.APPLICATION):
         return False
     return isinstance(error, (OSError, WebSocketDisconnect))
 

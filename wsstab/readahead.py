@@ -30,7 +30,7 @@ class ReadAhead:
 
     def away(self, carrier: Carrier) -> None:
         """Nobody reads from this carrier."""
-        if carrier.connection.ended is None:
+        if carrier.connection.ending.event is None:
             carrier.away_seen = False
             self._away.add(carrier)
             self._timekeeper.wake()
@@ -48,9 +48,9 @@ class ReadAhead:
         return bool(self._away)
 
     def _look_at(self, carrier: Carrier) -> None:
-        if carrier.connection.inbound_over:
+        if carrier.connection.receiver.over:
             self._away.discard(carrier)
         elif not carrier.away_seen:
             carrier.away_seen = True
-        elif not carrier.connection.inbox_full:
+        elif not carrier.connection.receiver.full:
             carrier.read_ahead()

@@ -1,0 +1,210 @@
+"""The end of a connection: decided once, by whoever is first; told to everyone once.
+
+Deciding is synchronous and unlists the connection. Then what is queued goes out, the close frame
+after it, each with a deadline; what does not get out in time is aborted.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .close import CANCELLED, Cause, Close
+from .core.lifecycle import Event as Happening
+from .core.lifecycle import InboundState, OutboundState
+from .errors import WebSocketStabilizerError
+from .events import ConnectionClosed
+from .tasks import Latch
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Ending"]
+
+logger = logging.getLogger("wsstab")
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds for a closing handshake; uvicorn and websockets wait as long."""
+LEARN_TIMEOUT = 1.0
+"""Seconds in which the server tells how a peer left that a send found gone."""
+
+
+class Ending:
+    """How and when one connection ends.
+
+    Args:
+        connection: whose.
+
+    Attributes:
+        close: how it ends, once that is decided.
+        event: what everyone was told, once it is over.
+        latch: set when it is over.
+        cut: whether the close frame did not get out.
+    """
+
+    __slots__ = ("_connection", "_error", "close", "cut", "event", "latch")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._error: WebSocketStabilizerError | None = None
+        self.close: Close | None = None
+        self.event: ConnectionClosed | None = None
+        self.latch = Latch()
+        self.cut = False
+
+    def begin(
+        self,
+        close: Close,
+        *,
+        flush: bool = True,
+        within: float = CLOSE_TIMEOUT,
+        error: WebSocketStabilizerError | None = None,
+    ) -> None:
+        """Begin to close; once it has begun, nothing happens. Never waits, and works from any loop or thread.
+
+        Args:
+            close: how.
+            flush: whether what is queued goes out first.
+            within: seconds for the close to get out, after which the TCP connection is aborted.
+            error: what made it necessary.
+        """
+        if self.close is not None:
+            return
+        self.close = close
+        self._error = error
+        if self._connection.elsewhere():
+            self._connection.loop.call_from_thread(self._start, close, flush, within)
+        else:
+            self._start(close, flush, within)
+
+    def abort(self, close: Close, error: WebSocketStabilizerError | None = None) -> None:
+        """End it at once, where the server lets us; elsewhere try to close."""
+        if not self._connection.wire.can_abort:
+            self.begin(close, flush=False, error=error)
+            return
+        if self.close is None:
+            self.close = close
+            self._error = error
+        self._connection.wire.abort()
+        self._finish(self.close)
+
+    def learn(self, close: Close) -> None:
+        """The server says that the peer is gone; when we are closing already, that is how it ends."""
+        if self.close is None:
+            self.close = close
+            self._finish(close)
+
+    def abandon(self) -> None:
+        """The ASGI call is over, whatever became of it. Synchronous: nothing may be awaited any more."""
+        if self.close is None:
+            self.close = CANCELLED
+        self._finish(self.close)
+        self._connection.carrier.release()
+
+    async def settled(self) -> None:
+        """If it is closing, or its peer has left, wait until that is done and known."""
+        if self.close is not None:
+            await self.latch.wait()
+        elif self._connection.sender.gone:
+            with anyio.move_on_after(LEARN_TIMEOUT):
+                await self.latch.wait()
+
+    def _start(self, close: Close, flush: bool, within: float) -> None:
+        connection = self._connection
+        if flush and connection.open and connection.services.broadcaster.log:
+            connection.services.broadcaster.catch_up(connection)
+        connection.open = False
+        self._forget()
+        if not flush:
+            connection.sender.queue.clear()
+        connection.sender.wake()
+        connection.loop.spawn(self._close, close, within)
+
+    async def _close(self, close: Close, within: float) -> None:
+        connection = self._connection
+        sent = False
+        try:
+            if connection.lifecycle.outbound is OutboundState.OPEN:
+                await self._flush(within)
+            with anyio.move_on_after(within):
+                await self._send(close)
+                sent = True
+        except Exception as failure:
+            # The peer was faster, or the server found the close illegal: either way it is over.
+            logger.debug("- close not sent: %s", failure, extra=connection.log_fields())
+        finally:
+            if not sent:
+                self.cut = True
+                connection.wire.abort()
+            self._finish(close)
+        if sent and connection.opened_at and connection.wire.can_abort:
+            connection.services.abort_later(connection.wire, CLOSE_TIMEOUT)
+
+    async def _flush(self, patience: float) -> None:
+        """Wait until nothing is queued, as long as the peer takes some of it every ``patience`` seconds."""
+        sender, wire = self._connection.sender, self._connection.wire
+        waiting = sender.queue.bytes + 1
+        while sender.queue and wire.is_open() and sender.queue.bytes < waiting:
+            waiting = sender.queue.bytes
+            with anyio.move_on_after(patience):
+                while sender.queue.bytes >= waiting and wire.is_open():
+                    await sender.room_made()
+        sender.queue.clear()
+
+    async def _send(self, close: Close) -> None:
+        connection = self._connection
+        accepted = connection.lifecycle.outbound is OutboundState.OPEN
+        if not connection.lifecycle.can(Happening.CLOSE):
+            return
+        connection.lifecycle.fire(Happening.CLOSE)
+        if accepted or close.cause is Cause.APPLICATION:
+            await connection.carrier.close(close)
+        else:
+            await connection.carrier.deny(close)
+
+    def _finish(self, close: Close) -> None:
+        if self.event is not None:
+            return
+        connection = self._connection
+        connection.open = False
+        self._forget()
+        connection.sender.queue.clear()
+        if connection.lifecycle.can(Happening.CLOSED):
+            connection.lifecycle.fire(Happening.CLOSED)
+        self.event = self._tell(close)
+        self.latch.set()
+        connection.sender.wake()
+        self._tell_handler()
+        if not connection.opened_at and close.cause is Cause.STABILIZER:
+            # It was refused under its handler, which has nothing to wait for.
+            connection.carrier.cancel()
+
+    def _tell(self, close: Close) -> ConnectionClosed:
+        connection = self._connection
+        duration = connection.loop.time() - connection.started if connection.opened_at else 0.0
+        event = ConnectionClosed(
+            connection.id, connection.client_id, int(close.code), close.reason, close.cause, duration, self._error
+        )
+        if connection.opened_at:
+            connection.owner.emit(event)
+            told = {"code": event.code, "cause": close.cause.value, "duration": round(duration, 3)}
+            logger.info("= connection closed", extra={**connection.log_fields(), **told})
+        return event
+
+    def _tell_handler(self) -> None:
+        """Let a handler that waits for the inbox find its disconnect there."""
+        connection = self._connection
+        carrier, receiver = connection.carrier, connection.receiver
+        if carrier.reading and carrier.direct and not receiver.inbox:
+            return  # The server wakes whoever is in its receive().
+        if connection.lifecycle.inbound is not InboundState.ENDED:
+            receiver.disconnect()
+            carrier.notify()
+
+    def _forget(self) -> None:
+        connection = self._connection
+        connection.heartbeat.stop()
+        connection.services.forget(connection)
+        connection.owner.forget(connection)

@@ -1,0 +1,170 @@
+"""Is the peer still there, and has its time come: what is due for one connection, done.
+
+When something is due, `wsstab.core.deadlines` decides; this sends the ping, measures the pong,
+and ends the connection.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .close import HEARTBEAT_TIMEOUT, IDLE, NOT_ACCEPTED, TOO_OLD
+from .config import WebSocketConfig
+from .core.deadlines import Action, Deadlines
+from .errors import ConnectionTimeoutError
+from .events import HeartbeatMissed, LimitHit
+from .options import HeartbeatType
+from .payload import Outgoing, encode
+from .wires.base import Block
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .timekeeper import Deadline
+
+__all__ = ["Heartbeat", "default_message"]
+
+CLOSES = {Action.IDLE: IDLE, Action.TOO_OLD: TOO_OLD, Action.NOT_ACCEPTED: NOT_ACCEPTED}
+
+
+class Heartbeat:
+    """Deadlines and heartbeat of one connection.
+
+    Args:
+        connection: whose.
+        deadlines: when what is due.
+
+    Attributes:
+        deadlines: when what is due; whoever sees traffic writes into it.
+        message: the application message that serves as heartbeat, ``None`` where pings do.
+        latency: seconds between the last ping and its pong, ``None`` before the first.
+        answered: whether any heartbeat was ever answered.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_connection",
+        "_deadline",
+        "_ping_id",
+        "_ping_sent",
+        "answered",
+        "deadlines",
+        "latency",
+        "message",
+    )
+
+    def __init__(self, connection: Connection, deadlines: Deadlines) -> None:
+        self._connection = connection
+        self._deadline: Deadline | None = None
+        self._buffered = 0
+        self._ping_id = 0
+        self._ping_sent = 0.0
+        self.deadlines = deadlines
+        self.message = custom_message(connection.config)
+        self.latency: float | None = None
+        self.answered = False
+        connection.wire.on_pong = self.pong
+
+    def schedule(self) -> None:
+        """Have `visit` called when the next deadline is due."""
+        self.stop()
+        timekeeper = self._connection.services.timekeeper
+        due = self.deadlines.next(timekeeper.now)
+        if due is not None:
+            self._deadline = timekeeper.schedule(self.visit, due)
+
+    def stop(self) -> None:
+        """Nothing is due any more."""
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            self._connection.services.timekeeper.cancel(deadline)
+
+    def visit(self, now: float) -> None:
+        """Do what is due."""
+        connection = self._connection
+        action = self.deadlines.decide(now, connection.carrier.reading and not connection.wire.reading_paused())
+        if action is Action.PING:
+            self.beat()
+        elif action is Action.DEAD:
+            self.dead(now)
+        elif action is not Action.NOTHING:
+            self.expire(action)
+        if connection.ending.close is None:
+            self._sample()
+            self.schedule()
+
+    def beat(self) -> None:
+        """Ask the peer whether it is there."""
+        connection = self._connection
+        connection.services.heartbeats_sent += 1
+        self._ping_sent = connection.loop.time()
+        if self.message is not None:
+            self._send_message()
+            return
+        self._ping_id = (self._ping_id + 1) & 0xFFFFFFFF
+        connection.wire.ping(self._ping_id.to_bytes(4, "big"))
+
+    def pong(self, payload: bytes) -> None:
+        """The peer answered.
+
+        Args:
+            payload: of the pong; empty for an application's own.
+        """
+        connection = self._connection
+        self.deadlines.heard_at = connection.services.timekeeper.now
+        self.answered = True
+        if self._ping_sent and payload in (b"", self._ping_id.to_bytes(4, "big")):
+            self.latency = connection.loop.time() - self._ping_sent
+            self._ping_sent = 0.0
+            connection.owner.observe("ping", self.latency)
+
+    def dead(self, now: float) -> None:
+        """Nothing arrived in time."""
+        connection = self._connection
+        connection.services.heartbeats_missed += 1
+        silent = now - self.deadlines.heard_at
+        connection.owner.emit(HeartbeatMissed(connection.id, connection.client_id, silent))
+        connection.ending.abort(HEARTBEAT_TIMEOUT, ConnectionTimeoutError(connection.config.heartbeat_timeout))
+
+    def expire(self, action: Action) -> None:
+        """Another deadline has passed."""
+        connection = self._connection
+        if action is Action.NOT_ACCEPTED:
+            connection.owner.emit(LimitHit("accept_timeout", connection.address, connection.path))
+        connection.ending.begin(CLOSES[action])
+
+    def keep_out(self) -> None:
+        """The peer speaks a protocol of its own, into which no message of ours may go."""
+        if self.message is not None:
+            self.message = None
+            if not self._connection.wire.native_ping:
+                self.deadlines.stop_heartbeat()
+
+    def _send_message(self) -> None:
+        connection = self._connection
+        outgoing = Outgoing(encode(self.message() if callable(self.message) else self.message))
+        if connection.wire.native_ping and connection.wire.is_open():
+            # Ahead of what is queued: a slow peer must not be taken for a dead one.
+            connection.sender.write(Block((outgoing,)))
+        else:
+            connection.sender.deliver(outgoing)
+
+    def _sample(self) -> None:
+        """Count what the transport holds."""
+        connection = self._connection
+        buffered = connection.wire.buffered()
+        if buffered != self._buffered:
+            connection.owner.charge(connection, buffered - self._buffered)
+            self._buffered = buffered
+
+
+def custom_message(config: WebSocketConfig) -> Any:
+    """The application message that serves as heartbeat, or what makes it; ``None`` where pings do."""
+    if config.heartbeat_type is not HeartbeatType.CUSTOM:
+        return None
+    return config.custom_heartbeat if config.custom_heartbeat is not None else default_message
+
+
+def default_message() -> dict[str, Any]:
+    """The published heartbeat message."""
+    return {"type": "ping", "timestamp": time.time()}

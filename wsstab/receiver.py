@@ -1,0 +1,217 @@
+"""In: what the server reads, on its way to the handler.
+
+Everything that arrives is admitted here, whoever read it: size, heartbeat answers and rate are
+judged once. What the handler has not asked for yet waits in the inbox.
+"""
+
+from __future__ import annotations
+
+import json
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .close import MESSAGE_TOO_BIG, RATE_LIMITED, Cause, Close, CloseCode
+from .config import WebSocketConfig
+from .core.inbox import Inbox
+from .core.lifecycle import Event as Happening
+from .core.lifecycle import InboundState
+from .core.limits import RateLimiter
+from .events import LimitHit
+from .types import Event
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Receiver", "close_of", "is_pong", "payload_size"]
+
+LONGEST_PONG = 64
+"""Characters; a longer message answers no heartbeat."""
+HAPPENINGS = {"websocket.connect": Happening.CONNECT, "websocket.disconnect": Happening.DISCONNECT}
+COMING_BACK = frozenset({CloseCode.ABNORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART})
+
+
+class Receiver:
+    """The inbound side of one connection.
+
+    Args:
+        connection: whose.
+
+    Attributes:
+        inbox: what the handler has not asked for yet.
+        messages: application messages that arrived.
+        bytes: their payload, in bytes.
+        dropped: messages dropped because the handler never read, or by the rate limit.
+        delay: seconds that the rate limit holds up the message that was just admitted.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_handler_reads",
+        "_limiter",
+        "_max_size",
+        "bytes",
+        "delay",
+        "dropped",
+        "inbox",
+        "messages",
+    )
+
+    def __init__(self, connection: Connection) -> None:
+        config = connection.config
+        self._connection = connection
+        self.inbox: Inbox[Event] = Inbox(config.inbound.max_messages, config.inbound.max_bytes)
+        self.messages = self.bytes = self.dropped = 0
+        self.delay = 0.0
+        self._handler_reads = False
+        self._limiter = rate_limiter(config)
+        self._max_size = config.max_message_size
+
+    async def receive(self) -> Event:
+        """The ASGI ``receive`` of the handler.
+
+        Raises:
+            RuntimeError: the disconnect was delivered before.
+        """
+        connection = self._connection
+        inbound = connection.lifecycle.inbound
+        if inbound is InboundState.ENDED:
+            raise RuntimeError('Cannot call "receive" once a disconnect message has been received.')
+        self._handler_reads = inbound is InboundState.OPEN
+        connection.sender.rested()
+        while True:
+            event = self._take() if self.inbox else await connection.carrier.receive()
+            if event is not None:
+                kind = event["type"]
+                if kind != "websocket.receive":
+                    connection.lifecycle.fire(HAPPENINGS[kind])
+                return event
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will arrive."""
+        connection = self._connection
+        return connection.ending.event is not None or connection.lifecycle.inbound is InboundState.ENDED
+
+    @property
+    def full(self) -> bool:
+        """Whether reading must pause; it never does for a handler that never reads."""
+        return self._handler_reads and self.inbox.full
+
+    def take_delay(self) -> float:
+        """`delay`, once."""
+        delay, self.delay = self.delay, 0.0
+        return delay
+
+    def admit(self, event: Event) -> Event | None:
+        """Look at what the server read; ``None`` for what is not the handler's business."""
+        connection = self._connection
+        if event["type"] != "websocket.receive":
+            return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
+        if connection.ending.close is not None:
+            return None
+        deadlines = connection.heartbeat.deadlines
+        deadlines.heard_at = deadlines.data_at = connection.services.timekeeper.now
+        connection.last_traffic = monotonic()
+        size = payload_size(event)
+        if self._max_size is not None and size > self._max_size:
+            self._limit_hit("max_message_size", MESSAGE_TOO_BIG)
+            return None
+        if connection.heartbeat.message is not None and is_pong(event):
+            connection.heartbeat.pong(b"")
+            return None
+        self.messages += 1
+        self.bytes += size
+        if self._limiter is not None and not self._within_rate(self._limiter, size):
+            return None
+        return event
+
+    def keep(self, event: Event) -> None:
+        """Put an admitted event where the handler will find it."""
+        connection = self._connection
+        size = payload_size(event)
+        self.inbox.put(event, size)
+        connection.owner.charge(connection, size)
+        if self.inbox.full and not self._handler_reads and len(self.inbox) > 1:
+            connection.owner.charge(connection, -self.inbox.drop_oldest())
+            self.dropped += 1
+
+    def disconnect(self) -> None:
+        """Let the handler find its disconnect in the inbox."""
+        self.inbox.put(self._disconnect_event(), 0)
+
+    def _take(self) -> Event:
+        event, size = self.inbox.take()
+        self._connection.owner.charge(self._connection, -size)
+        self._connection.carrier.made_room()
+        return event
+
+    def _admit_disconnect(self, event: Event) -> Event:
+        self._connection.ending.learn(close_of(event))
+        return self._disconnect_event()
+
+    def _disconnect_event(self) -> Event:
+        close = self._connection.ending.close
+        assert close is not None
+        return {"type": "websocket.disconnect", "code": int(close.code), "reason": close.reason}
+
+    def _within_rate(self, limiter: RateLimiter, size: int) -> bool:
+        connection = self._connection
+        assert connection.config.rate_limit is not None
+        action = connection.config.rate_limit.action
+        wait = limiter.check(size, connection.loop.time(), force=action == "delay")
+        if wait == 0.0:
+            return True
+        if action == "delay":
+            self.delay = wait
+            return True
+        if action == "close":
+            self._limit_hit("rate_limit", RATE_LIMITED)
+        else:
+            self.dropped += 1
+        return False
+
+    def _limit_hit(self, limit: str, close: Close) -> None:
+        connection = self._connection
+        connection.owner.emit(LimitHit(limit, connection.address, connection.path))
+        connection.ending.begin(close)
+
+
+def payload_size(event: Event) -> int:
+    """Bytes of a message's payload as it travels: UTF-8 for text."""
+    text = event.get("text")
+    if text is None:
+        return len(event.get("bytes") or b"")
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def close_of(event: Event) -> Close:
+    """Who ended it and how, from the server's disconnect event."""
+    code = event.get("code", CloseCode.NO_STATUS_RECEIVED)
+    reason = event.get("reason") or ""
+    if code == CloseCode.NO_STATUS_RECEIVED and "reason" not in event:
+        # Servers say 1005 for a TCP connection that ended without a close frame; that is 1006.
+        code = CloseCode.ABNORMAL_CLOSURE
+    cause = Cause.SERVER if code == CloseCode.SERVICE_RESTART else Cause.CLIENT
+    return Close(code, reason, cause, reconnect=code in COMING_BACK)
+
+
+def is_pong(event: Event) -> bool:
+    """Whether it answers the custom heartbeat: ``pong`` or ``{"type": "pong"}``."""
+    text = event.get("text")
+    if text is None or len(text) > LONGEST_PONG or "pong" not in text:
+        return False
+    if text == "pong":
+        return True
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(message, dict) and message.get("type") == "pong"
+
+
+def rate_limiter(config: WebSocketConfig) -> RateLimiter | None:
+    """The rate limit of one connection."""
+    limit = config.rate_limit
+    if limit is None:
+        return None
+    return RateLimiter(limit.messages_per_second, limit.burst, limit.bytes_per_second)

@@ -1,0 +1,233 @@
+"""Out: the one way to a peer, for the handler's own messages and for those of others.
+
+What the wire does not take now waits in the queue, in the order of the calls. A handler that sends
+to its own peer may wait for room; whoever sends to somebody else's never does: the policy decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+
+from .close import SLOW_CONSUMER, Cause
+from .core.queue import OutboundQueue, Verdict
+from .errors import PeerGoneError
+from .events import SlowConsumer
+from .options import SlowConsumerPolicy
+from .payload import Outgoing
+from .wires.base import Block
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Delivery", "Sender"]
+
+FLUSH_BYTES = 65536
+"""Bytes handed to a wire at a time: what it holds can no longer be dropped, and delays a ping."""
+CHECKPOINT_EVERY = 64
+"""Sends without suspension after which a handler lets others run: on most servers a send never suspends."""
+WAITING_POLICIES = (SlowConsumerPolicy.CLOSE, SlowConsumerPolicy.BLOCK)
+
+
+class Delivery(Enum):
+    """What became of a message for one peer."""
+
+    SENT = "sent"
+    QUEUED = "queued"
+    DROPPED = "dropped"
+    CLOSED = "closed"
+    """The peer was too slow, and its policy closed it."""
+    GONE = "gone"
+
+
+class Sender:
+    """The outbound side of one connection.
+
+    Args:
+        connection: whose.
+
+    Attributes:
+        queue: what the wire has not taken yet.
+        cursor: number of the first entry of the turn log that the peer has not had.
+        messages: application messages handed to the wire.
+        bytes: their payload, in bytes.
+        gone: a send found that the peer has left; the server has not told how.
+    """
+
+    __slots__ = ("_connection", "_room", "_streak", "_wire", "bytes", "cursor", "gone", "messages", "queue")
+
+    def __init__(self, connection: Connection) -> None:
+        outbound = connection.config.outbound
+        self._connection = connection
+        self._wire = connection.wire
+        self.queue: OutboundQueue[Outgoing] = OutboundQueue(
+            outbound.max_bytes, outbound.max_messages, outbound.policy.value
+        )
+        self.cursor = 0
+        self.messages = self.bytes = 0
+        self.gone = False
+        self._room: anyio.Event | None = None
+        self._streak = 0
+        self._wire.on_blocked = self._fell_behind
+        self._wire.on_writable = self.flush
+
+    # The handler's own messages.
+
+    async def send(self, message: Outgoing, key: Hashable = None) -> None:
+        """Send for the handler: where a message may wait for room, so does the handler.
+
+        Raises:
+            PeerGoneError: the peer has left, or the connection was closed under the handler.
+            RuntimeError: the connection is not accepted, or the handler closed it.
+        """
+        connection = self._connection
+        self._check_open()
+        if connection.services.broadcaster.log:
+            connection.services.broadcaster.catch_up(connection)
+        connection.heartbeat.deadlines.data_at = connection.services.timekeeper.now
+        connection.last_traffic = monotonic()
+        if self.queue or not self._wire.writable:
+            await self._send_behind(message, key)
+        else:
+            self.messages += 1
+            self.bytes += message.size
+            await self._write_own(message)
+        self._streak += 1
+        if self._streak >= CHECKPOINT_EVERY:
+            self._streak = 0
+            await anyio.lowlevel.checkpoint()
+
+    def rested(self) -> None:
+        """The handler waits for something: others have their turn."""
+        self._streak = 0
+
+    async def _write_own(self, message: Outgoing) -> None:
+        try:
+            await self._wire.send(message)
+        except (OSError, RuntimeError) as error:
+            # A RuntimeError: the server closed by itself. How, the reader will be told.
+            self.gone = True
+            self._connection.carrier.read_ahead()
+            raise PeerGoneError("the peer has left") from error
+
+    async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
+        waits = self._connection.config.outbound.policy in WAITING_POLICIES
+        while waits and not self.queue.fits(message.size):
+            await self.room_made()
+            self._check_open()
+        self._enqueue(message, key)
+
+    def _check_open(self) -> None:
+        if self._connection.open:
+            return
+        close = self._connection.ending.close
+        if close is None:
+            raise RuntimeError('Cannot call "send" before the connection is accepted.')
+        if close.cause is Cause.APPLICATION:
+            raise RuntimeError('Cannot call "send" once a close message has been sent.')
+        raise PeerGoneError(f"the connection has ended: {int(close.code)} {close.reason}".rstrip())
+
+    # Messages of others.
+
+    def deliver(self, message: Outgoing, key: Hashable = None) -> Delivery:
+        """Hand over or queue a message; never waits. Only on the connection's own loop."""
+        connection = self._connection
+        if not connection.open:
+            return Delivery.GONE
+        if connection.services.broadcaster.log:
+            connection.services.broadcaster.catch_up(connection)
+        return self.put(message, key)
+
+    def put(self, message: Outgoing, key: Hashable = None) -> Delivery:
+        """`deliver`, when all broadcasts before it are written."""
+        self._connection.last_traffic = monotonic()
+        if self.queue or not self._wire.writable:
+            return self._enqueue(message, key)
+        if not self._wire.is_open():
+            return Delivery.GONE
+        self.write(Block((message,)))
+        return Delivery.SENT
+
+    def write(self, block: Block) -> None:
+        """Hand a block to the wire, which must be writable, with nothing queued before it."""
+        connection = self._connection
+        self.messages += block.count
+        self.bytes += block.size
+        connection.heartbeat.deadlines.data_at = connection.services.timekeeper.now
+        self._wire.write(block)
+
+    # What waits.
+
+    def flush(self) -> None:
+        """The wire takes data again: give it what waits, a little at a time."""
+        connection = self._connection
+        while self.queue and self._wire.writable and self._wire.is_open():
+            before = self.queue.bytes
+            block = Block(self.queue.take(FLUSH_BYTES))
+            connection.owner.charge(connection, self.queue.bytes - before)
+            self.write(block)
+        if self._wire.writable:
+            connection.services.backpressure.caught_up(connection)
+        self.wake()
+
+    async def room_made(self) -> None:
+        """Wait until something was taken out of the queue, or all is over."""
+        if self._room is None:
+            self._room = anyio.Event()
+        await self._room.wait()
+
+    def wake(self) -> None:
+        """Let those who wait for room look again."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.set()
+
+    @property
+    def half_full(self) -> bool:
+        """Whether the queue is nearer to its bounds than to being empty."""
+        outbound = self._connection.config.outbound
+        return (outbound.max_bytes is not None and self.queue.bytes * 2 > outbound.max_bytes) or (
+            outbound.max_messages is not None and len(self.queue) * 2 > outbound.max_messages
+        )
+
+    def too_slow(self, within: float | None = None) -> None:
+        """Close the connection of a peer that reads too slowly, or not at all.
+
+        Args:
+            within: seconds in which it may still take the close frame; ``None``: ``send_timeout``.
+        """
+        connection = self._connection
+        self.tell_slow()
+        connection.ending.begin(SLOW_CONSUMER, flush=False, within=within or connection.config.outbound.send_timeout)
+
+    def tell_slow(self) -> None:
+        """Emit that the peer has fallen behind."""
+        connection = self._connection
+        policy = connection.config.outbound.policy.value
+        connection.owner.emit(
+            SlowConsumer(connection.id, connection.client_id, policy, self.queue.bytes, len(self.queue))
+        )
+
+    def _enqueue(self, message: Outgoing, key: Hashable) -> Delivery:
+        connection = self._connection
+        before = self.queue.bytes
+        verdict = self.queue.put(message, key)
+        connection.owner.charge(connection, self.queue.bytes - before)
+        if verdict is Verdict.QUEUED:
+            connection.services.backpressure.behind(connection)
+            if self._wire.writable:
+                # It became so while the sender waited for room, and will not say it again.
+                self.flush()
+            return Delivery.QUEUED
+        if verdict is Verdict.DROPPED:
+            return Delivery.DROPPED
+        self.too_slow()
+        return Delivery.CLOSED
+
+    def _fell_behind(self) -> None:
+        self._connection.services.backpressure.behind(self._connection)
