@@ -13,7 +13,12 @@ from fastapi import FastAPI, HTTPException, Request, WebSocket
 from wsstab import MemoryLimitExceededError, WebSocketStabilizer, get_manager
 
 app = FastAPI()
-app.add_middleware(WebSocketStabilizer, max_memory_per_connection=64 * 1024, max_total_memory=64 * 1024 * 1024)
+app.add_middleware(
+    WebSocketStabilizer,
+    max_message_size=48 * 1024,
+    max_memory_per_connection=64 * 1024,
+    max_total_memory=64 * 1024 * 1024,
+)
 
 
 @app.websocket("/ws/{client_id}")

@@ -27,7 +27,8 @@ def bare(app: ASGIApp) -> Iterator[TestClient]:
     yield TestClient(app)
 
 
-def every_client(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test with both kinds of client, three times each."""
-    again = pytest.mark.parametrize("repetition", range(3))
-    return pytest.mark.parametrize("client_of", [with_lifespan, bare])(again(test))
+every_client = pytest.mark.parametrize(
+    ("client_of", "repetition"),
+    [(client_of, repetition) for client_of in (with_lifespan, bare) for repetition in range(3)],
+)
+"""Run a test with both kinds of client, three times each."""

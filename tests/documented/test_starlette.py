@@ -72,26 +72,31 @@ async def raw(websocket: WebSocket) -> None:
     await websocket.close()
 
 
-class Echo(WebSocketEndpoint):
-    """A class with one method for each happening."""
+class Endpoint(WebSocketEndpoint):
+    """A class with one method for each happening; what it receives, each encoding does its way."""
 
-    encoding = "bytes"
     codes: list[int] = []  # noqa: RUF012
 
     async def on_connect(self, websocket: WebSocket) -> None:
         """Accept."""
         await websocket.accept()
 
-    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
-        """Answer in kind."""
-        await websocket.send_bytes(b"message: " + data)
-
     async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
         """Note how it ended."""
         self.codes.append(close_code)
 
 
-class TextEcho(Echo):
+class BytesEcho(Endpoint):
+    """Binary in, binary out."""
+
+    encoding = "bytes"
+
+    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
+        """Answer in kind."""
+        await websocket.send_bytes(b"message: " + data)
+
+
+class TextEcho(Endpoint):
     """Text in, text out."""
 
     encoding = "text"
@@ -101,7 +106,7 @@ class TextEcho(Echo):
         await websocket.send_text(f"message: {data}")
 
 
-class JsonEcho(Echo):
+class JsonEcho(Endpoint):
     """JSON in, JSON out."""
 
     encoding = "json"
@@ -127,7 +132,7 @@ app = Starlette(
         WebSocketRoute("/refusal", refusal),
         WebSocketRoute("/subprotocol", subprotocol),
         WebSocketRoute("/raw", raw),
-        WebSocketRoute("/echo/bytes", Echo),
+        WebSocketRoute("/echo/bytes", BytesEcho),
         WebSocketRoute("/echo/text", TextEcho),
         WebSocketRoute("/echo/json", JsonEcho),
     ],
@@ -218,7 +223,7 @@ def test_raw_messages_pass(client_of: MakeClient, repetition: int) -> None:
 @every_client
 def test_an_endpoint_class_receives_in_its_encoding(client_of: MakeClient, repetition: int) -> None:
     """Bytes, text and JSON; each is told the code the peer left with."""
-    Echo.codes.clear()
+    Endpoint.codes.clear()
     with client_of(app) as client:
         with client.websocket_connect("/echo/bytes") as socket:
             socket.send_bytes(b"b")
@@ -232,7 +237,7 @@ def test_an_endpoint_class_receives_in_its_encoding(client_of: MakeClient, repet
             socket.send_json({"j": 1})
             assert socket.receive_json() == {"message": {"j": 1}}
             socket.close(4007)
-    assert Echo.codes == [4005, 4006, 4007]
+    assert Endpoint.codes == [4005, 4006, 4007]
 
 
 @every_client
@@ -246,7 +251,7 @@ def test_an_endpoint_class_closes_on_a_wrong_encoding(client_of: MakeClient, rep
                 socket.receive_bytes()
             assert closed.value.code == 1003
 
-    with client_of(app) as client, pytest.raises(RuntimeError, match="binary|bytes"):
+    with client_of(app) as client, pytest.raises(RuntimeError, match=r"binary|bytes"):
         speak_text(client)
 
 

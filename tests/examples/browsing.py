@@ -83,7 +83,9 @@ class Person:
 
     def opens(self, pane: str, name: str) -> None:
         """Choose a conversation or a person in the list at one side."""
-        eventually(lambda: self._row(pane, name), PATIENCE).click()
+        row = eventually(lambda: self._row(pane, name), PATIENCE)
+        assert row is not None
+        row.click()
 
     def unread(self, pane: str, name: str) -> str:
         """The number at a conversation."""
@@ -94,7 +96,9 @@ class Person:
     def complaints(self) -> list[str]:
         """Errors of scripts, styles and the page's policy; sockets that were cut are no mistake of the page."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
-        return [str(entry["message"]) for entry in entries if entry["source"] in ("javascript", "security", "rendering")]
+        return [
+            str(entry["message"]) for entry in entries if entry["source"] in ("javascript", "security", "rendering")
+        ]
 
     def _row(self, pane: str, name: str) -> WebElement | None:
         path = f"//*[@id='{pane}']//button[.//span[@class='name'][text()='{name}']]"

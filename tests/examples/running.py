@@ -26,7 +26,7 @@ class RunningDemo:
     """
 
     def __init__(self, port: int) -> None:
-        self._output = tempfile.TemporaryFile("w+b")
+        self._output = tempfile.TemporaryFile("w+b")  # noqa: SIM115
         environment = os.environ | {"PORT": str(port), "PYTHONUNBUFFERED": "1"}
         environment.pop("PYTHONWARNINGS", None)
         self.process = subprocess.Popen(

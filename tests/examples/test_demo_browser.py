@@ -153,7 +153,9 @@ def test_the_page_makes_no_mistakes_and_asks_nobody_else(demo: RunningDemo, two:
     """No error in the console; every resource comes from the demo itself."""
     for somebody in two:
         assert somebody.complaints() == []
-        loaded = somebody.driver.execute_script("return performance.getEntriesByType('resource').map((one) => one.name)")
+        loaded = somebody.driver.execute_script(
+            "return performance.getEntriesByType('resource').map((one) => one.name)"
+        )
         assert loaded
         assert all(str(name).startswith(demo.url) for name in loaded)
 

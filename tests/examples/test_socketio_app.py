@@ -1,0 +1,34 @@
+"""The wrapped python-socketio application, on a real server, with python-socketio's own client."""
+
+from __future__ import annotations
+
+import pytest
+import socketio
+
+from examples.socketio_app import say
+from tests.support.server import VARIANTS, Server
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_socket_io_client_is_served_as_if_nothing_were_around_it() -> None:
+    """The acknowledgement comes back to the one who shouts, and the shout to another."""
+    with Server("examples.socketio_app:app", VARIANTS[0]) as server:
+        url = "http://{}:{}".format(*server.address)
+        async with socketio.AsyncSimpleClient() as listener:
+            await listener.connect(url, transports=["websocket"])
+            assert await say("hello", url) == "told"
+            event, data = await listener.receive(timeout=10)
+        assert event == "heard"
+        assert data["text"] == "HELLO"
+    assert server.complaints() == []
+
+
+async def test_a_client_that_begins_with_polling_upgrades() -> None:
+    """Engine.IO's HTTP long polling passes, and so does the move to a WebSocket."""
+    with Server("examples.socketio_app:app", VARIANTS[0]) as server:
+        url = "http://{}:{}".format(*server.address)
+        async with socketio.AsyncSimpleClient() as client:
+            await client.connect(url)
+            assert await client.call("shout", "polling first", timeout=10) == "told"
+            assert client.transport == "websocket"

@@ -1,0 +1,26 @@
+"""The example on plain Starlette."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from examples.starlette_app import app
+
+
+@pytest.mark.parametrize("repetition", range(2))
+def test_a_room_hears_what_is_said_in_it_and_nothing_else(repetition: int) -> None:
+    """Two in one room, one in another."""
+    with (
+        TestClient(app) as client,
+        client.websocket_connect("/rooms/lobby") as ann,
+        client.websocket_connect("/rooms/lobby") as bob,
+        client.websocket_connect("/rooms/attic") as cid,
+    ):
+        bob.send_text("hello lobby")
+        assert bob.receive_text() == "hello lobby"
+        cid.send_text("hello attic")
+        assert cid.receive_text() == "hello attic"
+        ann.send_text("hello back")
+        assert ann.receive_text() == "hello lobby"
+        assert ann.receive_text() == "hello back"
