@@ -1,0 +1,313 @@
+"""How work is spawned: the same promises on asyncio and on trio."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+import threading
+import time
+import weakref
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from wsstab.tasks import EventLoop, Latch, current_loop
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+def in_a_thread(backend: str) -> EventLoop:
+    """The loop of a run that is over, made in a thread of its own."""
+    found: list[EventLoop] = []
+    thread = threading.Thread(target=lambda: found.append(anyio.run(look, backend=backend)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+async def turn(count: int = 5) -> None:
+    """Let others run."""
+    for _ in range(count):
+        await anyio.lowlevel.checkpoint()
+
+
+async def look() -> EventLoop:
+    """The loop that runs this."""
+    return current_loop()
+
+
+async def test_one_loop_is_always_the_same_object() -> None:
+    """Within one run, in whatever task."""
+    loop, found = current_loop(), list[EventLoop]()
+
+    async def look_again() -> None:
+        found.append(await look())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(look_again)
+    assert found == [loop]
+
+
+async def test_two_loops_are_two_objects(anyio_backend: str) -> None:
+    """One run never gets the loop of another."""
+    assert in_a_thread(anyio_backend) is not current_loop()
+
+
+async def test_outside_of_any_loop_there_is_none() -> None:
+    """A thread without a loop is told so."""
+    with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
+        await anyio.to_thread.run_sync(current_loop)
+
+
+async def test_its_clock_is_monotonic_seconds() -> None:
+    """The same clock as the rest of the package reads."""
+    before = time.monotonic()
+    assert before <= current_loop().time() <= time.monotonic()
+
+
+async def test_what_is_spawned_runs_in_the_background() -> None:
+    """With its arguments, and not before the caller has gone on."""
+    seen, done = list[tuple[int, str]](), anyio.Event()
+
+    async def work(number: int, text: str) -> None:
+        seen.append((number, text))
+        done.set()
+
+    current_loop().spawn(work, 1, "one")
+    assert seen == []
+    await done.wait()
+    assert seen == [(1, "one")]
+
+
+async def test_what_escapes_background_work_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """With its name and its traceback, and it harms nobody."""
+    done = anyio.Event()
+
+    async def work() -> None:
+        try:
+            raise ValueError("on purpose")
+        finally:
+            done.set()
+
+    with caplog.at_level(logging.ERROR, "wsstab"):
+        current_loop().spawn(work)
+        await done.wait()
+        await turn()
+    (record,) = caplog.records
+    assert "background work failed" in record.message
+    assert "work" in record.message
+    assert record.exc_info is not None
+
+
+async def test_background_work_outlives_the_scope_it_was_spawned_in() -> None:
+    """Cancelling a caller does not cancel what it has set going."""
+    go, done = anyio.Event(), anyio.Event()
+
+    async def work() -> None:
+        await go.wait()
+        done.set()
+
+    with anyio.CancelScope() as scope:
+        current_loop().spawn(work)
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+    go.set()
+    with anyio.fail_after(5):
+        await done.wait()
+
+
+async def test_background_work_is_kept_alive_without_any_reference() -> None:
+    """The loop itself would let it be collected."""
+    collected = list[bool]()
+
+    async def work() -> None:
+        try:
+            await anyio.Event().wait()
+        except GeneratorExit:
+            collected.append(True)
+            raise
+
+    task = weakref.ref(current_loop().spawn(work))
+    await turn()
+    gc.collect()
+    kept = task()
+    assert kept is not None
+    assert collected == []
+    kept.cancel()
+    await turn()
+
+
+async def test_cancelled_work_stops_at_its_next_checkpoint(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a word in the log, and its clean-up runs."""
+    started, cleaned = anyio.Event(), anyio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cleaned.set()
+
+    task = current_loop().spawn(work)
+    await started.wait()
+    task.cancel()
+    with anyio.fail_after(5):
+        await cleaned.wait()
+    task.cancel()
+    await turn()
+    assert caplog.records == []
+
+
+async def test_work_that_is_cancelled_before_it_starts_gets_nowhere() -> None:
+    """Nothing behind its first checkpoint runs."""
+    seen = list[str]()
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        seen.append("ran")
+
+    current_loop().spawn(work).cancel()
+    await turn()
+    assert seen == []
+
+
+async def test_callbacks_of_a_later_turn_run_in_order() -> None:
+    """Not at once, and each with its arguments."""
+    seen, done = list[int](), anyio.Event()
+    loop = current_loop()
+    for number in range(3):
+        loop.call_soon(seen.append, number)
+    loop.call_soon(done.set)
+    assert seen == []
+    await done.wait()
+    assert seen == [0, 1, 2]
+
+
+async def test_another_thread_can_hand_over_a_call() -> None:
+    """It runs on the loop, and the thread is told that it will."""
+    loop, done, where = current_loop(), anyio.Event(), list[int]()
+
+    def arrive() -> None:
+        where.append(threading.get_ident())
+        done.set()
+
+    assert await anyio.to_thread.run_sync(lambda: loop.call_from_thread(arrive))
+    with anyio.fail_after(5):
+        await done.wait()
+    assert where == [threading.get_ident()]
+
+
+async def test_a_loop_that_has_ended_takes_no_calls(anyio_backend: str) -> None:
+    """The caller is told so, and nothing runs."""
+    loop, seen = in_a_thread(anyio_backend), list[int]()
+    assert loop.call_from_thread(seen.append, 1) is False
+    assert seen == []
+
+
+async def test_a_latch_that_is_set_holds_nobody() -> None:
+    """Neither before nor after a second set."""
+    latch = Latch()
+    assert not latch.is_set
+    latch.set()
+    latch.set()
+    assert latch.is_set
+    with anyio.fail_after(1):
+        await latch.wait()
+
+
+async def test_a_latch_that_is_set_while_a_waiter_enrols_holds_it_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be faster than the list of those who wait."""
+    latch, loop = Latch(), current_loop()
+
+    def overtaken() -> EventLoop:
+        latch.set()
+        return loop
+
+    monkeypatch.setattr("wsstab.tasks.current_loop", overtaken)
+    with anyio.fail_after(1):
+        await latch.wait()
+
+
+async def test_a_latch_wakes_all_who_wait() -> None:
+    """Each of them once, and none before."""
+    latch, woken = Latch(), list[int]()
+
+    async def wait(number: int) -> None:
+        await latch.wait()
+        woken.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(wait, number)
+        await turn()
+        assert woken == []
+        latch.set()
+    assert sorted(woken) == [0, 1, 2]
+
+
+async def test_a_latch_wakes_who_waits_on_another_loop(anyio_backend: str) -> None:
+    """Each waiter is woken on its own loop, whoever sets it."""
+    latch, waiting = Latch(), threading.Event()
+
+    async def wait() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(latch.wait)
+            await turn()
+            waiting.set()
+
+    thread = threading.Thread(target=lambda: anyio.run(wait, backend=anyio_backend))
+    thread.start()
+    await anyio.to_thread.run_sync(waiting.wait)
+    latch.set()
+    await anyio.to_thread.run_sync(lambda: thread.join(5))
+    assert not thread.is_alive()
+
+
+async def test_a_latch_can_be_set_when_a_waiter_s_loop_has_ended(anyio_backend: str) -> None:
+    """Who waited there waits no more; the others are woken."""
+    latch = Latch()
+
+    async def give_up() -> None:
+        with anyio.move_on_after(0):
+            await latch.wait()
+
+    thread = threading.Thread(target=lambda: anyio.run(give_up, backend=anyio_backend))
+    thread.start()
+    await anyio.to_thread.run_sync(thread.join)
+    latch.set()
+    assert latch.is_set
+
+
+def run_and_forget() -> tuple[EventLoop, weakref.ref[asyncio.AbstractEventLoop]]:
+    """What is left of a loop that nobody holds any more."""
+    loop = asyncio.new_event_loop()
+    kept = loop.run_until_complete(look())
+    loop.close()
+    return kept, weakref.ref(loop)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_collected_loop_takes_no_calls(anyio_backend: str) -> None:
+    """The table of loops keeps none of them alive, and what is left of one is harmless."""
+    kept, gone = await anyio.to_thread.run_sync(run_and_forget)
+    gc.collect()
+    assert gone() is None
+    assert kept.call_from_thread(print, "never") is False
+    kept.call_soon(print, "never")
+
+
+def test_without_trio_a_thread_without_a_loop_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """trio is no dependency."""
+    monkeypatch.setitem(sys.modules, "trio", None)
+    with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
+        current_loop()

@@ -1,0 +1,89 @@
+"""User data: a read-only mapping to users, with its size in bytes to the manager."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsstab.core.memory import estimate
+from wsstab.userdata import UserData
+
+
+def put(data: UserData, key: str, value: object) -> int:
+    """Set a value as the manager does; by how much the data grew."""
+    growth, size = data.growth(key, value)
+    data.set(key, value, size)
+    return growth
+
+
+def test_it_is_a_mapping_that_only_reads() -> None:
+    """To users it looks like a dict that cannot be written to."""
+    data = UserData()
+    put(data, "name", "ann")
+    put(data, "age", 7)
+    assert isinstance(data, Mapping)
+    assert dict(data) == {"name": "ann", "age": 7}
+    assert data == {"name": "ann", "age": 7}
+    assert (len(data), "name" in data, data.get("none"), list(data)) == (2, True, None, ["name", "age"])
+    writable: Any = data
+    with pytest.raises(TypeError):
+        writable["name"] = "bob"
+    with pytest.raises(KeyError):
+        data["none"]
+
+
+def test_an_empty_one_costs_nothing() -> None:
+    """As most connections have none."""
+    assert (UserData().size, len(UserData())) == (0, 0)
+
+
+def test_growth_is_told_before_anything_is_kept() -> None:
+    """So that a limit can refuse it."""
+    data = UserData()
+    growth, size = data.growth("name", "x" * 1000)
+    assert growth == size == estimate("name") + estimate("x" * 1000)
+    assert (data.size, dict(data)) == (0, {})
+
+
+def test_a_smaller_value_in_the_place_of_a_larger_one_gives_bytes_back() -> None:
+    """The growth is then negative."""
+    data = UserData()
+    put(data, "name", "x" * 1000)
+    growth = put(data, "name", "x")
+    assert growth == estimate("x") - estimate("x" * 1000) < 0
+    assert data.size == estimate("name") + estimate("x")
+
+
+def test_a_value_that_changed_in_place_is_counted_again() -> None:
+    """The estimate at the time of setting does not know of it."""
+    data, values = UserData(), list[str]()
+    put(data, "values", values)
+    before = data.size
+    values.extend(["a text of some length"] * 100 + ["another"])
+    grown = data.recount()
+    assert grown == estimate(values) - estimate([]) > 0
+    assert data.size == before + grown
+    values.clear()
+    assert data.recount() < 0
+
+
+def test_the_representation_tells_the_size_and_no_value() -> None:
+    """What applications keep may be secret."""
+    data = UserData()
+    put(data, "password", "hunter2")
+    assert repr(data) == f"<UserData [1 values, {data.size} bytes]>"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.text(max_size=50) | st.lists(st.integers(), max_size=9))))
+def test_its_size_is_always_the_sum_of_what_is_in_it(changes: list[tuple[str, object]]) -> None:
+    """Whatever was set over what, and the growths add up to it."""
+    data, kept = UserData(), dict[str, object]()
+    grown = sum(put(data, key, value) for key, value in changes)
+    kept.update(changes)
+    assert dict(data) == kept
+    assert data.size == grown == sum(estimate(key) + estimate(value) for key, value in kept.items())
+    assert data.recount() == 0
