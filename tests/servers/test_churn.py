@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import MakeLab, MakeServer
+from tests.conftest import MakeLab, MakeServer, each_implementation
 from tests.support.crowd import Crowd
 from tests.support.server import Server, Variant
 from tests.support.waiting import eventually
@@ -34,15 +34,19 @@ def test_a_thousand_connections_leave_no_trace(lab: MakeLab) -> None:
     assert len(made.events("ConnectionOpened")) == len(made.events("ConnectionClosed")) == 1000
 
 
+@each_implementation
 @pytest.mark.parametrize("path", ["/echo", "/push"])
 def test_memory_does_not_grow_with_churn(serve: MakeServer, variant: Variant, path: str) -> None:
-    """A second thousand costs nothing more than the first, and the tasks are as many as before."""
+    """A third thousand costs less than 6 KiB each, and the tasks are as many as before.
+
+    The first two thousand warm up Python's allocator, whose peak depends on how many of them
+    happened to be open at once. One leaked connection is at least 20 KiB.
+    """
     server = serve("tests.support.apps.service:app", variant, log_level="warning")
-    before = server.get("/-/tasks")
-    churn(server, path)
-    eventually(lambda: server.get("/-/count") == 0, within=15)
-    first = server.rss
-    churn(server, path)
-    eventually(lambda: server.get("/-/count") == 0, within=15)
-    assert server.rss - first < 3 << 20
+    before, memory = server.get("/-/tasks"), []
+    for _ in range(3):
+        churn(server, path)
+        eventually(lambda: server.get("/-/count") == 0, within=15)
+        memory.append(server.rss)
+    assert memory[2] - memory[1] < 6 << 20
     eventually(lambda: server.get("/-/tasks") <= before + 1)
