@@ -1,0 +1,122 @@
+"""What the documents show is true: their code runs, and their tables are complete."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import MISSING, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import wsstab
+from wsstab import WebSocketConfig
+from wsstab.close import CLOSES, Cause
+from wsstab.config import CHECKS, GROUPS, PER_CONNECTION
+from wsstab.environment import variables
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / name for name in ("README.md", "docs/configuration.md", "docs/deployment.md")]
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)\)")
+
+
+def blocks() -> list[str]:
+    """All Python in the documents."""
+    return [code for document in DOCUMENTS for code in CODE.findall(document.read_text())]
+
+
+def default_of(field: Any) -> Any:
+    """What a dataclass takes when nothing is given."""
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def test_the_first_screen_is_an_application_that_runs() -> None:
+    """Two people in the lobby, and a notification from an endpoint."""
+    names: dict[str, Any] = {}
+    exec(blocks()[0], names)
+    with (
+        TestClient(names["app"]) as client,
+        client.websocket_connect("/ws/ann") as ann,
+        client.websocket_connect("/ws/bob") as bob,
+    ):
+        assert client.post("/notify/ann").json() == {"sent": True}
+        assert ann.receive_json() == {"hello": "ann"}
+        assert client.post("/notify/bob").json() == {"sent": True}
+        assert bob.receive_json() == {"hello": "bob"}
+        bob.send_text("hello")
+        assert ann.receive_text() == "hello"
+        assert client.post("/notify/nobody").json() == {"sent": False}
+
+
+@pytest.mark.parametrize("code", blocks())
+def test_every_block_of_python_is_python_and_imports_what_there_is(code: str) -> None:
+    """It parses, and each name it takes from wsstab is exported."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "wsstab":
+            assert {name.name for name in node.names} <= set(wsstab.__all__)
+
+
+def test_every_option_has_a_row_with_its_default() -> None:
+    """In the tables of the configuration, as Python writes it."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    shown = dict(re.findall(r"^\| `(\w+)`(?: ●)? \| `([^`]+)` \|", text, re.MULTILINE))
+    for field in fields(WebSocketConfig):
+        assert eval(shown[field.name], vars(wsstab) | {"timedelta": timedelta}) == default_of(field), field.name
+
+
+def test_every_option_that_can_differ_by_path_is_marked() -> None:
+    """And no other."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    marked = set(re.findall(r"^\| `(\w+)` ●", text, re.MULTILINE))
+    assert marked == set(PER_CONNECTION)
+
+
+@pytest.mark.parametrize("group", GROUPS.values())
+def test_every_field_of_a_group_has_a_row_with_its_default(group: type[Any]) -> None:
+    """The groups' table is complete."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    for field in fields(group):
+        row = re.search(rf"^\| `{group.__name__}\.{field.name}` \|(?: `([^`]+)`)? \|", text, re.MULTILINE)
+        assert row is not None, field.name
+        assert (row[1] is None) == (field.default is MISSING)
+        assert row[1] is None or ast.literal_eval(row[1]) == field.default
+
+
+def test_the_variables_that_are_shown_are_those_there_are() -> None:
+    """All of them in the tables, and only such in the other documents."""
+    known = variables(CHECKS, GROUPS)
+    rows = re.findall(r"\| `([A-Z_]+)`(?: \(\w+\))? \|$", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
+    assert set(rows) == {name for name, variable in known.items() if not variable.group}
+    for document in DOCUMENTS:
+        shown = re.findall(r"WSSTAB_([A-Z]+(?:_[A-Z]+)*)(?![A-Z_…])", document.read_text())
+        assert set(shown) <= set(known)
+
+
+def test_every_close_has_a_row_with_what_it_is_before_accept() -> None:
+    """Code, reason, advice, and the answer to a handshake where that is possible."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    rows = re.findall(r"^\| (\d{4}) \| ([^|]+) \| ([^|]+) \| ([^|]*)\|", text, re.MULTILINE)
+    for close in (each for each in CLOSES.values() if each.cause is Cause.STABILIZER):
+        [row] = [row for row in rows if row[0] == str(int(close.code)) and row[1].startswith(close.reason)]
+        assert row[2].strip("*") == ("yes" if close.reconnect else "no")
+        assert not row[3] or row[3].startswith(str(close.status))
+        assert "Retry-After" not in row[3] or f"`Retry-After: {close.retry_after}`" in row[3]
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda path: path.name
+)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    """Those to files of this repository."""
+    for target in LINK.findall(document.read_text()):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
+
+
+def test_the_ten_invariants_are_printed() -> None:
+    """Numbered, for contributors to refer to."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert re.findall(r"^(\d+)\. \*\*", text, re.MULTILINE) == [str(number) for number in range(1, 11)]
