@@ -1,0 +1,268 @@
+"""The wire of plain ASGI, against a server whose every send can be held up or fail."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from wsstab.payload import Outgoing
+from wsstab.wires.asgi import AsgiWire
+from wsstab.wires.base import Block
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+class StallingServer:
+    """A server that records what it is sent, and stalls or fails when told to.
+
+    Attributes:
+        sent: events that it took.
+        pending: sends that it has not taken yet.
+        most: how many were pending at once, at most.
+        fails: what the next sends raise.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[MutableMapping[str, Any]] = []
+        self.pending = self.most = 0
+        self.fails: Exception | None = None
+        self._open = anyio.Event()
+        self._open.set()
+
+    def stall(self) -> None:
+        """Take nothing from now on."""
+        self._open = anyio.Event()
+
+    def go_on(self) -> None:
+        """Take everything again."""
+        self._open.set()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """Some event."""
+        return {"type": "websocket.receive", "text": "hello"}
+
+    async def send(self, event: MutableMapping[str, Any]) -> None:
+        """Take an event, now or later."""
+        self.pending += 1
+        self.most = max(self.most, self.pending)
+        try:
+            await self._open.wait()
+            if self.fails is not None:
+                raise self.fails
+            self.sent.append(event)
+        finally:
+            self.pending -= 1
+
+    @property
+    def texts(self) -> list[str]:
+        """The messages it took."""
+        return [event["text"] for event in self.sent]
+
+
+class Ear:
+    """What a wire tells."""
+
+    def __init__(self, wire: AsgiWire) -> None:
+        self.heard: list[str] = []
+        wire.on_blocked = lambda: self.heard.append("blocked")
+        wire.on_writable = lambda: self.heard.append("writable")
+
+
+def build() -> tuple[StallingServer, AsgiWire, Ear]:
+    """A wire to a server that takes everything."""
+    server = StallingServer()
+    wire = AsgiWire(server.receive, server.send)
+    return server, wire, Ear(wire)
+
+
+def block(*texts: str) -> Block:
+    """Messages to write."""
+    return Block([Outgoing(text) for text in texts])
+
+
+async def turn(count: int = 8) -> None:
+    """Let others run."""
+    for _ in range(count):
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_events_of_the_handshake_pass_as_they_are() -> None:
+    """In both directions, not looked at."""
+    server, wire, _ = build()
+    assert (await wire.receive())["text"] == "hello"
+    accept, deny = {"type": "websocket.accept", "subprotocol": "x"}, {"type": "websocket.http.response.start"}
+    await wire.accept(accept)
+    await wire.deny(deny)
+    assert server.sent == [accept, deny]
+    assert all(mine is theirs for mine, theirs in zip([accept, deny], server.sent, strict=True))
+
+
+async def test_it_claims_nothing_that_asgi_has_not() -> None:
+    """No ping and no abort that would be one."""
+    _, wire, _ = build()
+    assert (wire.native_ping, wire.can_abort, wire.receive_cancellable, wire.ping(b"x")) == (False,) * 4
+
+
+async def test_a_message_of_the_handler_is_awaited_in_place() -> None:
+    """When the send returns, the server has it."""
+    server, wire, ear = build()
+    await wire.send(Outgoing("text"))
+    await wire.send(Outgoing(b"bytes"))
+    assert server.sent == [
+        {"type": "websocket.send", "text": "text"},
+        {"type": "websocket.send", "bytes": b"bytes"},
+    ]
+    assert (wire.writable, wire.buffered()) == (True, 0)
+    assert "blocked" not in ear.heard
+
+
+async def test_while_a_message_of_the_handler_is_pending_nothing_else_is_taken() -> None:
+    """Who waits is told when that is over."""
+    server, wire, ear = build()
+    server.stall()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wire.send, Outgoing("12345"))
+        await turn()
+        assert (wire.writable, wire.buffered(), ear.heard) == (False, 5, [])
+        server.go_on()
+    assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["writable"])
+
+
+@pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
+async def test_a_failure_of_the_handler_s_send_is_the_handler_s(failure: Exception) -> None:
+    """It is raised, and nothing counts as in flight."""
+    server, wire, ear = build()
+    server.fails = failure
+    with pytest.raises(type(failure)):
+        await wire.send(Outgoing("lost"))
+    assert (wire.buffered(), ear.heard) == (0, ["writable"])
+
+
+async def test_what_others_write_goes_out_in_order_one_send_at_a_time() -> None:
+    """Without anybody waiting for it."""
+    server, wire, ear = build()
+    wire.write(block("1", "2", "3"))
+    assert (wire.writable, wire.buffered(), server.sent, ear.heard) == (False, 3, [], ["blocked"])
+    await turn()
+    assert (server.texts, server.most) == (["1", "2", "3"], 1)
+    assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["blocked", "writable"])
+
+
+async def test_a_block_that_follows_a_block_goes_behind_it() -> None:
+    """One writer for all."""
+    server, wire, ear = build()
+    server.stall()
+    wire.write(block("1"))
+    await turn()
+    wire.write(block("2", "3"))
+    await turn()
+    assert (server.pending, wire.buffered()) == (1, 3)
+    server.go_on()
+    await turn()
+    assert (server.texts, server.most) == (["1", "2", "3"], 1)
+    assert ear.heard == ["blocked", "writable"]
+
+
+async def test_a_writer_exists_only_while_there_is_something_to_write() -> None:
+    """An idle connection costs no task."""
+    _, wire, _ = build()
+    wire.write(block("1"))
+    assert wire._writer is not None
+    await turn()
+    assert wire._writer is None
+
+
+async def test_what_is_written_by_who_is_told_that_it_is_writable_goes_out() -> None:
+    """As the connection does with what is queued."""
+    server, wire, _ = build()
+    queued = ["3", "2"]
+    wire.on_writable = lambda: wire.write(block(queued.pop())) if queued else None
+    wire.write(block("1"))
+    await turn(20)
+    assert server.texts == ["1", "2", "3"]
+    assert (wire.writable, wire.buffered()) == (True, 0)
+
+
+@pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
+async def test_a_peer_that_left_costs_what_was_waiting_and_nothing_else(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reader is told of it; there is nothing to log here."""
+    server, wire, _ = build()
+    server.fails = failure
+    wire.write(block("1", "2"))
+    await turn()
+    assert (server.sent, wire.buffered(), wire._writer, caplog.records) == ([], 0, None, [])
+
+
+async def test_a_close_goes_to_the_server_with_code_and_reason() -> None:
+    """Once what was written has left."""
+    server, wire, _ = build()
+    wire.write(block("1"))
+    await turn()
+    await wire.close(1012, "service restart")
+    assert server.sent[-1] == {"type": "websocket.close", "code": 1012, "reason": "service restart"}
+    assert not wire.is_open()
+
+
+async def test_a_close_does_not_wait_behind_a_stalled_peer() -> None:
+    """Its writer is cancelled, and what it held is dropped."""
+    server, wire, ear = build()
+    server.stall()
+    wire.write(block("1", "2"))
+    await turn()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wire.close, 1013, "slow consumer")
+        await turn()
+        assert server.pending == 1
+        server.go_on()
+    assert [event["type"] for event in server.sent] == ["websocket.close"]
+    assert (wire.buffered(), wire.writable, ear.heard) == (0, False, ["blocked"])
+
+
+async def test_a_message_that_is_pending_at_the_close_leaves_nothing_in_flight() -> None:
+    """It is not counted out twice."""
+    server, wire, _ = build()
+    server.stall()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wire.send, Outgoing("12345"))
+        await turn()
+        wire.abort()
+        server.go_on()
+    assert wire.buffered() == 0
+
+
+@pytest.mark.parametrize("end", [AsgiWire.abort, AsgiWire.detach])
+async def test_after_its_end_nothing_is_sent_any_more(end: Any) -> None:
+    """The writer is gone, the wire is not open, and nobody is told that it is writable."""
+    server, wire, ear = build()
+    server.stall()
+    wire.write(block("1", "2"))
+    await turn()
+    end(wire)
+    server.go_on()
+    await turn()
+    assert (server.sent, wire.is_open(), wire.writable, wire.buffered()) == ([], False, False, 0)
+    assert ear.heard == ["blocked"]
+
+
+async def test_a_message_of_the_handler_that_ends_after_the_close_does_not_open_the_wire_again() -> None:
+    """Closing is final."""
+    server, wire, ear = build()
+    server.stall()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wire.send, Outgoing("late"))
+        await turn()
+        wire.abort()
+        server.go_on()
+    assert (wire.writable, wire.is_open(), ear.heard) == (False, False, [])
