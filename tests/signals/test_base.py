@@ -1,0 +1,338 @@
+"""Who owns the stop signals, on a table of handlers in the place of the process's own."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.hand import HandLoop
+from wsstab import Drain, WebSocketConfig, WebSocketConnectionManager
+from wsstab.signals import base, watch_signals
+from wsstab.signals.base import DEBOUNCE, SignalOwner
+
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+
+class RecordingServer:
+    """A server with a handler of its own, which records the signals it gets."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal."""
+        self.signals.append(number)
+
+
+class DrainingManager:
+    """As much of a manager as the owner asks for; its drain fails when told to."""
+
+    def __init__(self) -> None:
+        self.drains = self.hurries = 0
+        self.fails: Exception | None = None
+
+    def hurry(self) -> None:
+        """Count."""
+        self.hurries += 1
+
+    async def drain(self) -> None:
+        """Count, and fail if told to."""
+        self.drains += 1
+        if self.fails is not None:
+            raise self.fails
+
+
+class Process:
+    """The signals of a process, a server that installed its handler, and the owner.
+
+    Attributes:
+        handlers: what is installed for each signal.
+        now: the clock in seconds.
+        main: whether the code runs in the main thread.
+        managers: those that are watched; the owner itself keeps none alive.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server = RecordingServer()
+        self.handlers: dict[int, Any] = {}
+        self.now, self.main = 1000.0, True
+        self.loop = HandLoop()
+        self.owner = SignalOwner()
+        self.managers: list[Any] = []
+        self.start_server()
+        monkeypatch.setattr(base, "owner", self.owner)
+        monkeypatch.setattr(base, "signal", SimpleNamespace(getsignal=self.handlers.get, signal=self._install))
+        monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(base, "current_loop", lambda: self.loop)
+
+    def start_server(self) -> None:
+        """A server installs its handler for both signals, as it does when it starts."""
+        self.handlers.update({TERM: self.server.handle, INT: self.server.handle})
+
+    def watch(self, manager: Any = None) -> Any:
+        """Have a manager watched; that manager."""
+        manager = manager if manager is not None else DrainingManager()
+        self.managers.append(manager)
+        self.owner.watch(manager, lambda handler: handler == self.server.handle)
+        return manager
+
+    def send(self, number: int = TERM) -> None:
+        """The process gets a signal."""
+        self.handlers[number](number, None)
+
+    def start_drains(self) -> list[Any]:
+        """Let the loop do what was handed over; the drains that began."""
+        before = len(self.loop.tasks)
+        self.loop.turn_until_idle()
+        return self.loop.tasks[before:]
+
+    @property
+    def taken(self) -> bool:
+        """Whether both signals are the owner's."""
+        return all(self.handlers[number] is base._on_signal for number in (TERM, INT))
+
+    @property
+    def given_back(self) -> bool:
+        """Whether both signals are the server's."""
+        return all(self.handlers[number] == self.server.handle for number in (TERM, INT))
+
+    def _install(self, number: int, handler: Callable[..., Any]) -> None:
+        if not self.main:
+            raise ValueError("signal only works in main thread of the main interpreter")
+        self.handlers[number] = handler
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Process:
+    """A process with a server."""
+    return Process(monkeypatch)
+
+
+async def finish(drains: list[Any]) -> None:
+    """Run drains to their end; what they raise is logged elsewhere."""
+    for drain in drains:
+        try:
+            await drain.run()
+        except RuntimeError:
+            pass
+
+
+pytestmark = pytest.mark.anyio
+
+
+def test_watching_takes_the_signals_over_from_the_server(process: Process) -> None:
+    """Both of them, and nobody is told anything yet."""
+    manager = process.watch()
+    assert process.taken
+    assert (manager.drains, process.server.signals) == (0, [])
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, None, print])
+def test_a_handler_that_is_not_the_server_s_is_left_alone(process: Process, handler: Any) -> None:
+    """The process belongs to somebody else then."""
+    process.handlers.update({TERM: handler, INT: handler})
+    process.watch()
+    assert process.handlers == {TERM: handler, INT: handler}
+
+
+def test_one_signal_may_be_the_server_s_and_the_other_not(process: Process) -> None:
+    """Only that one is taken over."""
+    process.handlers[INT] = signal.SIG_IGN
+    process.watch()
+    assert process.handlers == {TERM: base._on_signal, INT: signal.SIG_IGN}
+
+
+@pytest.mark.parametrize("number", [TERM, INT])
+async def test_the_first_signal_drains_and_the_server_gets_it_afterwards(process: Process, number: int) -> None:
+    """The server would cut every socket at once."""
+    manager = process.watch()
+    process.send(number)
+    drains = process.start_drains()
+    assert (len(drains), process.server.signals) == (1, [])
+    await finish(drains)
+    assert (manager.drains, process.server.signals) == (1, [number])
+    assert process.given_back
+
+
+async def test_the_server_gets_the_signal_once_all_managers_have_drained(process: Process) -> None:
+    """One owner for all of them, and one signal."""
+    managers = [process.watch(), process.watch()]
+    process.send()
+    first, second = process.start_drains()
+    await finish([first])
+    assert process.server.signals == []
+    await finish([second])
+    assert [manager.drains for manager in managers] == [1, 1]
+    assert process.server.signals == [TERM]
+
+
+async def test_the_same_signal_told_twice_is_one_signal(process: Process) -> None:
+    """A process group is signalled, and the parent relays it."""
+    process.watch()
+    process.send(TERM)
+    process.now += DEBOUNCE - 0.01
+    process.send(TERM)
+    process.send(INT)
+    drains = process.start_drains()
+    assert (len(drains), process.server.signals) == (1, [])
+    await finish(drains)
+    assert process.server.signals == [TERM]
+
+
+async def test_a_second_signal_later_hurries_the_drain(process: Process) -> None:
+    """Somebody is out of patience; the server still gets its signal only when the handlers have ended."""
+    managers = [process.watch(), process.watch()]
+    process.send(TERM)
+    drains = process.start_drains()
+    process.now += DEBOUNCE
+    process.send(INT)
+    assert [manager.hurries for manager in managers] == [0, 0]
+    process.start_drains()
+    assert [manager.hurries for manager in managers] == [1, 1]
+    assert process.server.signals == []
+    await finish(drains)
+    assert process.server.signals == [TERM]
+    assert process.given_back
+
+
+async def test_a_drain_that_fails_does_not_keep_the_server_from_stopping(process: Process) -> None:
+    """Nor does one that is cancelled."""
+    process.watch().fails = RuntimeError("on purpose")
+    process.send()
+    await finish(process.start_drains())
+    assert process.server.signals == [TERM]
+
+
+def test_a_loop_that_has_ended_holds_up_nothing(process: Process) -> None:
+    """There is nobody left to drain there."""
+    manager = process.watch()
+    process.loop.closed = True
+    process.send()
+    assert (manager.drains, process.server.signals) == (0, [TERM])
+
+
+async def test_one_loop_that_has_ended_does_not_hide_another(process: Process) -> None:
+    """The managers on the others are drained first."""
+    kept = process.watch()
+    ended, process.loop = process.loop, HandLoop()
+    lost = process.watch()
+    process.loop.closed = True
+    process.send()
+    process.loop = ended
+    drains = process.start_drains()
+    assert process.server.signals == []
+    await finish(drains)
+    assert (kept.drains, lost.drains, process.server.signals) == (1, 0, [TERM])
+
+
+def test_a_manager_that_was_thrown_away_is_not_drained(process: Process) -> None:
+    """The owner keeps nobody alive; with nobody left the server gets the signal at once."""
+    process.watch()
+    process.managers.clear()
+    gc.collect()
+    process.send()
+    assert process.server.signals == [TERM]
+
+
+def test_when_the_last_manager_has_stopped_the_signals_are_given_back(process: Process) -> None:
+    """And not before."""
+    first, second = process.watch(), process.watch()
+    process.owner.forget(first)
+    assert process.taken
+    process.owner.forget(second)
+    assert process.given_back
+
+
+def test_a_manager_that_stops_in_its_drain_leaves_the_signals_until_the_drain_is_over(process: Process) -> None:
+    """A second signal in the meantime is still ours to judge."""
+    manager = process.watch()
+    process.send()
+    process.start_drains()
+    process.owner.forget(manager)
+    assert process.taken
+
+
+def test_a_handler_that_somebody_installed_over_ours_is_not_replaced(process: Process) -> None:
+    """Giving back is for what is still ours."""
+    manager = process.watch()
+    process.handlers[INT] = print
+    process.owner.forget(manager)
+    assert process.handlers == {TERM: process.server.handle, INT: print}
+
+
+def test_outside_the_main_thread_the_signals_cannot_be_given_back(process: Process) -> None:
+    """The server's own exit restores them; nothing is raised."""
+    manager = process.watch()
+    process.main = False
+    process.owner.forget(manager)
+    assert process.taken
+
+
+def test_watching_twice_takes_over_once(process: Process) -> None:
+    """Each socket asks for it."""
+    manager = process.watch()
+    process.watch(manager)
+    process.owner.forget(manager)
+    assert process.given_back
+
+
+async def test_a_server_that_starts_again_in_the_same_process_is_watched_again(process: Process) -> None:
+    """With the same manager, as in a test suite or a reload within one process."""
+    manager = process.watch()
+    process.send()
+    await finish(process.start_drains())
+    process.start_server()
+    process.watch(manager)
+    assert process.taken
+    process.send()
+    await finish(process.start_drains())
+    assert (manager.drains, process.server.signals) == (2, [TERM, TERM])
+
+
+def test_a_server_that_installs_its_handler_again_is_taken_over_again(process: Process) -> None:
+    """Its handler is found at the next socket."""
+    manager = process.watch()
+    process.start_server()
+    process.watch(manager)
+    assert process.taken
+
+
+class Watched:
+    """What ``watch_signals`` asked of the owner."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.managers: list[Any] = []
+        monkeypatch.setattr("wsstab.signals.owner", self)
+
+    def watch(self, manager: Any, handles: Callable[[object], bool]) -> None:
+        """Note the manager."""
+        self.managers.append(manager)
+
+
+def test_a_manager_is_watched_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default."""
+    watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
+    watch_signals(manager)
+    assert watched.managers == [manager]
+
+
+def test_a_manager_that_is_told_to_leave_signals_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``Drain(handle_signals=False)``."""
+    watched = Watched(monkeypatch)
+    watch_signals(WebSocketConnectionManager(WebSocketConfig(drain=Drain(handle_signals=False))))
+    assert watched.managers == []
+
+
+def test_outside_the_main_thread_no_signal_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test client runs the application in a thread of its own."""
+    watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
+    thread = threading.Thread(target=watch_signals, args=(manager,))
+    thread.start()
+    thread.join()
+    assert watched.managers == []
