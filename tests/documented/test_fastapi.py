@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from wsstab import WebSocketStabilizer
 
 def from_the_docstring() -> FastAPI:
     """The application in the documentation of ``FastAPI.websocket``, unchanged."""
-    match = re.search(r"```python\n(.*?)```", FastAPI.websocket.__doc__ or "", re.DOTALL)
+    match = re.search(r"```python\n(.*?)```", inspect.getdoc(FastAPI.websocket) or "", re.DOTALL)
     assert match is not None
     names: dict[str, Any] = {}
     exec(match[1], names)
