@@ -140,7 +140,7 @@ class Ending:
                 connection.wire.abort()
             self._finish(close)
         if sent and connection.opened_at and connection.wire.can_abort:
-            connection.services.abort_later(connection.wire, CLOSE_TIMEOUT)
+            connection.services.abort_later(connection.wire, min(within, CLOSE_TIMEOUT))
 
     async def _flush(self, patience: float) -> None:
         """Wait until nothing is queued, as long as the peer takes some of it every ``patience`` seconds."""

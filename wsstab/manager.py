@@ -130,6 +130,10 @@ class WebSocketConnectionManager:
         self._begin_draining()
         return await self._drainer.drain(plan if plan is not None else self.config.drain)
 
+    def hurry(self) -> None:
+        """End the drain that is under way as if its time were over: abort, cancel, and be done."""
+        self._drainer.hurry()
+
     async def graceful_shutdown(self, timeout: float = 30.0) -> ShutdownReport:
         """Close all connections at once and stop. A drain that is under way is joined, and paced no more.
 

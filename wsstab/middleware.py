@@ -61,6 +61,7 @@ class WebSocketStabilizer:
     def __init__(
         self,
         app: ASGIApp,
+        /,
         config: WebSocketConfig | None = None,
         manager: WebSocketConnectionManager | None = None,
         *,

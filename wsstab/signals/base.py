@@ -69,7 +69,13 @@ class SignalOwner:
             self._first = now
             self._drain_all(number)
         elif now - self._first >= DEBOUNCE:
-            self._pass_on(number, frame)
+            self._hurry_all()
+
+    def _hurry_all(self) -> None:
+        # The drains end at once, and the last of them passes the signal on: a server that closes
+        # while handlers ignore it would wait for them for ever.
+        for manager, loop in list(self._managers.items()):
+            loop.call_from_thread(manager.hurry)
 
     def _drain_all(self, number: int) -> None:
         managers = list(self._managers.items())

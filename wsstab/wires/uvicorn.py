@@ -351,6 +351,20 @@ class LegacyWire(UvicornWire):
         # That only lets the handshake go on; a frame written before its answer would destroy it.
         await self.protocol.handshake_completed_event.wait()
         self._attach()
+        reading = getattr(self.protocol, "transfer_data_task", None)
+        if reading is not None:
+            reading.add_done_callback(self._nothing_more)
+
+    def _nothing_more(self, reading: asyncio.Future[None]) -> None:
+        """End the TCP connection when the peer has closed.
+
+        A server should be the first to (RFC 6455 section 7.1.1). This implementation waits for the
+        peer, and its ``recv()`` with it: a handler would learn up to 10 s late.
+        """
+        if self.protocol.close_rcvd is not None:
+            self.transport.close()
+        else:
+            asyncio.get_running_loop().call_later(LINGER, self.transport.close)
 
     def is_open(self) -> bool:
         return self.protocol.state == 1 and not self._is_closing()
