@@ -52,6 +52,7 @@ def server(variant: Variant) -> Iterator[Server]:
 @pytest.fixture
 def lab(server: Server) -> Iterator[MakeLab]:
     """Makes labs in the shared server: ``lab(heartbeat_interval=0.3)``."""
+    server.revive()
     with contextlib.ExitStack() as stack:
         yield lambda app=EVERYTHING, **options: stack.enter_context(Lab(server, app, **options))
 

@@ -74,6 +74,9 @@ class Server:
         uvicorn: more of uvicorn's options, as ``uvicorn.Config`` takes them.
     """
 
+    process: subprocess.Popen[bytes]
+    address: tuple[str, int]
+
     def __init__(
         self,
         app: str,
@@ -86,17 +89,11 @@ class Server:
     ) -> None:
         self.variant = variant
         self.tls = tls[2] if tls else None
-        handle, name = tempfile.mkstemp(prefix="server-", suffix=".log")
-        self.log_file, self.last_words = Path(name), ""
-        self.labs = 0
         settings = {"ws": variant.implementation, "loop": variant.loop, "log_level": log_level, "backlog": 2048}
         settings |= {"ssl_certfile": tls[0], "ssl_keyfile": tls[1]} if tls else {}
-        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-            self.address: tuple[str, int] = listener.getsockname()
-            job = {"fd": listener.fileno(), "app": app, "uvicorn": settings | (uvicorn or {})}
-            self.process = self._spawn(job, options or {}, handle)
-        os.close(handle)
-        self._wait_until_ready()
+        self.job = {"app": app, "uvicorn": settings | (uvicorn or {})}
+        self.options = options or {}
+        self.start()
 
     def __enter__(self) -> Server:
         return self
@@ -165,10 +162,30 @@ class Server:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
             self._kill()
-            raise AssertionError(f"did not stop within {within:g} s:\n{self.log[-6000:]}") from None
+            raise AssertionError(f"did not stop within {within:g} s:\n{self.log[-3000:]}") from None
         finally:
             self.last_words = self.log
             self.log_file.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Start it, on a port of its own, and wait until it answers."""
+        handle, name = tempfile.mkstemp(prefix="server-", suffix=".log")
+        self.log_file, self.last_words = Path(name), ""
+        self.labs = 0
+        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+            self.address = listener.getsockname()
+            self.process = self._spawn(listener.fileno(), handle)
+        os.close(handle)
+        self._wait_until_ready()
+
+    def revive(self) -> None:
+        """Start it again if a test before this one left it frozen or dead."""
+        try:
+            self.request("GET", "/-/health", within=5.0)
+        except OSError:
+            self._kill()
+            self.log_file.unlink(missing_ok=True)
+            self.start()
 
     def _kill(self) -> None:
         """End it by force, with its stacks in the log."""
@@ -187,14 +204,14 @@ class Server:
         found = [match[0] for match in COMPLAINTS.finditer(self.log, since)]
         return [line for line in found if not any(re.search(pattern, line) for pattern in forgiven)]
 
-    def _spawn(self, job: dict[str, Any], options: dict[str, Any], log: int) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"WSSTAB_TEST_OPTIONS": json.dumps(options), "PYTHONPATH": str(ROOT)}
+    def _spawn(self, listener: int, log: int) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"WSSTAB_TEST_OPTIONS": json.dumps(self.options), "PYTHONPATH": str(ROOT)}
         environment.pop("PYTHONWARNINGS", None)
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.support.serve", json.dumps(job)],
+            [sys.executable, "-m", "tests.support.serve", json.dumps({"fd": listener, **self.job})],
             cwd=ROOT,
             env=environment,
-            pass_fds=[job["fd"]],
+            pass_fds=[listener],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -206,7 +223,7 @@ class Server:
             self.request("GET", "/-/health", within=within)
         except OSError as error:
             self._kill()
-            raise AssertionError(f"did not start: {error!r}\n{self.log[-6000:]}") from error
+            raise AssertionError(f"did not start: {error!r}\n{self.log[-3000:]}") from error
 
     def _connection(self, within: float) -> http.client.HTTPConnection:
         host, port = self.address
