@@ -1,0 +1,519 @@
+"""The turn log and its writer, on a loop turned by hand and with peers that only record."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.hand import HandLoop
+from wsstab.broadcast import (
+    BUDGET,
+    LOOK_AT_CLOCK_EVERY,
+    MAX_LOG_BYTES,
+    MAX_LOG_ENTRIES,
+    Broadcaster,
+    Entry,
+    shared_blocks,
+)
+from wsstab.connection import Connection
+from wsstab.payload import Outgoing
+from wsstab.tasks import current_loop
+from wsstab.wires.base import Block
+
+
+class RecordingWire:
+    """A wire that takes data or not, as a test says."""
+
+    def __init__(self) -> None:
+        self.writable = True
+
+
+class RecordingSender:
+    """The outbound side of a peer that records what it is given, and queues while its wire is blocked.
+
+    Attributes:
+        cursor: the first entry of the log that it has not had.
+        queue: what waits.
+        blocks: what was written, block by block.
+        keys: the keys of the messages that came one by one.
+        cost: seconds that a write takes.
+    """
+
+    def __init__(self, loop: HandLoop, wire: RecordingWire) -> None:
+        self._loop = loop
+        self._wire = wire
+        self.cursor = 0
+        self.queue: list[Outgoing] = []
+        self.blocks: list[Block] = []
+        self.keys: list[Hashable] = []
+        self.cost = 0.0
+
+    def write(self, block: Block) -> None:
+        """Record a block."""
+        assert self._wire.writable
+        assert not self.queue
+        self._loop.now += self.cost
+        self.blocks.append(block)
+
+    def put(self, message: Outgoing, key: Hashable = None) -> None:
+        """Record one message, or queue it."""
+        self.keys.append(key)
+        if self.queue or not self._wire.writable:
+            self.queue.append(message)
+        else:
+            self.write(Block((message,)))
+
+    def flush(self) -> None:
+        """The wire takes data again, and gets what waits."""
+        self._wire.writable = True
+        waiting, self.queue = self.queue, []
+        if waiting:
+            self.write(Block(waiting))
+
+
+class Peer:
+    """As much of a connection as the broadcaster touches."""
+
+    def __init__(self, loop: HandLoop, name: str = "") -> None:
+        self.name = name
+        self.open = True
+        self.wire = RecordingWire()
+        self.sender = RecordingSender(loop, self.wire)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def texts(self) -> list[str]:
+        """What it was given and what waits for it, in order."""
+        sent = [message for block in self.sender.blocks for message in block.messages]
+        return [str(message.data) for message in [*sent, *self.sender.queue]]
+
+
+def connection(peer: Peer) -> Connection:
+    """A peer in the place of a connection."""
+    return cast(Connection, peer)
+
+
+class Studio:
+    """A broadcaster, its loop and some peers."""
+
+    def __init__(self, peers: int = 3, slice_size: int = 1000) -> None:
+        self.loop = HandLoop()
+        self.passes: list[float] = []
+        self.broadcaster = Broadcaster(self.loop, slice_size, self.passes.append)
+        self.peers = [Peer(self.loop, f"p{number}") for number in range(peers)]
+        self.everybody = set(self.peers)
+
+    def say(
+        self, text: str, audience: set[Peer] | None = None, without: Iterable[Peer] = (), key: Hashable = None
+    ) -> None:
+        """Append one entry."""
+        to: Any = self.everybody if audience is None else audience
+        self.broadcaster.append(Entry(Outgoing(text), to, frozenset(map(connection, without)), key))
+
+    def work(self) -> int:
+        """Let the writer finish; how many turns that took."""
+        return self.loop.turn_until_idle()
+
+
+def test_nothing_is_written_in_the_turn_of_the_call() -> None:
+    """Appending fixes the order, and does not yield."""
+    at = Studio()
+    at.say("1")
+    assert [peer.texts for peer in at.peers] == [[], [], []]
+    assert (len(at.broadcaster.log), at.broadcaster.end) == (1, 1)
+    at.work()
+    assert [peer.texts for peer in at.peers] == [["1"], ["1"], ["1"]]
+    assert (at.broadcaster.log, at.broadcaster.end) == ([], 1)
+
+
+def test_messages_of_one_turn_leave_in_one_write_that_all_share() -> None:
+    """Joined once; each peer gets the same block."""
+    at = Studio()
+    for text in "123":
+        at.say(text)
+    at.work()
+    blocks = [peer.sender.blocks for peer in at.peers]
+    assert [len(each) for each in blocks] == [1, 1, 1]
+    assert blocks[0][0] is blocks[1][0] is blocks[2][0]
+    assert at.peers[0].texts == ["1", "2", "3"]
+
+
+def test_a_writer_runs_only_while_there_is_something_to_write() -> None:
+    """One for all entries of a turn, and a new one afterwards."""
+    at = Studio()
+    at.say("1")
+    at.say("2")
+    assert len(at.loop.soon) == 1
+    at.work()
+    at.say("3")
+    assert len(at.loop.soon) == 1
+    at.work()
+    assert at.peers[0].texts == ["1", "2", "3"]
+
+
+def test_whoever_is_excluded_does_not_get_it() -> None:
+    """But all else, in its place."""
+    at = Studio()
+    first, second, third = at.peers
+    at.say("1")
+    at.say("2", without=[first])
+    at.say("3", without=[first, second])
+    at.say("4")
+    at.work()
+    assert (first.texts, second.texts, third.texts) == (["1", "4"], ["1", "2", "4"], ["1", "2", "3", "4"])
+
+
+def test_each_room_gets_its_own_and_who_is_in_several_gets_them_in_order() -> None:
+    """And whoever is in the same rooms shares the joined block."""
+    at = Studio(4)
+    nowhere, left, both, too = at.peers
+    room, other = {left, both, too}, {both, too}
+    at.say("all")
+    at.say("room", room)
+    at.say("other", other)
+    at.say("room again", room)
+    at.work()
+    assert nowhere.texts == ["all"]
+    assert left.texts == ["all", "room", "room again"]
+    assert both.texts == too.texts == ["all", "room", "other", "room again"]
+    assert both.sender.blocks[0] is too.sender.blocks[0]
+
+
+def test_a_peer_whose_wire_is_blocked_gets_its_messages_one_by_one() -> None:
+    """Only its queue knows what becomes of them; the others do not wait for it."""
+    at = Studio()
+    stalled = at.peers[0]
+    stalled.wire.writable = False
+    at.say("1", key="k")
+    at.say("2")
+    at.work()
+    assert (len(stalled.sender.queue), stalled.sender.blocks, stalled.sender.keys) == (2, [], ["k", None])
+    assert at.peers[1].texts == ["1", "2"]
+
+
+def test_a_message_never_overtakes_what_is_queued() -> None:
+    """Also when the wire takes data again in between."""
+    at = Studio(1)
+    (peer,) = at.peers
+    peer.wire.writable = False
+    at.say("1")
+    at.work()
+    peer.wire.writable = True
+    at.say("2")
+    at.work()
+    peer.sender.flush()
+    assert peer.texts == ["1", "2"]
+
+
+def test_a_peer_that_has_left_gets_nothing_and_holds_up_nobody() -> None:
+    """It is still in the audience of the entry, perhaps."""
+    at = Studio()
+    at.peers[0].open = False
+    at.peers[1].open = False
+    at.peers[1].wire.writable = False
+    at.say("1")
+    at.work()
+    assert [peer.texts for peer in at.peers] == [[], [], ["1"]]
+
+
+def test_who_must_have_its_messages_now_gets_them_at_once_and_only_once() -> None:
+    """Before its handler's own send, say."""
+    at = Studio()
+    first, second, _ = at.peers
+    at.say("1")
+    at.say("2", without=[second])
+    at.broadcaster.catch_up(connection(first))
+    at.broadcaster.catch_up(connection(second))
+    assert (first.texts, second.texts) == (["1", "2"], ["1"])
+    at.say("3")
+    at.work()
+    assert [peer.texts for peer in at.peers] == [["1", "2", "3"], ["1", "3"], ["1", "2", "3"]]
+
+
+def test_catching_up_with_an_empty_log_does_nothing() -> None:
+    """As with one that holds only what the peer has had."""
+    at = Studio(1)
+    at.broadcaster.catch_up(connection(at.peers[0]))
+    at.say("1")
+    at.work()
+    at.broadcaster.catch_up(connection(at.peers[0]))
+    assert at.peers[0].texts == ["1"]
+
+
+def test_who_joins_later_gets_nothing_from_before() -> None:
+    """Its cursor begins at the end of the log, although the audience is the live set."""
+    at = Studio(1)
+    at.say("before")
+    late = Peer(at.loop, "late")
+    late.sender.cursor = at.broadcaster.end
+    at.everybody.add(late)
+    at.say("after")
+    at.work()
+    assert (at.peers[0].texts, late.texts) == (["before", "after"], ["after"])
+
+
+def test_what_is_said_while_the_writer_pauses_goes_behind_what_was_said_before() -> None:
+    """For those who were visited already and for those who were not."""
+    at = Studio(3 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
+    at.say("1")
+    at.loop.turn()
+    visited = [peer for peer in at.peers if peer.texts]
+    assert len(visited) == LOOK_AT_CLOCK_EVERY
+    at.say("2")
+    at.broadcaster.catch_up(connection(visited[0]))
+    unvisited = next(peer for peer in at.peers if not peer.texts)
+    at.broadcaster.catch_up(connection(unvisited))
+    assert visited[0].texts == unvisited.texts == ["1", "2"]
+    at.work()
+    assert all(peer.texts == ["1", "2"] for peer in at.peers)
+
+
+def test_the_writer_yields_after_a_slice_of_writes() -> None:
+    """So that others have their turn."""
+    at = Studio(4 * LOOK_AT_CLOCK_EVERY, slice_size=2 * LOOK_AT_CLOCK_EVERY)
+    at.say("1")
+    at.loop.turn()
+    assert sum(bool(peer.texts) for peer in at.peers) == 2 * LOOK_AT_CLOCK_EVERY
+    at.loop.turn()
+    assert all(peer.texts == ["1"] for peer in at.peers)
+
+
+def test_the_writer_yields_after_its_share_of_time() -> None:
+    """However few writes that were; the clock is looked at now and then only."""
+    at = Studio(4 * LOOK_AT_CLOCK_EVERY)
+    for peer in at.peers:
+        peer.sender.cost = BUDGET / 8
+    at.say("1")
+    at.loop.turn()
+    assert sum(bool(peer.texts) for peer in at.peers) == LOOK_AT_CLOCK_EVERY
+    assert at.work() >= 3
+
+
+def test_a_peer_that_leaves_while_the_writer_pauses_gets_nothing() -> None:
+    """Whoever was in the audience when the pass began may be gone when its turn comes."""
+    at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
+    at.say("1")
+    at.loop.turn()
+    left = next(peer for peer in at.peers if not peer.texts)
+    left.open = False
+    at.everybody.discard(left)
+    at.work()
+    assert sum(bool(peer.texts) for peer in at.peers) == 2 * LOOK_AT_CLOCK_EVERY - 1
+    assert left.texts == []
+
+
+def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    """The others get theirs, and the log does not stand still from then on."""
+    at = Studio(3)
+
+    def fail(block: Block) -> None:
+        raise ValueError("on purpose")
+
+    at.peers[1].sender.write = fail  # type: ignore[method-assign]
+    at.say("1")
+    at.work()
+    at.say("2")
+    at.work()
+    assert (at.peers[0].texts, at.peers[2].texts, at.broadcaster.log) == (["1", "2"], ["1", "2"], [])
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_the_time_from_the_first_entry_to_the_last_write_is_told() -> None:
+    """Once for each pass."""
+    at = Studio(2)
+    for peer in at.peers:
+        peer.sender.cost = 0.001
+    at.say("1")
+    at.loop.now += 0.5
+    at.work()
+    assert at.passes == [pytest.approx(0.502)]
+
+
+def test_the_log_is_crowded_from_so_many_entries_on() -> None:
+    """A caller should then wait."""
+    at = Studio(1)
+    for _ in range(MAX_LOG_ENTRIES - 1):
+        at.say("")
+    assert not at.broadcaster.crowded
+    at.say("")
+    assert at.broadcaster.crowded
+    at.work()
+    assert not at.broadcaster.crowded
+
+
+def test_the_log_is_crowded_from_so_many_bytes_on() -> None:
+    """Whatever they come in; what was written counts no more."""
+    at = Studio(1)
+    at.say("x" * (MAX_LOG_BYTES - 1))
+    assert not at.broadcaster.crowded
+    at.say("y")
+    assert at.broadcaster.crowded
+    at.work()
+    at.say("x" * (MAX_LOG_BYTES - 1))
+    assert not at.broadcaster.crowded
+
+
+def test_an_audience_of_nobody_is_no_trouble() -> None:
+    """Alone and beside another one."""
+    at = Studio(1)
+    at.say("1", set())
+    at.work()
+    at.say("2", set())
+    at.say("3")
+    at.work()
+    assert at.peers[0].texts == ["3"]
+
+
+def test_two_audiences_that_are_equal_but_not_the_same_are_told_apart() -> None:
+    """By identity: who is in both gets both."""
+    at = Studio(1)
+    (peer,) = at.peers
+    at.say("1", {peer})
+    at.say("2", {peer})
+    at.work()
+    assert peer.texts == ["1", "2"]
+
+
+def test_the_messages_of_a_group_are_joined_once_for_each_combination_of_rooms() -> None:
+    """However many peers there are."""
+    loop = HandLoop()
+    peers = [Peer(loop) for _ in range(30)]
+    tens, odd = set(peers[:10]), set(peers[1::2])
+    entries = [Entry(Outgoing(text), cast(Any, room)) for text, room in (("1", tens), ("2", odd), ("3", tens))]
+    groups = [
+        (len(list(members)), [message.data for message in block.messages]) for members, block in shared_blocks(entries)
+    ]
+    assert sorted(groups) == [(5, ["1", "2", "3"]), (5, ["1", "3"]), (10, ["2"])]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_caller_can_wait_until_the_log_is_empty(anyio_backend: str) -> None:
+    """Several of them; with an empty log nobody waits."""
+    at, waited = Studio(), list[int]()
+    await at.broadcaster.idle()
+
+    async def wait(number: int) -> None:
+        await at.broadcaster.idle()
+        waited.append(number)
+
+    at.say("1")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(wait, number)
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            assert waited == []
+            at.work()
+    assert sorted(waited) == [0, 1, 2]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_on_a_real_loop_the_writer_runs_by_itself(anyio_backend: str) -> None:
+    """In the next turn."""
+    done = anyio.Event()
+    broadcaster = Broadcaster(current_loop(), 1000, lambda seconds: done.set())
+    broadcaster.append(Entry(Outgoing("1"), set()))
+    with anyio.fail_after(5):
+        await done.wait()
+    assert broadcaster.log == []
+
+
+class EveryPeerGetsItsMessages(RuleBasedStateMachine):
+    """Whatever happens in between, each peer gets what concerned it when it was said, once and in order."""
+
+    @initialize(slice_size=st.sampled_from([1, 1000]), count=st.sampled_from([3, 2 * LOOK_AT_CLOCK_EVERY]))
+    def build(self, slice_size: int, count: int) -> None:
+        self.at = Studio(count, slice_size)
+        self.rooms: list[set[Peer]] = [set(self.at.peers), set(), set(self.at.peers[::2])]
+        self.expected: dict[Peer, list[str]] = {peer: [] for peer in self.at.peers}
+        self.said = 0
+
+    def peer(self, number: int) -> Peer:
+        return self.at.peers[number % len(self.at.peers)]
+
+    @rule(room=st.integers(0, 2), excluded=st.sets(st.integers(0, 100), max_size=3))
+    def say(self, room: int, excluded: set[int]) -> None:
+        self.said += 1
+        without = {self.peer(number) for number in excluded}
+        for peer in self.rooms[room] - without:
+            if peer.open:
+                self.expected[peer].append(str(self.said))
+        self.at.say(str(self.said), self.rooms[room], without)
+
+    @rule(number=st.integers(0, 100), room=st.integers(1, 2))
+    def enter_or_leave(self, number: int, room: int) -> None:
+        """As the manager does it: caught up first."""
+        peer = self.peer(number)
+        if peer.open:
+            self.at.broadcaster.catch_up(connection(peer))
+            self.rooms[room] ^= {peer}
+
+    @rule(number=st.integers(0, 100))
+    def send_of_its_own(self, number: int) -> None:
+        """A handler's own message comes behind all that was broadcast before."""
+        peer = self.peer(number)
+        if peer.open:
+            self.said += 1
+            self.at.broadcaster.catch_up(connection(peer))
+            peer.sender.put(Outgoing(str(self.said)))
+            self.expected[peer].append(str(self.said))
+
+    @rule(number=st.integers(0, 100))
+    def block(self, number: int) -> None:
+        self.peer(number).wire.writable = False
+
+    @rule(number=st.integers(0, 100))
+    def unblock(self, number: int) -> None:
+        self.peer(number).sender.flush()
+
+    @rule(number=st.integers(0, 100))
+    def close(self, number: int) -> None:
+        """It gets what was said before, and nothing afterwards."""
+        peer = self.peer(number)
+        if peer.open:
+            self.at.broadcaster.catch_up(connection(peer))
+            peer.open = False
+            for room in self.rooms:
+                room.discard(peer)
+
+    @rule(number=st.integers(0, 100))
+    def open(self, number: int) -> None:
+        """Another connection in its place."""
+        if not self.peer(number).open:
+            peer = Peer(self.at.loop, "new")
+            peer.sender.cursor = self.at.broadcaster.end
+            self.at.peers[number % len(self.at.peers)] = peer
+            self.expected[peer] = []
+            self.rooms[0].add(peer)
+
+    @rule()
+    def one_turn(self) -> None:
+        self.at.loop.turn()
+
+    @precondition(lambda self: hasattr(self, "at"))
+    @invariant()
+    def nobody_has_anything_else(self) -> None:
+        for peer, expected in self.expected.items():
+            assert peer.texts == expected[: len(peer.texts)]
+
+    def teardown(self) -> None:
+        if hasattr(self, "at"):
+            self.at.work()
+            assert {peer: peer.texts for peer in self.expected} == self.expected
+            assert (self.at.broadcaster.log, self.at.broadcaster._bytes) == ([], 0)
+
+
+TestEveryPeerGetsItsMessages = EveryPeerGetsItsMessages.TestCase
+TestEveryPeerGetsItsMessages.settings = settings(deadline=None, max_examples=60)
