@@ -181,7 +181,8 @@ class Carrier:
         awaited = self._arrived is not None
         receiver.keep(event)
         self.notify()
-        if receiver.over:
+        if receiver.over or event["type"] == "websocket.disconnect":
+            # Some servers would say it again and again, without ever suspending.
             return False
         if self.direct:
             return not awaited and not receiver.full

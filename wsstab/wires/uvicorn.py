@@ -355,6 +355,14 @@ class LegacyWire(UvicornWire):
         if reading is not None:
             reading.add_done_callback(self._nothing_more)
 
+    async def receive(self) -> Event:
+        event = await self._receive()
+        close = self.protocol.close_sent
+        if event["type"] == "websocket.disconnect" and close is not None and self.protocol.close_rcvd is None:
+            # It closed by itself (a message too large, say), and tells only 1006.
+            return {**event, "code": int(close.code), "reason": close.reason}
+        return event
+
     def _nothing_more(self, reading: asyncio.Future[None]) -> None:
         """End the TCP connection when the peer has closed.
 
