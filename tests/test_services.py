@@ -1,0 +1,247 @@
+"""What runs on one event loop: chores, deadlines of new connections, and the last abort."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from tests.support.hand import HandLoop
+from wsstab import WebSocketConfig
+from wsstab.broadcast import Entry
+from wsstab.core.deadlines import Action
+from wsstab.payload import Outgoing
+from wsstab.services import AGE_SPREAD, Services, heartbeat_interval
+from wsstab.timekeeper import TICK
+from wsstab.wires.base import Wire
+
+
+class PingingWire(Wire):
+    """A wire with pings of its own, and an abort that is counted."""
+
+    native_ping = True
+    can_abort = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborts = 0
+
+    def abort(self) -> None:
+        """Count."""
+        self.aborts += 1
+
+
+class Studio:
+    """The services of a loop turned by hand."""
+
+    def __init__(self, **options: Any) -> None:
+        self.loop = HandLoop()
+        self.config = WebSocketConfig(**options).frozen()
+        self.observed: list[tuple[str, float]] = []
+        self.services = Services(self.loop, self.config, lambda name, seconds: self.observed.append((name, seconds)))
+
+    def wait(self, seconds: float) -> bool:
+        """Let time pass, tick by tick; what the last tick answered."""
+        answer = False
+        for _ in range(round(seconds / TICK)):
+            self.loop.now += TICK
+            answer = self.services.timekeeper.tick()
+        return answer
+
+
+def test_a_loop_without_connections_does_not_tick() -> None:
+    """Making the services starts nothing."""
+    at = Studio()
+    assert at.loop.tasks == []
+    assert at.wait(TICK) is False
+
+
+def test_the_clock_ticks_while_a_socket_of_ours_is_open() -> None:
+    """Its deadlines are told from that clock."""
+    at = Studio()
+    at.services.carried = 1
+    assert at.wait(TICK) is True
+    at.services.carried = 0
+    assert at.wait(TICK) is False
+
+
+def test_a_chore_is_done_every_so_many_seconds() -> None:
+    """Not at once, and again and again."""
+    at, done = Studio(), list[float]()
+    at.services.every(1.05, lambda: done.append(at.services.timekeeper.now))
+    at.wait(1.0)
+    assert done == []
+    at.wait(2.5)
+    assert done == [pytest.approx(101.1), pytest.approx(102.2), pytest.approx(103.3)]
+
+
+def test_several_chores_have_each_their_own_time() -> None:
+    """One does not put off another."""
+    at, done = Studio(), list[str]()
+    at.services.every(1.05, lambda: done.append("often"))
+    at.services.every(2.55, lambda: done.append("seldom"))
+    at.wait(3.5)
+    assert done == ["often", "often", "seldom", "often"]
+
+
+def test_a_chore_that_fails_is_done_again_next_time(caplog: pytest.LogCaptureFixture) -> None:
+    """The failure is logged, and harms no other."""
+    at, done = Studio(), list[str]()
+
+    def fail() -> None:
+        done.append("failed")
+        raise ValueError("on purpose")
+
+    at.services.every(1.05, fail)
+    at.services.every(1.05, lambda: done.append("done"))
+    at.wait(2.5)
+    assert sorted(done) == ["done", "done", "failed", "failed"]
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_what_has_retired_does_no_chores_and_does_not_tick() -> None:
+    """The last connection of this loop is gone."""
+    at, done = Studio(), list[str]()
+    at.services.every(1.05, lambda: done.append("done"))
+    at.wait(1.5)
+    at.services.retire()
+    assert [task.cancelled for task in at.loop.tasks] == [True]
+    assert at.wait(3.0) is False
+    assert done == ["done"]
+
+
+def test_a_chore_may_be_what_retires_the_services() -> None:
+    """A memory check evicts the last connection, say: no failure, and the chore does not come back."""
+    at, done = Studio(), list[str]()
+
+    def evict_the_last() -> None:
+        done.append("done")
+        at.services.retire()
+
+    at.services.every(1.05, evict_the_last)
+    assert at.wait(3.0) is False
+    assert done == ["done"]
+
+
+def test_a_close_that_is_under_way_outlives_the_services() -> None:
+    """The clock goes on for it alone."""
+    at, wire = Studio(), PingingWire()
+    at.services.every(60.0, lambda: None)
+    at.services.abort_later(wire, 1.05)
+    at.services.retire()
+    assert [task.cancelled for task in at.loop.tasks] == [False]
+    at.wait(1.5)
+    assert wire.aborts == 1
+
+
+def test_a_peer_that_does_not_take_its_close_frame_is_aborted() -> None:
+    """When its time is over, and not before."""
+    at, wire = Studio(), PingingWire()
+    at.services.abort_later(wire, 1.05)
+    at.wait(1.0)
+    assert wire.aborts == 0
+    at.wait(0.5)
+    assert wire.aborts == 1
+
+
+def test_a_peer_that_takes_it_in_time_is_not() -> None:
+    """And nothing more is waited for."""
+    at, wire = Studio(), PingingWire()
+    at.services.abort_later(wire, 1.05)
+    wire.on_lost()
+    assert at.wait(3.0) is False
+    assert wire.aborts == 0
+
+
+def test_a_peer_whose_connection_is_lost_already_needs_no_abort() -> None:
+    """Nothing is scheduled."""
+    at, wire = Studio(), PingingWire()
+    wire.lost = True
+    at.services.abort_later(wire, 1.05)
+    assert (at.loop.tasks, at.wait(3.0), wire.aborts) == ([], False, 0)
+
+
+def test_the_time_of_a_broadcast_is_observed_by_name() -> None:
+    """From the first entry to the last write."""
+    at = Studio()
+    at.services.broadcaster.append(Entry(Outgoing("1"), set()))
+    at.loop.now += 0.25
+    at.loop.turn_until_idle()
+    ((name, seconds),) = at.observed
+    assert name == "broadcast"
+    assert seconds == pytest.approx(0.25)
+
+
+def test_the_writer_s_slices_are_those_of_the_configuration() -> None:
+    """``max_concurrent_broadcast``."""
+    assert Studio(max_concurrent_broadcast=7).services.broadcaster._slice_size == 7
+
+
+def test_who_closes_is_neither_behind_nor_waited_for_in_receive() -> None:
+    """Both services forget it."""
+    at = Studio()
+    carrier, connection = Mock(), Mock(wire=Wire())
+    carrier.connection.ending.event = None
+    connection.carrier, connection.config = carrier, at.config
+    connection.sender.messages = connection.sender.bytes = connection.sender.queue.dropped = 0
+    at.services.readahead.away(carrier)
+    at.services.backpressure.behind(connection)
+    assert len(at.services.backpressure.lagging) == 1
+    assert at.wait(TICK) is True
+    at.services.forget(connection)
+    assert at.services.backpressure.lagging == {}
+    assert at.wait(TICK) is False
+
+
+@pytest.mark.parametrize(
+    ("options", "native", "server_interval", "expected"),
+    [
+        ({}, True, None, 30.0),
+        ({"heartbeat_interval": 5.0}, True, 20.0, 5.0),
+        ({"heartbeat_interval": 50.0}, True, 20.0, 20.0),
+        ({}, False, None, None),
+        ({"heartbeat_type": "custom"}, False, None, 30.0),
+        ({"heartbeat_type": "custom"}, True, 20.0, 20.0),
+        ({"heartbeat_type": "off"}, True, 20.0, None),
+    ],
+    ids=[
+        "ours",
+        "ours is shorter",
+        "the server's is shorter",
+        "no ping here",
+        "custom needs no ping",
+        "custom keeps to the server's too",
+        "off",
+    ],
+)
+def test_how_often_a_peer_is_asked(
+    options: dict[str, Any], native: bool, server_interval: float | None, expected: float | None
+) -> None:
+    """The shorter of the two intervals wins, and where no ping can be sent none is waited for."""
+    wire = PingingWire() if native else Wire()
+    wire.server_ping_interval = server_interval
+    assert heartbeat_interval(WebSocketConfig(**options), wire) == expected
+
+
+def test_a_new_connection_has_the_deadlines_of_its_configuration() -> None:
+    """Those of its own path, which may differ from the manager's."""
+    at = Studio()
+    own = WebSocketConfig(accept_timeout=3.0, heartbeat_interval=5.0, heartbeat_timeout=7.0, idle_timeout=11.0)
+    deadlines = at.services.deadlines_for(own, PingingWire())
+    assert deadlines.next(100.0) == 103.0
+    deadlines.opened(100.0)
+    assert (deadlines.next(100.0), deadlines.decide(105.0)) == (105.0, Action.PING)
+    assert deadlines.decide(110.0) is Action.NOTHING
+    assert deadlines.decide(111.0) is Action.IDLE
+
+
+def test_connections_that_opened_together_do_not_grow_old_together() -> None:
+    """Their ages are spread by ten percent to both sides, and not beyond."""
+    at = Studio(max_connection_age=1000.0, heartbeat_type="off")
+    ages = list[float]()
+    for _ in range(300):
+        deadlines = at.services.deadlines_for(at.config, PingingWire())
+        deadlines.opened(100.0)
+        ages.append((deadlines.next(100.0) or 0.0) - 100.0)
+    assert 1000 * (1 - AGE_SPREAD) <= min(ages) < 950 < 1050 < max(ages) <= 1000 * (1 + AGE_SPREAD)
