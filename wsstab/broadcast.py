@@ -9,11 +9,13 @@ send, a close, a change of rooms) is written at once by `Broadcaster.catch_up`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING
 
 import anyio
 
+from .close import RAISED
 from .payload import Outgoing
 from .tasks import EventLoop
 from .wires.base import Block
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = ["Broadcaster", "Entry"]
+
+logger = logging.getLogger("wsstab")
 
 BUDGET = 0.004
 """Seconds of writing in one turn of the loop."""
@@ -146,21 +150,26 @@ class Broadcaster:
         time, until, since_yield = self._loop.time, self._loop.time() + BUDGET, 0
         for connections, block in shared_blocks(entries):
             for connection in connections:
-                if connection.sender.cursor > start or connection in excluded or connection.sender.queue:
-                    if connection.sender.cursor < end:
+                sender = connection.sender
+                try:
+                    if sender.cursor > start or connection in excluded or sender.queue or not connection.wire.writable:
                         self._write_singly(connection, entries, start, end)
-                elif connection.wire.writable:
-                    connection.sender.cursor = end
-                    if connection.open:
-                        connection.sender.write(block)
-                else:
-                    self._write_singly(connection, entries, start, end)
+                    else:
+                        sender.cursor = end
+                        if connection.open:
+                            sender.write(block)
+                except Exception:
+                    # One peer's wire must not end the writer of all.
+                    logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
+                    connection.ending.begin(RAISED, flush=False)
                 since_yield += 1
                 if not since_yield % LOOK_AT_CLOCK_EVERY and (since_yield >= self._slice_size or time() > until):
                     yield
                     until, since_yield = time() + BUDGET, 0
 
     def _write_singly(self, connection: Connection, entries: Sequence[Entry], start: int, end: int) -> None:
+        if connection.sender.cursor >= end:
+            return
         pending = entries[max(connection.sender.cursor - start, 0) :]
         connection.sender.cursor = max(connection.sender.cursor, end)
         for entry in pending:

@@ -118,17 +118,17 @@ class DoubleHeartbeat(Heartbeat):
             super().schedule()
 
     def visit(self, now: float) -> None:
-        action = self.deadlines.decide(now)
-        if action is Action.PING:
-            self.beat()
-        elif action is Action.DEAD and not self.answered:
+        try:
+            self.act(self.deadlines.decide(now), now)
+        finally:
+            if self._double.ending.close is None:
+                self.schedule()
+
+    def act(self, action: Action, now: float) -> None:
+        if action is Action.DEAD and not self.answered:
             self._give_up()
-        elif action is Action.DEAD:
-            self.dead(now)
-        elif action is not Action.NOTHING:
-            self.expire(action)
-        if self._double.ending.close is None:
-            self.schedule()
+        else:
+            super().act(action, now)
 
     def beat(self) -> None:
         self._double.services.heartbeats_sent += 1

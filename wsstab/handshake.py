@@ -35,6 +35,9 @@ __all__ = ["Door", "Guest"]
 
 logger = logging.getLogger("wsstab")
 
+LONGEST_LOGGED = 200
+"""Characters of what a peer sent that go into one log line."""
+
 
 class Guest:
     """Somebody who was let in.
@@ -129,11 +132,11 @@ class Door:
         if policy.check(origin, hosts):
             return True
         self._manager.warn_once(
-            f"origin {origin}",
+            f"origin {origin[:LONGEST_LOGGED]}",
             "! origin %r refused on host %r; to allow it: %s",
-            origin,
-            ", ".join(hosts),
-            policy.hint(origin),
+            origin[:LONGEST_LOGGED],
+            ", ".join(hosts)[:LONGEST_LOGGED],
+            policy.hint(origin)[:LONGEST_LOGGED],
         )
         return False
 

@@ -82,16 +82,24 @@ class Heartbeat:
     def visit(self, now: float) -> None:
         """Do what is due."""
         connection = self._connection
-        action = self.deadlines.decide(now, connection.carrier.reading and not connection.wire.reading_paused())
+        try:
+            self.act(
+                self.deadlines.decide(now, connection.carrier.reading and not connection.wire.reading_paused()), now
+            )
+            self._sample()
+        finally:
+            # A heartbeat message of the application that cannot be made must not end the heartbeat.
+            if connection.ending.close is None:
+                self.schedule()
+
+    def act(self, action: Action, now: float) -> None:
+        """Do this."""
         if action is Action.PING:
             self.beat()
         elif action is Action.DEAD:
             self.dead(now)
         elif action is not Action.NOTHING:
             self.expire(action)
-        if connection.ending.close is None:
-            self._sample()
-            self.schedule()
 
     def beat(self) -> None:
         """Ask the peer whether it is there."""
@@ -152,7 +160,7 @@ class Heartbeat:
     def _sample(self) -> None:
         """Count what the transport holds."""
         connection = self._connection
-        buffered = connection.wire.buffered()
+        buffered = connection.wire.buffered() if connection.open else self._buffered
         if buffered != self._buffered:
             connection.owner.charge(connection, buffered - self._buffered)
             self._buffered = buffered

@@ -36,6 +36,7 @@ from .options import Drain
 from .payload import Payload
 from .reports import BroadcastResult, ShutdownReport, Statistics
 from .services import Services
+from .signals import forget_signals
 from .subscribers import Subscribers
 from .tasks import EventLoop, current_loop
 from .tokens import TokenDesk
@@ -671,6 +672,7 @@ class WebSocketConnectionManager:
 
     def _stop(self) -> None:
         self._draining = False
+        forget_signals(self)
         for services in list(self._services.values()):
             services.started = services.draining = False
             self._release(services, 0)

@@ -60,7 +60,7 @@ class WebSocketStabilizer:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: ASGIApp | None = None,
         /,
         config: WebSocketConfig | None = None,
         manager: WebSocketConnectionManager | None = None,
@@ -69,9 +69,13 @@ class WebSocketStabilizer:
         connection_key: str = "connection",
         **options: Any,
     ) -> None:
+        # Starlette before 0.41 passes it by name.
+        application = app if app is not None else options.pop("app", None)
+        if application is None:
+            raise TypeError("WebSocketStabilizer needs the application that it stands around")
         if sum(given is not None for given in (config, manager, options or None)) > 1:
             raise TypeError("pass options, or config=, or manager=: only one of them")
-        self.app = app
+        self.app: ASGIApp = application
         if manager is None:
             manager = WebSocketConnectionManager(config if config is not None else WebSocketConfig(**options))
         self.manager = manager

@@ -54,7 +54,7 @@ class Services:
         self.broadcaster = Broadcaster(
             loop, config.max_concurrent_broadcast, lambda seconds: observe("broadcast", seconds)
         )
-        self._chores: list[Deadline] = []
+        self._chores: dict[Callable[[], None], Deadline] = {}
         self.connections = self.carried = 0
         self.timekeeper.watch(lambda now: self.carried > 0)
         self.started = False
@@ -64,18 +64,21 @@ class Services:
 
     def every(self, seconds: float, chore: Callable[[], None]) -> None:
         """Call ``chore()`` every so many seconds, until `retire`."""
-        slot = len(self._chores)
 
         def run(now: float) -> None:
-            chore()
-            self._chores[slot] = self.timekeeper.schedule(run, now + seconds)
+            try:
+                chore()
+            finally:
+                # It may have been what made the last connection leave.
+                if chore in self._chores:
+                    self._chores[chore] = self.timekeeper.schedule(run, now + seconds)
 
-        self._chores.append(self.timekeeper.schedule(run, self.timekeeper.now + seconds))
+        self._chores[chore] = self.timekeeper.schedule(run, self.timekeeper.now + seconds)
 
     def retire(self) -> None:
         """No connection is left: nothing keeps the clock ticking but closes that are under way."""
-        for chore in self._chores:
-            self.timekeeper.cancel(chore)
+        for deadline in self._chores.values():
+            self.timekeeper.cancel(deadline)
         self._chores.clear()
         self.timekeeper.rest()
 

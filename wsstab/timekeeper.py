@@ -6,6 +6,7 @@ tick, so that a stall of ours costs no peer its life.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
@@ -16,6 +17,8 @@ from .core.wheel import Entry, Wheel
 from .tasks import EventLoop, Task
 
 __all__ = ["Deadline", "Timekeeper"]
+
+logger = logging.getLogger("wsstab")
 
 TICK = 0.1
 """Seconds between two looks at the wheel."""
@@ -104,10 +107,17 @@ class Timekeeper:
             if self._task is task:
                 self._task = None
 
+    def _call(self, visit: Visit) -> None:
+        try:
+            visit(self.now)
+        except Exception:
+            # One that fails must not stop the clock of all others.
+            logger.exception("! a deadline failed")
+
     def _visit_some(self) -> None:
         until = self._loop.time() + BUDGET
         while self._due:
-            self._due.popleft()(self.now)
+            self._call(self._due.popleft())
             if self._loop.time() > until:
                 self._loop.call_soon(self._visit_some)
                 return

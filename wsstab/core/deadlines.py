@@ -127,11 +127,10 @@ class Deadlines:
     def _next_heartbeat(self, now: float) -> float | None:
         if self._heartbeat_interval is None:
             return None
-        if self.ping_at is None:
+        if self.ping_at is None or self.heard_at >= self.ping_at:
             return self.heard_at + self._heartbeat_interval
-        # The answer may come at once: look again when the next ping would be due, not only at the timeout.
-        soon = self.ping_at + min(self._heartbeat_interval, self._heartbeat_timeout)
-        return soon if soon > now else self.ping_at + self._heartbeat_timeout
+        # The answer may come at once: another ping is then due an interval later, not only at the timeout.
+        return min(self.ping_at + self._heartbeat_timeout, now + self._heartbeat_interval)
 
 
 def _due(since: float, span: float | None, now: float) -> bool:

@@ -14,7 +14,7 @@ from .uvicorn import handles
 if TYPE_CHECKING:
     from ..manager import WebSocketConnectionManager
 
-__all__ = ["watch_signals"]
+__all__ = ["forget_signals", "watch_signals"]
 
 
 def watch_signals(manager: WebSocketConnectionManager) -> None:
@@ -22,3 +22,8 @@ def watch_signals(manager: WebSocketConnectionManager) -> None:
     if not manager.config.drain.handle_signals or threading.current_thread() is not threading.main_thread():
         return
     owner.watch(manager, handles)
+
+
+def forget_signals(manager: WebSocketConnectionManager) -> None:
+    """The manager has stopped: the last one gives the signals back."""
+    owner.forget(manager)

@@ -60,7 +60,7 @@ class SignalOwner:
             self._give_back()
 
     def _installed(self) -> bool:
-        return all(signal.getsignal(number) is _on_signal for number in self._servers)
+        return bool(self._servers) and all(signal.getsignal(number) is _on_signal for number in self._servers)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal drains, a later one goes straight to the server."""

@@ -14,6 +14,6 @@ def handles(handler: object) -> bool:
     server = getattr(handler, "__self__", None)
     return (
         getattr(handler, "__name__", "") == "handle_exit"
-        and type(server).__module__.partition(".")[0] == "uvicorn"
+        and any(base.__module__.partition(".")[0] == "uvicorn" for base in type(server).__mro__)
         and hasattr(server, "should_exit")
     )

@@ -57,7 +57,8 @@ class AsgiWire(Wire):
         try:
             await self._send(message.event())
         finally:
-            self._in_flight -= message.size
+            # A close that came in between has given up what was in flight.
+            self._in_flight = max(self._in_flight - message.size, 0)
             self._unblock()
 
     def is_open(self) -> bool:
