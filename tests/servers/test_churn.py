@@ -37,16 +37,20 @@ def test_a_thousand_connections_leave_no_trace(lab: MakeLab) -> None:
 @each_implementation
 @pytest.mark.parametrize("path", ["/echo", "/push"])
 def test_memory_does_not_grow_with_churn(serve: MakeServer, variant: Variant, path: str) -> None:
-    """A third thousand costs less than 6 KiB each, and the tasks are as many as before.
+    """Soon a thousand more cost nothing: with a leak every round would, at least 20 MiB.
 
-    The first two thousand warm up Python's allocator, whose peak depends on how many of them
-    happened to be open at once. One leaked connection is at least 20 KiB.
+    The first rounds warm up Python's allocator, whose peak depends on how many connections
+    happened to be open at once.
     """
     server = serve("tests.support.apps.service:app", variant, log_level="warning")
-    before, memory = server.get("/-/tasks"), []
-    for _ in range(3):
-        churn(server, path)
-        eventually(lambda: server.get("/-/count") == 0, within=15)
-        memory.append(server.rss)
-    assert memory[2] - memory[1] < 6 << 20
-    eventually(lambda: server.get("/-/tasks") <= before + 1)
+    tasks = server.get("/-/tasks")
+    assert any(growth(server, path) < 2 << 20 for _ in range(6))
+    eventually(lambda: server.get("/-/tasks") <= tasks + 1)
+
+
+def growth(server: Server, path: str) -> int:
+    """Bytes that the server has more after a thousand connections than before them."""
+    before = server.rss
+    churn(server, path)
+    eventually(lambda: server.get("/-/count") == 0, within=15)
+    return server.rss - before
