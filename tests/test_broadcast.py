@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from typing import Any, cast
+from unittest.mock import Mock
 
 import anyio
 import anyio.lowlevel
@@ -86,6 +87,11 @@ class Peer:
         self.open = True
         self.wire = RecordingWire()
         self.sender = RecordingSender(loop, self.wire)
+        self.ending = Mock()
+
+    def log_fields(self) -> dict[str, Any]:
+        """Nothing to tell."""
+        return {}
 
     def __repr__(self) -> str:
         return self.name
@@ -325,6 +331,7 @@ def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.Log
     at.work()
     assert (at.peers[0].texts, at.peers[2].texts, at.broadcaster.log) == (["1", "2"], ["1", "2"], [])
     assert any(record.exc_info for record in caplog.records)
+    assert at.peers[1].ending.begin.called
 
 
 def test_the_time_from_the_first_entry_to_the_last_write_is_told() -> None:
