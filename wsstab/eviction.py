@@ -12,6 +12,7 @@ from .close import EVICTED
 from .connection import Connection
 from .errors import MemoryLimitExceededError
 from .events import ConnectionEvicted
+from .tasks import EventLoop
 
 if TYPE_CHECKING:
     from .manager import WebSocketConnectionManager
@@ -63,11 +64,13 @@ class Evictor:
         if limit is not None and self._manager.ledger.total > limit:
             self._evict(self._manager.ledger.victims(self._manager.ledger.total - limit))
 
-    def recount(self, connections: list[Connection]) -> None:
-        """Estimate user data again, which the application may have changed in place."""
-        for connection in connections:
+    def recount(self, connections: list[Connection], loop: EventLoop) -> None:
+        """Estimate user data again, which the application may have changed in place, a slice in each turn."""
+        for connection in connections[:SLICE]:
             if connection.data is not None and connection.ending.close is None:
                 self._manager.charge(connection, connection.data.recount())
+        if len(connections) > SLICE:
+            loop.call_soon(self.recount, connections[SLICE:], loop)
 
     def _evict(self, victims: list[Connection]) -> None:
         policy = self._manager.config.memory_eviction_policy.value

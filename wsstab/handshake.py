@@ -69,12 +69,18 @@ class Door:
         self._origins: dict[int, OriginPolicy] = {}
         self._authorizing = 0
 
-    async def admit(self, scope: Scope, config: WebSocketConfig) -> Guest | Close:
-        """Let a WebSocket in, or say why not. Who was let in must be let out by ``admission.release``."""
+    async def admit(self, scope: Scope, config: WebSocketConfig, peer: str | None = None) -> Guest | Close:
+        """Let a WebSocket in, or say why not. Who was let in must be let out by ``admission.release``.
+
+        Args:
+            scope: of the handshake.
+            config: of its path.
+            peer: the other end of the TCP connection, where it is known for certain.
+        """
         manager = self._manager
         if manager.is_draining:
             return DRAINING
-        if not self._origin_allowed(scope, config):
+        if not self._origin_allowed(scope, config, peer):
             return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)
         address = self._address_of(scope)
         if config.authorize is None:
@@ -121,14 +127,14 @@ class Door:
             return NOT_ACCEPTED
         return verdict(answer)
 
-    def _origin_allowed(self, scope: Scope, config: WebSocketConfig) -> bool:
+    def _origin_allowed(self, scope: Scope, config: WebSocketConfig, peer: str | None) -> bool:
         origin = header(scope, b"origin")
         if origin is None:
             return True
         policy = self._origins.get(id(config))
         if policy is None:
             policy = self._origins[id(config)] = OriginPolicy(config.allowed_origins)
-        hosts = self._address.forwarded_host(scope)
+        hosts = self._address.forwarded_host(scope, peer)
         if policy.check(origin, hosts):
             return True
         self._manager.warn_once(

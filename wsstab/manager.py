@@ -269,7 +269,7 @@ class WebSocketConnectionManager:
         exclude_client: str | None = None,
         *,
         room: str | None = None,
-        exclude: Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
         key: Hashable = None,
     ) -> BroadcastResult:
         """Send one message to everyone, or to a room.
@@ -293,7 +293,9 @@ class WebSocketConnectionManager:
             TypeError: not a message.
         """
         audience = self.registry.audience if room is None else self.registry.members(room)
-        names = (*((exclude_client,) if exclude_client is not None else ()), *exclude)
+        names = {exclude} if isinstance(exclude, str) else set(exclude)
+        if exclude_client is not None:
+            names.add(exclude_client)
         excluded = [connection for name in names for connection in self.registry.find_all(name)]
         return await self._courier.broadcast(message, audience, excluded, key)
 
@@ -688,7 +690,8 @@ class WebSocketConnectionManager:
             self._past["heartbeats_missed"] += services.heartbeats_missed
 
     def _recount(self, services: Services) -> None:
-        self._evictor.recount([connection for connection in self.registry if connection.services is services])
+        ours = [each for each in self.registry if each.services is services and each.data is not None]
+        self._evictor.recount(ours, services.loop)
 
     def _behind(self) -> Iterable[Connection]:
         for services in list(self._services.values()):

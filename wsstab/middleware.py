@@ -126,7 +126,7 @@ class WebSocketStabilizer:
         path = scope.get("path", "")
         config = self.manager.config.for_path(path)
         can_deny = "websocket.http.response" in (scope.get("extensions") or {})
-        admitted = await self._door.admit(scope, config)
+        admitted = await self._door.admit(scope, config, wires.uvicorn.peer_address(send))
         if isinstance(admitted, Close):
             for event in denial(admitted, can_deny):
                 await send(event)

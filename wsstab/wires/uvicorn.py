@@ -33,7 +33,7 @@ from ..payload import Outgoing, frame_header
 from ..types import Event, Receive, Scope, Send
 from .base import Block, Wire, frame_for
 
-__all__ = ["UvicornWire", "recognise"]
+__all__ = ["UvicornWire", "peer_address", "recognise"]
 
 logger = logging.getLogger("wsstab")
 
@@ -60,6 +60,13 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
     if EXTENSION in extensions:
         receive, send = wire_class.callables(protocol)
     return wire_class(protocol, receive, send)
+
+
+def peer_address(send: Send) -> str | None:
+    """The other end of the TCP connection, which uvicorn's proxy headers may hide; ``None`` if not known."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    peer = transport.get_extra_info("peername") if hasattr(transport, "get_extra_info") else None
+    return str(peer[0]) if isinstance(peer, tuple) and peer else None
 
 
 def _implementation(protocol_class: type) -> str:
