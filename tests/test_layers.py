@@ -1,0 +1,185 @@
+"""The floors of the house: an import goes down, never up, and never sideways within ``core/``.
+
+What is imported only for type checkers does not count; what a function imports does.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+import wsstab
+
+PACKAGE = Path(wsstab.__file__).parent
+
+FLOORS = {
+    "0 words": "types close errors events reports checks options environment config payload logs",
+    "1 machines": "core core.address core.deadlines core.histogram core.inbox core.lifecycle core.limits core.memory "
+    "core.origin core.queue core.registry core.token core.wheel",
+    "2 ports": "tasks timekeeper userdata wires wires.asgi wires.base wires.double wires.uvicorn "
+    "signals signals.base signals.uvicorn "
+    "carrier connection receiver sender ending heartbeat application",
+    "3 services": "services backpressure broadcast delivery double drain eviction handshake readahead "
+    "subscribers tokens",
+    "4 manager": "manager",
+    "5 edge": "middleware __init__",
+}
+"""Every module of the package, from the bottom to the top."""
+
+THIRD_PARTIES = {
+    "anyio": "everywhere above core",
+    "itsdangerous": "core.token",
+    "starlette": "middleware",
+    "trio": "tasks",
+    "uvicorn": "wires.uvicorn",
+}
+"""Who else may be imported, and by whom."""
+
+MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetime", "logging", "random", "socket"}
+"""The loop, the clock, the log and chance are arguments or somebody else's business."""
+
+FLOOR_OF = {module: floor for floor, names in enumerate(FLOORS.values()) for module in names.split()}
+
+
+def modules() -> list[str]:
+    """The modules of the package, by their name inside it."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return [name_of(path) for path in paths]
+
+
+def name_of(path: Path) -> str:
+    """``core/wheel.py`` is ``core.wheel``, ``core/__init__.py`` is ``core``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def path_of(module: str) -> Path:
+    """Where a module stands."""
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def statements(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports in trees, without those for type checkers."""
+    for node in nodes:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from statements(node.orelse)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        else:
+            yield from statements(ast.iter_child_nodes(node))
+
+
+def imports(module: str, source: str | None = None) -> set[str]:
+    """What a module imports: ``.name`` for a module of the package, ``name`` for any other."""
+    text = path_of(module).read_text() if source is None else source
+    found: set[str] = set()
+    for statement in statements([ast.parse(text)]):
+        if isinstance(statement, ast.Import):
+            found.update(outside(alias.name) for alias in statement.names)
+        elif not statement.level:
+            found.add(outside(statement.module or ""))
+        else:
+            found.update(inside(module, statement))
+    return found
+
+
+def outside(name: str) -> str:
+    """The package that a full name is from; a full name of our own counts as inside."""
+    first, _, rest = name.partition(".")
+    return f".{rest or '__init__'}" if first == PACKAGE.name else first
+
+
+def inside(module: str, statement: ast.ImportFrom) -> Iterator[str]:
+    """The modules that a relative import names."""
+    parts = module.split(".")
+    is_package = path_of(module).name == "__init__.py"
+    parents = [] if module == "__init__" else parts if is_package else parts[:-1]
+    base = parents[: len(parents) - statement.level + 1]
+    target = [*base, *(statement.module.split(".") if statement.module else [])]
+    for alias in statement.names:
+        name = ".".join([*target, alias.name])
+        yield f".{name if name in FLOOR_OF else '.'.join(target)}"
+
+
+def inner(module: str) -> set[str]:
+    """The modules of the package that a module imports."""
+    return {name[1:] for name in imports(module) if name.startswith(".")}
+
+
+def test_every_module_has_a_floor() -> None:
+    """And nothing is in the table that does not exist."""
+    named = [module for names in FLOORS.values() for module in names.split()]
+    assert sorted(named) == sorted(modules())
+
+
+@pytest.mark.parametrize("module", modules())
+def test_an_import_never_goes_up(module: str) -> None:
+    """From its own floor or one below."""
+    upward = {name for name in inner(module) if FLOOR_OF[name] > FLOOR_OF[module]}
+    assert upward == set()
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core.")])
+def test_a_machine_imports_no_other_machine(module: str) -> None:
+    """Only words, the standard library, and ``itsdangerous`` where tokens are signed."""
+    assert {name for name in inner(module) if FLOOR_OF[name] > 0} == set()
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core")])
+def test_a_machine_knows_neither_loop_nor_clock_nor_log(module: str) -> None:
+    """The time is an argument."""
+    assert imports(module) & MACHINES_DO_WITHOUT == set()
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_what_is_declared(module: str) -> None:
+    """The standard library, and the few packages of the table, each where it belongs."""
+    foreign = {name for name in imports(module) if not name.startswith(".") and name not in sys.stdlib_module_names}
+    assert foreign - {name for name in THIRD_PARTIES if may_import(module, name)} == set()
+
+
+def may_import(module: str, name: str) -> bool:
+    """Whether the table lets a module import a package."""
+    where = THIRD_PARTIES[name]
+    return FLOOR_OF[module] > 1 if where == "everywhere above core" else module in where.split()
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    """Modules of one floor may use each other, but then in one direction."""
+    graph = {module: inner(module) - {module} for module in modules()}
+    while leaves := {module for module, names in graph.items() if not names}:
+        graph = {module: names - leaves for module, names in graph.items() if module not in leaves}
+    assert graph == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from .queue import OutboundQueue", {".core.queue"}),
+        ("from ..errors import PeerGoneError", {".errors"}),
+        ("from .. import events", {".events"}),
+        ("from ..wires import base", {".wires.base"}),
+        ("from ..core import wheel, queue", {".core.wheel", ".core.queue"}),
+        ("import wsstab.manager", {".manager"}),
+        ("from wsstab.manager import WebSocketConnectionManager", {".manager"}),
+        ("import asyncio.events", {"asyncio"}),
+        ("def f():\n    from ..manager import x", {".manager"}),
+        ("if TYPE_CHECKING:\n    from ..manager import x", set()),
+        ("if typing.TYPE_CHECKING:\n    from ..manager import x\nelse:\n    from ..close import y", {".close"}),
+        ("if x:\n    from ..manager import x", {".manager"}),
+    ],
+)
+def test_the_walk_itself_sees_what_is_imported(source: str, expected: set[str]) -> None:
+    """A test of the test, as if the source stood in ``core/wheel.py``."""
+    assert imports("core.wheel", source) == expected
+
+
+def test_the_walk_knows_where_a_package_is() -> None:
+    """In an ``__init__.py`` one dot is the package itself."""
+    assert imports("signals", "from .base import owner\nfrom ..tasks import x") == {".signals.base", ".tasks"}
+    assert imports("__init__", "from .close import Close") == {".close"}
