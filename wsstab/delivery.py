@@ -7,12 +7,12 @@ event loop are handed their message and count as queued.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Set
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Hashable, Iterable, Set
 
 import anyio
 
 from .broadcast import Entry
+from .config import WebSocketConfig
 from .connection import Connection, current_connection
 from .double import DoubleConnection
 from .errors import BroadcastFailedError, PeerGoneError
@@ -21,9 +21,6 @@ from .reports import MAX_ERRORS, BroadcastResult
 from .sender import Delivery
 from .services import Services
 from .tasks import current_loop
-
-if TYPE_CHECKING:
-    from .manager import WebSocketConnectionManager
 
 __all__ = ["Courier"]
 
@@ -73,15 +70,17 @@ class Courier:
     """Delivers messages for a manager.
 
     Args:
-        manager: whose connections.
+        config: of the manager.
+        only_services: the services of the running event loop, when all connections are on it, else ``None``.
 
     Attributes:
         broadcasts: how many there were.
         doubles: connections that must be awaited and measured.
     """
 
-    def __init__(self, manager: WebSocketConnectionManager) -> None:
-        self._manager = manager
+    def __init__(self, config: WebSocketConfig, only_services: Callable[[], Services | None]) -> None:
+        self._config = config
+        self._only_services = only_services
         self.broadcasts = 0
         self.doubles: set[DoubleConnection] = set()
 
@@ -111,7 +110,7 @@ class Courier:
         left_out = frozenset(connection for connection in excluded if connection in audience)
         tally = Tally(len(audience), len(audience) - len(left_out))
         doubles = {double for double in self.doubles if double in audience}
-        services = self._manager.only_services()
+        services = self._only_services()
         if len(doubles) < len(audience):
             outgoing = Outgoing(encode(message))
             if services is None:
@@ -166,7 +165,7 @@ class Courier:
         return True
 
     async def _measure_all(self, message: Payload, doubles: Iterable[DoubleConnection], tally: Tally) -> None:
-        limiter = anyio.CapacityLimiter(self._manager.config.max_concurrent_broadcast)
+        limiter = anyio.CapacityLimiter(self._config.max_concurrent_broadcast)
 
         async def measure(connection: DoubleConnection) -> None:
             async with limiter:

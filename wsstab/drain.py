@@ -10,19 +10,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
 
+from .carrier import Carrier
 from .close import DRAINING, Close, clamp_reason
+from .config import WebSocketConfig
 from .connection import Connection
-from .events import DrainFinished, DrainRound, DrainStarted
+from .events import DrainFinished, DrainRound, DrainStarted, Event
 from .options import Drain
 from .reports import ShutdownReport
 from .tasks import Latch, current_loop
-
-if TYPE_CHECKING:
-    from .manager import WebSocketConnectionManager
 
 __all__ = ["Drainer"]
 
@@ -34,14 +33,32 @@ LOOK_AGAIN = 0.02
 """Seconds between two looks at what is still there."""
 
 
+class Drained(Protocol):
+    """What can be drained: a manager."""
+
+    @property
+    def config(self) -> WebSocketConfig:
+        """Its configuration."""
+
+    @property
+    def calls(self) -> set[Carrier]:
+        """The ASGI calls under way."""
+
+    def connections(self) -> list[Connection]:
+        """Its open connections."""
+
+    def emit(self, event: Event) -> None:
+        """Tell the subscribers."""
+
+
 class Drainer:
     """Drains one manager; one drain at a time.
 
     Args:
-        manager: whose.
+        manager: whose connections go.
     """
 
-    def __init__(self, manager: WebSocketConnectionManager) -> None:
+    def __init__(self, manager: Drained) -> None:
         self._manager = manager
         self._running: Latch | None = None
         self._hurried = False

@@ -79,8 +79,8 @@ class WebSocketConnectionManager:
         self.calls: set[Carrier] = set()
         self._tokens = TokenDesk(self.config, self.emit)
         self._subscribers = Subscribers(self.config.hooks)
-        self._courier = Courier(self)
-        self._evictor = Evictor(self)
+        self._courier = Courier(self.config, self.only_services)
+        self._evictor = Evictor(self.config, self.ledger, self.emit)
         self._drainer = Drainer(self)
         self._services: dict[EventLoop, Services] = {}
         self._starts = 0
@@ -481,10 +481,7 @@ class WebSocketConnectionManager:
 
     def charge(self, connection: Connection, delta: int) -> None:
         """Count memory, and evict where it becomes too much."""
-        if delta:
-            self.ledger.charge(connection, delta)
-            if delta > 0:
-                self._evictor.check(connection)
+        self._evictor.charge(connection, delta)
 
     def warn_once(self, key: str, line: str, *args: object) -> None:
         """Log a warning the first time it is asked for; at most a thousand different ones."""

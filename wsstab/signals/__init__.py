@@ -6,24 +6,20 @@ One owner in the process, in the main thread; one module for each server that ha
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
-from .base import owner
+from .base import Drainable, owner
 from .uvicorn import handles
-
-if TYPE_CHECKING:
-    from ..manager import WebSocketConnectionManager
 
 __all__ = ["forget_signals", "watch_signals"]
 
 
-def watch_signals(manager: WebSocketConnectionManager) -> None:
+def watch_signals(manager: Drainable) -> None:
     """Have ``manager`` drained when the server is told to stop, if that can be had here."""
-    if not manager.config.drain.handle_signals or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         return
     owner.watch(manager, handles)
 
 
-def forget_signals(manager: WebSocketConnectionManager) -> None:
+def forget_signals(manager: Drainable) -> None:
     """The manager has stopped: the last one gives the signals back."""
     owner.forget(manager)

@@ -13,14 +13,12 @@ import time
 import weakref
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+from ..reports import ShutdownReport
 from ..tasks import EventLoop, current_loop
 
-if TYPE_CHECKING:
-    from ..manager import WebSocketConnectionManager
-
-__all__ = ["SignalOwner", "owner"]
+__all__ = ["Drainable", "SignalOwner", "owner"]
 
 logger = logging.getLogger("wsstab")
 
@@ -31,16 +29,26 @@ DEBOUNCE = 1.0
 """Seconds in which a second signal counts as the first."""
 
 
+class Drainable(Protocol):
+    """What a signal drains: a manager."""
+
+    async def drain(self) -> ShutdownReport:
+        """Refuse new connections, and close all there are, in batches."""
+
+    def hurry(self) -> None:
+        """End the drain that is under way as if its time were over."""
+
+
 class SignalOwner:
     """Takes over the stop signals of this process, once."""
 
     def __init__(self) -> None:
-        self._managers: weakref.WeakKeyDictionary[WebSocketConnectionManager, EventLoop] = weakref.WeakKeyDictionary()
+        self._managers: weakref.WeakKeyDictionary[Drainable, EventLoop] = weakref.WeakKeyDictionary()
         self._servers: dict[int, Handler] = {}
         self._first: float | None = None
         self._draining = 0
 
-    def watch(self, manager: WebSocketConnectionManager, handles: Callable[[object], bool]) -> None:
+    def watch(self, manager: Drainable, handles: Callable[[object], bool]) -> None:
         """Drain ``manager`` at the signals for which ``handles`` knows the server's handler. Main thread only."""
         if manager in self._managers and self._installed():
             return
@@ -53,7 +61,7 @@ class SignalOwner:
         if self._servers:
             self._managers[manager] = current_loop()
 
-    def forget(self, manager: WebSocketConnectionManager) -> None:
+    def forget(self, manager: Drainable) -> None:
         """The manager has stopped; the last one gives the signals back, where they are still ours."""
         self._managers.pop(manager, None)
         if not self._managers and not self._draining:
@@ -85,10 +93,10 @@ class SignalOwner:
         if not self._draining:
             self._pass_on(number, None)
 
-    def _start(self, manager: WebSocketConnectionManager, loop: EventLoop, number: int) -> None:
+    def _start(self, manager: Drainable, loop: EventLoop, number: int) -> None:
         loop.spawn(self._drain, manager, number)
 
-    async def _drain(self, manager: WebSocketConnectionManager, number: int) -> None:
+    async def _drain(self, manager: Drainable, number: int) -> None:
         try:
             await manager.drain()
         finally:

@@ -64,7 +64,7 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
 
 def peer_address(send: Send) -> str | None:
     """The other end of the TCP connection, which uvicorn's proxy headers may hide; ``None`` if not known."""
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
     peer = transport.get_extra_info("peername") if hasattr(transport, "get_extra_info") else None
     return str(peer[0]) if isinstance(peer, tuple) and peer else None
 
