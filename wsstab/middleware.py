@@ -112,21 +112,17 @@ class WebSocketStabilizer:
             event = await receive()
             if event["type"] == "lifespan.startup":
                 await self.manager.start()
-                self._watch_signals()
+                watch_signals(self.manager)
             elif event["type"] == "lifespan.shutdown":
                 await self.manager.graceful_shutdown(self.manager.config.drain.timeout)
             return event
 
         await self.app(scope, receive_and_act, send)
 
-    def _watch_signals(self) -> None:
-        if self.manager.config.drain.handle_signals:
-            watch_signals(self.manager)
-
     # WebSockets.
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._watch_signals()
+        watch_signals(self.manager)
         path = scope.get("path", "")
         config = self.manager.config.for_path(path)
         can_deny = "websocket.http.response" in (scope.get("extensions") or {})

@@ -15,7 +15,7 @@ __all__ = ["forget_signals", "watch_signals"]
 
 def watch_signals(manager: Drainable) -> None:
     """Have ``manager`` drained when the server is told to stop, if that can be had here."""
-    if threading.current_thread() is not threading.main_thread():
+    if not manager.config.drain.handle_signals or threading.current_thread() is not threading.main_thread():
         return
     owner.watch(manager, handles)
 

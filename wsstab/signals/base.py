@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
+from ..config import WebSocketConfig
 from ..reports import ShutdownReport
 from ..tasks import EventLoop, current_loop
 
@@ -31,6 +32,10 @@ DEBOUNCE = 1.0
 
 class Drainable(Protocol):
     """What a signal drains: a manager."""
+
+    @property
+    def config(self) -> WebSocketConfig:
+        """Its configuration."""
 
     async def drain(self) -> ShutdownReport:
         """Refuse new connections, and close all there are, in batches."""
