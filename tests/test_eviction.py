@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -11,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from wsstab import (
+    Close,
     CloseCode,
     ConnectionClosed,
     ConnectionEvicted,
@@ -217,6 +219,40 @@ async def test_user_data_that_grew_in_place_is_found(
     assert (house.total, house.names) == (0, [])
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
     await house.manager.graceful_shutdown(1.0)
+
+
+async def test_who_is_closing_already_is_not_evicted_as_well() -> None:
+    """Its memory is about to be free; another thread began to close it, and the loop does not know yet."""
+    house = House(max_total_memory=8 * KIB, memory_eviction_policy="fifo")
+    await house.connect("ann", 6 * KIB)
+    connection = house.manager.get_connection("ann")
+    assert connection is not None
+    thread = threading.Thread(target=connection.ending.begin, args=(Close(4000, "by another thread"),))
+    thread.start()
+    thread.join()
+    await house.connect("bob", 4 * KIB)
+    with anyio.fail_after(5):
+        closed = await connection.closed
+    assert (closed.code, house.evicted, house.names) == (4000, [], ["bob"])
+
+
+async def test_many_connections_are_estimated_a_slice_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, in the end; those that hold nothing of their own are passed over."""
+    monkeypatch.setattr("wsstab.eviction.SLICE", 2)
+    house, kept = House(memory_check_interval=0.05), list[list[str]]()
+    for number in range(7):
+        await house.connect(f"c{number}")
+        if number != 3:
+            kept.append([])
+            await house.manager.set_user_data(f"c{number}", "values", kept[-1])
+    before = house.total
+    for values in kept:
+        values.append("x" * 10 * KIB)
+    with anyio.fail_after(5):
+        while house.total < before + 60 * KIB:
+            await anyio.sleep(0.01)
+    assert len(house.names) == 7
+    await house.manager.disconnect_all()
 
 
 async def test_a_value_that_shrank_in_place_is_counted_as_what_it_is() -> None:

@@ -127,6 +127,24 @@ async def test_a_forwarded_host_counts_only_from_a_trusted_proxy() -> None:
     await at.guest(client=NEIGHBOUR, **page)
 
 
+async def test_a_peer_that_the_wire_knows_for_certain_may_forward_a_host() -> None:
+    """Where the server put the client of a header in the place of its proxy, only the wire still knows the proxy."""
+    at = Entrance(trusted_proxies=[NEIGHBOUR])
+    scope = scope_of(client=STRANGER, origin="https://public.example", x_forwarded_host="public.example")
+    config = at.manager.config
+    assert await at.door.admit(scope, config, "198.51.100.1") is ORIGIN_REFUSED
+    assert isinstance(await at.door.admit(scope, config, NEIGHBOUR), Guest)
+
+
+async def test_what_a_peer_sends_makes_no_endless_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Each part of it is cut, and two that differ only behind the cut are one."""
+    at = Entrance()
+    for end in "12":
+        await at.knock(origin="https://" + "x" * 60_000 + end)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warning) < 1000
+
+
 async def test_each_route_has_its_own_origins() -> None:
     """One route for all pages does not open the others."""
     at = Entrance(routes={"/public": Override(allowed_origins="*")})

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.hand import HandLoop
 from wsstab import Drain, WebSocketConfig, WebSocketConnectionManager
-from wsstab.signals import base, watch_signals
+from wsstab.signals import base, forget_signals, watch_signals
 from wsstab.signals.base import DEBOUNCE, SignalOwner
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
@@ -314,12 +314,24 @@ class Watched:
         """Note the manager."""
         self.managers.append(manager)
 
+    def forget(self, manager: Any) -> None:
+        """Forget it again."""
+        self.managers.remove(manager)
+
 
 def test_a_manager_is_watched_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
     watch_signals(manager)
     assert watched.managers == [manager]
+
+
+def test_a_manager_that_has_stopped_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with the last one the signals are given back."""
+    watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
+    watch_signals(manager)
+    forget_signals(manager)
+    assert watched.managers == []
 
 
 def test_a_manager_that_is_told_to_leave_signals_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
