@@ -238,20 +238,20 @@ async def test_who_is_closing_already_is_not_evicted_as_well() -> None:
 
 async def test_many_connections_are_estimated_a_slice_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, in the end; those that hold nothing of their own are passed over."""
-    monkeypatch.setattr("wsstab.eviction.SLICE", 2)
+    monkeypatch.setattr("wsstab.eviction.SLICE", 4)
     house, kept = House(memory_check_interval=0.05), list[list[str]]()
-    for number in range(7):
+    for number in range(9):
         await house.connect(f"c{number}")
-        if number != 3:
+        if number % 2:
             kept.append([])
             await house.manager.set_user_data(f"c{number}", "values", kept[-1])
     before = house.total
     for values in kept:
         values.append("x" * 10 * KIB)
     with anyio.fail_after(5):
-        while house.total < before + 60 * KIB:
+        while house.total < before + 40 * KIB:
             await anyio.sleep(0.01)
-    assert len(house.names) == 7
+    assert len(house.names) == 9
     await house.manager.disconnect_all()
 
 

@@ -231,6 +231,12 @@ async def test_one_loop_that_has_ended_does_not_hide_another(process: Process) -
     assert (kept.drains, lost.drains, process.server.signals) == (1, 0, [TERM])
 
 
+def test_a_signal_that_comes_when_nothing_is_ours_any_more_is_nobody_s(process: Process) -> None:
+    """It was on its way while the signals were given back; there is no handler to tell, and nothing fails."""
+    process.owner.on_signal(TERM, None)
+    assert (process.server.signals, process.given_back) == ([], True)
+
+
 def test_a_manager_that_was_thrown_away_is_not_drained(process: Process) -> None:
     """The owner keeps nobody alive; with nobody left the server gets the signal at once."""
     process.watch()
