@@ -237,14 +237,15 @@ async def test_who_is_closing_already_is_not_evicted_as_well() -> None:
 
 
 async def test_many_connections_are_estimated_a_slice_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them, in the end; those that hold nothing of their own are passed over."""
-    monkeypatch.setattr("wsstab.eviction.SLICE", 4)
+    """All of them, in the end; what did not change and what holds nothing is passed over."""
+    monkeypatch.setattr("wsstab.eviction.SLICE", 2)
     house, kept = House(memory_check_interval=0.05), list[list[str]]()
     for number in range(9):
         await house.connect(f"c{number}")
         if number % 2:
             kept.append([])
             await house.manager.set_user_data(f"c{number}", "values", kept[-1])
+    await house.manager.set_user_data("c0", "constant", "value")
     before = house.total
     for values in kept:
         values.append("x" * 10 * KIB)
