@@ -97,7 +97,8 @@ def test_a_handler_that_leaves_again_is_given_the_same_time_again() -> None:
     """What was seen the time before does not count."""
     at = Studio()
     handler = at.handler()
-    at.wait(0.5)
+    at.wait(0.7)
+    assert handler.readers == []
     handler.back()
     left = at.timekeeper.now
     handler.leave()

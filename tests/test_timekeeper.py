@@ -247,5 +247,8 @@ async def test_a_task_that_rests_does_not_stop_the_one_that_followed_it() -> Non
     await anyio.sleep(0.01)
     timekeeper.rest()
     timekeeper.schedule(lambda now: visited.set(), timekeeper.now + 2.5 * TICK)
+    second = timekeeper._task
+    await anyio.sleep(0.01)
+    assert timekeeper._task is second is not None
     with anyio.fail_after(5):
         await visited.wait()
