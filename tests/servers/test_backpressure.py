@@ -177,7 +177,7 @@ def test_who_was_cut_off_has_no_connection_any_more(lab: MakeLab) -> None:
     peer = stalled(made)
     made.burst(600, SIZE, text=False)
     made.event("ConnectionClosed")
-    assert peer.ended(within=15) in ("fin", "rst")
+    assert peer.ended(within=5) in ("fin", "rst")
 
 
 @pytest.mark.parametrize("policy", ["close", "block"])
