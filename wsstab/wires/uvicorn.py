@@ -14,7 +14,7 @@ all                          ``transport``, ``pause_writing``, ``resume_writing`
 websockets-sansio            ``conn.max_message_size`` (or ``max_size``), ``conn.extensions``,
                              ``response.headers``, ``handle_pong``, ``handle_parser_exception``,
                              ``writable``, ``read_paused``
-wsproto                      ``conn._connection._proto.extensions``, ``config``, ``buffer.max_length``,
+wsproto                      ``conn.connection._proto.extensions``, ``config``, ``buffer.max_length``,
                              ``handle_pong``, ``writable``, ``read_paused``
 websockets (deprecated)      ``state``, ``pings``, ``max_size``, ``extensions``,
                              ``available_extensions``, ``handshake_completed_event``
@@ -313,7 +313,7 @@ class WsprotoWire(UvicornWire):
         return True
 
     def _negotiated_bits(self) -> int:
-        protocol = getattr(getattr(self.protocol.conn, "_connection", None), "_proto", None)
+        protocol = getattr(getattr(self.protocol.conn, "connection", None), "_proto", None)
         for extension in getattr(protocol, "extensions", ()):
             if getattr(extension, "name", "") == "permessage-deflate" and extension.enabled():
                 return int(extension.server_max_window_bits)
