@@ -39,7 +39,8 @@ def main() -> None:
     listener = listen(os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000")))
     host, port = listener.getsockname()[:2]
     print(f"\n  The chat is at http://{host}:{port}\n  Ctrl+C ends it.\n", flush=True)
-    uvicorn.Server(uvicorn.Config("examples.chat:app")).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(uvicorn.Config("examples.chat:app")).run(sockets=[listener])
 
 
 if __name__ == "__main__":
