@@ -179,7 +179,7 @@ function drawStatus({ state, code, reason, until }) {
   clearInterval(drawStatus.ticking);
   const status = $("status");
   status.hidden = me.name === null;
-  status.dataset.state = state;
+  status.dataset.state = $("app").dataset.link = state;
   const action = { waiting: "Try now", final: "Use here" }[state] ?? "";
   $("status-action").hidden = !action;
   $("status-action").textContent = action;
