@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .close import Cause, Close, CloseCode
+from .close import CloseCode, requested
 from .core.lifecycle import Event as Happening
 from .errors import PeerGoneError
 from .payload import Outgoing, encode
@@ -76,9 +76,8 @@ class Application:
     async def _close(self, event: Event) -> None:
         connection = self._connection
         if connection.ending.close is None:
-            # FastAPI gives a list of errors as the reason of a request that does not validate.
-            reason = str(event.get("reason") or "")
-            connection.ending.begin(Close(event.get("code", CloseCode.NORMAL_CLOSURE), reason, Cause.APPLICATION))
+            connection.ending.by_handler = True
+            connection.ending.begin(requested(event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason")))
             await connection.ending.latch.wait()
 
     def _check_not_ended(self) -> None:

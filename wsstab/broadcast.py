@@ -31,6 +31,8 @@ BUDGET = 0.004
 """Seconds of writing in one turn of the loop."""
 LOOK_AT_CLOCK_EVERY = 32
 """Writes between two looks at the clock."""
+MAX_JOINED_BYTES = 65_536
+"""Payload bytes that are joined into one write, beyond one message."""
 MAX_LOG_BYTES = 262_144
 """Payload bytes in the log from which a caller waits for the writer."""
 MAX_LOG_ENTRIES = 1024
@@ -135,13 +137,21 @@ class Broadcaster:
 
     def _write_all(self) -> Iterator[None]:
         while self.log:
-            count = len(self.log)
-            yield from self._write(self.log[:count])
-            done = self.log[:count]
-            del self.log[:count]
-            self._start += count
+            done = self._next_slice()
+            yield from self._write(done)
+            del self.log[: len(done)]
+            self._start += len(done)
             self._bytes -= sum(entry.message.size for entry in done)
         self._written(self._loop.time() - self._began)
+
+    def _next_slice(self) -> list[Entry]:
+        """As much of the log as may be joined: what is in a transport can no longer be dropped."""
+        size = 0
+        for count, entry in enumerate(self.log):
+            size += entry.message.size
+            if size > MAX_JOINED_BYTES and count:
+                return self.log[:count]
+        return self.log[:]
 
     def _write(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Write these entries to all they concern: the hot loop."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
-__all__ = ["CLOSES", "Cause", "Close", "CloseCode", "clamp_code", "clamp_reason"]
+__all__ = ["CLOSES", "Cause", "Close", "CloseCode", "clamp_code", "clamp_reason", "requested"]
 
 MAX_REASON_BYTES = 123
 """A control frame carries 125 bytes, two of them are the code (RFC 6455 section 5.5)."""
@@ -102,6 +102,19 @@ def clamp_code(code: int) -> int:
     if 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in NEVER_SENT):
         return int(code)
     return CloseCode.NORMAL_CLOSURE if code in (0, CloseCode.NO_STATUS_RECEIVED) else CloseCode.INTERNAL_ERROR
+
+
+def requested(code: object, reason: object = "") -> Close:
+    """A close that an application asks for, with what may not travel replaced.
+
+    Args:
+        code: what it gave as close code; ``None`` for none.
+        reason: what it gave as reason. FastAPI gives a list where a request does not validate.
+    """
+    allowed = clamp_code(code) if isinstance(code, int) else CloseCode.NORMAL_CLOSURE
+    if code is not None and not isinstance(code, int):
+        allowed = CloseCode.INTERNAL_ERROR
+    return Close(int(allowed), clamp_reason(str(reason or "")), Cause.APPLICATION)
 
 
 def clamp_reason(reason: str | None) -> str:

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .application import Application
-from .close import Cause, Close, CloseCode
+from .close import CloseCode, requested
 from .config import WebSocketConfig
 from .core.lifecycle import Lifecycle
 from .ending import Ending
@@ -57,6 +57,9 @@ class Owner(Protocol):
 
     def forget(self, connection: Connection) -> None:
         """It is closing or gone: list it no more. Synchronous and idempotent."""
+
+    def account(self, connection: Connection) -> None:
+        """It is over: its counters change no more."""
 
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency, if latencies are asked for."""
@@ -241,7 +244,7 @@ class Connection:
             code: close code; what may not travel is replaced by the nearest that may (RFC 6455 section 7.4).
             reason: cut to 123 bytes of UTF-8.
         """
-        self.ending.begin(Close(code, reason, Cause.APPLICATION))
+        self.ending.begin(requested(code, reason))
         await self.ending.latch.wait()
 
     async def join(self, room: str) -> None:

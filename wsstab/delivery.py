@@ -86,9 +86,9 @@ class Courier:
 
     async def send(self, connection: Connection, message: Payload, key: Hashable) -> bool:
         """One message for one connection; whether it was handed over or queued."""
+        outgoing = Outgoing(encode(message))
         if isinstance(connection, DoubleConnection):
             return await connection.measure(message) is None
-        outgoing = Outgoing(encode(message))
         if current_loop() is not connection.loop:
             return connection.open and connection.loop.call_from_thread(connection.sender.deliver, outgoing, key)
         if current_connection.get() is connection:
@@ -111,8 +111,8 @@ class Courier:
         tally = Tally(len(audience), len(audience) - len(left_out))
         doubles = {double for double in self.doubles if double in audience}
         services = self._only_services()
+        outgoing = Outgoing(encode(message))
         if len(doubles) < len(audience):
-            outgoing = Outgoing(encode(message))
             if services is None:
                 self._one_by_one(outgoing, audience, left_out | doubles, key, tally)
             else:

@@ -61,11 +61,7 @@ class DoubleConnection(Connection):
         self.opens()
 
     async def measure(self, message: Payload) -> str | None:
-        """Send and wait; ``None``, or why it failed. One that fails counts as gone.
-
-        Raises:
-            TypeError: not a message.
-        """
+        """Send and wait; ``None``, or why it failed. One that fails counts as gone."""
         if not self.open:
             return "the peer has left"
         if self.elsewhere():
@@ -74,8 +70,6 @@ class DoubleConnection(Connection):
         try:
             with anyio.fail_after(self.config.outbound.send_timeout):
                 await self.wire.deliver(message)
-        except TypeError:
-            raise
         except Exception as failure:
             self.ending.begin(VANISHED, flush=False)
             return str(failure) or type(failure).__name__

@@ -50,6 +50,9 @@ class Drained(Protocol):
     def emit(self, event: Event) -> None:
         """Tell the subscribers."""
 
+    def cut_lingering(self) -> None:
+        """Abort what has closed, but does not leave."""
+
 
 class Drainer:
     """Drains one manager; one drain at a time.
@@ -119,11 +122,14 @@ class Drainer:
         close = Close(plan.code, row.reason, row.cause, row.reconnect, row.status, row.retry_after)
         half = began + plan.timeout / 2
         while left := self._manager.connections() + self._unaccepted():
-            batch = left if self._unpaced else left[: batch_size(len(left), plan, half - time())]
+            late = self._hurried or time() >= deadline
+            batch = left if self._unpaced or late else left[: batch_size(len(left), plan, half - time())]
             await self._close_batch(batch, close, deadline, time)
             remaining = len(self._manager.connections())
             self._manager.emit(DrainRound(len(batch), remaining))
-            if remaining and not self._hurried:
+            if late:
+                break
+            if remaining:
                 await anyio.sleep(min(plan.interval, max(deadline - time(), 0.0)))
 
     async def _close_batch(
@@ -153,6 +159,7 @@ class Drainer:
         failed = {connection for connection in self._leaving if not finished(connection)}
         for connection in failed:
             connection.loop.call_from_thread(connection.wire.abort)
+        self._manager.cut_lingering()
         for carrier in list(self._manager.calls):
             logger.warning("! handler cancelled: it ignored the drain", extra=carrier.connection.log_fields())
             carrier.loop.call_from_thread(carrier.cancel)

@@ -42,9 +42,10 @@ class Ending:
         event: what everyone was told, once it is over.
         latch: set when it is over.
         cut: whether the close frame did not get out.
+        by_handler: whether the handler closed it by its own ``websocket.close``.
     """
 
-    __slots__ = ("_connection", "_error", "close", "cut", "event", "latch")
+    __slots__ = ("_connection", "_error", "by_handler", "close", "cut", "event", "latch")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -52,7 +53,7 @@ class Ending:
         self.close: Close | None = None
         self.event: ConnectionClosed | None = None
         self.latch = Latch()
-        self.cut = False
+        self.cut = self.by_handler = False
 
     def begin(
         self,
@@ -74,10 +75,11 @@ class Ending:
             return
         self.close = close
         self._error = error
-        if self._connection.elsewhere():
-            self._connection.loop.call_from_thread(self._start, close, flush, within)
-        else:
+        if not self._connection.elsewhere():
             self._start(close, flush, within)
+        elif not self._connection.loop.call_from_thread(self._start, close, flush, within):
+            # Its event loop has ended, and its socket with it.
+            self._finish(close)
 
     def abort(self, close: Close, error: WebSocketStabilizerError | None = None) -> None:
         """End it at once, where the server lets us; elsewhere try to close."""
@@ -95,12 +97,14 @@ class Ending:
         if self.close is None:
             self.close = close
             self._finish(close)
+        self._linger(CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
         """The ASGI call is over, whatever became of it. Synchronous: nothing may be awaited any more."""
         if self.close is None:
             self.close = CANCELLED
         self._finish(self.close)
+        self._linger(CLOSE_TIMEOUT)
         self._connection.carrier.release()
 
     async def settled(self) -> None:
@@ -139,8 +143,14 @@ class Ending:
                 self.cut = True
                 connection.wire.abort()
             self._finish(close)
-        if sent and connection.opened_at and connection.wire.can_abort:
-            connection.services.abort_later(connection.wire, min(within, CLOSE_TIMEOUT))
+        if sent:
+            self._linger(min(within, CLOSE_TIMEOUT))
+
+    def _linger(self, seconds: float) -> None:
+        """The server closes, but waits for a peer that takes nothing for ever: not longer than this."""
+        connection = self._connection
+        if connection.opened_at and connection.wire.can_abort:
+            connection.services.abort_later(connection.wire, seconds)
 
     async def _flush(self, patience: float) -> None:
         """Wait until nothing is queued, as long as the peer takes some of it every ``patience`` seconds."""
@@ -173,6 +183,7 @@ class Ending:
         connection.sender.queue.clear()
         if connection.lifecycle.can(Happening.CLOSED):
             connection.lifecycle.fire(Happening.CLOSED)
+        connection.owner.account(connection)
         self.event = self._tell(close)
         self.latch.set()
         connection.sender.wake()

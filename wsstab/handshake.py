@@ -19,7 +19,6 @@ from .close import (
     NOT_ACCEPTED,
     ORIGIN_REFUSED,
     UNAUTHORIZED,
-    Cause,
     Close,
 )
 from .config import WebSocketConfig
@@ -170,7 +169,7 @@ class Door:
 def verdict(answer: object) -> Close | str | None:
     """What an answer of ``authorize`` means."""
     if isinstance(answer, Close):
-        return Close(answer.code, answer.reason, Cause.STABILIZER, answer.reconnect, answer.status, answer.retry_after)
+        return answer.refusing()
     if isinstance(answer, str) and answer:
         return answer
     return None if answer is True else UNAUTHORIZED

@@ -45,6 +45,7 @@ class Heartbeat:
         "_buffered",
         "_connection",
         "_deadline",
+        "_partial",
         "_ping_id",
         "_ping_sent",
         "answered",
@@ -56,7 +57,7 @@ class Heartbeat:
     def __init__(self, connection: Connection, deadlines: Deadlines) -> None:
         self._connection = connection
         self._deadline: Deadline | None = None
-        self._buffered = 0
+        self._buffered = self._partial = 0
         self._ping_id = 0
         self._ping_sent = 0.0
         self.deadlines = deadlines
@@ -82,6 +83,11 @@ class Heartbeat:
     def visit(self, now: float) -> None:
         """Do what is due."""
         connection = self._connection
+        partial = connection.wire.partial()
+        if partial != self._partial:
+            # A message so large that no pong can come before its end.
+            self._partial = partial
+            self.deadlines.heard_at = now
         try:
             self.act(
                 self.deadlines.decide(now, connection.carrier.reading and not connection.wire.reading_paused()), now

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar, overload
 
 from .carrier import Carrier
-from .close import CLIENT_LIMIT, DUPLICATE_CLIENT, VANISHED, Cause, Close, CloseCode
+from .close import CLIENT_LIMIT, DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
 from .config import WebSocketConfig
 from .connection import Connection, current_connection
 from .core.histogram import LatencyHistogram
@@ -41,6 +41,7 @@ from .subscribers import Subscribers
 from .tasks import EventLoop, current_loop
 from .tokens import TokenDesk
 from .userdata import UserData
+from .wires.base import Wire
 from .wires.double import is_websocket
 
 __all__ = ["WebSocketConnectionManager"]
@@ -86,6 +87,8 @@ class WebSocketConnectionManager:
         self._starts = 0
         self._draining = False
         self._next_id = 0
+        self._closing: set[Connection] = set()
+        self._lingering: dict[Wire, EventLoop] = {}
         self._past: Counter[str] = Counter()
         self._closed: Counter[int] = Counter()
         self._refused: Counter[str] = Counter()
@@ -210,16 +213,11 @@ class WebSocketConnectionManager:
         Raises:
             ConnectionNotFoundError: nobody has this name, and no ended connection of this handler had.
         """
-        own = current_connection.get()
-        if own is not None and own.client_id == client_id and own.owner is self:
-            connections: tuple[Connection, ...] = (own,)
-        else:
-            connections = self._require(client_id)
-        await self._close_all(connections, Close(code, reason, Cause.APPLICATION))
+        await self._close_all(self._addressed(client_id), requested(code, reason))
 
     async def disconnect_all(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close every connection, ``max_concurrent_cleanup`` at a time; new ones are still let in."""
-        close = Close(code, reason, Cause.APPLICATION)
+        close = requested(code, reason)
         for connections in self.registry.slices(self.config.max_concurrent_cleanup):
             await self._close_all(connections, close)
 
@@ -322,7 +320,7 @@ class WebSocketConnectionManager:
         Raises:
             ConnectionNotFoundError: nobody has this name.
         """
-        for connection in self._require(client_id):
+        for connection in self._addressed(client_id):
             await self.enter(connection, room)
 
     async def leave(self, client_id: str, room: str) -> None:
@@ -331,7 +329,7 @@ class WebSocketConnectionManager:
         Raises:
             ConnectionNotFoundError: nobody has this name.
         """
-        for connection in self._require(client_id):
+        for connection in self._addressed(client_id):
             await self.exit(connection, room)
 
     def get_rooms(self, client_id: str | None = None) -> list[str]:
@@ -382,12 +380,13 @@ class WebSocketConnectionManager:
             ConnectionNotFoundError: nobody has this name.
             MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
         """
-        for connection in self._require(client_id):
+        for connection in self._addressed(client_id):
             self._set_user_data(connection, key, value)
 
     async def get_user_data(self, client_id: str, key: str) -> Any | None:
         """The value, ``None`` where there is none or nobody has this name."""
-        connection = self.registry.find(client_id)
+        own = self._own(client_id)
+        connection = own if own is not None else self.registry.find(client_id)
         return None if connection is None else connection.user_data.get(key)
 
     # Watching.
@@ -395,7 +394,7 @@ class WebSocketConnectionManager:
     def statistics(self) -> Statistics:
         """A snapshot of all counters."""
         live = Counter[str]()
-        for connection in self.registry:
+        for connection in [*self.registry, *list(self._closing)]:
             live.update(traffic_of(connection))
         traffic = self._past + live
         services = list(self._services.values())
@@ -449,7 +448,7 @@ class WebSocketConnectionManager:
         loop = current_loop()
         services = self._services.get(loop)
         if services is None:
-            services = self._services[loop] = Services(loop, self.config, self.observe)
+            services = self._services[loop] = Services(loop, self.config, self.observe, self._lingering)
             services.draining = self._draining
             services.every(self.config.memory_check_interval, lambda: self._recount(services))
             services.every(SWEEP_EVERY, self._tokens.sweep)
@@ -513,15 +512,26 @@ class WebSocketConnectionManager:
         """Unlist a connection that is closing or gone; synchronous and idempotent."""
         if self.registry.remove(connection):
             self.ledger.remove(connection)
-            self._past.update(traffic_of(connection))
-            if connection.ending.close is not None:
-                self._closed[int(connection.ending.close.code)] += 1
+            self._closing.add(connection)
         if connection.counted:
             connection.counted = False
             self.admission.release(connection.address)
         if isinstance(connection, DoubleConnection) and connection in self._courier.doubles:
             self._courier.doubles.discard(connection)
             self.left(connection)
+
+    def account(self, connection: Connection) -> None:
+        """Keep the counters of a connection that is over; until then they still move."""
+        if connection in self._closing:
+            self._closing.discard(connection)
+            self._past.update(traffic_of(connection))
+            if connection.ending.close is not None:
+                self._closed[int(connection.ending.close.code)] += 1
+
+    def cut_lingering(self) -> None:
+        """Abort the TCP connections that have closed, but whose peer takes nothing."""
+        for wire, loop in list(self._lingering.items()):
+            loop.call_from_thread(wire.abort)
 
     def left(self, connection: Connection) -> None:
         """The last word of a connection: its event loop may have no other."""
@@ -544,6 +554,19 @@ class WebSocketConnectionManager:
         self.registry.leave(connection, room)
 
     # Inside.
+
+    def _own(self, client_id: str) -> Connection | None:
+        """The connection of the handler that runs this code, if this is its name, open or not."""
+        own = current_connection.get()
+        return own if own is not None and own.client_id == client_id and own.owner is self else None
+
+    def _addressed(self, client_id: str) -> tuple[Connection, ...]:
+        """Whom a name means: in a handler of that name its own connection, elsewhere all that hold it.
+
+        A handler whose socket was replaced or has ended thereby does nothing to the one that took its place.
+        """
+        own = self._own(client_id)
+        return (own,) if own is not None else self._require(client_id)
 
     def _require(self, client_id: str) -> tuple[Connection, ...]:
         connections = self.registry.find_all(client_id)

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from . import wires
 from .carrier import Carrier, denial
-from .close import RAISED, RETURNED, Cause, Close
+from .close import RAISED, RETURNED, Close
 from .config import WebSocketConfig
 from .connection import Connection, current_connection
 from .core.lifecycle import OutboundState
@@ -236,8 +236,8 @@ def is_quiet(error: Exception, connection: Connection) -> bool:
     """Whether this is only how a handler learned that its peer has left, or that we closed."""
     if isinstance(error, PeerGoneError):
         return True
-    close = connection.ending.close
-    if not connection.sender.gone and (close is None or close.cause is Cause.APPLICATION):
+    ending = connection.ending
+    if not connection.sender.gone and (ending.close is None or ending.by_handler):
         return False
     return isinstance(error, (OSError, WebSocketDisconnect))
 

@@ -146,7 +146,14 @@ class Receiver:
         return event
 
     def _admit_disconnect(self, event: Event) -> Event:
-        self._connection.ending.learn(close_of(event))
+        connection = self._connection
+        by_server = connection.wire.server_closed()
+        close = close_of(event, by_server)
+        if connection.ending.close is None and by_server and close.code == MESSAGE_TOO_BIG.code:
+            # The limit is ours; the server was told to keep it.
+            connection.owner.emit(LimitHit("max_message_size", connection.address, connection.path))
+            close = MESSAGE_TOO_BIG
+        connection.ending.learn(close)
         return self._disconnect_event()
 
     def _disconnect_event(self) -> Event:
@@ -184,14 +191,21 @@ def payload_size(event: Event) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def close_of(event: Event) -> Close:
-    """Who ended it and how, from the server's disconnect event."""
+def close_of(event: Event, by_server: bool = False) -> Close:
+    """Who ended it and how, from the server's disconnect event.
+
+    Args:
+        event: ``websocket.disconnect``.
+        by_server: whether the wire knows that the server closed by itself.
+    """
     code = event.get("code", CloseCode.NO_STATUS_RECEIVED)
     reason = event.get("reason") or ""
     if code == CloseCode.NO_STATUS_RECEIVED and "reason" not in event:
         # Servers say 1005 for a TCP connection that ended without a close frame; that is 1006.
         code = CloseCode.ABNORMAL_CLOSURE
-    cause = Cause.SERVER if code == CloseCode.SERVICE_RESTART else Cause.CLIENT
+    # uvicorn stops with 1012 and gives no reason at all, where a peer's own has at least an empty one.
+    stops = code == CloseCode.SERVICE_RESTART and "reason" not in event
+    cause = Cause.SERVER if by_server or stops else Cause.CLIENT
     return Close(code, reason, cause, reconnect=code in COMING_BACK)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from .close import SLOW_CONSUMER, Cause
+from .close import SLOW_CONSUMER
 from .core.queue import OutboundQueue, Verdict
 from .errors import PeerGoneError
 from .events import SlowConsumer
@@ -117,7 +117,8 @@ class Sender:
 
     async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
         waits = self._connection.config.outbound.policy in WAITING_POLICIES
-        while waits and not self.queue.fits(message.size):
+        # Half of the queue is for others: a handler that streams must not make its peer look slow to them.
+        while waits and self.queue and (self.half_full or not self.queue.fits(message.size)):
             await self.room_made()
             self._check_open()
         self._enqueue(message, key)
@@ -128,7 +129,7 @@ class Sender:
         close = self._connection.ending.close
         if close is None:
             raise RuntimeError('Cannot call "send" before the connection is accepted.')
-        if close.cause is Cause.APPLICATION:
+        if self._connection.ending.by_handler:
             raise RuntimeError('Cannot call "send" once a close message has been sent.')
         raise PeerGoneError(f"the connection has ended: {int(close.code)} {close.reason}".rstrip())
 

@@ -36,6 +36,7 @@ class Services:
         loop: the loop.
         config: of the manager.
         observe: where latencies go, by name.
+        lingering: wires that have closed, and whose TCP connection has not ended; kept by the manager.
 
     Attributes:
         connections: how many connections this loop has.
@@ -46,8 +47,15 @@ class Services:
         heartbeats_missed: peers that died of silence.
     """
 
-    def __init__(self, loop: EventLoop, config: WebSocketConfig, observe: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        config: WebSocketConfig,
+        observe: Callable[[str, float], None],
+        lingering: dict[Wire, EventLoop] | None = None,
+    ) -> None:
         self.loop = loop
+        self._lingering = lingering if lingering is not None else {}
         self.timekeeper = Timekeeper(loop)
         self.backpressure = Backpressure(loop, self.timekeeper)
         self.readahead = ReadAhead(self.timekeeper)
@@ -102,10 +110,21 @@ class Services:
         self.readahead.back(connection.carrier)
 
     def abort_later(self, wire: Wire, seconds: float) -> None:
-        """Abort the TCP connection of a peer that did not take its close frame by then."""
-        if not wire.lost:
-            deadline = self.timekeeper.schedule(lambda now: wire.abort(), self.timekeeper.now + seconds)
-            wire.on_lost = lambda: self.timekeeper.cancel(deadline)
+        """Abort the TCP connection of a peer that did not leave by then. The first one to ask decides."""
+        if wire.lost or wire in self._lingering:
+            return
+
+        def abort(now: float) -> None:
+            self._lingering.pop(wire, None)
+            wire.abort()
+
+        def left() -> None:
+            self._lingering.pop(wire, None)
+            self.timekeeper.cancel(deadline)
+
+        deadline = self.timekeeper.schedule(abort, self.timekeeper.now + seconds)
+        self._lingering[wire] = self.loop
+        wire.on_lost = left
 
 
 def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:

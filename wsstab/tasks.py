@@ -185,5 +185,9 @@ class Latch:
         if self._waiting is None:
             self._waiting = []
         self._waiting.append(waiter)
-        if not self.is_set:  # another thread may have set it in between
-            await waiter[1].wait()
+        try:
+            if not self.is_set:  # another thread may have set it in between
+                await waiter[1].wait()
+        finally:
+            if self._waiting is not None and waiter in self._waiting:
+                self._waiting.remove(waiter)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import anyio
+
 from ..payload import Outgoing
 from ..tasks import Task, current_loop
 from ..types import Event, Receive, Send
@@ -24,7 +26,7 @@ class AsgiWire(Wire):
         send: the server's.
     """
 
-    __slots__ = ("_closing", "_in_flight", "_receive", "_send", "_waiting", "_writer")
+    __slots__ = ("_closing", "_idle", "_in_flight", "_own_send", "_receive", "_send", "_waiting", "_writer")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__()
@@ -34,6 +36,8 @@ class AsgiWire(Wire):
         self._in_flight = 0
         self._writer: Task | None = None
         self._closing = False
+        self._own_send: anyio.CancelScope | None = None
+        self._idle: anyio.Event | None = None
 
     async def receive(self) -> Event:
         return await self._receive()
@@ -53,10 +57,14 @@ class AsgiWire(Wire):
 
     async def send(self, message: Outgoing) -> None:
         self._in_flight += message.size
-        self.writable = False
+        self._block()
         try:
-            await self._send(message.event())
+            with anyio.CancelScope() as self._own_send:
+                await self._send(message.event())
+                return
+            raise ConnectionAbortedError("the peer takes nothing")
         finally:
+            self._own_send = None
             # A close that came in between has given up what was in flight.
             self._in_flight = max(self._in_flight - message.size, 0)
             self._unblock()
@@ -68,8 +76,11 @@ class AsgiWire(Wire):
         return self._in_flight
 
     async def close(self, code: int, reason: str) -> None:
-        # A writer that is stuck behind a stalled peer would hold up the close for ever.
-        self._stop_writer()
+        # After all that was written. A writer that is stuck is cancelled by abort(), when the caller's time is over.
+        self._closing = True
+        while self._writer is not None or self._own_send is not None:
+            self._idle = anyio.Event()
+            await self._idle.wait()
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def abort(self) -> None:
@@ -91,7 +102,7 @@ class AsgiWire(Wire):
             self._in_flight = 0
         finally:
             self._writer = None
-        self._unblock()
+            self._unblock()
 
     def _block(self) -> None:
         if self.writable:
@@ -99,6 +110,9 @@ class AsgiWire(Wire):
             self.on_blocked()
 
     def _unblock(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.set()
         if not self._closing and not self._waiting:
             self.writable = True
             self.on_writable()
@@ -109,5 +123,7 @@ class AsgiWire(Wire):
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
+        if self._own_send is not None:
+            self._own_send.cancel()
         self._waiting.clear()
         self._in_flight = 0

@@ -121,6 +121,14 @@ class Wire:
         """Whether the server has stopped reading the socket, so that silence proves nothing."""
         return False
 
+    def partial(self) -> int:
+        """A number that changes while a message arrives that is not complete: a sign of life."""
+        return 0
+
+    def server_closed(self) -> bool:
+        """Whether the server sent the close frame by itself, as for a message that it found too large."""
+        return False
+
     def ping(self, payload: bytes) -> bool:
         """Send a WebSocket ping ahead of all that waits; ``False`` where the server cannot."""
         return False

@@ -291,6 +291,13 @@ class SansioWire(UvicornWire):
     def is_open(self) -> bool:
         return not self.protocol.close_sent and not self._is_closing()
 
+    def partial(self) -> int:
+        connection = self.protocol.conn
+        return len(connection.reader.buffer) + (getattr(connection, "current_size", 0) or 0)
+
+    def server_closed(self) -> bool:
+        return self.protocol.conn.close_sent is not None and self.protocol.conn.close_rcvd is None
+
 
 class WsprotoWire(UvicornWire):
     """``--ws wsproto``."""
@@ -324,6 +331,15 @@ class WsprotoWire(UvicornWire):
 
     def is_open(self) -> bool:
         return not self.protocol.close_sent and not self._is_closing()
+
+    def partial(self) -> int:
+        protocol = getattr(getattr(self.protocol.conn, "connection", None), "_proto", None)
+        decoder = getattr(protocol, "_frame_decoder", None)
+        frame = getattr(getattr(decoder, "buffer", None), "buffer", b"")
+        return len(frame) + int(self.protocol.buffer.length)
+
+    def server_closed(self) -> bool:
+        return bool(self.protocol.close_sent)
 
 
 class LegacyWire(UvicornWire):
@@ -364,11 +380,17 @@ class LegacyWire(UvicornWire):
 
     async def receive(self) -> Event:
         event = await self._receive()
-        close = self.protocol.close_sent
-        if event["type"] == "websocket.disconnect" and close is not None and self.protocol.close_rcvd is None:
+        if event["type"] == "websocket.disconnect" and self.server_closed():
             # It closed by itself (a message too large, say), and tells only 1006.
+            close = self.protocol.close_sent
             return {**event, "code": int(close.code), "reason": close.reason}
         return event
+
+    def partial(self) -> int:
+        return len(getattr(self.protocol.reader, "_buffer", b""))
+
+    def server_closed(self) -> bool:
+        return self.protocol.close_sent is not None and self.protocol.close_rcvd is None
 
     def _nothing_more(self, reading: asyncio.Future[None]) -> None:
         """End the TCP connection when the peer has closed.
