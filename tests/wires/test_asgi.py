@@ -123,7 +123,7 @@ async def test_a_message_of_the_handler_is_awaited_in_place() -> None:
         {"type": "websocket.send", "bytes": b"bytes"},
     ]
     assert (wire.writable, wire.buffered()) == (True, 0)
-    assert "blocked" not in ear.heard
+    assert ear.heard == ["blocked", "writable"] * 2
 
 
 async def test_while_a_message_of_the_handler_is_pending_nothing_else_is_taken() -> None:
@@ -133,9 +133,9 @@ async def test_while_a_message_of_the_handler_is_pending_nothing_else_is_taken()
     async with anyio.create_task_group() as group:
         group.start_soon(wire.send, Outgoing("12345"))
         await turn()
-        assert (wire.writable, wire.buffered(), ear.heard) == (False, 5, [])
+        assert (wire.writable, wire.buffered(), ear.heard) == (False, 5, ["blocked"])
         server.go_on()
-    assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["writable"])
+    assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["blocked", "writable"])
 
 
 @pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
@@ -145,7 +145,7 @@ async def test_a_failure_of_the_handler_s_send_is_the_handler_s(failure: Excepti
     server.fails = failure
     with pytest.raises(type(failure)):
         await wire.send(Outgoing("lost"))
-    assert (wire.buffered(), ear.heard) == (0, ["writable"])
+    assert (wire.buffered(), ear.heard) == (0, ["blocked", "writable"])
 
 
 async def test_what_others_write_goes_out_in_order_one_send_at_a_time() -> None:
@@ -215,19 +215,34 @@ async def test_a_close_goes_to_the_server_with_code_and_reason() -> None:
     assert not wire.is_open()
 
 
-async def test_a_close_does_not_wait_behind_a_stalled_peer() -> None:
-    """Its writer is cancelled, and what it held is dropped."""
+async def test_a_close_goes_after_all_that_was_written() -> None:
+    """How long that may take, the caller decides."""
     server, wire, ear = build()
     server.stall()
     wire.write(block("1", "2"))
     await turn()
     async with anyio.create_task_group() as group:
-        group.start_soon(wire.close, 1013, "slow consumer")
+        group.start_soon(wire.close, 1000, "")
         await turn()
-        assert server.pending == 1
+        assert server.sent == []
         server.go_on()
-    assert [event["type"] for event in server.sent] == ["websocket.close"]
+    assert [event["type"] for event in server.sent] == ["websocket.send", "websocket.send", "websocket.close"]
     assert (wire.buffered(), wire.writable, ear.heard) == (0, False, ["blocked"])
+
+
+async def test_a_close_that_is_given_up_leaves_the_rest_to_abort() -> None:
+    """A stalled peer's writer is cancelled, and what it held is dropped."""
+    server, wire, _ = build()
+    server.stall()
+    wire.write(block("1", "2"))
+    await turn()
+    with anyio.move_on_after(0.05) as patience:
+        await wire.close(1013, "slow consumer")
+    wire.abort()
+    server.go_on()
+    await turn()
+    assert patience.cancelled_caught
+    assert (server.sent, wire.buffered()) == ([], 0)
 
 
 async def test_a_message_that_is_pending_at_the_close_leaves_nothing_in_flight() -> None:
@@ -235,11 +250,10 @@ async def test_a_message_that_is_pending_at_the_close_leaves_nothing_in_flight()
     server, wire, _ = build()
     server.stall()
     async with anyio.create_task_group() as group:
-        group.start_soon(wire.send, Outgoing("12345"))
+        group.start_soon(aborted, wire)
         await turn()
         wire.abort()
-        server.go_on()
-    assert wire.buffered() == 0
+    assert (wire.buffered(), server.sent) == (0, [])
 
 
 @pytest.mark.parametrize("end", [AsgiWire.abort, AsgiWire.detach])
@@ -261,8 +275,14 @@ async def test_a_message_of_the_handler_that_ends_after_the_close_does_not_open_
     server, wire, ear = build()
     server.stall()
     async with anyio.create_task_group() as group:
-        group.start_soon(wire.send, Outgoing("late"))
+        group.start_soon(aborted, wire)
         await turn()
         wire.abort()
-        server.go_on()
-    assert (wire.writable, wire.is_open(), ear.heard) == (False, False, [])
+    server.go_on()
+    assert (wire.writable, wire.is_open(), ear.heard) == (False, False, ["blocked"])
+
+
+async def aborted(wire: AsgiWire) -> None:
+    """A handler's send that an abort ends."""
+    with pytest.raises(OSError):
+        await wire.send(Outgoing("12345"))
