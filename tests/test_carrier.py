@@ -1,0 +1,197 @@
+"""The carrier: who reads from the server, and how a refusal is said."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket
+
+from tests.support.stage import Peer, on_stage, push_only, settle, until
+from wsstab import Inbound, LimitHit, RateLimit
+from wsstab.carrier import denial
+from wsstab.close import CONNECTION_LIMIT, DRAINING, ORIGIN_REFUSED
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["asgi", "capable"])
+def capable(request: pytest.FixtureRequest) -> bool:
+    """On plain ASGI one reader owns ``receive``; on a capable wire the handler calls it itself."""
+    return bool(request.param)
+
+
+async def test_an_echo_passes_text_and_bytes_in_order(capable: bool) -> None:
+    """Whoever reads."""
+    async with on_stage(capable=capable) as stage:
+        peer = await stage.open()
+        peer.says("one", b"two", "", b"")
+        assert await peer.hears(4) == ["one", b"two", "", b""]
+
+
+async def test_a_handler_that_never_receives_has_a_reader(capable: bool) -> None:
+    """It starts at once on plain ASGI, and within a second elsewhere; the departure is noticed."""
+    async with on_stage(push_only, capable=capable) as stage:
+        peer = await stage.open()
+        peer.leaves(1001)
+        for _ in range(9):
+            stage.pass_time(0.1)
+            await settle()
+        assert (await peer.connection.closed).code == 1001
+
+
+async def test_a_handler_that_comes_back_in_time_starts_no_reader() -> None:
+    """Its ``receive()`` goes straight through."""
+    async with on_stage(capable=True) as stage:
+        peer = await stage.open()
+        for number in range(5):
+            stage.pass_time(0.2)
+            peer.says(str(number))
+            await peer.hears(number + 1)
+            assert peer.connection.carrier.reading
+            assert peer.connection.statistics().unread_messages == 0
+
+
+async def test_a_reader_that_has_handed_its_message_over_retires() -> None:
+    """The next ``receive()`` goes straight to the server again; nothing is read twice or lost."""
+    ready, got = anyio.Event(), list[str]()
+
+    async def late(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await ready.wait()
+        async for text in websocket.iter_text():
+            got.append(text)
+
+    async with on_stage(late, capable=True) as stage:
+        peer = await stage.open()
+        for _ in range(9):
+            stage.pass_time(0.1)
+        await settle()
+        assert peer.connection.carrier.attended
+        ready.set()
+        await settle()
+        peer.says("one")
+        await until(lambda: got == ["one"])
+        await settle()
+        assert peer.connection.carrier.reading
+        peer.says("two", "three")
+        await until(lambda: got == ["one", "two", "three"])
+
+
+async def test_a_reader_pauses_when_a_handler_that_reads_is_behind(capable: bool) -> None:
+    """And goes on when there is room: nothing is dropped."""
+    ready, got = anyio.Event(), list[str]()
+
+    async def slow(websocket: WebSocket) -> None:
+        await websocket.accept()
+        got.append(await websocket.receive_text())
+        await ready.wait()
+        async for text in websocket.iter_text():
+            got.append(text)
+
+    everything = [str(number) for number in range(12)]
+    async with on_stage(slow, capable=capable, inbound=Inbound(max_messages=3)) as stage:
+        peer = await stage.open()
+        peer.says(*everything)
+        for _ in range(40):
+            stage.pass_time(0.1)
+            await settle()
+        assert peer.connection.statistics().unread_messages == 3
+        assert peer.unread == 8
+        ready.set()
+        await until(lambda: got == everything)
+        assert peer.connection.statistics().dropped_inbound == 0
+
+
+async def test_a_handler_that_never_reads_keeps_the_newest(capable: bool) -> None:
+    """The oldest go, and are counted: reading never pauses for it."""
+    async with on_stage(push_only, capable=capable, inbound=Inbound(max_messages=3)) as stage:
+        peer = await stage.open()
+        peer.says(*"abcdefgh")
+        while peer.unread:
+            stage.pass_time(0.5)
+            await settle()
+        statistics = peer.connection.statistics()
+        assert (statistics.messages_received, statistics.unread_messages) == (8, 2)
+        assert statistics.dropped_inbound == 6
+
+
+async def test_a_message_that_exceeds_the_rate_is_held_up_and_not_lost() -> None:
+    """The action ``delay`` reads no faster than the rate."""
+    rate = RateLimit(messages_per_second=50, burst=1, action="delay")
+    async with on_stage(capable=True, rate_limit=rate) as stage:
+        peer = await stage.open()
+        began = anyio.current_time()
+        peer.says(*"abcdef")
+        assert await peer.hears(6) == list("abcdef")
+        assert anyio.current_time() - began >= 4 / 50
+
+
+async def test_a_close_while_the_handler_waits_wakes_it(capable: bool) -> None:
+    """Exactly once; later calls raise."""
+    seen: list[object] = []
+
+    async def listener(websocket: WebSocket) -> None:
+        await websocket.accept()
+        seen.append(await websocket._receive())
+        with pytest.raises(RuntimeError, match="once a disconnect message has been received"):
+            await websocket._receive()
+
+    async with on_stage(listener, capable=capable) as stage:
+        peer = await stage.open()
+        await settle()
+        await peer.connection.close(4001, "enough")
+        await peer.over()
+        assert seen == [{"type": "websocket.disconnect", "code": 4001, "reason": "enough"}]
+        assert peer.closed == (4001, "enough")
+
+
+async def test_a_handler_that_never_accepts_in_time_is_refused_and_cancelled(capable: bool) -> None:
+    """503 with ``Retry-After``, and the limit is told."""
+    hits: list[LimitHit] = []
+
+    async def never(websocket: WebSocket) -> None:
+        await anyio.sleep_forever()
+
+    async with on_stage(never, capable=capable, accept_timeout=5.0) as stage:
+        stage.manager.on(LimitHit, hits.append)
+        peer = stage.call(Peer())
+        await settle()
+        stage.pass_time(4.8)
+        await settle()
+        assert peer.sent == []
+        stage.pass_time(0.5)
+        await peer.over()
+        assert peer.kinds == ["websocket.http.response.start", "websocket.http.response.body"]
+        assert peer.sent[0]["status"] == 503
+        assert (b"retry-after", b"1") in peer.sent[0]["headers"]
+        assert [hit.limit for hit in hits] == ["accept_timeout"]
+
+
+def test_a_denial_is_one_start_and_one_body() -> None:
+    """With the reason as a line of text, and when to come back."""
+    start, body = denial(CONNECTION_LIMIT, can_deny=True)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
+    assert (b"retry-after", b"5") in start["headers"]
+    assert (b"content-length", str(len(body["body"])).encode()) in start["headers"]
+    assert body["body"] == b"connection limit reached\n"
+    assert body["more_body"] is False
+
+
+def test_a_final_denial_names_no_time_to_come_back() -> None:
+    """A wrong origin stays wrong."""
+    start, _ = denial(ORIGIN_REFUSED, can_deny=True)
+    assert start["status"] == 403
+    assert b"retry-after" not in [name for name, _ in start["headers"]]
+
+
+def test_without_the_extension_a_denial_is_a_close() -> None:
+    """Which servers turn into a 403."""
+    assert denial(DRAINING, can_deny=False) == [
+        {"type": "websocket.close", "code": 1012, "reason": "service restart"}
+    ]

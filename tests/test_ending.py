@@ -1,0 +1,317 @@
+"""The end of a connection: decided once, told once, and every wait has a deadline."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from tests.support.stage import Peer, on_stage, push_only, settle, until
+from wsstab import Close, ConnectionClosed, ConnectionLimitExceededError, ConnectionTimeoutError
+from wsstab.close import HEARTBEAT_TIMEOUT, Cause
+
+pytestmark = pytest.mark.anyio
+
+OURS = Close(4100, "ours", Cause.STABILIZER)
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["asgi", "capable"])
+def capable(request: pytest.FixtureRequest) -> bool:
+    """Plain ASGI, and a wire with an abort."""
+    return bool(request.param)
+
+
+async def test_a_handler_that_returns_closes_with_1000(capable: bool) -> None:
+    """By itself."""
+
+    async def brief(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+
+    async with on_stage(brief, capable=capable) as stage:
+        peer = await stage.open()
+        await peer.over()
+        assert (peer.messages, peer.closed) == (["hello"], (1000, ""))
+
+
+async def test_a_handler_that_raises_closes_with_1011_and_the_server_is_told(capable: bool) -> None:
+    """What it raised goes on to whoever logs it."""
+
+    async def broken(websocket: WebSocket) -> None:
+        await websocket.accept()
+        raise ZeroDivisionError
+
+    async with on_stage(broken, capable=capable, errors=True) as stage:
+        peer = await stage.open()
+        await peer.over()
+        assert peer.closed == (1011, "internal error")
+        assert isinstance(peer.error, ZeroDivisionError)
+
+
+async def test_a_handler_that_raises_before_accept_leaves_the_answer_to_the_server() -> None:
+    """A 500, or what the exception says."""
+
+    async def broken(websocket: WebSocket) -> None:
+        raise ZeroDivisionError
+
+    async with on_stage(broken, errors=True) as stage:
+        peer = stage.call(Peer())
+        await peer.over()
+        assert peer.sent == []
+        assert isinstance(peer.error, ZeroDivisionError)
+
+
+async def test_an_error_of_ours_closes_with_its_own_code() -> None:
+    """After accept with the code, before accept with the status; it is no failure of the server."""
+
+    async def full(websocket: WebSocket) -> None:
+        if websocket.url.path == "/accepted":
+            await websocket.accept()
+        raise ConnectionLimitExceededError(5)
+
+    async with on_stage(full) as stage:
+        late, early = await stage.open("/accepted"), await stage.open("/refused")
+        await late.over()
+        await early.over()
+        assert late.closed == (1013, "connection limit reached")
+        assert early.sent[0]["status"] == 503
+        assert late.error is early.error is None
+
+
+async def test_a_disconnect_that_escapes_the_handler_ends_quietly() -> None:
+    """It is how most handlers learn that their peer has left."""
+
+    async def careless(websocket: WebSocket) -> None:
+        await websocket.accept()
+        while True:
+            await websocket.receive_text()
+
+    async with on_stage(careless) as stage:
+        peer = await stage.open()
+        peer.leaves(1001)
+        await peer.over()
+        assert peer.error is None
+
+
+async def test_a_disconnect_that_is_not_the_peer_s_is_an_error() -> None:
+    """Raised by hand, while the peer is there."""
+
+    async def faking(websocket: WebSocket) -> None:
+        await websocket.accept()
+        raise WebSocketDisconnect(1001)
+
+    async with on_stage(faking, errors=True) as stage:
+        peer = await stage.open()
+        await peer.over()
+        assert isinstance(peer.error, WebSocketDisconnect)
+        assert peer.closed == (1011, "internal error")
+
+
+async def test_what_was_sent_before_arrives_before_the_close(capable: bool) -> None:
+    """Queued messages and broadcasts of the same turn included."""
+    async with on_stage(push_only, capable=capable) as stage:
+        (peer,) = await stage.named("ann")
+        await stage.manager.broadcast("one")
+        await stage.manager.send_to_client("ann", "two")
+        await stage.manager.broadcast("three")
+        await stage.manager.disconnect("ann", 4000, "bye")
+        assert peer.messages == ["one", "two", "three"]
+        assert peer.kinds[-1] == "websocket.close"
+
+
+async def test_what_waits_for_a_peer_that_drains_goes_out_before_the_close() -> None:
+    """However long that takes, as long as it takes something."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        peer.stall()
+        for text in "abc":
+            await stage.manager.send_to_client("ann", text)
+        async with anyio.create_task_group() as group:
+            group.start_soon(peer.connection.close, 4000)
+            await settle()
+            assert peer.sent == [{"type": "websocket.accept"}] or peer.messages == []
+            peer.resume()
+        assert peer.messages == ["a", "b", "c"]
+        assert peer.closed == (4000, "")
+
+
+async def test_what_waits_for_a_peer_that_does_not_drain_is_given_up() -> None:
+    """After the deadline of the close."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        peer.wire.block()  # type: ignore[union-attr]
+        await stage.manager.send_to_client("ann", "never")
+        peer.connection.ending.begin(OURS, within=0.05)
+        await until(lambda: peer.closed is not None)
+        assert (peer.messages, peer.closed) == ([], (4100, "ours"))
+        assert stage.manager.get_memory_usage()["total_memory"] == 0
+
+
+async def test_a_close_that_does_not_get_through_is_cut(capable: bool) -> None:
+    """Aborted where the wire can, and over in any case."""
+    async with on_stage(push_only, capable=capable) as stage:
+        peer = await stage.open()
+        peer.mute = True
+        peer.connection.ending.begin(OURS, within=0.05)
+        assert (await peer.connection.closed).code == 4100
+        assert peer.connection.ending.cut
+        assert (peer.wire is not None and peer.wire.aborted) is capable
+
+
+async def test_a_close_that_the_server_finds_illegal_is_over_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """The peer was faster."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    async with on_stage(push_only, log_level="DEBUG") as stage:
+        peer = await stage.open()
+        peer.gone = True
+        await peer.connection.close(4000)
+        assert (await peer.connection.closed).code == 4000
+        assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [
+            "- close not sent: the peer has left"
+        ]
+        peer.gone = False
+
+
+async def test_a_peer_that_does_not_answer_our_close_is_aborted_in_the_end() -> None:
+    """Its TCP connection must not outlive the closing handshake for ever."""
+    async with on_stage(push_only, capable=True) as stage:
+        peer = await stage.open()
+        services = stage.manager.services()
+        await peer.connection.close(4000)
+        await settle()
+        assert peer.wire is not None
+        assert not peer.wire.aborted
+        services.timekeeper.now += 11
+        services.timekeeper.tick()
+        assert peer.wire.aborted
+
+
+async def test_whoever_decides_first_decides() -> None:
+    """Once."""
+    events: list[ConnectionClosed] = []
+    async with on_stage(push_only) as stage:
+        stage.manager.on(ConnectionClosed, events.append)
+        peer = await stage.open()
+        for code in (4001, 4002, 4003):
+            peer.connection.ending.begin(Close(code, "", Cause.APPLICATION))
+        await peer.connection.close(4004)
+        peer.connection.ending.abort(HEARTBEAT_TIMEOUT)
+        assert peer.closed == (4001, "")
+        assert [event.code for event in events] == [4001]
+
+
+async def test_from_the_decision_on_it_is_listed_no_more() -> None:
+    """Nobody sends to it, nobody counts it."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        await stage.manager.join("ann", "lobby")
+        peer.mute = True
+        peer.connection.ending.begin(OURS)
+        assert stage.manager.get_active_connections() == []
+        assert stage.manager.get_rooms() == []
+        assert (await stage.manager.broadcast("anyone?")).total == 0
+        assert await stage.manager.send_to_client("ann", "there?") is False
+
+
+async def test_an_abort_ends_it_at_once_where_the_wire_can(capable: bool) -> None:
+    """Elsewhere it tries to close."""
+    error = ConnectionTimeoutError(5)
+    async with on_stage(push_only, capable=capable) as stage:
+        peer = await stage.open()
+        peer.connection.ending.abort(HEARTBEAT_TIMEOUT, error)
+        assert (peer.connection.ending.event is not None) is capable
+        closed = await peer.connection.closed
+        assert (closed.code, closed.error) == (1006, error)
+        assert peer.closed == (None if capable else (1011, "heartbeat timeout"))
+
+
+async def test_a_close_before_accept_that_is_ours_is_a_denial_and_cancels_the_handler() -> None:
+    """It has nothing to wait for."""
+    ended: list[str] = []
+
+    async def never(websocket: WebSocket) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+
+    async with on_stage(never) as stage:
+        peer = stage.call(Peer())
+        await until(lambda: "wsstab.connection" in peer.scope)
+        peer.connection.ending.begin(Close(4100, "no", Cause.STABILIZER, status=429, retry_after=7))
+        await peer.over()
+        assert (peer.sent[0]["status"], peer.sent[1]["body"]) == (429, b"no\n")
+        assert ended == ["cancelled"]
+
+
+async def test_nothing_more_is_denied_once_a_denial_has_begun() -> None:
+    """The handler's own response stands."""
+    start: dict[str, Any] = {"type": "websocket.http.response.start", "status": 418, "headers": []}
+
+    async def slow_denial(scope: Any, receive: Any, send: Any) -> None:
+        await send(start)
+        await anyio.sleep_forever()
+
+    async with on_stage(slow_denial, bare=True) as stage:
+        peer = await stage.open()
+        peer.connection.ending.begin(OURS)
+        await peer.over()
+        assert peer.sent == [start]
+
+
+async def test_a_call_that_the_server_cancels_ends_with_1001() -> None:
+    """Unregistered without a wait: the server may not come back."""
+    events: list[ConnectionClosed] = []
+    async with on_stage(push_only) as stage:
+        stage.manager.on(ConnectionClosed, events.append)
+        peer = Peer()
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.middleware.__call__, peer.scope, peer.receive, peer.send)
+            await until(lambda: stage.manager.get_connection_count() == 1)
+            group.cancel_scope.cancel()
+        assert stage.manager.get_connection_count() == 0
+        assert [(event.code, event.cause) for event in events] == [(1001, Cause.SERVER)]
+
+
+async def test_an_open_and_a_close_are_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    """With who and how in fields, and without the query."""
+    caplog.set_level(logging.INFO, "wsstab")
+    async with on_stage() as stage:
+        peer = await stage.open("/ws/room", query_string=b"token=secret")
+        peer.leaves(4000, "off")
+        await peer.over()
+    opened, closed = [record for record in caplog.records if record.levelno == logging.INFO]
+    assert [record.getMessage() for record in (opened, closed)] == ["= connection opened", "= connection closed"]
+    fields = vars(closed)
+    assert (fields["path"], fields["address"], fields["code"], fields["cause"]) == (
+        "/ws/room",
+        "203.0.113.7",
+        4000,
+        "client",
+    )
+    assert "secret" not in str(vars(opened)) + str(fields)
+
+
+async def test_a_refused_socket_has_no_events_of_a_life() -> None:
+    """It was never open."""
+    events: list[ConnectionClosed] = []
+
+    async def refuse(websocket: WebSocket) -> None:
+        await websocket.close(4003)
+
+    async with on_stage(refuse) as stage:
+        stage.manager.on(ConnectionClosed, events.append)
+        peer = await stage.open()
+        await peer.over()
+        closed = await peer.connection.closed
+        assert (closed.code, closed.duration, events) == (4003, 0.0, [])
+        assert stage.manager.statistics().opened == 0

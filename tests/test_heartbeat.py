@@ -1,0 +1,401 @@
+"""The heartbeat, with the clock moved by hand: pings, pongs, silence and the other deadlines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from tests.support.stage import on_stage, settle, until
+from wsstab import (
+    CloseCode,
+    ConnectionTimeoutError,
+    HeartbeatMissed,
+    WebSocketConfig,
+    WebSocketConnectionManager,
+)
+from wsstab.close import Cause
+from wsstab.heartbeat import custom_message, default_message
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+def test_the_default_message_is_the_published_one() -> None:
+    """Its type and the time."""
+    message = default_message()
+    assert message["type"] == "ping"
+    assert message["timestamp"] > 1_500_000_000
+    assert sorted(message) == ["timestamp", "type"]
+
+
+def test_only_a_custom_heartbeat_has_a_message() -> None:
+    """The application's own, or the default."""
+    assert custom_message(WebSocketConfig()) is None
+    assert custom_message(WebSocketConfig(heartbeat_type="off")) is None
+    assert custom_message(WebSocketConfig(heartbeat_type="custom")) is default_message
+    assert custom_message(WebSocketConfig(heartbeat_type="custom", custom_heartbeat="tick")) == "tick"
+
+
+async def test_a_ping_leaves_after_the_interval_without_a_sound() -> None:
+    """Not before, and not while messages arrive."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        peer = await stage.open()
+        for _ in range(3):
+            stage.pass_time(9)
+            peer.says("here")
+            await settle()
+        assert peer.pings == []
+        stage.pass_time(10.5)
+        assert len(peer.pings) == 1
+        assert stage.manager.statistics().heartbeats_sent == 1
+
+
+async def test_a_pong_keeps_a_silent_peer_alive_and_measures() -> None:
+    """Each ping has a payload of its own; only its own pong gives a latency."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5, enable_metrics=True) as stage:
+        peer = await stage.open()
+        assert peer.connection.latency is None
+        for number in range(1, 6):
+            stage.pass_time(10.5)
+            assert len(peer.pings) == number
+            assert peer.wire is not None
+            peer.wire.on_pong(peer.pings[-1])
+        assert len(set(peer.pings)) == 5
+        assert peer.connection.latency is not None
+        assert 0 <= peer.connection.latency < 5
+        assert peer.connection.statistics().latency == peer.connection.latency
+        assert stage.manager.statistics().latencies["ping"].count == 5
+
+
+async def test_a_pong_nobody_asked_for_is_a_sign_of_life_and_no_measurement() -> None:
+    """RFC 6455 section 5.5.3 allows it."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        peer = await stage.open()
+        stage.pass_time(10.5)
+        assert peer.wire is not None
+        peer.wire.on_pong(b"unasked")
+        assert peer.connection.latency is None
+        stage.pass_time(5.5)
+        assert not peer.wire.aborted
+
+
+async def test_silence_after_a_ping_is_death() -> None:
+    """Aborted, and everyone is told how: hooks, ``closed`` and the counters."""
+    missed: list[HeartbeatMissed] = []
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        stage.manager.on(HeartbeatMissed, missed.append)
+        peer = await stage.open()
+        (name,) = stage.manager.get_active_connections()
+        stage.pass_time(10.5)
+        stage.pass_time(4.0)
+        assert peer.wire is not None
+        assert not peer.wire.aborted
+        stage.pass_time(1.5)
+        assert peer.wire.aborted
+        closed = await peer.connection.closed
+        assert (closed.code, closed.reason, closed.cause) == (1006, "heartbeat timeout", Cause.STABILIZER)
+        assert isinstance(closed.error, ConnectionTimeoutError)
+        assert closed.error.close.code == 1006
+        assert [event.client_id for event in missed] == [name]
+        assert missed[0].silent_for == pytest.approx(16, abs=0.5)
+        statistics = stage.manager.statistics()
+        assert (statistics.heartbeats_missed, statistics.closed, statistics.connections) == (1, {1006: 1}, 0)
+
+
+async def test_any_message_after_a_ping_is_as_good_as_a_pong() -> None:
+    """What counts is that something arrived."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        peer = await stage.open()
+        stage.pass_time(10.5)
+        peer.says("alive")
+        await peer.hears()
+        stage.pass_time(5.5)
+        assert peer.wire is not None
+        assert not peer.wire.aborted
+
+
+async def test_time_in_which_we_did_not_read_proves_nothing() -> None:
+    """The server has stopped reading: its peer may well have answered."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        peer = await stage.open()
+        stage.pass_time(10.5)
+        assert peer.wire is not None
+        peer.wire.paused = True
+        for _ in range(4):
+            stage.pass_time(5.5)
+        assert not peer.wire.aborted
+        peer.wire.paused = False
+        stage.pass_time(10.5)
+        assert peer.wire.aborted
+
+
+async def test_without_a_heartbeat_nobody_is_pinged_and_nobody_dies() -> None:
+    """However long the silence."""
+    async with on_stage(capable=True, heartbeat_type="off") as stage:
+        peer = await stage.open()
+        stage.pass_time(100_000)
+        assert (peer.pings, peer.closed) == ([], None)
+
+
+async def test_where_the_server_has_no_ping_nobody_dies_of_silence() -> None:
+    """Plain ASGI has none; the server's own keepalive is left to it."""
+    async with on_stage(heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        peer = await stage.open()
+        stage.pass_time(100_000)
+        await settle()
+        assert peer.closed is None
+        assert stage.manager.statistics().heartbeats_sent == 0
+
+
+@pytest.mark.parametrize("capable", [False, True])
+@pytest.mark.parametrize("answer", ["pong", '{"type": "pong"}'])
+async def test_a_custom_heartbeat_is_a_message_and_its_answer_is_consumed(capable: bool, answer: str) -> None:
+    """The handler sees no pong; the latency is measured."""
+    options: dict[str, Any] = {"heartbeat_interval": 10, "heartbeat_timeout": 5, "heartbeat_type": "custom"}
+    async with on_stage(capable=capable, **options) as stage:
+        peer = await stage.open()
+        stage.pass_time(10.5)
+        (ping,) = await peer.hears()
+        assert json.loads(ping)["type"] == "ping"
+        peer.says(answer)
+        await until(lambda: peer.connection.latency is not None)
+        stage.pass_time(5.5)
+        await settle()
+        assert peer.messages == [ping]
+        assert peer.closed is None
+        assert peer.connection.statistics().messages_received == 0
+
+
+@pytest.mark.parametrize("message", ["tick", b"tick", {"tick": 1}, lambda: "tick"])
+async def test_the_custom_message_is_the_application_s(message: Any) -> None:
+    """Text, bytes, JSON, or what a function makes of it."""
+    async with on_stage(heartbeat_interval=10, heartbeat_type="custom", custom_heartbeat=message) as stage:
+        peer = await stage.open()
+        stage.pass_time(10.5)
+        expected = {"tick": 1} if isinstance(message, dict) else message if isinstance(message, bytes) else "tick"
+        (got,) = await peer.hears()
+        assert (json.loads(got) if isinstance(message, dict) else got) == expected
+
+
+async def test_a_custom_heartbeat_overtakes_what_waits() -> None:
+    """A slow peer is not taken for a dead one."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_type="custom") as stage:
+        peer = await stage.open()
+        peer.stall()
+        await stage.manager.broadcast("waits")
+        await settle()
+        stage.pass_time(0.2)
+        peer.connection.heartbeat.beat()
+        assert [json.loads(message)["type"] for message in peer.messages] == ["ping"]
+
+
+async def test_a_custom_message_that_cannot_be_made_does_not_end_the_heartbeat(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged, and tried again."""
+    answers = iter([ValueError("broken"), "tick"])
+
+    def make() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    options: dict[str, Any] = {"heartbeat_interval": 10, "heartbeat_type": "custom", "custom_heartbeat": make}
+    async with on_stage(capable=True, heartbeat_timeout=60, **options) as stage:
+        peer = await stage.open()
+        stage.pass_time(10.5)
+        assert [record.exc_text or "broken" for record in caplog.records if record.levelno >= logging.ERROR]
+        peer.says("still here")
+        await peer.hears()
+        stage.pass_time(10.5)
+        assert peer.messages == ["still here", "tick"]
+
+
+@pytest.mark.parametrize("capable", [False, True])
+async def test_no_message_of_ours_goes_into_a_protocol_of_the_application(capable: bool) -> None:
+    """Where there is a real ping, that is sent in its place."""
+
+    async def speaker(websocket: Any) -> None:
+        await websocket.accept(subprotocol="graphql-ws")
+        await websocket.receive()
+
+    async with on_stage(
+        speaker, capable=capable, heartbeat_type="custom", heartbeat_interval=10, heartbeat_timeout=5
+    ) as stage:
+        peer = await stage.open()
+        stage.pass_time(10.5)
+        await settle()
+        assert peer.messages == []
+        assert len(peer.pings) == (1 if capable else 0)
+        stage.pass_time(5.5)
+        await settle()
+        assert (peer.wire is not None and peer.wire.aborted) is capable
+        assert stage.manager.get_connection_count() == (0 if capable else 1)
+
+
+async def test_idle_connections_are_closed_with_4408() -> None:
+    """Idle is who has no application message in either direction; a pong is none."""
+    async with on_stage(capable=True, heartbeat_interval=1, heartbeat_timeout=5, idle_timeout=10) as stage:
+        sender, receiver, silent = [await stage.open() for _ in range(3)]
+        stage.manager.identify(receiver.connection, "receiver")
+        for _ in range(8):
+            stage.pass_time(1.5)
+            for peer in (sender, receiver, silent):
+                if peer.wire is not None and peer.pings:
+                    peer.wire.on_pong(peer.pings[-1])
+            sender.says("busy")
+            await stage.manager.send_to_client("receiver", "busy")
+            await settle()
+        await until(lambda: silent.closed is not None)
+        assert silent.closed == (CloseCode.IDLE_TIMEOUT, "idle timeout")
+        assert sender.closed is receiver.closed is None
+
+
+async def test_connections_that_are_too_old_are_closed_with_1012() -> None:
+    """After the age, ten per cent more or less, however busy they are."""
+    async with on_stage(max_connection_age=100) as stage:
+        peer = await stage.open()
+        stage.pass_time(89)
+        peer.says("busy")
+        await peer.hears()
+        assert peer.closed is None
+        stage.pass_time(22)
+        await until(lambda: peer.closed is not None)
+        assert peer.closed == (CloseCode.SERVICE_RESTART, "maximum connection age")
+
+
+async def test_what_the_transport_holds_is_counted_at_each_look() -> None:
+    """And given back."""
+    async with on_stage(capable=True, heartbeat_interval=10) as stage:
+        peer = await stage.open()
+        assert peer.wire is not None
+        for held in (5000, 100, 0):
+            peer.wire.held = held
+            stage.pass_time(10.5)
+            peer.says("alive")
+            await settle()
+            assert stage.manager.get_memory_usage()["total_memory"] == held
+        peer.wire.held = 70
+        stage.pass_time(10.5)
+
+
+async def test_handle_pong_is_harmless_with_the_middleware_and_for_strangers() -> None:
+    """It only notes a sign of life."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        (peer,) = await stage.named("ann")
+        stage.pass_time(10.5)
+        await stage.manager.handle_pong("ann")
+        await stage.manager.handle_pong("nobody")
+        stage.pass_time(5.5)
+        assert peer.wire is not None
+        assert not peer.wire.aborted
+
+
+# Doubles.
+
+
+class Ward:
+    """A manager with one double, whose time the test moves."""
+
+    def __init__(self, **options: Any) -> None:
+        self.manager = WebSocketConnectionManager(WebSocketConfig(**options))
+        self.socket = AsyncMock()
+
+    async def __aenter__(self) -> Ward:
+        await self.manager.start()
+        await self.manager.connect("ann", self.socket)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.manager.graceful_shutdown()
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        timekeeper = self.manager.services().timekeeper
+        timekeeper.now += seconds
+        timekeeper.tick()
+        await settle()
+
+    @property
+    def pings(self) -> list[Any]:
+        """The messages that it was sent."""
+        return [call.args[0] for call in self.socket.send_json.await_args_list]
+
+
+async def test_a_double_gets_the_published_ping() -> None:
+    """Unencoded, after each interval in which nothing was heard."""
+    async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
+        await ward.wait(9.5)
+        assert ward.pings == []
+        await ward.wait(1)
+        assert [ping["type"] for ping in ward.pings] == ["ping"]
+        assert not math.isnan(ward.pings[0]["timestamp"])
+
+
+async def test_a_double_that_once_answered_dies_of_silence() -> None:
+    """It was able to answer, and does not any more."""
+    missed: list[HeartbeatMissed] = []
+    async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
+        ward.manager.on(HeartbeatMissed, missed.append)
+        connection = ward.manager.get_connection("ann")
+        assert connection is not None
+        await ward.wait(10.5)
+        await ward.manager.handle_pong("ann")
+        assert connection.latency is not None
+        await ward.wait(10.5)
+        assert ward.manager.get_active_connections() == ["ann"]
+        await ward.wait(15.5)
+        assert ward.manager.get_active_connections() == []
+        assert [event.client_id for event in missed] == ["ann"]
+        assert isinstance((await connection.closed).error, ConnectionTimeoutError)
+
+
+async def test_a_double_that_never_answered_is_left_to_tcp(caplog: pytest.LogCaptureFixture) -> None:
+    """With one warning that says what to do."""
+    async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
+        for _ in range(10):
+            await ward.wait(10.5)
+        assert ward.manager.get_active_connections() == ["ann"]
+        assert len(ward.pings) <= 2
+        (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert "handle_pong()" in record.getMessage()
+
+
+async def test_a_double_without_a_heartbeat_hears_nothing_but_has_its_other_deadlines() -> None:
+    """Idle is idle."""
+    async with Ward(heartbeat_type="off", idle_timeout=50) as ward:
+        await ward.wait(45)
+        assert ward.manager.get_connection_count() == 1
+        await ward.wait(6)
+        assert ward.pings == []
+        ward.socket.close.assert_awaited_once_with(code=4408, reason="idle timeout")
+
+
+async def test_a_double_s_heartbeat_may_be_the_application_s() -> None:
+    """Whatever the type says: pings need the middleware."""
+    async with Ward(heartbeat_interval=10, custom_heartbeat="tick", heartbeat_type="custom") as ward:
+        await ward.wait(10.5)
+        ward.socket.send_text.assert_awaited_once_with("tick")
+
+
+async def test_before_start_no_double_is_pinged() -> None:
+    """Nothing runs in the background before."""
+    ward = Ward(heartbeat_interval=10)
+    await ward.manager.connect("ann", ward.socket)
+    await ward.wait(100)
+    assert ward.pings == []
+    await ward.manager.start()
+    await ward.wait(0.5)
+    assert len(ward.pings) == 1
+    await ward.manager.graceful_shutdown()

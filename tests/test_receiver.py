@@ -1,0 +1,261 @@
+"""In: sizes, rates and heartbeat answers are judged before a handler sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from tests.support.stage import echo, on_stage, push_only, settle, until
+from wsstab import CloseCode, ConnectionClosed, Inbound, LimitHit, RateLimit
+from wsstab.close import Cause
+from wsstab.receiver import close_of, is_pong, payload_size
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [({"text": "abc"}, 3), ({"text": "äö€"}, 7), ({"text": ""}, 0), ({"bytes": b"abcd"}, 4), ({"bytes": None}, 0)],
+)
+def test_a_message_is_as_large_as_it_travels(message: dict[str, Any], size: int) -> None:
+    """Text as UTF-8; the key that a server leaves out counts nothing."""
+    assert payload_size({"type": "websocket.receive", **message}) == size
+
+
+def test_text_that_has_no_utf_8_has_a_size_all_the_same() -> None:
+    """A server that lets half of a surrogate pair through must not break the count."""
+    assert payload_size({"type": "websocket.receive", "text": "\ud800"}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ("pong", True),
+        ('{"type": "pong"}', True),
+        ('{"type":"pong","timestamp":1.5}', True),
+        ("ping-pong", False),
+        ('{"type": "message", "text": "pong"}', False),
+        ('["pong"]', False),
+        ('"pong', False),
+        ('{"type": "pong", "padding": "' + "x" * 64 + '"}', False),
+        ("hello", False),
+        (None, False),
+    ],
+)
+def test_what_answers_a_heartbeat(text: str | None, answers: bool) -> None:
+    """The word, or an object of that type; nothing long, so that it costs nothing to look."""
+    assert is_pong({"type": "websocket.receive", "text": text, "bytes": b"pong"}) is answers
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"code": 1000, "reason": "bye"}, (1000, "bye", Cause.CLIENT, False)),
+        ({"code": 1001, "reason": None}, (1001, "", Cause.CLIENT, True)),
+        ({"code": 1005}, (1006, "", Cause.CLIENT, True)),
+        ({"code": 1005, "reason": ""}, (1005, "", Cause.CLIENT, False)),
+        ({}, (1006, "", Cause.CLIENT, True)),
+        ({"code": 1012}, (1012, "", Cause.SERVER, True)),
+    ],
+)
+def test_how_a_server_says_that_it_is_over(event: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """Without a close frame it is 1006, whatever the server calls it; 1012 is the server's own."""
+    close = close_of({"type": "websocket.disconnect", **event})
+    assert (close.code, close.reason, close.cause, close.reconnect) == expected
+
+
+@pytest.mark.parametrize("message", ["ä" * 5, b"x" * 9])
+async def test_a_message_over_the_limit_closes_with_1009_and_is_never_seen(message: str | bytes) -> None:
+    """Counted in bytes of UTF-8; what was just small enough passed before."""
+    hits: list[LimitHit] = []
+    async with on_stage(max_message_size=8) as stage:
+        stage.manager.on(LimitHit, hits.append)
+        peer = await stage.open("/big")
+        peer.says("ä" * 4)
+        await peer.hears()
+        peer.says(message, "after")
+        await peer.over()
+        assert peer.messages == ["ä" * 4]
+        assert peer.closed == (CloseCode.MESSAGE_TOO_BIG, "message too big")
+        assert hits == [LimitHit("max_message_size", "203.0.113.7", "/big")]
+
+
+async def test_without_a_limit_any_message_passes() -> None:
+    """``None`` means off."""
+    async with on_stage(max_message_size=None) as stage:
+        peer = await stage.open()
+        peer.says("x" * 3_000_000)
+        assert len((await peer.hears())[0]) == 3_000_000
+
+
+async def test_who_sends_too_much_is_closed_with_1008() -> None:
+    """The default action; what came within the rate arrived."""
+    async with on_stage(rate_limit=RateLimit(messages_per_second=1, burst=2)) as stage:
+        peer = await stage.open()
+        peer.says(*"abcd")
+        await peer.over()
+        assert peer.closed == (CloseCode.POLICY_VIOLATION, "rate limit exceeded")
+        assert peer.messages in (["a", "b"], ["a"], [])
+        assert stage.manager.statistics().refused == {"rate_limit": 1}
+
+
+async def test_what_is_too_much_may_be_dropped() -> None:
+    """The action ``drop`` counts it and goes on."""
+    async with on_stage(rate_limit=RateLimit(messages_per_second=0.001, burst=2, action="drop")) as stage:
+        peer = await stage.open()
+        peer.says(*"abcde")
+        await until(lambda: peer.connection.statistics().dropped_inbound == 3)
+        assert await peer.hears(2) == ["a", "b"]
+        assert peer.closed is None
+
+
+async def test_a_rate_of_bytes_counts_bytes() -> None:
+    """Few large messages are too much as well."""
+    rate = RateLimit(messages_per_second=1000, bytes_per_second=10, action="drop")
+    async with on_stage(rate_limit=rate) as stage:
+        peer = await stage.open()
+        peer.says("x" * 9, "y" * 9)
+        await until(lambda: peer.connection.statistics().dropped_inbound == 1)
+        assert await peer.hears() == ["x" * 9]
+
+
+async def test_what_a_peer_says_is_counted() -> None:
+    """Messages and bytes, of the connection and of all there were."""
+    async with on_stage() as stage:
+        peer = await stage.open()
+        peer.says("abc", b"defgh")
+        await peer.hears(2)
+        statistics = peer.connection.statistics()
+        assert (statistics.messages_received, statistics.bytes_received) == (2, 8)
+        assert (statistics.messages_sent, statistics.bytes_sent) == (2, 8)
+        peer.leaves()
+        await peer.over()
+        everything = stage.manager.statistics()
+        assert (everything.messages_received, everything.bytes_received, everything.bytes_sent) == (2, 8, 8)
+
+
+async def test_unread_messages_count_as_memory_until_they_are_read() -> None:
+    """And not one byte stays in the ledger."""
+    ready = anyio.Event()
+
+    async def late(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await ready.wait()
+        await echo_rest(websocket)
+
+    async with on_stage(late) as stage:
+        peer = await stage.open()
+        peer.says("x" * 1000, "y" * 500)
+        await until(lambda: peer.connection.statistics().unread_bytes == 1500)
+        assert stage.manager.get_memory_usage()["total_memory"] == 1500
+        ready.set()
+        await peer.hears(2)
+        assert stage.manager.get_memory_usage()["total_memory"] == 0
+
+
+async def echo_rest(websocket: WebSocket) -> None:
+    """Say back what comes."""
+    async for text in websocket.iter_text():
+        await websocket.send_text(text)
+
+
+async def test_the_inbox_is_bounded_in_bytes() -> None:
+    """For a handler that never reads the oldest go."""
+    async with on_stage(push_only, inbound=Inbound(max_bytes=100)) as stage:
+        peer = await stage.open()
+        peer.says("a" * 60, "b" * 60, "c" * 30)
+        await until(lambda: peer.connection.statistics().messages_received == 3)
+        statistics = peer.connection.statistics()
+        assert (statistics.dropped_inbound, statistics.unread_bytes) == (1, 90)
+        assert stage.manager.statistics().dropped_inbound == 1
+
+
+async def test_the_disconnect_comes_after_what_was_read_before() -> None:
+    """Exactly once, and a handler that asks again is told off."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(await receive())
+        await send({"type": "websocket.accept"})
+        await settle()
+        seen.extend([await receive(), await receive()])
+        with pytest.raises(RuntimeError, match='Cannot call "receive" once a disconnect message has been received'):
+            await receive()
+
+    async with on_stage(app, bare=True) as stage:
+        peer = await stage.open()
+        peer.says("last words")
+        peer.leaves(4000, "why")
+        await peer.over()
+        assert [event["type"] for event in seen] == ["websocket.connect", "websocket.receive", "websocket.disconnect"]
+        assert (seen[2]["code"], seen[2]["reason"]) == (4000, "why")
+
+
+async def test_starlette_s_handlers_learn_code_and_reason() -> None:
+    """As ``WebSocketDisconnect``."""
+    learnt: list[WebSocketDisconnect] = []
+
+    async def listener(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            await websocket.receive_text()
+        except WebSocketDisconnect as gone:
+            learnt.append(gone)
+
+    async with on_stage(listener) as stage:
+        peer = await stage.open()
+        peer.leaves(4002, "off")
+        await peer.over()
+        assert [(gone.code, gone.reason) for gone in learnt] == [(4002, "off")]
+
+
+async def test_a_peer_that_leaves_while_we_close_ends_it_our_way() -> None:
+    """What was decided first is what everyone is told."""
+    events: list[ConnectionClosed] = []
+    async with on_stage(capable=True) as stage:
+        stage.manager.on(ConnectionClosed, events.append)
+        peer = await stage.open()
+        peer.mute = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(peer.connection.close, 4005, "ours")
+            await settle()
+            peer.leaves(1001)
+            await settle()
+            peer.mute = False
+            peer.leaves(1001)
+        await peer.over()
+        assert [(event.code, event.reason, event.cause) for event in events] == [(4005, "ours", Cause.APPLICATION)]
+
+
+async def test_what_arrives_after_the_decision_to_close_is_not_the_handler_s() -> None:
+    """It would answer into nothing."""
+    async with on_stage(capable=True) as stage:
+        peer = await stage.open()
+        peer.mute = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(peer.connection.close)
+            await settle()
+            peer.says("too late")
+            await settle()
+            assert peer.connection.statistics().messages_received == 0
+            peer.mute = False
+            peer.leaves()
+        await peer.over()
+        assert peer.messages == []
+
+
+async def test_a_pong_of_the_application_is_an_ordinary_message_without_a_custom_heartbeat() -> None:
+    """Only who asks for it has it consumed."""
+    async with on_stage(echo) as stage:
+        peer = await stage.open()
+        peer.says("pong")
+        assert await peer.hears() == ["pong"]

@@ -1,0 +1,288 @@
+"""Out: the handler's own messages and those of others, on a wire that takes data or does not."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from tests.support.stage import Peer, Stage, on_stage, push_only, settle, until
+from wsstab import Outbound, SlowConsumer
+from wsstab.errors import PeerGoneError
+from wsstab.payload import Outgoing
+from wsstab.sender import CHECKPOINT_EVERY, Delivery
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+class Talker:
+    """A handler that sends what the test tells it to, and keeps what became of it.
+
+    Attributes:
+        done: the messages whose send has returned.
+        failed: what a send raised.
+    """
+
+    def __init__(self, *messages: str) -> None:
+        self._messages = messages
+        self.done: list[str] = []
+        self.failed: Exception | None = None
+        self.start = anyio.Event()
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        await self.start.wait()
+        try:
+            for message in self._messages:
+                await websocket._send({"type": "websocket.send", "text": message})
+                self.done.append(message)
+        except (OSError, RuntimeError) as error:
+            self.failed = error
+        await anyio.sleep_forever()
+
+
+async def stalled(stage: Stage) -> Peer:
+    """A peer that takes nothing."""
+    peer = await stage.open()
+    peer.stall()
+    return peer
+
+
+async def test_a_handler_waits_for_room() -> None:
+    """Under ``close`` and ``block``: nothing is lost, and the order stays."""
+    for policy in ("close", "block"):
+        talker = Talker(*"abcde")
+        async with on_stage(talker, capable=True, outbound=Outbound(max_messages=2, policy=policy)) as stage:
+            peer = await stalled(stage)
+            talker.start.set()
+            await settle()
+            assert talker.done == ["a", "b"]
+            assert peer.messages == []
+            peer.resume()
+            assert await peer.hears(5) == list("abcde")
+            assert talker.done == list("abcde")
+
+
+@pytest.mark.parametrize(
+    ("policy", "arrives"), [("drop_oldest", ["d", "e"]), ("drop_newest", ["a", "b"]), ("latest", ["e"])]
+)
+async def test_a_handler_never_waits_where_messages_may_be_dropped(policy: str, arrives: list[str]) -> None:
+    """What was dropped is counted."""
+    talker = Talker(*"abcde")
+    async with on_stage(talker, capable=True, outbound=Outbound(max_messages=2, policy=policy)) as stage:
+        peer = await stalled(stage)
+        talker.start.set()
+        await until(lambda: talker.done == list("abcde"))
+        assert peer.connection.statistics().dropped_outbound == 5 - len(arrives)
+        peer.resume()
+        assert await peer.hears(len(arrives)) == arrives
+
+
+async def test_a_handler_that_waits_too_long_finds_its_peer_gone() -> None:
+    """Closed with 1013 after ``send_timeout`` without progress; an ``OSError``."""
+    talker = Talker(*"abcde")
+    slow: list[SlowConsumer] = []
+    async with on_stage(talker, capable=True, outbound=Outbound(max_messages=2, send_timeout=5)) as stage:
+        stage.manager.on(SlowConsumer, slow.append)
+        peer = await stalled(stage)
+        peer.stalled = False
+        talker.start.set()
+        await settle()
+        stage.pass_time(4.5)
+        await settle()
+        assert talker.failed is None
+        stage.pass_time(1)
+        await until(lambda: talker.failed is not None)
+        assert isinstance(talker.failed, PeerGoneError)
+        assert "1013 slow consumer" in str(talker.failed)
+        assert peer.closed == (1013, "slow consumer")
+        assert [(event.policy, event.queued_messages) for event in slow] == [("close", 2)]
+
+
+async def test_starlette_s_handlers_see_a_disconnect() -> None:
+    """As they know it."""
+    seen: list[WebSocketDisconnect] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive_text()
+        try:
+            await websocket.send_text("too late")
+        except WebSocketDisconnect as gone:
+            seen.append(gone)
+            raise
+
+    async with on_stage(handler) as stage:
+        peer = await stage.open()
+        peer.gone = True
+        peer.says("go")
+        await until(lambda: len(seen) == 1)
+        peer.leaves(1006)
+        await peer.over()
+        assert seen[0].code == 1006
+        assert peer.error is None
+
+
+async def test_a_send_before_accept_is_a_mistake() -> None:
+    """A ``RuntimeError`` that says so."""
+    seen: list[Exception] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        try:
+            await websocket._send({"type": "websocket.send", "text": "early"})
+        except RuntimeError as error:
+            seen.append(error)
+        await websocket.accept()
+        await websocket.send_text("in time")
+
+    async with on_stage(handler) as stage:
+        peer = await stage.open()
+        await peer.over()
+        assert "before the connection is accepted" in str(seen[0])
+        assert peer.messages == ["in time"]
+
+
+async def test_a_send_after_our_own_close_is_a_mistake() -> None:
+    """A ``RuntimeError`` for the handler that closed; a peer gone for one that was closed by others."""
+    seen: list[Exception] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        if websocket.url.path == "/own":
+            await websocket._send({"type": "websocket.close", "code": 4000})
+        else:
+            await websocket.receive()
+        try:
+            await websocket._send({"type": "websocket.send", "text": "late"})
+        except (OSError, RuntimeError) as error:
+            seen.append(error)
+
+    async with on_stage(handler) as stage:
+        own = await stage.open("/own")
+        await own.over()
+        assert isinstance(seen[0], RuntimeError)
+        assert "once a close message has been sent" in str(seen[0])
+        other = await stage.open("/other")
+        other.leaves(4001, "bye")
+        await other.over()
+        assert isinstance(seen[1], PeerGoneError)
+        assert str(seen[1]) == "the connection has ended: 4001 bye"
+
+
+async def test_a_handler_that_only_sends_lets_others_run() -> None:
+    """On most servers a send never suspends."""
+    turns = 0
+
+    async def chatterbox(websocket: WebSocket) -> None:
+        await websocket.accept()
+        for number in range(10 * CHECKPOINT_EVERY):
+            await websocket.send_text(str(number))
+        await anyio.sleep_forever()
+
+    async with on_stage(chatterbox, capable=True) as stage:
+        peer = stage.call(Peer())
+        with anyio.fail_after(5):
+            while len(peer.messages) < 10 * CHECKPOINT_EVERY:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+    assert turns >= 10
+
+
+# Messages of others.
+
+
+async def test_others_hear_at_once_what_became_of_their_message() -> None:
+    """Sent, queued or dropped; ``send_to_client`` tells whether it is on its way."""
+    options = Outbound(max_messages=2, policy="drop_newest")
+    async with on_stage(push_only, capable=True, outbound=options) as stage:
+        (peer,) = await stage.named("ann")
+        sender = peer.connection.sender
+        assert sender.deliver(Outgoing("a")) is Delivery.SENT
+        peer.stall()
+        assert [sender.deliver(Outgoing(text)) for text in "bcd"] == [Delivery.QUEUED, Delivery.QUEUED, Delivery.DROPPED]
+        assert await stage.manager.send_to_client("ann", "e") is False
+        peer.resume()
+        assert await peer.hears(3) == ["a", "b", "c"]
+        assert await stage.manager.send_to_client("ann", "f") is True
+
+
+async def test_a_queue_that_overflows_closes_with_1013_under_close() -> None:
+    """What waits is given up; whoever sent it learns that it did not arrive."""
+    async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=1)) as stage:
+        (peer,) = await stage.named("ann")
+        peer.wire.block()  # type: ignore[union-attr]
+        sender = peer.connection.sender
+        assert sender.deliver(Outgoing("a")) is Delivery.QUEUED
+        assert sender.deliver(Outgoing("b")) is Delivery.CLOSED
+        assert sender.deliver(Outgoing("c")) is Delivery.GONE
+        await until(lambda: peer.closed is not None)
+        assert peer.closed == (1013, "slow consumer")
+        assert peer.messages == []
+
+
+async def test_a_wire_that_is_closing_takes_nothing() -> None:
+    """The server knows before we do."""
+    async with on_stage(push_only, capable=True) as stage:
+        peer = await stage.open()
+        peer.gone = True
+        assert peer.connection.sender.deliver(Outgoing("a")) is Delivery.GONE
+        peer.gone = False
+
+
+async def test_what_waits_counts_as_memory_and_leaves_a_little_at_a_time() -> None:
+    """No more than 64 KiB at once, so that a ping is not held up behind it."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        peer.stall()
+        for _ in range(10):
+            await stage.manager.send_to_client("ann", "x" * 30_000)
+        assert stage.manager.get_memory_usage()["total_memory"] >= 300_000
+        assert peer.connection.statistics().queued_messages == 10
+        assert stage.manager.statistics().queued_bytes == 300_000
+        assert stage.manager.statistics().slow_consumers == 1
+        peer.resume()
+        assert len(peer.messages) == 10
+        assert peer.wire is not None
+        assert max(peer.wire.blocks) <= 65_536
+        assert sum(peer.wire.blocks) == 300_000
+        assert stage.manager.get_memory_usage()["total_memory"] == 0
+        assert stage.manager.statistics().slow_consumers == 0
+
+
+@pytest.mark.parametrize(
+    ("outbound", "count", "half"),
+    [
+        (Outbound(max_messages=4, max_bytes=None), 2, False),
+        (Outbound(max_messages=4, max_bytes=None), 3, True),
+        (Outbound(max_messages=None, max_bytes=40), 2, False),
+        (Outbound(max_messages=None, max_bytes=40), 3, True),
+    ],
+)
+async def test_a_queue_is_half_full_by_either_bound(outbound: Outbound, count: int, half: bool) -> None:
+    """Messages or bytes; ``None`` is no bound."""
+    async with on_stage(push_only, capable=True, outbound=outbound) as stage:
+        peer = await stage.open()
+        peer.stall()
+        for _ in range(count):
+            peer.connection.sender.deliver(Outgoing("x" * 10))
+        assert peer.connection.sender.half_full is half
+
+
+@pytest.mark.parametrize("first", ["handler", "broadcast"])
+async def test_direct_messages_and_broadcasts_keep_the_order_of_the_calls(first: str) -> None:
+    """Even when both happen in one turn of the loop."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        for number in range(5):
+            if first == "broadcast" or number:
+                await stage.manager.broadcast(f"b{number}")
+            await stage.manager.send_to_client("ann", f"d{number}")
+        expected = [f"{kind}{number}" for number in range(5) for kind in "bd"]
+        expected = expected if first == "broadcast" else expected[1:]
+        assert await peer.hears(len(expected)) == expected
