@@ -123,6 +123,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--loop", default="uvloop")
     options = arguments.parse_args()
+    # Whoever connects before the server is up waits in the backlog.
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(2048)
@@ -134,7 +135,6 @@ def main() -> None:
     try:
         pin(server.pid, 0)
         pin(os.getpid(), 1)
-        time.sleep(1.5)
         rates = asyncio.run(run(port, options.clients, options.rounds))
     finally:
         server.terminate()
