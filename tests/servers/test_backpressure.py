@@ -62,7 +62,7 @@ def stall_one_of_many(server: Server, policy: str) -> None:
         made.wait_for_connections(200)
         before = server.peak_rss
         result = made.burst(400, SIZE, text=False, key="{number}")
-        eventually(lambda: all(client["messages"] == 400 for client in crowd.report()[1:]), within=60)
+        eventually(lambda: all(client["messages"] == 400 for client in crowd.report()[1:]), within=20)
         assert {client["bytes"] for client in crowd.report()[1:]} == {400 * SIZE}
         assert result["total"] == result["succeeded"] + result["failed"]
         assert result["failed"] <= 400
