@@ -273,11 +273,9 @@ async def test_a_call_that_the_server_cancels_ends_with_1001() -> None:
     events: list[ConnectionClosed] = []
     async with on_stage(push_only) as stage:
         stage.manager.on(ConnectionClosed, events.append)
-        peer = Peer()
-        async with anyio.create_task_group() as group:
-            group.start_soon(stage.middleware.__call__, peer.scope, peer.receive, peer.send)
-            await until(lambda: stage.manager.get_connection_count() == 1)
-            group.cancel_scope.cancel()
+        peer = await stage.open()
+        peer.call.cancel()
+        await peer.over()
         assert stage.manager.get_connection_count() == 0
         assert [(event.code, event.cause) for event in events] == [(1001, Cause.SERVER)]
 

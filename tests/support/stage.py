@@ -69,6 +69,7 @@ class Peer:
         mute: closes sent to it never get through.
         error: what escaped the ASGI call.
         done: set when the ASGI call is over.
+        call: cancelled by a server that has had enough.
         wire: of a capable one.
     """
 
@@ -88,6 +89,7 @@ class Peer:
         self.stalled = self.gone = self.mute = False
         self.error: Exception | None = None
         self.done = anyio.Event()
+        self.call = anyio.CancelScope()
         self.wire: CapableWire | None = None
         self._inbox: deque[Event] = deque([{"type": "websocket.connect"}])
         self._changed = anyio.Event()
@@ -336,7 +338,8 @@ class Stage:
 
     async def _call(self, peer: Peer) -> None:
         try:
-            await self.middleware(peer.scope, peer.receive, peer.send)
+            with peer.call:
+                await self.middleware(peer.scope, peer.receive, peer.send)
         except Exception as error:
             peer.error = error
         finally:

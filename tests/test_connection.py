@@ -1,0 +1,254 @@
+"""What a handler holds: who the peer is, what became of it, and what may be done with it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from unittest.mock import AsyncMock
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket
+
+from tests.support.stage import on_stage, push_only, settle, until
+from wsstab import Connection, ConnectionClosed, ConnectionOpened, WebSocketConnectionManager
+from wsstab.close import Cause
+from wsstab.connection import current_connection
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+async def test_a_connection_knows_who_is_there() -> None:
+    """From accept on; until somebody names it, its id is its name."""
+    before = time.time()
+    async with on_stage() as stage:
+        peer = await stage.open("/ws/room", query_string=b"token=secret")
+        connection = peer.connection
+        assert connection.client_id == connection.id
+        assert (connection.path, connection.address) == ("/ws/room", "203.0.113.7")
+        assert before <= connection.opened_at <= time.time()
+        assert (connection.rooms, connection.metadata, dict(connection.user_data)) == (frozenset(), {}, {})
+        assert (connection.latency, connection.draining, connection.subprotocol) == (None, False, None)
+        assert stage.manager.get_connection(connection.id) is connection
+        assert stage.manager.connections() == [connection]
+
+
+async def test_ids_are_unique() -> None:
+    """In a process, over all managers."""
+    ids = {WebSocketConnectionManager().next_id() for _ in range(100)}
+    manager = WebSocketConnectionManager()
+    ids |= {manager.next_id() for _ in range(100)}
+    assert len(ids) == 200
+
+
+async def test_the_representation_is_a_sentence() -> None:
+    """Name, path, what waits and the state; no query."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        connection = peer.connection
+        peer.stall()
+        await connection.send("waits")
+        assert repr(connection) == "<Connection ann [/ws | 1 queued | open]>"
+        peer.resume()
+        await connection.close()
+        assert repr(connection) == "<Connection ann [/ws | 0 queued | closed]>"
+
+
+async def test_before_accept_nothing_has_happened_yet() -> None:
+    """No time of opening, no last activity, and in no list."""
+    seen: list[Any] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        connection: Connection = websocket.state.connection
+        seen.extend([connection.opened_at, connection.last_activity, connection.owner.connections()])  # type: ignore[attr-defined]
+        await websocket.accept()
+
+    async with on_stage(handler) as stage:
+        await (await stage.open()).over()
+    assert seen == [0.0, 0.0, []]
+
+
+async def test_the_last_activity_is_that_of_messages() -> None:
+    """In either direction; a pong is none."""
+    async with on_stage(capable=True, heartbeat_interval=10) as stage:
+        (peer,) = await stage.named("ann")
+        connection = peer.connection
+        connection.opened_at -= 1000
+        stage.pass_time(100)
+        assert connection.last_activity == pytest.approx(time.time() - 100, abs=1)
+        assert peer.wire is not None
+        peer.wire.on_pong(peer.pings[-1])
+        assert connection.last_activity == pytest.approx(time.time() - 100, abs=1)
+        peer.says("hello")
+        await peer.hears()
+        assert connection.last_activity == pytest.approx(time.time(), abs=1)
+        stage.pass_time(50)
+        await stage.manager.send_to_client("ann", "hello")
+        assert connection.last_activity == pytest.approx(time.time(), abs=1)
+
+
+async def test_closed_may_be_awaited_any_number_of_times() -> None:
+    """By several at once, and again when it is over; it gives the event."""
+    told: list[ConnectionClosed] = []
+    async with on_stage() as stage:
+        peer = await stage.open()
+        connection = peer.connection
+
+        async def wait() -> None:
+            told.append(await connection.closed)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(wait)
+            await settle()
+            assert told == []
+            peer.leaves(4000, "off")
+        await wait()
+        assert len(told) == 4
+        assert len({id(event) for event in told}) == 1
+        event = told[0]
+        assert (event.connection_id, event.client_id) == (connection.id, connection.id)
+        assert (event.code, event.reason, event.cause, event.error) == (4000, "off", Cause.CLIENT, None)
+        assert 0 <= event.duration < 10
+
+
+@pytest.mark.parametrize(("message", "arrives"), [("a", "a"), (b"b", b"b"), ({"c": 1}, '{"c":1}'), ([1, 2], "[1,2]")])
+async def test_send_takes_all_kinds_of_messages(message: Any, arrives: Any) -> None:
+    """And says whether it is on its way."""
+    async with on_stage(push_only) as stage:
+        peer = await stage.open()
+        assert await peer.connection.send(message) is True
+        (got,) = await peer.hears()
+        assert (got.replace(" ", "") if isinstance(got, str) else got) == arrives
+        peer.leaves()
+        await until(lambda: stage.manager.get_connection_count() == 0)
+        assert await peer.connection.send(message) is False
+
+
+async def test_what_is_no_message_is_a_type_error() -> None:
+    """Before anything is sent."""
+    async with on_stage(push_only) as stage:
+        peer = await stage.open()
+        with pytest.raises(TypeError):
+            await peer.connection.send(object())  # type: ignore[arg-type]
+
+
+async def test_a_handler_may_send_by_its_connection() -> None:
+    """It waits for room as ``websocket.send_text`` does, and is told by a bool."""
+    answers: list[bool] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        connection: Connection = websocket.state.connection
+        assert current_connection.get() is connection
+        answers.append(await connection.send({"hello": 1}))
+        await websocket.receive()
+        answers.append(await connection.send("too late"))
+
+    async with on_stage(handler) as stage:
+        peer = await stage.open()
+        await peer.hears()
+        peer.leaves()
+        await peer.over()
+    assert answers == [True, False]
+
+
+async def test_close_is_idempotent_and_waits_for_the_end() -> None:
+    """Code and reason of the first call."""
+    async with on_stage() as stage:
+        peer = await stage.open()
+        await peer.connection.close(4000, "first")
+        await peer.connection.close(4001, "second")
+        closed = await peer.connection.closed
+        assert (peer.closed, closed.code, closed.cause) == ((4000, "first"), 4000, Cause.APPLICATION)
+
+
+async def test_rooms_may_be_entered_and_left_again_and_again() -> None:
+    """Being in already and not being in are fine."""
+    async with on_stage() as stage:
+        (peer,) = await stage.named("ann")
+        connection = peer.connection
+        await connection.join("lobby")
+        await connection.join("lobby")
+        await connection.join("attic")
+        assert connection.rooms == {"lobby", "attic"}
+        assert stage.manager.get_room_members("lobby") == ["ann"]
+        await connection.leave("lobby")
+        await connection.leave("lobby")
+        assert connection.rooms == {"attic"}
+        assert stage.manager.get_rooms() == ["attic"]
+
+
+async def test_user_data_is_a_read_only_view() -> None:
+    """It is written through the manager."""
+    async with on_stage() as stage:
+        (peer,) = await stage.named("ann")
+        await stage.manager.set_user_data("ann", "key", [1])
+        assert dict(peer.connection.user_data) == {"key": [1]}
+        with pytest.raises(TypeError):
+            peer.connection.user_data["key"] = 2  # type: ignore[index]
+
+
+async def test_a_connection_tells_its_handler_of_a_drain() -> None:
+    """To finish what it does."""
+    async with on_stage() as stage:
+        peer = await stage.open()
+        peer.mute = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.manager.drain)
+            await until(lambda: peer.connection.draining)
+            peer.mute = False
+            peer.resume()
+
+
+async def test_the_opening_is_told_with_all_that_is_known() -> None:
+    """Path and subprotocol included."""
+    opened: list[ConnectionOpened] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept(subprotocol="chat")
+
+    async with on_stage(handler) as stage:
+        stage.manager.on(ConnectionOpened, opened.append)
+        peer = await stage.open("/ws/x")
+        connection = peer.connection
+        assert opened == [ConnectionOpened(connection.id, connection.id, "/ws/x", "203.0.113.7", "chat")]
+
+
+def test_a_connection_without_a_loop_around_is_elsewhere() -> None:
+    """A plain thread is no event loop."""
+    manager = WebSocketConnectionManager()
+    anyio.run(manager.connect, "ann", AsyncMock())
+    (connection,) = manager.connections()
+    assert connection.elsewhere()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_end_may_be_awaited_on_another_loop(backend: str) -> None:
+    """Of another thread, say."""
+    manager = WebSocketConnectionManager()
+    told: list[ConnectionClosed] = []
+
+    async def watch(connection: Connection) -> None:
+        told.append(await connection.closed)
+
+    async def live() -> None:
+        await manager.connect("ann", AsyncMock())
+        (connection,) = manager.connections()
+
+        def elsewhere() -> None:
+            anyio.run(watch, connection)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, elsewhere)
+            await until(lambda: connection.ending.latch._waiting)
+            await manager.disconnect("ann", 4000, "bye")
+
+    anyio.run(live, backend=backend)
+    assert [(event.code, event.reason) for event in told] == [(4000, "bye")]

@@ -1,0 +1,215 @@
+"""Without the middleware: any object with Starlette's coroutines is awaited, measured and closed."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import AsyncMock
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
+
+from tests.support.stage import settle, until
+from wsstab import (
+    CloseCode,
+    ConnectionClosed,
+    ConnectionIdentified,
+    ConnectionOpened,
+    Outbound,
+    ShutdownError,
+    WebSocketConfig,
+    WebSocketConnectionManager,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+async def test_a_double_lives_as_a_connection_does() -> None:
+    """Opened, named, closed; in lists and counts meanwhile."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    events: list[Any] = []
+    for kind in (ConnectionOpened, ConnectionIdentified, ConnectionClosed):
+        manager.on(kind, events.append)
+    await manager.connect("ann", socket)
+    assert (manager.get_active_connections(), manager.get_connection_count()) == (["ann"], 1)
+    await manager.disconnect("ann", 4000, "bye")
+    assert (manager.get_active_connections(), manager.get_connection_count()) == ([], 0)
+    socket.close.assert_awaited_once_with(code=4000, reason="bye")
+    assert [type(event).__name__ for event in events] == [
+        "ConnectionOpened",
+        "ConnectionIdentified",
+        "ConnectionClosed",
+    ]
+    assert manager.statistics().closed == {4000: 1}
+
+
+async def test_connecting_the_same_object_again_only_renames_it() -> None:
+    """It is one connection, whatever it is called."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    await manager.connect("ann", socket)
+    await manager.connect("bob", socket, {"age": 3})
+    assert (manager.get_active_connections(), manager.get_connection_count()) == (["bob"], 1)
+    (connection,) = manager.connections()
+    assert connection.metadata == {"age": 3}
+    socket.close.assert_not_awaited()
+
+
+async def test_a_send_that_fails_means_that_it_has_left() -> None:
+    """Unlisted at once, closed as 1006."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    await manager.connect("ann", socket)
+    (connection,) = manager.connections()
+    socket.send_text.side_effect = RuntimeError
+    assert await manager.send_to_client("ann", "x") is False
+    assert manager.get_active_connections() == []
+    assert (await connection.closed).code == 1006
+    assert await connection.send("again") is False
+
+
+async def test_a_send_that_hangs_is_given_up() -> None:
+    """After ``send_timeout``."""
+    manager, socket = WebSocketConnectionManager(WebSocketConfig(outbound=Outbound(send_timeout=0.05))), AsyncMock()
+    await manager.connect("ann", socket)
+
+    async def hang(text: str) -> None:
+        await anyio.sleep_forever()
+
+    socket.send_text.side_effect = hang
+    with anyio.fail_after(5):
+        assert await manager.send_to_client("ann", "x") is False
+    assert manager.get_active_connections() == []
+
+
+async def test_what_is_no_message_harms_nobody() -> None:
+    """It is the caller's mistake."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    await manager.connect("ann", socket)
+    with pytest.raises(TypeError):
+        await manager.send_to_client("ann", object())  # type: ignore[arg-type]
+    assert manager.get_active_connections() == ["ann"]
+
+
+async def test_sends_to_one_double_are_one_at_a_time_and_in_order() -> None:
+    """As a real socket needs it."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    inside, log = 0, list[str]()
+
+    async def send_text(text: str) -> None:
+        nonlocal inside
+        inside += 1
+        assert inside == 1
+        await settle(3)
+        log.append(text)
+        inside -= 1
+
+    socket.send_text.side_effect = send_text
+    await manager.connect("ann", socket)
+    async with anyio.create_task_group() as group:
+        for text in "abcde":
+            group.start_soon(manager.send_to_client, "ann", text)
+    assert sorted(log) == list("abcde")
+    assert manager.statistics().messages_sent == 5
+
+
+async def test_a_close_that_fails_is_over_all_the_same() -> None:
+    """The peer was faster."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    socket.close.side_effect = RuntimeError("already closed")
+    await manager.connect("ann", socket)
+    await manager.disconnect("ann")
+    assert manager.get_connection_count() == 0
+
+
+async def test_while_the_manager_drains_no_double_is_taken() -> None:
+    """Until it is started again."""
+    manager = WebSocketConnectionManager()
+    await manager.drain()
+    with pytest.raises(ShutdownError):
+        await manager.connect("ann", AsyncMock())
+    await manager.start()
+    await manager.connect("ann", AsyncMock())
+    assert manager.get_active_connections() == ["ann"]
+    await manager.graceful_shutdown()
+
+
+async def test_a_double_of_another_loop_is_handed_its_message(anyio_backend: str) -> None:
+    """It counts as queued; its own loop sends."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    with anyio.from_thread.start_blocking_portal(anyio_backend) as portal:
+        portal.call(manager.connect, "ann", socket)
+        assert await manager.send_to_client("ann", "direct") is True
+        result = await manager.broadcast("all")
+        assert (result.total, result.succeeded) == (1, 1)
+        await until(lambda: socket.send_text.await_count == 2)
+        assert [call.args[0] for call in socket.send_text.await_args_list] == ["direct", "all"]
+        await manager.disconnect("ann")
+        socket.close.assert_awaited_once()
+    assert manager.get_connection_count() == 0
+
+
+async def test_a_double_whose_loop_has_ended_is_gone() -> None:
+    """There is nobody to hand anything to."""
+    manager = WebSocketConnectionManager()
+    with anyio.from_thread.start_blocking_portal() as portal:
+        portal.call(manager.connect, "ann", AsyncMock())
+    assert await manager.send_to_client("ann", "x") is False
+
+
+def standalone(manager: WebSocketConnectionManager) -> Starlette:
+    """An application with a manager and no middleware."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        name = websocket.path_params["name"]
+        await manager.connect(name, websocket)
+        try:
+            async for text in websocket.iter_text():
+                await manager.send_to_client(name, {"echo": text})
+        finally:
+            await manager.disconnect(name)
+
+    return Starlette(routes=[WebSocketRoute("/{name}", endpoint)])
+
+
+def test_starlette_s_own_websocket_works_without_the_middleware() -> None:
+    """JSON is encoded for it; again and again on one manager."""
+    manager = WebSocketConnectionManager()
+    client = TestClient(standalone(manager))
+    for _ in range(3):
+        with client.websocket_connect("/ann") as socket:
+            socket.send_text("hello")
+            assert socket.receive_json() == {"echo": "hello"}
+            assert manager.get_active_connections() == ["ann"]
+        assert manager.get_active_connections() == []
+
+
+def test_a_late_goodbye_does_not_hit_the_one_who_came_after() -> None:
+    """The replaced handler's ``disconnect`` is about its own connection."""
+    manager = WebSocketConnectionManager()
+    client = TestClient(standalone(manager))
+    with client.websocket_connect("/ann") as old:
+        old.send_text("ready")
+        assert old.receive_json() == {"echo": "ready"}
+        with client.websocket_connect("/ann") as new:
+            new.send_text("here")
+            assert new.receive_json() == {"echo": "here"}
+            assert old.receive() == {
+                "type": "websocket.close",
+                "code": CloseCode.DUPLICATE_CLIENT,
+                "reason": "replaced by a newer connection",
+            }
+            old.close()
+            new.send_text("still here")
+            assert new.receive_json() == {"echo": "still here"}
+            assert manager.get_active_connections() == ["ann"]

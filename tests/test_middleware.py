@@ -1,0 +1,286 @@
+"""The middleware: options, the scope, and what passes unchanged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import Depends, FastAPI
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket
+
+from wsstab import (
+    Connection,
+    Override,
+    WebSocketConfig,
+    WebSocketConnectionManager,
+    WebSocketStabilizer,
+    get_connection,
+    get_manager,
+)
+
+
+async def count(request: Request) -> JSONResponse:
+    """How many are connected."""
+    return JSONResponse({"count": request.state.manager.get_connection_count()})
+
+
+async def echo(websocket: WebSocket) -> None:
+    """Say everything back."""
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        await websocket.send_text(text)
+
+
+def plain() -> Starlette:
+    """A socket and a page."""
+    return Starlette(routes=[Route("/count", count), WebSocketRoute("/ws", echo), WebSocketRoute("/feed/x", echo)])
+
+
+@pytest.fixture(autouse=True)
+def level() -> Iterator[None]:
+    """The package's log level as it was."""
+    logger = logging.getLogger("wsstab")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
+@pytest.mark.parametrize("with_lifespan", [True, False])
+def test_sockets_and_pages_find_the_same_manager_again_and_again(with_lifespan: bool) -> None:
+    """With and without ``with``, on one application."""
+    app = WebSocketStabilizer(plain())
+    for _ in range(3):
+        client = TestClient(app)
+        if with_lifespan:
+            with client:
+                talk(client)
+        else:
+            talk(client)
+    assert app.manager.get_connection_count() == 0
+
+
+def talk(client: TestClient) -> None:
+    """One conversation."""
+    with client.websocket_connect("/ws") as socket:
+        socket.send_text("hello")
+        assert socket.receive_text() == "hello"
+        assert client.get("/count").json() == {"count": 1}
+    assert client.get("/count").json() == {"count": 0}
+
+
+def test_options_are_fields_of_the_configuration() -> None:
+    """By name."""
+    assert WebSocketStabilizer(plain(), heartbeat_interval=25).manager.config.heartbeat_interval == 25
+
+
+def test_a_configuration_or_a_manager_may_be_given() -> None:
+    """The configuration is copied, the manager is used."""
+    config = WebSocketConfig(max_connections=3)
+    assert WebSocketStabilizer(plain(), config=config).manager.config.max_connections == 3
+    manager = WebSocketConnectionManager()
+    assert WebSocketStabilizer(plain(), manager=manager).manager is manager
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"config": WebSocketConfig(), "manager": WebSocketConnectionManager()},
+        {"config": WebSocketConfig(), "heartbeat_interval": 5},
+        {"manager": WebSocketConnectionManager(), "heartbeat_interval": 5},
+    ],
+)
+def test_only_one_way_to_configure_at_a_time(options: dict[str, Any]) -> None:
+    """Which would count, otherwise?"""
+    with pytest.raises(TypeError, match="only one of them"):
+        WebSocketStabilizer(plain(), **options)
+
+
+def test_it_needs_an_application() -> None:
+    """By position or by name, as older versions of Starlette pass it."""
+    with pytest.raises(TypeError, match="needs the application"):
+        WebSocketStabilizer()
+    app = plain()
+    assert WebSocketStabilizer(app=app).app is app
+
+
+def test_wrong_options_are_refused_where_they_are_given() -> None:
+    """Unknown ones and wrong values."""
+    with pytest.raises(TypeError, match="heart_beat"):
+        WebSocketStabilizer(plain(), heart_beat=5)
+    with pytest.raises(ValueError, match="heartbeat_interval"):
+        WebSocketStabilizer(plain(), heartbeat_interval=-1)
+
+
+def test_both_keys_may_be_renamed() -> None:
+    """In the state of the scope."""
+    seen: list[Any] = []
+
+    async def handler(websocket: WebSocket) -> None:
+        seen.extend([websocket.state.sockets, websocket.state.socket, sorted(websocket.scope["state"])])
+        await websocket.accept()
+
+    app = Starlette(routes=[WebSocketRoute("/", handler)])
+    wrapped = WebSocketStabilizer(app, manager_key="sockets", connection_key="socket")
+    with TestClient(wrapped).websocket_connect("/") as socket:
+        assert socket.receive()["code"] == 1000
+    assert seen[0] is wrapped.manager
+    assert isinstance(seen[1], Connection)
+    assert seen[2] == ["socket", "sockets"]
+
+
+@pytest.mark.parametrize("key", ["manager", "connection"])
+def test_a_foreign_value_under_a_key_is_an_error_that_names_the_option(key: str) -> None:
+    """It is never overwritten, and nothing stays counted."""
+    wrapped = WebSocketStabilizer(plain())
+
+    async def stranger(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"] = {key: "mine"}
+        await wrapped(scope, receive, send)
+
+    with (
+        pytest.raises(RuntimeError, match=f"'mine'.*{key}_key="),
+        TestClient(stranger).websocket_connect("/ws"),
+    ):
+        pass
+    assert wrapped.manager.get_connection_count() == 0
+    assert wrapped.manager.admission.count == 0
+
+
+def test_manager_and_connection_are_dependencies_of_fastapi() -> None:
+    """Typed, in requests and sockets."""
+    app = FastAPI()
+
+    @app.get("/count")
+    async def page(manager: WebSocketConnectionManager = Depends(get_manager)) -> int:
+        return manager.get_connection_count()
+
+    @app.websocket("/ws")
+    async def socket(
+        websocket: WebSocket,
+        manager: WebSocketConnectionManager = Depends(get_manager),
+        connection: Connection = Depends(get_connection),
+    ) -> None:
+        await websocket.accept()
+        await websocket.send_text(f"{manager.get_connection(connection.id) is connection}")
+
+    app.add_middleware(WebSocketStabilizer)
+    client = TestClient(app)
+    assert client.get("/count").json() == 0
+    with client.websocket_connect("/ws") as session:
+        assert session.receive_text() == "True"
+
+
+def test_without_the_middleware_both_say_what_is_missing() -> None:
+    """The line that installs it."""
+    scope = {"type": "websocket", "headers": []}
+    with pytest.raises(RuntimeError, match="add_middleware"):
+        get_manager(HTTPConnection(scope))
+    with pytest.raises(RuntimeError, match="add_middleware"):
+        get_connection(WebSocket(scope, None, None))  # type: ignore[arg-type]
+
+
+def test_entered_twice_it_acts_once() -> None:
+    """The outer one, of a parent application and a mounted one."""
+    inner = WebSocketStabilizer(plain())
+    outer = WebSocketStabilizer(Starlette(routes=[Mount("/sub", app=inner)]))
+    client = TestClient(outer)
+    with client.websocket_connect("/sub/ws") as socket:
+        socket.send_text("x")
+        assert socket.receive_text() == "x"
+        assert (outer.manager.get_connection_count(), inner.manager.get_connection_count()) == (1, 0)
+        assert client.get("/sub/count").json() == {"count": 1}
+
+
+def test_the_manager_starts_and_stops_with_the_application() -> None:
+    """Open sockets are closed at the end of the lifespan."""
+    app = WebSocketStabilizer(plain())
+    with TestClient(app):
+        (services,) = app.manager._services.values()
+        assert services.started
+    assert app.manager._services == {}
+    assert app.manager.is_ready
+
+
+def test_a_route_may_have_options_of_its_own() -> None:
+    """The first pattern that matches."""
+    app = WebSocketStabilizer(plain(), max_message_size=10, routes={"/feed/*": Override(max_message_size=3)})
+    client = TestClient(app)
+    with client.websocket_connect("/ws") as socket:
+        socket.send_text("long")
+        assert socket.receive_text() == "long"
+    with client.websocket_connect("/feed/x") as socket:
+        socket.send_text("long")
+        assert socket.receive()["code"] == 1009
+
+
+def test_what_cannot_act_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """``compression="none"`` on a server that is not recognised."""
+    client = TestClient(WebSocketStabilizer(plain(), compression="none"))
+    for _ in range(2):
+        with client.websocket_connect("/ws"):
+            pass
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == ['! compression="none" cannot act on this server']
+
+
+def test_a_limit_is_an_http_denial() -> None:
+    """With a body and when to come back; the one inside is not harmed."""
+    client = TestClient(WebSocketStabilizer(plain(), max_connections=1))
+    with client.websocket_connect("/ws") as socket:
+        with pytest.raises(WebSocketDenialResponse) as caught, client.websocket_connect("/ws"):
+            pass
+        assert (caught.value.status_code, caught.value.text) == (503, "connection limit reached\n")
+        assert caught.value.headers["retry-after"] == "5"
+        socket.send_text("x")
+        assert socket.receive_text() == "x"
+
+
+def test_authorize_gives_the_name() -> None:
+    """The socket has it when its handler begins to talk."""
+
+    async def authorize(scope: Any) -> str:
+        return str(scope["path"].strip("/"))
+
+    app = WebSocketStabilizer(plain(), authorize=authorize)
+    client = TestClient(app)
+    with client.websocket_connect("/ws") as socket:
+        socket.send_text("x")
+        assert socket.receive_text() == "x"
+        assert app.manager.get_active_connections() == ["ws"]
+
+
+def test_a_name_that_was_taken_meanwhile_closes_the_later_one() -> None:
+    """The door has checked, but another was faster."""
+    manager: WebSocketConnectionManager
+
+    async def named(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive()
+
+    async def authorize(scope: Any) -> str:
+        return "ann"
+
+    async def late(websocket: WebSocket) -> None:
+        (holder,) = manager.connections()
+        manager.identify(holder, "ann")
+        await websocket.accept()
+        await websocket.receive()
+
+    routes = [WebSocketRoute("/named", named), WebSocketRoute("/late", late)]
+    app = WebSocketStabilizer(
+        Starlette(routes=routes),
+        duplicate_client="reject",
+        routes={"/late": Override(authorize=authorize)},
+    )
+    manager = app.manager
+    client = TestClient(app)
+    with client.websocket_connect("/named"), client.websocket_connect("/late") as socket:
+        assert socket.receive()["code"] == 4409
+        assert manager.get_active_connections() == ["ann"]
