@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .options import SlowConsumerPolicy
 from .tasks import EventLoop
 from .timekeeper import Timekeeper
 
@@ -31,21 +30,31 @@ NAP = 0.05
 """Seconds after which a paced sender looks again, if nothing woke it before."""
 LAST_WORD = 1.0
 """Seconds in which a stalled peer may still take its close frame."""
-
-PACED = (SlowConsumerPolicy.CLOSE, SlowConsumerPolicy.BLOCK)
+MOST_GROWTH = 1_048_576
+"""Bytes by which a blocked transport may grow: not by us, so by a server that answers a flood of pings."""
 
 
 class Lag:
     """How one connection does while it is behind."""
 
-    __slots__ = ("buffered", "drained", "dropped", "patience", "progressed_at", "sent", "told", "waited_at")
+    __slots__ = (
+        "buffered",
+        "buffered_first",
+        "drained",
+        "dropped",
+        "patience",
+        "progressed_at",
+        "sent",
+        "told",
+        "waited_at",
+    )
 
     def __init__(self, connection: Connection, now: float, time: float) -> None:
         self.patience = PATIENCE
         self.progressed_at = now
         self.waited_at = time
         self.sent = connection.sender.messages
-        self.buffered = connection.wire.buffered()
+        self.buffered = self.buffered_first = connection.wire.buffered()
         self.drained = connection.sender.bytes - self.buffered
         self.dropped = connection.sender.queue.dropped
         self.told = False
@@ -55,6 +64,7 @@ class Lag:
         buffered = connection.wire.buffered()
         if connection.sender.messages != self.sent or buffered < self.buffered:
             self.progressed_at = now
+            self.buffered_first = buffered
         self.sent = connection.sender.messages
         self.buffered = buffered
 
@@ -112,34 +122,32 @@ class Backpressure:
         for connection, lag in list(self.lagging.items()):
             lag.progressed(connection, now)
             self._tell_of_drops(connection, lag)
-            if now - lag.progressed_at >= connection.config.outbound.send_timeout:
+            connection.heartbeat.sample()
+            stalled = now - lag.progressed_at >= connection.config.outbound.send_timeout
+            if stalled or (not connection.wire.writable and lag.buffered > lag.buffered_first + MOST_GROWTH):
                 connection.sender.too_slow(within=LAST_WORD)
         return bool(self.lagging)
 
-    async def pace(self, connections: Iterable[Connection] | None = None) -> None:
-        """Wait while peers are crowded that keep up, or whose patience lasts.
+    async def pace(self, connections: Iterable[Connection]) -> None:
+        """Wait while these peers are crowded that keep up, or whose patience lasts; for a bounded time in all.
 
         Args:
-            connections: for whom to wait; ``None`` for all.
+            connections: to whom something was just sent.
         """
+        until = self._loop.time() + PATIENCE
         crowded = self._crowded(connections)
         for _, lag in crowded:
             lag.waited_at = max(lag.waited_at, self._loop.time() - NAP)
-        while crowded:
+        while crowded and self._loop.time() < until:
             await self._some_progress()
             time = self._loop.time()
             for connection, lag in crowded:
                 lag.wait(connection, time)
             crowded = self._crowded(connections)
 
-    def _crowded(self, connections: Iterable[Connection] | None) -> list[tuple[Connection, Lag]]:
-        among = self.lagging if connections is None else [c for c in connections if c in self.lagging]
-        pairs = [(connection, self.lagging[connection]) for connection in among]
-        return [
-            (c, lag)
-            for c, lag in pairs
-            if lag.patience > 0 and c.sender.half_full and c.config.outbound.policy in PACED
-        ]
+    def _crowded(self, connections: Iterable[Connection]) -> list[tuple[Connection, Lag]]:
+        pairs = [(connection, self.lagging.get(connection)) for connection in connections]
+        return [(c, lag) for c, lag in pairs if lag is not None and lag.patience > 0 and c.sender.crowded]
 
     async def _some_progress(self) -> None:
         if self._progress is None:

@@ -120,7 +120,8 @@ class Broadcaster:
         entries = self.log[max(connection.sender.cursor - self._start, 0) :]
         connection.sender.cursor = self.end
         for entry in entries:
-            if entry.concerns(connection):
+            # One of them may be what closes it.
+            if entry.concerns(connection) and connection.open:
                 connection.sender.put(entry.message, entry.key)
 
     def _step(self) -> None:
@@ -173,7 +174,8 @@ class Broadcaster:
                     logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
                     connection.ending.begin(RAISED, flush=False)
                 since_yield += 1
-                if not since_yield % LOOK_AT_CLOCK_EVERY and (since_yield >= self._slice_size or time() > until):
+                look = not since_yield % LOOK_AT_CLOCK_EVERY
+                if since_yield >= self._slice_size or (look and time() > until):
                     yield
                     until, since_yield = time() + BUDGET, 0
 

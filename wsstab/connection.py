@@ -40,6 +40,8 @@ logger = logging.getLogger("wsstab")
 current_connection: ContextVar[Connection | None] = ContextVar("wsstab_connection", default=None)
 """The connection whose handler runs this code."""
 
+LONGEST_PHASE = 0.5
+"""Seconds over which the first pings of one moment are spread."""
 NO_DATA: Mapping[str, Any] = UserData()
 
 
@@ -285,6 +287,7 @@ class Connection:
         self.opened = self.identified = self.last_traffic = monotonic()
         self.sender.cursor = self.services.broadcaster.end
         self.heartbeat.deadlines.opened(self.services.timekeeper.now)
+        self.heartbeat.deadlines.heard_at += self._phase()
         if self.subprotocol is not None or self.foreign:
             # It speaks a protocol of its own: nothing of ours may land in it unasked.
             self.accepts_broadcasts = False
@@ -293,6 +296,10 @@ class Connection:
         self.owner.accepted(self)
         self.carrier.opened()
         logger.info("= connection opened", extra=self.log_fields())
+
+    def _phase(self) -> float:
+        """Seconds by which the shard delays the first ping: what opened together must not beat together."""
+        return self.shard / self.config.num_shards * min(LONGEST_PHASE, self.config.heartbeat_interval / 20)
 
     def elsewhere(self) -> bool:
         """Whether the running code is not on the connection's own event loop."""

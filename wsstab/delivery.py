@@ -94,7 +94,7 @@ class Courier:
         if current_connection.get() is connection:
             return await self._send_own(connection, outgoing, key)
         delivery = connection.sender.deliver(outgoing, key)
-        if connection.sender.half_full:
+        if connection.sender.crowded:
             await connection.services.backpressure.pace([connection])
         return delivery in (Delivery.SENT, Delivery.QUEUED)
 
@@ -136,7 +136,7 @@ class Courier:
         if broadcaster.crowded:
             await broadcaster.idle()
         if behind:
-            await backpressure.pace()
+            await backpressure.pace(behind)
 
     def _one_by_one(
         self,

@@ -66,6 +66,7 @@ class Drainer:
         self._running: Latch | None = None
         self._hurried = False
         self._unpaced = False
+        self._deadline = 0.0
         self._leaving: dict[Connection, None] = {}
         self._report = ShutdownReport()
 
@@ -81,8 +82,8 @@ class Drainer:
             paced: in batches; else all at once.
         """
         if self._running is not None:
-            if not paced:
-                self.hurry_pace()
+            self._unpaced = self._unpaced or not paced
+            self._deadline = min(self._deadline, end_of(plan, current_loop().time()))
             await self._running.wait()
             return self._report
         self._running = latch = Latch()
@@ -95,52 +96,47 @@ class Drainer:
             latch.set()
         return self._report
 
-    def hurry_pace(self) -> None:
-        """Close what is left in one batch."""
-        self._unpaced = True
-
     async def _drain(self, plan: Drain) -> ShutdownReport:
         manager, time = self._manager, current_loop().time
         began = time()
-        deadline = began + plan.timeout - min(1.0, plan.timeout * LAST_PART)
+        self._deadline = end_of(plan, began)
         leaving = manager.connections()
         self._leaving = dict.fromkeys(leaving)
         manager.emit(DrainStarted(len(leaving), plan.timeout))
         logger.info("- drain started", extra={"connections": len(leaving), "timeout": plan.timeout})
-        await self._close_in_batches(plan, began, deadline, time)
-        await self._wait(lambda: not self._unfinished(), deadline, time)
+        await self._close_in_batches(plan, began, time)
+        await self._wait(lambda: not self._unfinished(), time)
         failed = self._cut()
-        await self._wait(lambda: not manager.calls, began + plan.timeout, time)
+        self._deadline += plan.timeout * LAST_PART
+        await self._wait(lambda: not manager.calls, time)
         report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
         self._leaving = {}
         manager.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
         logger.info("- drain finished", extra={"closed": report.closed_count, "failed": failed})
         return report
 
-    async def _close_in_batches(self, plan: Drain, began: float, deadline: float, time: Callable[[], float]) -> None:
+    async def _close_in_batches(self, plan: Drain, began: float, time: Callable[[], float]) -> None:
         row = DRAINING.because(clamp_reason(plan.reason))
         close = Close(plan.code, row.reason, row.cause, row.reconnect, row.status, row.retry_after)
         half = began + plan.timeout / 2
         while left := self._manager.connections() + self._unaccepted():
-            late = self._hurried or time() >= deadline
+            late = self._hurried or time() >= self._deadline
             batch = left if self._unpaced or late else left[: batch_size(len(left), plan, half - time())]
-            await self._close_batch(batch, close, deadline, time)
+            await self._close_batch(batch, close, time)
             remaining = len(self._manager.connections())
             self._manager.emit(DrainRound(len(batch), remaining))
             if late:
                 break
             if remaining:
-                await anyio.sleep(min(plan.interval, max(deadline - time(), 0.0)))
+                await anyio.sleep(min(plan.interval, max(self._deadline - time(), 0.0)))
 
-    async def _close_batch(
-        self, batch: list[Connection], close: Close, deadline: float, time: Callable[[], float]
-    ) -> None:
+    async def _close_batch(self, batch: list[Connection], close: Close, time: Callable[[], float]) -> None:
         at_once = self._manager.config.max_concurrent_cleanup
         for start in range(0, len(batch), at_once):
             for connection in batch[start : start + at_once]:
                 self._leaving[connection] = None
-                connection.ending.begin(close, within=max(deadline - time(), LOOK_AGAIN))
-            await self._wait(lambda: self._closing() < at_once, deadline, time)
+                connection.ending.begin(close, within=max(self._deadline - time(), LOOK_AGAIN))
+            await self._wait(lambda: self._closing() < at_once, time)
 
     def _unaccepted(self) -> list[Connection]:
         calls = [carrier.connection for carrier in self._manager.calls]
@@ -165,9 +161,14 @@ class Drainer:
             carrier.loop.call_from_thread(carrier.cancel)
         return sum(connection.ending.cut or connection in failed for connection in self._leaving)
 
-    async def _wait(self, done: Callable[[], bool], deadline: float, time: Callable[[], float]) -> None:
-        while not done() and time() < deadline and not self._hurried:
+    async def _wait(self, done: Callable[[], bool], time: Callable[[], float]) -> None:
+        while not done() and time() < self._deadline and not self._hurried:
             await anyio.sleep(LOOK_AGAIN)
+
+
+def end_of(plan: Drain, began: float) -> float:
+    """When to stop waiting, so that cancelled handlers still have time to end."""
+    return began + plan.timeout - min(1.0, plan.timeout * LAST_PART)
 
 
 def batch_size(left: int, plan: Drain, seconds: float) -> int:

@@ -155,11 +155,11 @@ class Ending:
     async def _flush(self, patience: float) -> None:
         """Wait until nothing is queued, as long as the peer takes some of it every ``patience`` seconds."""
         sender, wire = self._connection.sender, self._connection.wire
-        waiting = sender.queue.bytes + 1
-        while sender.queue and wire.is_open() and sender.queue.bytes < waiting:
-            waiting = sender.queue.bytes
+        waiting = len(sender.queue) + 1
+        while sender.queue and wire.is_open() and len(sender.queue) < waiting:
+            waiting = len(sender.queue)
             with anyio.move_on_after(patience):
-                while sender.queue.bytes >= waiting and wire.is_open():
+                while len(sender.queue) >= waiting and wire.is_open():
                     await sender.room_made()
         sender.queue.clear()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .close import (
+    ADDRESS_LIMIT,
     CONNECTION_LIMIT,
     DRAINING,
     DUPLICATE_CLIENT,
@@ -84,8 +85,10 @@ class Door:
         address = self._address_of(scope)
         if config.authorize is None:
             return self._count_in(scope, config, address, None)
-        if self._authorizing >= self._most_at_once():
+        if self._authorizing >= self._most_at_once() or self._surely_full(config):
             return self._refuse("max_connections", CONNECTION_LIMIT, scope, address)
+        if self._address_full(address):
+            return self._refuse("max_connections_per_address", ADDRESS_LIMIT, scope, address)
         answer = await self._authorize(scope, config)
         if isinstance(answer, Close):
             return self._refuse("authorize", answer, scope, address)
@@ -105,6 +108,15 @@ class Door:
             return Guest(address, client_id)
         limit = "max_connections" if refusal is CONNECTION_LIMIT else "max_connections_per_address"
         return self._refuse(limit, refusal, scope, address)
+
+    def _surely_full(self, config: WebSocketConfig) -> bool:
+        """Whether no answer of ``authorize`` could let anybody in: only a name that replaces another could."""
+        limit = self._manager.config.max_connections
+        return limit is not None and self._manager.admission.count >= limit and config.duplicate_client != "replace"
+
+    def _address_full(self, address: str | None) -> bool:
+        limit = self._manager.config.max_connections_per_address
+        return limit is not None and address is not None and self._manager.admission.count_of(address) >= limit
 
     def _most_at_once(self) -> int:
         """How many ``authorize`` calls may be under way: they come before the limits, and need one of their own."""

@@ -92,7 +92,7 @@ class Heartbeat:
             self.act(
                 self.deadlines.decide(now, connection.carrier.reading and not connection.wire.reading_paused()), now
             )
-            self._sample()
+            self.sample()
         finally:
             # A heartbeat message of the application that cannot be made must not end the heartbeat.
             if connection.ending.close is None:
@@ -163,7 +163,7 @@ class Heartbeat:
         else:
             connection.sender.deliver(outgoing)
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
         """Count what the transport holds."""
         connection = self._connection
         buffered = connection.wire.buffered() if connection.open else self._buffered

@@ -52,6 +52,8 @@ CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
 CONNECTION_KEY = "wsstab.connection"
 """Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
+HOOKS_TIMEOUT = 2.0
+"""Seconds in which async callbacks of the last closes may still end at a drain."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
@@ -87,6 +89,7 @@ class WebSocketConnectionManager:
         self._starts = 0
         self._draining = False
         self._next_id = 0
+        self._doubles: dict[int, DoubleConnection] = {}
         self._closing: set[Connection] = set()
         self._lingering: dict[Wire, EventLoop] = {}
         self._past: Counter[str] = Counter()
@@ -109,18 +112,16 @@ class WebSocketConnectionManager:
     async def start(self) -> None:
         """Start the heartbeat and the other services on this event loop.
 
-        Calls are counted: each needs its ``graceful_shutdown()``. With the middleware both happen by
-        themselves. After a drain it lets connections in again.
+        Calls are counted: the services run until the last ``graceful_shutdown()``. With the middleware
+        both happen by themselves. After a drain it lets connections in again.
         """
         self._starts += 1
-        self._draining = False
         services = self.services()
         services.started = True
+        self._set_draining(False)
         for connection in list(self._courier.doubles):
             if connection.services is services:
                 connection.heartbeat.schedule()
-        for each in self._services.values():
-            each.draining = False
 
     async def drain(self, plan: Drain | None = None) -> ShutdownReport:
         """Refuse new connections, and close all there are, in batches.
@@ -131,8 +132,10 @@ class WebSocketConnectionManager:
         Returns:
             How many closed and how many had to be aborted. New connections stay refused until ``start()``.
         """
-        self._begin_draining()
-        return await self._drainer.drain(plan if plan is not None else self.config.drain)
+        self._set_draining(True)
+        report = await self._drainer.drain(plan if plan is not None else self.config.drain)
+        await self._subscribers.idle(HOOKS_TIMEOUT)
+        return report
 
     def hurry(self) -> None:
         """End the drain that is under way as if its time were over: abort, cancel, and be done."""
@@ -140,6 +143,9 @@ class WebSocketConnectionManager:
 
     async def graceful_shutdown(self, timeout: float = 30.0) -> ShutdownReport:
         """Close all connections at once and stop. A drain that is under way is joined, and paced no more.
+
+        With several ``start()`` each call closes all connections, and the last one stops the services.
+        The next ``start()``, or the next connection, starts again.
 
         Args:
             timeout: seconds until what did not close is aborted, and handlers are cancelled.
@@ -152,9 +158,11 @@ class WebSocketConnectionManager:
         """
         plan = self.config.drain
         shutdown = Drain(timeout=timeout, code=plan.code, reason=plan.reason, handle_signals=False)
-        self._begin_draining()
+        self._set_draining(True)
         report = await self._drainer.drain(shutdown, paced=False)
+        await self._subscribers.idle(min(timeout, HOOKS_TIMEOUT))
         self._starts = max(self._starts - 1, 0)
+        self._set_draining(False)
         if self._starts == 0:
             self._stop()
         return report
@@ -518,6 +526,7 @@ class WebSocketConnectionManager:
             self.admission.release(connection.address)
         if isinstance(connection, DoubleConnection) and connection in self._courier.doubles:
             self._courier.doubles.discard(connection)
+            self._doubles.pop(id(connection.websocket), None)
             self.left(connection)
 
     def account(self, connection: Connection) -> None:
@@ -580,7 +589,7 @@ class WebSocketConnectionManager:
             connection = websocket.scope.get(CONNECTION_KEY)
             if isinstance(connection, Connection) and connection.owner is self:
                 return connection
-        return next((each for each in list(self._courier.doubles) if each.websocket is websocket), None)
+        return self._doubles.get(id(websocket))
 
     def _register_double(self, client_id: str, websocket: Any) -> Connection:
         replacing = self.config.duplicate_client == "replace" and self.registry.find(client_id) is not None
@@ -590,6 +599,7 @@ class WebSocketConnectionManager:
             raise ConnectionLimitExceededError(self.config.max_connections, refusal)
         connection = DoubleConnection(self, self.services(), self.config, self.next_id(), websocket)
         self._courier.doubles.add(connection)
+        self._doubles[id(websocket)] = connection
         self.enrol(connection)
         connection.open_now()
         if is_websocket(websocket):
@@ -687,16 +697,15 @@ class WebSocketConnectionManager:
         for connection in closing:
             await connection.ending.latch.wait()
 
-    def _begin_draining(self) -> None:
-        self._draining = True
-        for services in self._services.values():
-            services.draining = True
+    def _set_draining(self, draining: bool) -> None:
+        self._draining = draining
+        for services in list(self._services.values()):
+            services.draining = draining
 
     def _stop(self) -> None:
-        self._draining = False
         forget_signals(self)
         for services in list(self._services.values()):
-            services.started = services.draining = False
+            services.started = False
             self._release(services, 0)
 
     def _release(self, services: Services, leaving: int = 1) -> None:

@@ -34,6 +34,8 @@ __all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
 logger = logging.getLogger("wsstab")
 
 MANAGER = "wsstab.manager"
+SHORTEST_SHUTDOWN = 0.1
+"""Seconds: a shutdown takes some time, where a drain may be told to take none."""
 
 
 class WebSocketStabilizer:
@@ -108,16 +110,29 @@ class WebSocketStabilizer:
     # Lifespan: the manager starts and stops with the application.
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
         async def receive_and_act() -> Event:
+            nonlocal started
             event = await receive()
             if event["type"] == "lifespan.startup":
                 await self.manager.start()
                 watch_signals(self.manager)
+                started = True
             elif event["type"] == "lifespan.shutdown":
-                await self.manager.graceful_shutdown(self.manager.config.drain.timeout)
+                started = False
+                await self._shut_down()
             return event
 
-        await self.app(scope, receive_and_act, send)
+        try:
+            await self.app(scope, receive_and_act, send)
+        finally:
+            if started:
+                # The application's startup failed, or it ended without being told to.
+                await self._shut_down()
+
+    async def _shut_down(self) -> None:
+        await self.manager.graceful_shutdown(max(self.manager.config.drain.timeout, SHORTEST_SHUTDOWN))
 
     # WebSockets.
 
@@ -157,8 +172,8 @@ class WebSocketStabilizer:
         )
         connection.authorized_id = guest.client_id
         connection.foreign = is_engine_io(scope)
-        self.manager.enrol(connection)
         self._put(scope["state"], self._connection_key, connection, "connection_key")
+        self.manager.enrol(connection)
         scope[CONNECTION_KEY] = connection
         return connection
 

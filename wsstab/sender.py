@@ -160,6 +160,7 @@ class Sender:
         self.messages += block.count
         self.bytes += block.size
         connection.heartbeat.deadlines.data_at = connection.services.timekeeper.now
+        connection.last_traffic = monotonic()
         self._wire.write(block)
 
     # What waits.
@@ -194,6 +195,14 @@ class Sender:
         outbound = self._connection.config.outbound
         return (outbound.max_bytes is not None and self.queue.bytes * 2 > outbound.max_bytes) or (
             outbound.max_messages is not None and len(self.queue) * 2 > outbound.max_messages
+        )
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is little room left, more than a handler's own sends ever take."""
+        outbound = self._connection.config.outbound
+        return (outbound.max_bytes is not None and self.queue.bytes * 4 > outbound.max_bytes * 3) or (
+            outbound.max_messages is not None and len(self.queue) * 4 > outbound.max_messages * 3
         )
 
     def too_slow(self, within: float | None = None) -> None:

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import anyio
+
 from .events import Event
 from .options import Hooks
 from .tasks import current_loop
@@ -20,6 +22,8 @@ logger = logging.getLogger("wsstab")
 
 CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
+LOOK_AGAIN = 0.01
+"""Seconds between two looks at what is still under way."""
 MAX_PENDING = 10_000
 """How many async callbacks may be under way; a callback that hangs must not eat the memory."""
 
@@ -59,6 +63,12 @@ class Subscribers:
         for event_class in type(event).__mro__:
             for callback in self._callbacks.get(event_class, ()):
                 self._call(callback, event)
+
+    async def idle(self, within: float) -> None:
+        """Wait until no async callback is under way, at most so many seconds."""
+        with anyio.move_on_after(within):
+            while self._pending:
+                await anyio.sleep(LOOK_AGAIN)
 
     def _call(self, callback: Callable[..., Any], event: Event) -> None:
         try:

@@ -93,7 +93,7 @@ class Timekeeper:
         self._ticked_at = time
         self._due.extend(self._wheel.advance(self.now))
         self._visit_some()
-        busy = [watcher(self.now) for watcher in self._watchers]
+        busy = [self._look(watcher) for watcher in self._watchers]
         return bool(self._wheel) or bool(self._due) or any(busy)
 
     async def _run(self) -> None:
@@ -113,6 +113,13 @@ class Timekeeper:
         except Exception:
             # One that fails must not stop the clock of all others.
             logger.exception("! a deadline failed")
+
+    def _look(self, watcher: Callable[[float], bool]) -> bool:
+        try:
+            return watcher(self.now)
+        except Exception:
+            logger.exception("! a watcher failed")
+            return True
 
     def _visit_some(self) -> None:
         until = self._loop.time() + BUDGET

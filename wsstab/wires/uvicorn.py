@@ -41,6 +41,8 @@ EXTENSION = "wsstab.protocol"
 """Key in ``scope["extensions"]`` under which `Protocol` shows itself through other middleware."""
 
 PING = 0x9
+HIGH_WATER = 65_536
+"""Bytes that a transport may hold before it is not writable; the default without TLS."""
 LINGER = 2.0
 """Seconds in which a peer that sent too much may still read why it is cut off."""
 
@@ -156,6 +158,9 @@ class UvicornWire(Wire):
         self._attach()
 
     def _attach(self) -> None:
+        if self.transport.get_extra_info("sslcontext") is not None:
+            # Over TLS both loops let eight times as much pile up before they say so.
+            self.transport.set_write_buffer_limits(high=HIGH_WATER)
         self._shadow("pause_writing", self._pause_writing)
         self._shadow("resume_writing", self._resume_writing)
         self._shadow("connection_lost", self._connection_lost)
