@@ -117,7 +117,7 @@ async def test_a_close_before_accept_refuses() -> None:
 async def test_a_denial_response_passes_in_all_its_parts() -> None:
     """And ends with its last part."""
     start = {"type": "websocket.http.response.start", "status": 418, "headers": []}
-    parts = [
+    parts: list[Event] = [
         {"type": "websocket.http.response.body", "body": b"tea", "more_body": True},
         {"type": "websocket.http.response.body", "body": b"pot"},
     ]

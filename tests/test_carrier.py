@@ -192,6 +192,4 @@ def test_a_final_denial_names_no_time_to_come_back() -> None:
 
 def test_without_the_extension_a_denial_is_a_close() -> None:
     """Which servers turn into a 403."""
-    assert denial(DRAINING, can_deny=False) == [
-        {"type": "websocket.close", "code": 1012, "reason": "service restart"}
-    ]
+    assert denial(DRAINING, can_deny=False) == [{"type": "websocket.close", "code": 1012, "reason": "service restart"}]

@@ -143,18 +143,22 @@ async def test_while_the_manager_drains_no_double_is_taken() -> None:
     await manager.graceful_shutdown()
 
 
-async def test_a_double_of_another_loop_is_handed_its_message(anyio_backend: str) -> None:
-    """It counts as queued; its own loop sends."""
+def test_a_double_of_another_loop_is_handed_its_message() -> None:
+    """Its own loop sends; it is closed there as well."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
-    with anyio.from_thread.start_blocking_portal(anyio_backend) as portal:
-        portal.call(manager.connect, "ann", socket)
+
+    async def speak() -> None:
         assert await manager.send_to_client("ann", "direct") is True
         result = await manager.broadcast("all")
         assert (result.total, result.succeeded) == (1, 1)
         await until(lambda: socket.send_text.await_count == 2)
-        assert [call.args[0] for call in socket.send_text.await_args_list] == ["direct", "all"]
         await manager.disconnect("ann")
-        socket.close.assert_awaited_once()
+
+    with anyio.from_thread.start_blocking_portal() as portal:
+        portal.call(manager.connect, "ann", socket)
+        anyio.run(speak)
+    assert [call.args[0] for call in socket.send_text.await_args_list] == ["direct", "all"]
+    socket.close.assert_awaited_once()
     assert manager.get_connection_count() == 0
 
 

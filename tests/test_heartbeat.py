@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Iterator
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -203,7 +204,7 @@ async def test_a_custom_message_that_cannot_be_made_does_not_end_the_heartbeat(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is logged, and tried again."""
-    answers = iter([ValueError("broken"), "tick"])
+    answers: Iterator[ValueError | str] = iter([ValueError("broken"), "tick"])
 
     def make() -> str:
         answer = next(answers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -158,14 +158,14 @@ def test_manager_and_connection_are_dependencies_of_fastapi() -> None:
     app = FastAPI()
 
     @app.get("/count")
-    async def page(manager: WebSocketConnectionManager = Depends(get_manager)) -> int:
+    async def page(manager: Annotated[WebSocketConnectionManager, Depends(get_manager)]) -> int:
         return manager.get_connection_count()
 
     @app.websocket("/ws")
     async def socket(
         websocket: WebSocket,
-        manager: WebSocketConnectionManager = Depends(get_manager),
-        connection: Connection = Depends(get_connection),
+        manager: Annotated[WebSocketConnectionManager, Depends(get_manager)],
+        connection: Annotated[Connection, Depends(get_connection)],
     ) -> None:
         await websocket.accept()
         await websocket.send_text(f"{manager.get_connection(connection.id) is connection}")

@@ -205,7 +205,11 @@ async def test_others_hear_at_once_what_became_of_their_message() -> None:
         sender = peer.connection.sender
         assert sender.deliver(Outgoing("a")) is Delivery.SENT
         peer.stall()
-        assert [sender.deliver(Outgoing(text)) for text in "bcd"] == [Delivery.QUEUED, Delivery.QUEUED, Delivery.DROPPED]
+        assert [sender.deliver(Outgoing(text)) for text in "bcd"] == [
+            Delivery.QUEUED,
+            Delivery.QUEUED,
+            Delivery.DROPPED,
+        ]
         assert await stage.manager.send_to_client("ann", "e") is False
         peer.resume()
         assert await peer.hears(3) == ["a", "b", "c"]

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from starlette.websockets import WebSocket
 
 from wsstab import Connection, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
-from wsstab.middleware import CONNECTION_KEY
+from wsstab.manager import CONNECTION_KEY
 from wsstab.payload import Outgoing
 from wsstab.types import ASGIApp, Event, Receive, Scope, Send
 from wsstab.wires.asgi import AsgiWire
