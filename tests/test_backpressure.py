@@ -200,7 +200,7 @@ async def test_who_closes_is_waited_for_no_more() -> None:
         (lag,) = backpressure.lagging.values()
         lag.patience = 1000
         async with anyio.create_task_group() as group:
-            group.start_soon(backpressure.pace, None)
+            group.start_soon(backpressure.pace, [stuck.connection])
             await settle()
             stuck.leaves(1001)
             stuck.connection.ending.learn(VANISHED)
