@@ -154,7 +154,7 @@ class WebSocketConnectionManager:
             How many closed and how many had to be aborted.
 
         Raises:
-            ValueError: ``timeout`` is not above 0.
+            ValueError: ``timeout`` is not 0 or above.
         """
         plan = self.config.drain
         shutdown = Drain(timeout=timeout, code=plan.code, reason=plan.reason, handle_signals=False)

@@ -16,6 +16,7 @@ import logging
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -67,7 +68,8 @@ class AsyncioLoop:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
-        task = asyncio.get_running_loop().create_task(_guard(function, args))
+        # A context of its own: background work for all must not run as the handler that happened to start it.
+        task = Context().run(asyncio.get_running_loop().create_task, _guard(function, args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -82,7 +84,8 @@ class AsyncioLoop:
         if loop is None:
             return False
         try:
-            loop.call_soon_threadsafe(callback, *args)
+            # Not the caller's context: who runs there, and on which library, does not hold here.
+            loop.call_soon_threadsafe(callback, *args, context=Context())
         except RuntimeError:
             return False
         return True
@@ -122,7 +125,7 @@ class TrioLoop:
 
     def call_from_thread(self, callback: Callable[..., object], *args: Any) -> bool:
         try:
-            self._token.run_sync_soon(callback, *args)
+            self._token.run_sync_soon(Context().run, callback, *args)
         except self._trio.RunFinishedError:
             return False
         return True
