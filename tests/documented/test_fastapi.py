@@ -11,6 +11,7 @@ from fastapi import Cookie, Depends, FastAPI, Query, WebSocket, WebSocketDisconn
 from starlette.types import ASGIApp
 
 from tests.documented.clients import MakeClient, every_client
+from tests.support.waiting import eventually
 from wsstab import WebSocketStabilizer
 
 
@@ -123,13 +124,14 @@ def test_a_handwritten_connection_manager_works_unchanged(client_of: MakeClient,
         client.websocket_connect("/ws/1234") as one,
         client.websocket_connect("/ws/5678") as two,
     ):
+        eventually(lambda: len(manager.active_connections) == 2)  # They are accepted before they are listed.
         one.send_text("hello")
         assert one.receive_text() == "you: hello"
         assert two.receive_text() == "1234: hello"
         assert one.receive_text() == "1234: hello"
         one.close()
         assert two.receive_text() == "1234 left"
-    assert manager.active_connections == []
+    eventually(lambda: not manager.active_connections)
 
 
 @every_client

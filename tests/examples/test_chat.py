@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
-from examples.chat import KEPT_MESSAGES, MOST_ROOMS, ROOMS, STATIC, app, history
+from examples.chat import KEPT_MESSAGES, MOST_ROOMS, ROOMS, STATIC, app, history, manager
 from tests.support.waiting import eventually
 
 
@@ -43,6 +43,8 @@ def hello(socket: WebSocketTestSession, name: str, *rooms: str, key: str = "a ke
     """Sign in and wait until it is done."""
     socket.send_json({"type": "hello", "name": name, "key": key, "rooms": rooms or ["lobby"]})
     assert hear(socket, "welcome")["name"] == name
+    room = f"#{(rooms or ('lobby',))[0]}"
+    eventually(lambda: name in manager.get_room_members(room))
 
 
 def close_of(socket: WebSocketTestSession) -> tuple[int, str]:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 import wsstab
-from wsstab import WebSocketConfig
+from tests.support.waiting import eventually
+from wsstab import WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
 from wsstab.close import CLOSES, Cause
 from wsstab.config import CHECKS, GROUPS, PER_CONNECTION
 from wsstab.environment import variables
@@ -34,6 +36,14 @@ def default_of(field: Any) -> Any:
     return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
+def manager_of(app: FastAPI) -> WebSocketConnectionManager:
+    """The manager of the middleware that stands around an application."""
+    layer: Any = app.middleware_stack
+    while not isinstance(layer, WebSocketStabilizer):
+        layer = layer.app
+    return layer.manager
+
+
 def test_the_first_screen_is_an_application_that_runs() -> None:
     """Two people in the lobby, and a notification from an endpoint."""
     names: dict[str, Any] = {}
@@ -43,10 +53,12 @@ def test_the_first_screen_is_an_application_that_runs() -> None:
         client.websocket_connect("/ws/ann") as ann,
         client.websocket_connect("/ws/bob") as bob,
     ):
-        assert client.post("/notify/ann").json() == {"sent": True}
-        assert ann.receive_json() == {"hello": "ann"}
-        assert client.post("/notify/bob").json() == {"sent": True}
-        assert bob.receive_json() == {"hello": "bob"}
+        # A socket is accepted before it has its name and its room.
+        for user, socket in (("ann", ann), ("bob", bob)):
+            eventually(lambda: client.post(f"/notify/{user}").json()["sent"])  # noqa: B023
+            assert socket.receive_json() == {"hello": user}
+        manager = manager_of(names["app"])
+        eventually(lambda: sorted(manager.get_room_members("lobby")) == ["ann", "bob"])
         bob.send_text("hello")
         assert ann.receive_text() == "hello"
         assert client.post("/notify/nobody").json() == {"sent": False}
