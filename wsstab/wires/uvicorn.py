@@ -6,7 +6,7 @@ mask and no sequence, so only the closing handshake has to stay uvicorn's, and i
 goes through uvicorn's own ``send``.
 
 What is private in uvicorn and used here, each looked for at recognition (one missing: the plain
-ASGI wire, and one line in the log). Tried with uvicorn 0.40 to 0.54.
+ASGI wire, and one line in the log). Tried with uvicorn 0.46 to 0.54.
 
 ===========================  ==============================================================
 all                          ``transport``, ``pause_writing``, ``resume_writing``,
