@@ -15,13 +15,13 @@ from wsstab.payload import Outgoing
 from wsstab.services import AGE_SPREAD, Services, heartbeat_interval
 from wsstab.timekeeper import TICK
 from wsstab.wires.base import Wire
+from wsstab.wires.traits import TRAITS
 
 
 class PingingWire(Wire):
     """A wire with pings of its own, and an abort that is counted."""
 
-    native_ping = True
-    can_abort = True
+    traits = TRAITS["uvicorn websockets-sansio"]
 
     def __init__(self) -> None:
         super().__init__()

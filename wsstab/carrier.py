@@ -63,7 +63,7 @@ class Carrier:
         self.loop = loop
         self.connection: Connection
         self.generation = 0
-        self.direct = wire.receive_cancellable and not reader_only
+        self.direct = wire.traits.receive_cancellable and not reader_only
         self.reading = False
         self.away_seen = False
         self.scope: anyio.CancelScope | None = None
@@ -140,10 +140,10 @@ class Carrier:
 
     async def close(self, close: Close) -> None:
         """Send the close frame, or the refusal before the handshake is complete."""
-        if not self.wire.receive_cancellable:
+        if not self.wire.traits.closes_while_receiving:
             # Some servers never send the close while a receive is pending.
             self.stop_reading()
-        await self.wire.close(clamp_code(close.code), clamp_reason(close.reason))
+        await self.wire.close(self.wire.traits.legal_code(clamp_code(close.code)), clamp_reason(close.reason))
 
     async def deny(self, close: Close) -> None:
         """Refuse the handshake: as an HTTP response with a body, or where the server cannot, as 403."""

@@ -181,4 +181,4 @@ def finished(connection: Connection) -> bool:
     """Whether its socket is gone, or its close frame has left the process."""
     wire = connection.wire
     ending = connection.ending
-    return ending.event is not None and (wire.lost or not wire.can_abort or not (ending.cut or wire.buffered()))
+    return ending.event is not None and (wire.lost or not wire.traits.can_abort or not (ending.cut or wire.buffered()))

@@ -83,7 +83,7 @@ class Ending:
 
     def abort(self, close: Close, error: WebSocketStabilizerError | None = None) -> None:
         """End it at once, where the server lets us; elsewhere try to close."""
-        if not self._connection.wire.can_abort:
+        if not self._connection.wire.traits.can_abort:
             self.begin(close, flush=False, error=error)
             return
         if self.close is None:
@@ -149,7 +149,7 @@ class Ending:
     def _linger(self, seconds: float) -> None:
         """The server closes, but waits for a peer that takes nothing for ever: not longer than this."""
         connection = self._connection
-        if connection.opened_at and connection.wire.can_abort:
+        if connection.opened_at and connection.wire.traits.can_abort:
             connection.services.abort_later(connection.wire, seconds)
 
     async def _flush(self, patience: float) -> None:

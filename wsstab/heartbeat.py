@@ -151,13 +151,13 @@ class Heartbeat:
         """The peer speaks a protocol of its own, into which no message of ours may go."""
         if self.message is not None:
             self.message = None
-            if not self._connection.wire.native_ping:
+            if not self._connection.wire.traits.native_ping:
                 self.deadlines.stop_heartbeat()
 
     def _send_message(self) -> None:
         connection = self._connection
         outgoing = Outgoing(encode(self.message() if callable(self.message) else self.message))
-        if connection.wire.native_ping and connection.wire.is_open():
+        if connection.wire.traits.native_ping and connection.wire.is_open():
             # Ahead of what is queued: a slow peer must not be taken for a dead one.
             connection.sender.write(Block((outgoing,)))
         else:

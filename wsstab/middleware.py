@@ -13,7 +13,6 @@ import anyio
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from . import wires
 from .carrier import Carrier, denial
 from .close import RAISED, RETURNED, Close
 from .config import WebSocketConfig
@@ -25,9 +24,8 @@ from .manager import CONNECTION_KEY, WebSocketConnectionManager
 from .options import CompressionMode, HeartbeatType
 from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
-from .wires.asgi import AsgiWire
+from .wires import wire_for
 from .wires.base import Wire
-from .wires.uvicorn import UvicornWire
 
 __all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
 
@@ -141,23 +139,24 @@ class WebSocketStabilizer:
         path = scope.get("path", "")
         config = self.manager.config.for_path(path)
         can_deny = "websocket.http.response" in (scope.get("extensions") or {})
-        admitted = await self._door.admit(scope, config, wires.uvicorn.peer_address(send))
+        wire = self._wire(scope, receive, send)
+        admitted = await self._door.admit(scope, config, wire.peer_address())
         if isinstance(admitted, Close):
             for event in denial(admitted, can_deny):
-                await send(event)
+                await wire.deny(event)
             return
         try:
-            connection = self._connection(scope, receive, send, config, admitted, can_deny)
+            connection = self._connection(scope, wire, config, admitted, can_deny)
         except BaseException:
             self.manager.admission.release(admitted.address)
             raise
         await self._run(scope, connection)
 
     def _connection(
-        self, scope: Scope, receive: Receive, send: Send, config: WebSocketConfig, guest: Guest, can_deny: bool
+        self, scope: Scope, wire: Wire, config: WebSocketConfig, guest: Guest, can_deny: bool
     ) -> Connection:
         services = self.manager.services()
-        wire = self._wire(scope, receive, send, config)
+        self._prepare(wire, config)
         delays = config.rate_limit is not None and config.rate_limit.action == "delay"
         carrier = Carrier(wire, services.loop, can_deny=can_deny, reader_only=delays)
         carrier.on_away, carrier.on_back = services.readahead.away, services.readahead.back
@@ -177,16 +176,10 @@ class WebSocketStabilizer:
         scope[CONNECTION_KEY] = connection
         return connection
 
-    def _wire(self, scope: Scope, receive: Receive, send: Send, config: WebSocketConfig) -> Wire:
-        wire = wires.uvicorn.recognise(scope, receive, send)
-        if wire is None:
-            if config.compression is CompressionMode.NONE:
-                self.manager.warn_once("compression", '! compression="none" cannot act on this server')
-            return AsgiWire(receive, send)
-        self._prepare(wire, config)
-        return wire
+    def _wire(self, scope: Scope, receive: Receive, send: Send) -> Wire:
+        return wire_for(scope, receive, send)
 
-    def _prepare(self, wire: UvicornWire, config: WebSocketConfig) -> None:
+    def _prepare(self, wire: Wire, config: WebSocketConfig) -> None:
         if config.heartbeat_type is not HeartbeatType.OFF:
             wire.take_over_keepalive()
         wire.compresses = config.compression is CompressionMode.DEFLATE

@@ -131,7 +131,7 @@ def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:
     """Seconds between heartbeats on this wire, ``None`` for none."""
     if config.heartbeat_type is HeartbeatType.OFF:
         return None
-    if config.heartbeat_type is HeartbeatType.PING and not wire.native_ping:
+    if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
         return None
     if wire.server_ping_interval:
         return min(config.heartbeat_interval, wire.server_ping_interval)

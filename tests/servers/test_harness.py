@@ -22,7 +22,7 @@ PLAIN = "tests.support.apps.plain:app"
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Server]:
     """A server with no stabilizer and a keepalive of a third of a second."""
-    with Server(PLAIN, VARIANTS[0], uvicorn={"ws_ping_interval": 0.3, "ws_ping_timeout": 0.3}) as server:
+    with Server(PLAIN, VARIANTS[0], settings={"ws_ping_interval": 0.3, "ws_ping_timeout": 0.3}) as server:
         yield server
 
 

@@ -206,7 +206,7 @@ def test_a_heartbeat_can_be_off(lab: MakeLab) -> None:
 @pytest.fixture
 def impatient(serve: MakeServer, variant: Variant) -> Server:
     """A server whose own keepalive kills whoever leaves a ping unanswered for a third of a second."""
-    return serve("tests.support.apps.lab:app", variant, uvicorn={"ws_ping_interval": 0.4, "ws_ping_timeout": 0.3})
+    return serve("tests.support.apps.lab:app", variant, settings={"ws_ping_interval": 0.4, "ws_ping_timeout": 0.3})
 
 
 def test_the_keepalive_of_the_server_is_taken_over(impatient: Server) -> None:

@@ -36,7 +36,7 @@ def test_a_mounted_application_is_stabilised_once(lab: MakeLab) -> None:
 
 def test_it_works_where_no_lifespan_runs(serve: MakeServer, variant: Variant) -> None:
     """The first socket starts what is needed."""
-    server = serve("tests.support.apps.lab:app", variant, uvicorn={"lifespan": "off"})
+    server = serve("tests.support.apps.lab:app", variant, settings={"lifespan": "off"})
     with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.5) as made:
         dead = made.connect("/push", answer_pings=False)
         assert dead.ended() in ("fin", "rst")

@@ -1,7 +1,8 @@
-"""Runs uvicorn on a listening socket that was inherited: ``python -m tests.support.serve <json>``.
+"""Runs a server on a listening socket that was inherited: ``python -m tests.support.serve <json>``.
 
 The socket is bound and listening before this process starts, so its port is
-known without a race and connections wait in the backlog until uvicorn is up.
+known without a race and connections wait in the backlog until the server is
+up. Each server runs as its own command line would run it, workers included.
 SIGUSR1 prints every thread's stack, for a test that hangs.
 """
 
@@ -14,25 +15,82 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
-
-import uvicorn
+from typing import Any
 
 __all__ = ["main"]
+
+Job = dict[str, Any]
 
 
 def main(argument: str) -> None:
     """Serve until told to stop.
 
     Args:
-        argument: JSON with ``fd`` of the socket, ``app`` as module:attribute and ``uvicorn``, its options.
+        argument: JSON with ``server``, ``implementation`` and ``loop``, ``app`` as module:attribute,
+            ``fd`` and ``port`` of the socket, ``tls`` as paths of certificate and key, ``settings``.
     """
     job = json.loads(argument)
+    prepare()
+    SERVERS[job["server"]](job)
+
+
+def prepare() -> None:
+    """What every process of a server does first."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    keep_coverage()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    server = uvicorn.Server(uvicorn.Config(job["app"], **job["uvicorn"]))
+    keep_coverage()
+
+
+def serve_uvicorn(job: Job) -> None:
+    """uvicorn in this process."""
+    import uvicorn
+
+    settings = {"ws": job["implementation"], "loop": job["loop"], "log_level": job["log_level"], "backlog": 2048}
+    settings |= dict(zip(("ssl_certfile", "ssl_keyfile"), job["tls"] or (), strict=False))
+    server = uvicorn.Server(uvicorn.Config(job["app"], **settings | job["settings"]))
     server.run(sockets=[socket.socket(fileno=job["fd"])])
+
+
+def serve_hypercorn(job: Job) -> None:
+    """hypercorn, which serves in a child."""
+    from hypercorn.config import Config
+    from hypercorn.run import run
+
+    settings = {"application_path": job["app"], "worker_class": job["loop"], "bind": [f"fd://{job['fd']}"]}
+    settings |= {"backlog": 2048, "errorlog": "-", "loglevel": "INFO"}
+    settings |= dict(zip(("certfile", "keyfile"), job["tls"] or (), strict=False))
+    sys.exit(run(Config.from_mapping(settings | job["settings"])))
+
+
+def serve_granian(job: Job) -> None:
+    """granian, which serves in a child."""
+    from pathlib import Path
+
+    from granian.constants import Interfaces, Loops
+    from granian.server import Server
+
+    settings = {"address": "127.0.0.1", "port": job["port"], "interface": Interfaces.ASGI, "loop": Loops(job["loop"])}
+    settings |= {"backlog": 2048}
+    settings |= {name: Path(path) for name, path in zip(("ssl_cert", "ssl_key"), job["tls"] or (), strict=False)}
+    Server(job["app"], **settings | job["settings"]).serve()
+
+
+def serve_daphne(job: Job) -> None:
+    """daphne in this process."""
+    from daphne.cli import CommandLineInterface
+
+    settings = [part for name, value in job["settings"].items() for part in (f"--{name}", str(value))]
+    CommandLineInterface().run(["--fd", str(job["fd"]), "--verbosity", "1", *settings, job["app"]])
+
+
+SERVERS: dict[str, Callable[[Job], None]] = {
+    "uvicorn": serve_uvicorn,
+    "hypercorn": serve_hypercorn,
+    "granian": serve_granian,
+    "daphne": serve_daphne,
+}
 
 
 def keep_coverage() -> None:
@@ -60,3 +118,6 @@ def keep_coverage() -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1])
+elif __name__ == "__mp_main__":
+    # A worker that was spawned.
+    prepare()

@@ -1,8 +1,9 @@
-"""A real uvicorn in a process of its own.
+"""A real server in a process of its own, or of its own processes.
 
 The listening socket is made here and inherited there, so the port is known at
-once and nothing races for it. What the process writes is kept in a file.
-``stop()`` sends SIGTERM, waits, and kills what is left.
+once and nothing races for it; granian takes none, and gets a port outside of
+the range from which clients get theirs. What the processes write is kept in a
+file. ``stop()`` sends SIGTERM, waits, and kills what is left.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM
 from types import TracebackType
 from typing import Any
 
-__all__ = ["VARIANTS", "Server", "Variant"]
+from wsstab.wires.traits import TRAITS, Traits
+
+__all__ = ["DAPHNE", "GRANIAN", "HYPERCORN", "UVICORN", "VARIANTS", "Server", "Variant"]
 
 ROOT = Path(__file__).parents[2]
 COMPLAINTS = re.compile(
@@ -36,13 +40,19 @@ COMPLAINTS = re.compile(
 
 @dataclass(frozen=True)
 class Variant:
-    """Which of uvicorn's WebSocket implementations runs on which loop."""
+    """A server, which of its WebSocket implementations where it has several, and its event loop."""
 
-    implementation: str
+    server: str
     loop: str
+    implementation: str = ""
 
     def __str__(self) -> str:
-        return f"{self.implementation.removeprefix('websockets-')}-{self.loop}"
+        return f"{self.implementation.removeprefix('websockets-') or self.server}-{self.loop}"
+
+    @property
+    def uvicorn(self) -> bool:
+        """Whether it is uvicorn."""
+        return self.server == "uvicorn"
 
     @property
     def sansio(self) -> bool:
@@ -54,24 +64,33 @@ class Variant:
         """Whether it is the deprecated one on the websockets library's old protocol."""
         return self.implementation == "websockets"
 
+    @property
+    def traits(self) -> Traits:
+        """What the package knows of it."""
+        return TRAITS[f"{self.server} {self.implementation or self.loop}" if self.server != "daphne" else "daphne"]
 
-VARIANTS = [
-    Variant(implementation, loop)
+
+UVICORN = [
+    Variant("uvicorn", loop, implementation)
     for implementation in ("websockets-sansio", "wsproto", "websockets")
     for loop in ("asyncio", "uvloop")
 ]
+HYPERCORN = [Variant("hypercorn", loop) for loop in ("asyncio", "uvloop", "trio")]
+GRANIAN = [Variant("granian", loop) for loop in ("asyncio", "uvloop")]
+DAPHNE = [Variant("daphne", "asyncio")]
+VARIANTS = [*UVICORN, *HYPERCORN, *GRANIAN, *DAPHNE]
 
 
 class Server:
-    """One running uvicorn.
+    """One running server.
 
     Args:
         app: module:attribute of the application.
-        variant: implementation and loop.
+        variant: which server, implementation and loop.
         options: what the application finds, decoded, under ``tests.support.settings``.
         tls: paths of certificate and key, and the context for clients.
         log_level: uvicorn's own.
-        uvicorn: more of uvicorn's options, as ``uvicorn.Config`` takes them.
+        settings: the server's own options, as its class of configuration names them.
     """
 
     process: subprocess.Popen[bytes]
@@ -85,13 +104,19 @@ class Server:
         *,
         tls: tuple[str, str, ssl.SSLContext] | None = None,
         log_level: str = "info",
-        uvicorn: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         self.variant = variant
         self.tls = tls[2] if tls else None
-        settings = {"ws": variant.implementation, "loop": variant.loop, "log_level": log_level, "backlog": 2048}
-        settings |= {"ssl_certfile": tls[0], "ssl_keyfile": tls[1]} if tls else {}
-        self.job = {"app": app, "uvicorn": settings | (uvicorn or {})}
+        self.job = {
+            "app": app,
+            "server": variant.server,
+            "implementation": variant.implementation,
+            "loop": variant.loop,
+            "log_level": log_level,
+            "tls": tls[:2] if tls else None,
+            "settings": settings or {},
+        }
         self.options = options or {}
         self.start()
 
@@ -109,16 +134,23 @@ class Server:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else self.last_words
 
     @property
+    def workers(self) -> list[int]:
+        """The processes that serve: its children, where it has some, else itself."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        serving = [pid for pid in children if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in serving] or [self.process.pid]
+
+    @property
     def rss(self) -> int:
         """Its memory in bytes, as the kernel counts it."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.workers[0]}/status").read_text()
         match = re.search(r"VmRSS:\s+(\d+) kB", status)
         return int(match[1]) * 1024 if match else 0
 
     @property
     def peak_rss(self) -> int:
         """The most memory it ever had, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.workers[0]}/status").read_text()
         match = re.search(r"VmHWM:\s+(\d+) kB", status)
         return int(match[1]) * 1024 if match else 0
 
@@ -142,9 +174,13 @@ class Server:
         is_json = "json" in (answer.getheader("Content-Type") or "")
         return answer.status, json.loads(data) if is_json else data.decode()
 
-    def signal(self, number: int = signal.SIGTERM) -> None:
+    def signal(self, number: int = SIGTERM) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
+
+    def signal_group(self, number: int = SIGTERM) -> None:
+        """Send a signal to all of its processes at once, as a terminal and some supervisors do."""
+        os.killpg(self.process.pid, number)
 
     def wait(self, within: float = 10.0) -> int:
         """Wait until it has ended and give its exit status."""
@@ -172,11 +208,17 @@ class Server:
         handle, name = tempfile.mkstemp(prefix="server-", suffix=".log")
         self.log_file, self.last_words = Path(name), ""
         self.labs = 0
-        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        with socket.socket() as listener:
+            if self.variant.server == "granian":
+                # It takes no socket, but shares its port: bound and not listening, ours only keeps it from others.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(("127.0.0.1", 0))
+            if self.variant.server != "granian":
+                listener.listen(2048)
             self.address = listener.getsockname()
             self.process = self._spawn(listener.fileno(), handle)
+            self._wait_until_ready()
         os.close(handle)
-        self._wait_until_ready()
 
     def revive(self) -> None:
         """Start it again if a test before this one left it frozen or dead."""
@@ -189,9 +231,10 @@ class Server:
 
     def _kill(self) -> None:
         """End it by force, with its stacks in the log."""
-        self.process.send_signal(signal.SIGUSR1)
+        for pid in self.workers:
+            os.kill(pid, signal.SIGUSR1)
         time.sleep(0.2)
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def complaints(self, since: int = 0, forgiven: Sequence[str] = ()) -> list[str]:
@@ -208,22 +251,35 @@ class Server:
         environment = os.environ | {"WSSTAB_TEST_OPTIONS": json.dumps(self.options), "PYTHONPATH": str(ROOT)}
         environment.pop("PYTHONWARNINGS", None)
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.support.serve", json.dumps({"fd": listener, **self.job})],
+            [
+                sys.executable,
+                "-m",
+                "tests.support.serve",
+                json.dumps({**self.job, "fd": listener, "port": self.address[1]}),
+            ],
             cwd=ROOT,
             env=environment,
             pass_fds=[listener],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            # A process group of its own, so that a signal can be sent to all of it.
+            start_new_session=True,
         )
 
     def _wait_until_ready(self, within: float = 30.0) -> None:
-        """Wait for the first HTTP answer: the backlog holds our request until uvicorn is up."""
-        try:
-            self.request("GET", "/-/health", within=within)
-        except OSError as error:
-            self._kill()
-            raise AssertionError(f"did not start: {error!r}\n{self.log[-3000:]}") from error
+        """Wait for the first HTTP answer: a backlog holds our request until the server is up."""
+        until = time.monotonic() + within
+        while True:
+            try:
+                self.request("GET", "/-/health", within=within)
+                return
+            except OSError as error:
+                # Where nothing listens yet, we are refused.
+                if time.monotonic() > until or self.process.poll() is not None:
+                    self._kill()
+                    raise AssertionError(f"did not start: {error!r}\n{self.log[-3000:]}") from error
+                time.sleep(0.05)
 
     def _connection(self, within: float) -> http.client.HTTPConnection:
         host, port = self.address

@@ -16,12 +16,13 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from starlette.websockets import WebSocket
 
-from wsstab import Connection, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
+from wsstab import Connection, WebSocketConnectionManager, WebSocketStabilizer
 from wsstab.manager import CONNECTION_KEY
 from wsstab.payload import Outgoing
 from wsstab.types import ASGIApp, Event, Receive, Scope, Send
 from wsstab.wires.asgi import AsgiWire
 from wsstab.wires.base import Block, Wire
+from wsstab.wires.traits import TRAITS
 
 __all__ = ["CapableWire", "Handler", "Peer", "Stage", "echo", "on_stage", "push_only", "settle", "until"]
 
@@ -206,9 +207,7 @@ class CapableWire(Wire):
 
     __slots__ = ("_peer", "aborted", "blocks", "closing", "held", "paused")
 
-    receive_cancellable = True
-    native_ping = True
-    can_abort = True
+    traits = TRAITS["uvicorn websockets-sansio"]
 
     def __init__(self, peer: Peer) -> None:
         super().__init__()
@@ -280,7 +279,7 @@ class StagedStabilizer(WebSocketStabilizer):
     peers: dict[int, Peer]
     capable: bool
 
-    def _wire(self, scope: Scope, receive: Receive, send: Send, config: WebSocketConfig) -> Wire:
+    def _wire(self, scope: Scope, receive: Receive, send: Send) -> Wire:
         peer = self.peers[id(scope)]
         if not self.capable:
             return AsgiWire(receive, send)

@@ -110,7 +110,8 @@ async def test_events_of_the_handshake_pass_as_they_are() -> None:
 async def test_it_claims_nothing_that_asgi_has_not() -> None:
     """No ping and no abort that would be one."""
     _, wire, _ = build()
-    assert (wire.native_ping, wire.can_abort, wire.receive_cancellable, wire.ping(b"x")) == (False,) * 4
+    traits = wire.traits
+    assert (traits.native_ping, traits.can_abort, traits.receive_cancellable, wire.ping(b"x")) == (False,) * 4
 
 
 async def test_a_message_of_the_handler_is_awaited_in_place() -> None:

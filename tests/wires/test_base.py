@@ -9,6 +9,7 @@ import pytest
 
 from wsstab.payload import Outgoing
 from wsstab.wires.base import DEFLATE_THRESHOLD, Block, Wire, frame_for
+from wsstab.wires.traits import ASGI
 
 SHORT, LONG = Outgoing("short"), Outgoing("long " * 1000)
 
@@ -60,7 +61,7 @@ def test_a_new_wire_takes_data_and_promises_nothing_else() -> None:
     """What a server really has, each kind of wire says for itself."""
     wire = Wire()
     assert (wire.writable, wire.readable, wire.lost, wire.is_open()) == (True, True, False, True)
-    assert (wire.receive_cancellable, wire.native_ping, wire.can_abort) == (False, False, False)
+    assert (wire.traits, wire.peer_address(), wire.refuse_compression()) == (ASGI, None, False)
     assert (wire.buffered(), wire.reading_paused(), wire.ping(b"x"), wire.server_ping_interval) == (
         0,
         False,

@@ -69,7 +69,7 @@ async def test_a_real_websocket_is_known_by_its_scope() -> None:
 async def test_nothing_that_its_peer_sends_comes_by_here() -> None:
     """The application reads by itself."""
     wire = DoubleWire(AsyncMock())
-    assert (wire.readable, wire.native_ping, wire.can_abort) == (False, False, False)
+    assert (wire.readable, wire.traits.native_ping, wire.traits.can_abort) == (False, False, False)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,21 @@
-"""Wires: how bytes reach one peer. One module for each way; `base` says what they have in common."""
+"""How bytes reach a peer, on each server."""
+
+from __future__ import annotations
+
+from ..types import Receive, Scope, Send
+from . import uvicorn
+from .asgi import AsgiWire
+from .base import Wire
+
+__all__ = ["wire_for"]
+
+RECOGNISERS = (uvicorn.recognise,)
+
+
+def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:
+    """The wire of the server whose ``send`` this is; plain ASGI where it is not known."""
+    for recognise in RECOGNISERS:
+        wire = recognise(scope, receive, send)
+        if wire is not None:
+            return wire
+    return AsgiWire(receive, send)

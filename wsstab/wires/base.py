@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from ..payload import Outgoing
 from ..types import Event
+from .traits import ASGI, Traits
 
 __all__ = ["Block", "Wire"]
 
@@ -57,10 +58,9 @@ class Wire:
 
     Attributes:
         writable: whether the next write is taken at once.
+        traits: what the server behind it can and cannot do.
         readable: whether what the peer sends comes by here.
-        receive_cancellable: whether a pending ``receive()`` may be cancelled without losing a message.
-        native_ping: whether `ping` reaches the peer as a WebSocket ping and its pong is seen.
-        can_abort: whether `abort` ends the TCP connection at once.
+        compresses: whether messages to the peer are to be compressed, where that was negotiated.
         lost: whether the TCP connection is known to have ended.
         server_ping_interval: seconds between the server's own pings, which this wire has taken over.
         on_writable: called when the wire takes data again.
@@ -69,21 +69,53 @@ class Wire:
         on_lost: called when the TCP connection has ended.
     """
 
-    __slots__ = ("lost", "on_blocked", "on_lost", "on_pong", "on_writable", "server_ping_interval", "writable")
+    __slots__ = (
+        "compresses",
+        "lost",
+        "on_blocked",
+        "on_lost",
+        "on_pong",
+        "on_writable",
+        "server_ping_interval",
+        "writable",
+    )
 
+    traits: Traits = ASGI
     readable = True
-    receive_cancellable = False
-    native_ping = False
-    can_abort = False
 
     def __init__(self) -> None:
         self.writable = True
+        self.compresses = False
         self.lost = False
         self.server_ping_interval: float | None = None
         self.on_writable: Callable[[], None] = _nothing
         self.on_blocked: Callable[[], None] = _nothing
         self.on_pong: Callable[[bytes], None] = _ignore
         self.on_lost: Callable[[], None] = _nothing
+
+    # Before and at the handshake.
+
+    def peer_address(self) -> str | None:
+        """The other end of the TCP connection, which proxy headers may hide from the scope; ``None`` if not known."""
+        return None
+
+    def take_over_keepalive(self) -> None:
+        """Keep the server from pinging by itself, where it does."""
+
+    def limit_message_size(self, limit: int) -> int | None:
+        """Let the server itself refuse larger messages, before they are in memory, where it can be told.
+
+        Returns:
+            The server's own limit where it is smaller, in bytes.
+        """
+        largest = self.traits.largest_message
+        return largest if largest is not None and largest < limit else None
+
+    def refuse_compression(self) -> bool:
+        """Negotiate no permessage-deflate; ``False`` where that cannot be done."""
+        return False
+
+    # After it.
 
     async def receive(self) -> Event:
         """The next event of the server. Never called while a call is pending."""

@@ -32,8 +32,9 @@ from typing import Any, cast
 from ..payload import Outgoing, frame_header
 from ..types import Event, Receive, Scope, Send
 from .base import Block, Wire, frame_for
+from .traits import TRAITS
 
-__all__ = ["UvicornWire", "peer_address", "recognise"]
+__all__ = ["UvicornWire", "recognise"]
 
 logger = logging.getLogger("wsstab")
 
@@ -62,13 +63,6 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
     if EXTENSION in extensions:
         receive, send = wire_class.callables(protocol)
     return wire_class(protocol, receive, send)
-
-
-def peer_address(send: Send) -> str | None:
-    """The other end of the TCP connection, which uvicorn's proxy headers may hide; ``None`` if not known."""
-    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
-    peer = transport.get_extra_info("peername") if hasattr(transport, "get_extra_info") else None
-    return str(peer[0]) if isinstance(peer, tuple) and peer else None
 
 
 def _implementation(protocol_class: type) -> str:
@@ -104,22 +98,18 @@ class UvicornWire(Wire):
         "_shadowed",
         "_takes_over",
         "_transport_write",
-        "compresses",
         "deflate_bits",
         "protocol",
         "transport",
     )
 
     needs: tuple[str, ...] = ("transport", "pause_writing", "resume_writing", "connection_lost", "ping_interval")
-    receive_cancellable = True
-    native_ping = True
-    can_abort = True
+    traits = TRAITS["uvicorn websockets-sansio"]
 
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
         super().__init__()
         self.protocol = protocol
         self.transport: asyncio.Transport = protocol.transport
-        self.compresses = False
         self.deflate_bits = 0
         self._takes_over = False
         self._receive = receive
@@ -135,23 +125,15 @@ class UvicornWire(Wire):
 
     # Before and at the handshake.
 
+    def peer_address(self) -> str | None:
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) and peer else None
+
     def take_over_keepalive(self) -> None:
-        """Keep uvicorn from pinging: with one message unread it would kill a healthy peer."""
+        # With one message unread uvicorn would kill a healthy peer.
         self.server_ping_interval = self.protocol.ping_interval
         self.protocol.ping_interval = None
         self._takes_over = True
-
-    def limit_message_size(self, limit: int) -> int | None:
-        """Let the server itself refuse larger messages, before they are in memory.
-
-        Returns:
-            The server's own limit where it is smaller, in bytes.
-        """
-        raise NotImplementedError
-
-    def refuse_compression(self) -> bool:
-        """Negotiate no permessage-deflate; ``False`` where that cannot be done."""
-        raise NotImplementedError
 
     async def accept(self, event: Event) -> None:
         await self._send(event)
@@ -309,6 +291,8 @@ class WsprotoWire(UvicornWire):
 
     __slots__ = ()
 
+    traits = TRAITS["uvicorn wsproto"]
+
     needs = (*UvicornWire.needs, "conn", "config", "buffer", "writable", "handle_pong")
 
     def limit_message_size(self, limit: int) -> int | None:
@@ -351,6 +335,8 @@ class LegacyWire(UvicornWire):
     """``--ws websockets``, deprecated by uvicorn; in the ``auto`` of older versions still the default."""
 
     __slots__ = ("_closer",)
+
+    traits = TRAITS["uvicorn websockets"]
 
     needs = (
         *UvicornWire.needs,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import anyio
 
 from wsstab.types import Receive, Scope, Send
 
@@ -56,8 +57,9 @@ async def receive_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
     await accept(receive, send)
     while True:
         try:
-            event = await asyncio.wait_for(receive(), 0.005)
-        except asyncio.TimeoutError:
+            with anyio.fail_after(0.005):
+                event = await receive()
+        except TimeoutError:
             continue
         if event["type"] == "websocket.disconnect":
             return
@@ -67,8 +69,9 @@ async def receive_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
 async def outcome(call: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
     """What became of a call: what it gave, or which error, and which of the errors that matter it is."""
     try:
-        result = await asyncio.wait_for(call(), 2)
-    except asyncio.TimeoutError:
+        with anyio.fail_after(2):
+            result = await call()
+    except TimeoutError:
         return {"hung": True}
     except Exception as error:
         return {"error": type(error).__name__, "os_error": isinstance(error, OSError)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+import anyio
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -87,7 +86,7 @@ async def raises_ours(websocket: WebSocket) -> None:
 
 async def never_accepts(websocket: WebSocket) -> None:
     """Leave the peer waiting for the handshake."""
-    await asyncio.sleep(3600)
+    await anyio.sleep(3600)
 
 
 routes: list[BaseRoute] = [

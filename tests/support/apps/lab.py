@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+import trio
+from sniffio import current_async_library
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -149,11 +151,31 @@ async def stall(request: Request) -> JSONResponse:
     return JSONResponse("stalled")
 
 
+OWN = (
+    # uvicorn
+    "Server.serve",
+    "LifespanOn.main",
+    "RequestResponseCycle.run_asgi",
+)
+"""Names of what a server runs for itself, and for the request that asks."""
+
+
+def running() -> list[str]:
+    """What runs on this event loop, by name of its coroutine."""
+    if current_async_library() == "asyncio":
+        return [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+    root = trio.lowlevel.current_root_task()
+    tasks, names = [root] if root else [], []
+    while tasks:
+        task = tasks.pop()
+        names.append(task.coro.__qualname__)
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return names
+
+
 async def tasks(request: Request) -> JSONResponse:
     """What runs on the loop, by name of its coroutine, without the server's own and this request."""
-    own = ("Server.serve", "LifespanOn.main", "RequestResponseCycle.run_asgi")
-    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
-    return JSONResponse([name for name in names if not name.startswith(own)])
+    return JSONResponse([name for name in running() if not name.startswith(OWN)])
 
 
 control = Starlette(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import anyio.lowlevel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -49,7 +50,7 @@ async def flood(websocket: WebSocket) -> None:
     await websocket.accept()
     while True:
         await websocket.send_bytes(b"x" * 16384)
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
 
 async def complain(websocket: WebSocket) -> None:

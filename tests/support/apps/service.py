@@ -6,7 +6,6 @@ a test can read it when the process has ended.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,8 +15,10 @@ from fastapi import FastAPI, Request
 
 from tests.support.settings import stabilizer_options
 from wsstab import WebSocketStabilizer
+from wsstab.types import ASGIApp, Receive, Scope, Send
 
 from . import echo, endings, silent, talking
+from .lab import running
 
 __all__ = ["app"]
 
@@ -31,17 +32,32 @@ class Notes(list[Any]):
         print("NOTE", json.dumps(note), flush=True)
 
 
+notes = Notes()
+
+
+class WithNotes:
+    """Puts the notes where handlers look for them; daphne has no state of a lifespan."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            scope.setdefault("state", {})["notes"] = notes
+        await self.app(scope, receive, send)
+
+
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Tell when it begins and ends."""
-    notes = Notes()
     notes.append("startup")
-    yield {"notes": notes}
+    yield
     notes.append("shutdown")
 
 
 app = FastAPI(lifespan=lifespan)
 app.add_middleware(WebSocketStabilizer, **stabilizer_options())
+app.add_middleware(WithNotes)
 app.router.routes.extend([*echo.routes, *endings.routes, *silent.routes, *talking.routes])
 
 
@@ -73,4 +89,4 @@ async def broadcast(request: Request, count: int, size: int) -> int:
 @app.get("/-/tasks")
 async def tasks() -> int:
     """How many tasks run."""
-    return len(asyncio.all_tasks())
+    return len(running())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+import anyio
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -27,7 +26,7 @@ async def tick(websocket: WebSocket) -> None:
         while True:
             await websocket.send_text(str(number))
             number += 1
-            await asyncio.sleep(0.25)
+            await anyio.sleep(0.25)
     except WebSocketDisconnect as gone:
         websocket.state.notes.append({"code": gone.code})
         raise
@@ -51,8 +50,8 @@ async def deaf(websocket: WebSocket) -> None:
     """Hear of nothing, neither of messages nor of the end."""
     await websocket.accept()
     try:
-        await asyncio.sleep(3600)
-    except asyncio.CancelledError:
+        await anyio.sleep(3600)
+    except anyio.get_cancelled_exc_class():
         websocket.state.notes.append("cancelled")
         raise
 
@@ -61,7 +60,7 @@ async def slow_reader(websocket: WebSocket) -> None:
     """Receive a message at a time, rest for ``pause`` seconds, send it back."""
     await websocket.accept()
     async for text in websocket.iter_text():
-        await asyncio.sleep(float(websocket.query_params["pause"]))
+        await anyio.sleep(float(websocket.query_params["pause"]))
         await websocket.send_text(text)
 
 

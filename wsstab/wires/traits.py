@@ -1,0 +1,112 @@
+"""What each server can and cannot do: one row for each variant.
+
+The wires, the conformance suite and the README's matrix read the same rows. Each fact was measured
+on the real server; ``docs/servers.md`` says how, with which versions, and what it leads to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["ASGI", "TRAITS", "Traits"]
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What one variant of a server, with the wire made for it, can do.
+
+    Args:
+        server: its name, with the implementation or event loop where they differ.
+        receive_cancellable: a pending ``receive()`` may be cancelled without losing a message.
+        closes_while_receiving: a close gets out while a ``receive()`` is pending.
+        native_ping: a WebSocket ping can be sent, and its pong is seen.
+        can_abort: the TCP connection can be ended at once.
+        buffer_size: the server tells how many bytes have not left the process.
+        native_frames: we write frames ourselves, compressed once for all.
+        compression_switch: ``compression="none"`` can act.
+        early_size_limit: the server can be told ``max_message_size``, and refuses before a message is in memory.
+        all_close_codes: every code of RFC 6455 section 7.4 travels; else 1000 and 3000 to 4999.
+        close_reasons: the reason travels.
+        empty_messages: a message with no payload is sent.
+        accept_headers: headers of ``websocket.accept`` reach the peer.
+        denial_response: a refusal may have a status, headers and a body.
+        disconnect_codes: a handler learns the code of its peer's close.
+        disconnect_reasons: and its reason.
+        largest_message: bytes over which the server refuses a message whatever it is told; ``None`` for no such bound.
+        lifespan: the server tells the application when it starts and stops.
+    """
+
+    server: str
+    receive_cancellable: bool = True
+    closes_while_receiving: bool = True
+    native_ping: bool = True
+    can_abort: bool = True
+    buffer_size: bool = True
+    native_frames: bool = True
+    compression_switch: bool = True
+    early_size_limit: bool = True
+    all_close_codes: bool = True
+    close_reasons: bool = True
+    empty_messages: bool = True
+    accept_headers: bool = True
+    denial_response: bool = True
+    disconnect_codes: bool = True
+    disconnect_reasons: bool = True
+    largest_message: int | None = None
+    lifespan: bool = True
+
+    def legal_code(self, code: int) -> int:
+        """``code``, or where only 1000 and 3000 to 4999 travel, 3000 + ``code`` for what lies between."""
+        return code if self.all_close_codes or code == 1000 or code >= 3000 else 3000 + code
+
+
+ASGI = Traits(
+    "asgi",
+    # Where we do not know, what is safe everywhere.
+    receive_cancellable=False,
+    closes_while_receiving=False,
+    native_ping=False,
+    can_abort=False,
+    buffer_size=False,
+    native_frames=False,
+    compression_switch=False,
+    early_size_limit=False,
+)
+"""Any server, by plain ASGI."""
+
+UVICORN = Traits("uvicorn")
+
+HYPERCORN = replace(
+    ASGI, server="hypercorn", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False
+)
+
+ROWS = [
+    ASGI,
+    replace(UVICORN, server="uvicorn websockets-sansio"),
+    replace(UVICORN, server="uvicorn wsproto"),
+    replace(UVICORN, server="uvicorn websockets"),
+    replace(
+        ASGI, server="hypercorn asyncio", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False
+    ),
+    replace(
+        ASGI, server="hypercorn uvloop", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False
+    ),
+    replace(ASGI, server="hypercorn trio", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False),
+    replace(ASGI, server="granian", accept_headers=False, disconnect_reasons=False, largest_message=16_777_216),
+    replace(
+        ASGI,
+        server="daphne",
+        receive_cancellable=True,
+        all_close_codes=False,
+        close_reasons=False,
+        empty_messages=False,
+        accept_headers=False,
+        denial_response=False,
+        disconnect_reasons=False,
+        largest_message=1_048_576,
+        lifespan=False,
+    ),
+]
+
+TRAITS: dict[str, Traits] = {row.server: row for row in ROWS}
+"""The rows by the name of the server."""
