@@ -2,7 +2,7 @@
 
 - Warnings are errors. Nothing is skipped.
 - Tests of pure code never sleep: the time is an argument there.
-- Tests on real servers start uvicorn in its own process and speak to it over real sockets. They
+- Tests on real servers start a server in its own process and speak to it over real sockets. They
   wait for conditions, with a deadline, never for a fixed time; deadlines are generous, because
   they only matter when something is broken.
 - A server is shared by the tests of one variant; what a test configures is a lab inside it, with
@@ -22,8 +22,10 @@ import pytest
 from tests.support.lab import EVERYTHING, Lab
 from tests.support.server import VARIANTS, Server, Variant
 
-each_implementation = pytest.mark.parametrize("variant", VARIANTS[1::2], ids=str, indirect=True)
-"""For tests that take long and cannot differ by loop: on uvloop only."""
+each_implementation = pytest.mark.parametrize(
+    "variant", [each for each in VARIANTS if each.loop != "asyncio" or each.server == "daphne"], ids=str, indirect=True
+)
+"""For tests that take long and cannot differ by asyncio loop: not on asyncio's own, but on uvloop and trio."""
 
 MakeLab = Callable[..., Lab]
 MakeServer = Callable[..., Server]
@@ -37,7 +39,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", params=VARIANTS, ids=str)
 def variant(request: pytest.FixtureRequest) -> Variant:
-    """Each WebSocket implementation of uvicorn on each loop."""
+    """Each server, each of its WebSocket implementations, on each loop."""
     assert isinstance(request.param, Variant)
     return request.param
 
