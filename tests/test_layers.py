@@ -23,7 +23,7 @@ FLOORS = {
     "2 ports": "tasks timekeeper userdata wires wires.asgi wires.base wires.double wires.traits wires.uvicorn "
     "signals signals.base signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
-    "3 services": "services backpressure broadcast delivery double drain eviction handshake readahead "
+    "3 services": "services backpressure broadcast clients counters delivery double drain eviction handshake readahead "
     "subscribers tokens",
     "4 manager": "manager",
     "5 edge": "middleware __init__",

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar, overload
 
 from .carrier import Carrier
-from .close import CLIENT_LIMIT, DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
+from .clients import Clients
+from .close import DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
 from .config import WebSocketConfig
 from .connection import Connection, current_connection
-from .core.histogram import LatencyHistogram
 from .core.limits import Admission
 from .core.memory import Ledger, estimate
 from .core.registry import Registry
+from .counters import Counters
 from .delivery import Courier
 from .double import DoubleConnection
 from .drain import Drainer
@@ -90,14 +90,10 @@ class WebSocketConnectionManager:
         self._draining = False
         self._next_id = 0
         self._doubles: dict[int, DoubleConnection] = {}
-        self._closing: set[Connection] = set()
         self._lingering: dict[Wire, EventLoop] = {}
-        self._past: Counter[str] = Counter()
-        self._closed: Counter[int] = Counter()
-        self._refused: Counter[str] = Counter()
         self._warned: set[str] = set()
-        names = ("ping", "broadcast") if self.config.enable_metrics else ()
-        self._latencies = {name: LatencyHistogram() for name in names}
+        self._counters = Counters(("ping", "broadcast") if self.config.enable_metrics else ())
+        self._clients = Clients(self, self.registry, self.emit)
         logging.getLogger("wsstab").setLevel(self.config.log_level)
 
     def __repr__(self) -> str:
@@ -221,7 +217,7 @@ class WebSocketConnectionManager:
         Raises:
             ConnectionNotFoundError: nobody has this name, and no ended connection of this handler had.
         """
-        await self._close_all(self._addressed(client_id), requested(code, reason))
+        await self._close_all(self._clients.addressed(client_id), requested(code, reason))
 
     async def disconnect_all(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close every connection, ``max_concurrent_cleanup`` at a time; new ones are still let in."""
@@ -328,7 +324,7 @@ class WebSocketConnectionManager:
         Raises:
             ConnectionNotFoundError: nobody has this name.
         """
-        for connection in self._addressed(client_id):
+        for connection in self._clients.addressed(client_id):
             await self.enter(connection, room)
 
     async def leave(self, client_id: str, room: str) -> None:
@@ -337,7 +333,7 @@ class WebSocketConnectionManager:
         Raises:
             ConnectionNotFoundError: nobody has this name.
         """
-        for connection in self._addressed(client_id):
+        for connection in self._clients.addressed(client_id):
             await self.exit(connection, room)
 
     def get_rooms(self, client_id: str | None = None) -> list[str]:
@@ -388,12 +384,12 @@ class WebSocketConnectionManager:
             ConnectionNotFoundError: nobody has this name.
             MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
         """
-        for connection in self._addressed(client_id):
+        for connection in self._clients.addressed(client_id):
             self._set_user_data(connection, key, value)
 
     async def get_user_data(self, client_id: str, key: str) -> Any | None:
         """The value, ``None`` where there is none or nobody has this name."""
-        own = self._own(client_id)
+        own = self._clients.own(client_id)
         connection = own if own is not None else self.registry.find(client_id)
         return None if connection is None else connection.user_data.get(key)
 
@@ -401,17 +397,14 @@ class WebSocketConnectionManager:
 
     def statistics(self) -> Statistics:
         """A snapshot of all counters."""
-        live = Counter[str]()
-        for connection in [*self.registry, *list(self._closing)]:
-            live.update(traffic_of(connection))
-        traffic = self._past + live
+        counters, traffic = self._counters, self._counters.traffic(self.registry)
         services = list(self._services.values())
         return Statistics(
             connections=len(self.registry),
             rooms=self.registry.room_count,
-            opened=self._past["opened"],
-            closed=dict(self._closed),
-            refused=dict(self._refused),
+            opened=counters.opened,
+            closed=dict(counters.closed),
+            refused=dict(counters.refused),
             broadcasts=self._courier.broadcasts,
             messages_received=traffic["messages_received"],
             bytes_received=traffic["bytes_received"],
@@ -421,12 +414,12 @@ class WebSocketConnectionManager:
             dropped_inbound=traffic["dropped_inbound"],
             queued_bytes=sum(connection.sender.queue.bytes for connection in self._behind()),
             slow_consumers=sum(1 for _ in self._behind()),
-            heartbeats_sent=self._past["heartbeats_sent"] + sum(each.heartbeats_sent for each in services),
-            heartbeats_missed=self._past["heartbeats_missed"] + sum(each.heartbeats_missed for each in services),
+            heartbeats_sent=counters.heartbeats_sent + sum(each.heartbeats_sent for each in services),
+            heartbeats_missed=counters.heartbeats_missed + sum(each.heartbeats_missed for each in services),
             evicted=self._evictor.evicted,
             memory=self.ledger.total,
             draining=self._draining,
-            latencies={name: histogram.snapshot() for name, histogram in self._latencies.items()},
+            latencies=counters.latencies(),
         )
 
     @overload
@@ -477,14 +470,12 @@ class WebSocketConnectionManager:
     def emit(self, event: Event) -> None:
         """Tell the subscribers."""
         if isinstance(event, LimitHit):
-            self._refused[event.limit] += 1
+            self._counters.refused[event.limit] += 1
         self._subscribers.emit(event)
 
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency."""
-        histogram = self._latencies.get(name)
-        if histogram is not None:
-            histogram.observe(seconds)
+        self._counters.observe(name, seconds)
 
     def charge(self, connection: Connection, delta: int) -> None:
         """Count memory, and evict where it becomes too much."""
@@ -507,7 +498,7 @@ class WebSocketConnectionManager:
         """List a connection whose handshake is complete."""
         self.registry.add(connection)
         self.ledger.add(connection)
-        self._past["opened"] += 1
+        self._counters.opened += 1
         if connection.accepts_broadcasts:
             self.registry.listen(connection)
         if self._subscribers.wants(ConnectionOpened):
@@ -520,7 +511,7 @@ class WebSocketConnectionManager:
         """Unlist a connection that is closing or gone; synchronous and idempotent."""
         if self.registry.remove(connection):
             self.ledger.remove(connection)
-            self._closing.add(connection)
+            self._counters.closing(connection)
         if connection.counted:
             connection.counted = False
             self.admission.release(connection.address)
@@ -531,11 +522,7 @@ class WebSocketConnectionManager:
 
     def account(self, connection: Connection) -> None:
         """Keep the counters of a connection that is over; until then they still move."""
-        if connection in self._closing:
-            self._closing.discard(connection)
-            self._past.update(traffic_of(connection))
-            if connection.ending.close is not None:
-                self._closed[int(connection.ending.close.code)] += 1
+        self._counters.over(connection)
 
     def cut_lingering(self) -> None:
         """Abort the TCP connections that have closed, but whose peer takes nothing."""
@@ -564,25 +551,6 @@ class WebSocketConnectionManager:
 
     # Inside.
 
-    def _own(self, client_id: str) -> Connection | None:
-        """The connection of the handler that runs this code, if this is its name, open or not."""
-        own = current_connection.get()
-        return own if own is not None and own.client_id == client_id and own.owner is self else None
-
-    def _addressed(self, client_id: str) -> tuple[Connection, ...]:
-        """Whom a name means: in a handler of that name its own connection, elsewhere all that hold it.
-
-        A handler whose socket was replaced or has ended thereby does nothing to the one that took its place.
-        """
-        own = self._own(client_id)
-        return (own,) if own is not None else self._require(client_id)
-
-    def _require(self, client_id: str) -> tuple[Connection, ...]:
-        connections = self.registry.find_all(client_id)
-        if not connections:
-            raise ConnectionNotFoundError(client_id)
-        return connections
-
     def _connection_of(self, websocket: Any) -> Connection | None:
         """The connection that is registered for this object."""
         if is_websocket(websocket):
@@ -608,7 +576,7 @@ class WebSocketConnectionManager:
 
     def _connect(self, connection: Connection, client_id: str, metadata: dict[str, Any] | None) -> None:
         try:
-            others = self._others(connection, client_id)
+            others = self._clients.others(connection, client_id)
             self._keep_metadata(connection, metadata)
         except WebSocketStabilizerError:
             if isinstance(connection, DoubleConnection) and not connection.named:
@@ -634,26 +602,6 @@ class WebSocketConnectionManager:
         self._listen(connection)
         if previous != client_id:
             self.emit(ConnectionIdentified(connection.id, client_id, previous))
-
-    def _others(self, connection: Connection, client_id: str) -> list[Connection]:
-        """Who must go for ``connection`` to have this name.
-
-        Raises:
-            ConnectionLimitExceededError: it may not have it.
-        """
-        others = [other for other in self.registry.find_all(client_id) if other is not connection]
-        if not others:
-            return []
-        if connection.config.duplicate_client == "replace":
-            return others
-        if connection.config.duplicate_client == "reject":
-            self.emit(LimitHit("duplicate_client", connection.address, connection.path))
-            raise ConnectionLimitExceededError(None, DUPLICATE_CLIENT.because("client id is taken"))
-        limit = connection.config.max_connections_per_client
-        if limit is not None and len(others) >= limit:
-            self.emit(LimitHit("max_connections_per_client", connection.address, connection.path))
-            raise ConnectionLimitExceededError(limit, CLIENT_LIMIT)
-        return []
 
     def _keep_metadata(self, connection: Connection, metadata: dict[str, Any] | None) -> None:
         if metadata is None:
@@ -715,8 +663,7 @@ class WebSocketConnectionManager:
             return
         if self._services.pop(services.loop, None) is not None:
             services.retire()
-            self._past["heartbeats_sent"] += services.heartbeats_sent
-            self._past["heartbeats_missed"] += services.heartbeats_missed
+            self._counters.retire(services)
 
     def _recount(self, services: Services) -> None:
         ours = [each for each in self.registry if each.services is services and each.data is not None]
@@ -725,15 +672,3 @@ class WebSocketConnectionManager:
     def _behind(self) -> Iterable[Connection]:
         for services in list(self._services.values()):
             yield from list(services.backpressure.lagging)
-
-
-def traffic_of(connection: Connection) -> dict[str, int]:
-    """The counters that live on in the manager's sums."""
-    return {
-        "messages_received": connection.receiver.messages,
-        "bytes_received": connection.receiver.bytes,
-        "messages_sent": connection.sender.messages,
-        "bytes_sent": connection.sender.bytes,
-        "dropped_outbound": connection.sender.queue.dropped,
-        "dropped_inbound": connection.receiver.dropped,
-    }

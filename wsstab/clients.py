@@ -1,0 +1,75 @@
+"""Client ids: whom a name means, who may have it, and who must go for that.
+
+Identity is the connection, not the name: in a handler its own name means its own connection, open
+or not, so that a late goodbye harms nobody who has taken the name since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .close import CLIENT_LIMIT, DUPLICATE_CLIENT
+from .connection import Connection, Owner, current_connection
+from .core.registry import Registry
+from .errors import ConnectionLimitExceededError, ConnectionNotFoundError
+from .events import LimitHit
+
+if TYPE_CHECKING:
+    from .events import Event
+
+__all__ = ["Clients"]
+
+
+class Clients:
+    """The names of a manager's connections.
+
+    Args:
+        owner: the manager.
+        registry: who holds which name.
+        emit: where its events go.
+    """
+
+    def __init__(self, owner: Owner, registry: Registry[Connection], emit: Callable[[Event], None]) -> None:
+        self._owner = owner
+        self._registry = registry
+        self._emit = emit
+
+    def own(self, client_id: str) -> Connection | None:
+        """The connection of the handler that runs this code, if this is its name, open or not."""
+        own = current_connection.get()
+        return own if own is not None and own.client_id == client_id and own.owner is self._owner else None
+
+    def addressed(self, client_id: str) -> tuple[Connection, ...]:
+        """Whom a name means: in a handler of that name its own connection, elsewhere all that hold it.
+
+        A handler whose socket was replaced or has ended thereby does nothing to the one that took its place.
+
+        Raises:
+            ConnectionNotFoundError: nobody has this name.
+        """
+        own = self.own(client_id)
+        if own is not None:
+            return (own,)
+        connections = self._registry.find_all(client_id)
+        if not connections:
+            raise ConnectionNotFoundError(client_id)
+        return connections
+
+    def others(self, connection: Connection, client_id: str) -> list[Connection]:
+        """Who must go for ``connection`` to have this name.
+
+        Raises:
+            ConnectionLimitExceededError: it may not have it.
+        """
+        others = [other for other in self._registry.find_all(client_id) if other is not connection]
+        if not others or connection.config.duplicate_client == "replace":
+            return others
+        if connection.config.duplicate_client == "reject":
+            self._emit(LimitHit("duplicate_client", connection.address, connection.path))
+            raise ConnectionLimitExceededError(None, DUPLICATE_CLIENT.because("client id is taken"))
+        limit = connection.config.max_connections_per_client
+        if limit is not None and len(others) >= limit:
+            self._emit(LimitHit("max_connections_per_client", connection.address, connection.path))
+            raise ConnectionLimitExceededError(limit, CLIENT_LIMIT)
+        return []
