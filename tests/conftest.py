@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers.expected import reason_to_fail
 from tests.support.lab import EVERYTHING, Lab
 from tests.support.server import VARIANTS, Server, Variant
 
@@ -29,6 +30,28 @@ each_implementation = pytest.mark.parametrize(
 
 MakeLab = Callable[..., Lab]
 MakeServer = Callable[..., Server]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what must fail on the variant that it is for."""
+    for item in items:
+        variant = variant_of(item)
+        reason = None if variant is None else reason_to_fail(names_of(item), variant)
+        if reason is not None:
+            item.add_marker(pytest.mark.xfail(strict=True, reason=reason))
+
+
+def variant_of(item: pytest.Item) -> Variant | None:
+    """The variant a test is for, where it is for one."""
+    callspec = getattr(item, "callspec", None)
+    variant = None if callspec is None else callspec.params.get("variant")
+    return variant if isinstance(variant, Variant) else None
+
+
+def names_of(item: pytest.Item) -> tuple[str, str]:
+    """``file.py::test_name``, without and with its parameters."""
+    name = getattr(item, "originalname", item.name)
+    return f"{item.path.name}::{name}", f"{item.path.name}::{item.name}"
 
 
 @pytest.fixture(scope="module")

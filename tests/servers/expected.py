@@ -1,0 +1,74 @@
+"""What a server cannot do: tests that must fail there, each with its reason.
+
+A row makes a test an expected failure, strict: the suite fails when it starts to pass. It is the
+last resort. Where a test can be told which other outcome is legal there, tell it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from tests.support.server import Variant
+
+__all__ = ["EXPECTED", "LACKS", "Expected", "reason_to_fail"]
+
+LACKS = {
+    "native_ping": "no WebSocket ping can be sent",
+    "can_abort": "the TCP connection cannot be ended from the application",
+    "buffer_size": "it does not tell how much waits to be sent",
+    "native_frames": "every message is compressed for each peer by itself",
+    "compression_switch": "compression cannot be refused",
+    "early_size_limit": "its limit on messages cannot be changed",
+    "all_close_codes": "only 1000 and 3000 to 4999 can be sent as close codes",
+    "close_reasons": "the reason of a close is dropped",
+    "empty_messages": "an empty message is not sent",
+    "accept_headers": "headers of the handshake's answer are dropped",
+    "denial_response": "a refusal has no body and no headers",
+    "disconnect_codes": "the code of the peer's close is not told",
+    "disconnect_reasons": "the reason of the peer's close is not told",
+    "lifespan": "it has no lifespan",
+}
+"""What it means when a field of `Traits` is false."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One row: which tests must fail on which variants, and why.
+
+    Args:
+        pattern: of ``file.py::test_name``, or of that with its parameters, as a shell writes it (``*``, ``?``).
+        lacks: the field of `Traits` that is false where they fail; tells the reason too.
+        on: beginning of the names of the variants, ``granian`` or ``hypercorn-trio``; ``None`` for all.
+        why: the reason; needed without ``lacks``.
+    """
+
+    pattern: str
+    lacks: str | None = None
+    on: str | None = None
+    why: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return self.why or LACKS[self.lacks or ""]
+
+    def applies(self, names: tuple[str, ...], variant: Variant) -> bool:
+        """Whether a test of these names must fail on this variant."""
+        if self.lacks is not None and getattr(variant.traits, self.lacks):
+            return False
+        here = self.on is None or str(variant).startswith(self.on)
+        return here and any(fnmatchcase(name, self.pattern) for name in names)
+
+
+EXPECTED: list[Expected] = []
+
+
+def reason_to_fail(names: tuple[str, ...], variant: Variant) -> str | None:
+    """Why a test must fail on this variant; ``None`` where it must not.
+
+    Args:
+        names: of the test, without and with its parameters.
+        variant: where it runs.
+    """
+    return next((row.reason for row in EXPECTED if row.applies(names, variant)), None)
