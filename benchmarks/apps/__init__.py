@@ -1,0 +1,62 @@
+"""What each system runs: the same few commands, written as its users would write them.
+
+A client that connects to ``/`` is one of those who get broadcasts, and of the rooms that its query
+names (``/?rooms=a,b``). On ``/echo`` a message comes back. What a client says on ``/`` is a command:
+
+``broadcast COUNT SIZE [ROOM]``  send COUNT messages of SIZE characters, in one go
+``stall``                        answer with the longest time the event loop did nothing else, in ms
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+__all__ = ["Loop", "command"]
+
+Broadcast = Callable[[str, int, "str | None"], Awaitable[None]]
+
+
+class Loop:
+    """Watches how long the event loop is away at a time."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """Begin, once."""
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            self.longest = max(self.longest, time.perf_counter() - began - 0.001)
+
+    def take(self) -> str:
+        """The longest so far in milliseconds, and begin anew."""
+        longest, self.longest = self.longest, 0.0
+        return f"{longest * 1000:.3f}"
+
+
+loop = Loop()
+
+
+async def command(text: str, broadcast: Broadcast, answer: Callable[[str], Awaitable[object]]) -> None:
+    """Do what a client said.
+
+    Args:
+        text: the command.
+        broadcast: sends a payload so many times, to all or a room.
+        answer: sends a text to the client that asked.
+    """
+    verb, *arguments = text.split()
+    if verb == "broadcast":
+        count, size, *room = arguments
+        await broadcast("x" * int(size), int(count), room[0] if room else None)
+    elif verb == "stall":
+        loop.watch()
+        await answer(loop.take())

@@ -1,0 +1,69 @@
+"""A crowd of members of one running system, whatever it speaks."""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+
+from .load import Arrival, Swarm, frame_size
+from .systems import Running
+
+__all__ = ["Members"]
+
+DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+
+
+class Members:
+    """So many clients that get broadcasts.
+
+    Args:
+        running: the system.
+        count: how many.
+        rooms: which rooms the client of a number joins; ``None``: none.
+        deflate: whether they offer permessage-deflate.
+        control: one more client, a member too, that gives the commands.
+    """
+
+    def __init__(self, running: Running, count: int, *, rooms: list[str] | None = None, deflate: bool = False) -> None:
+        self.system = running.system
+        self.swarm = Swarm(running.port, [DEFLATE] if deflate else ())
+        path = "/socket.io/?EIO=4&transport=websocket" if self.system.socketio else "/"
+        if rooms is None:
+            self.clients = self.swarm.connect(path, count)
+        else:
+            self.clients = [fd for names in rooms for fd in self.swarm.connect(f"/?rooms={names}", 1)]
+        if self.system.socketio:
+            for client in self.clients:
+                self.swarm.send(client, "40")
+        self.swarm.quiet(0.3)
+        self.control = self.clients[0]
+
+    def __enter__(self) -> Members:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.swarm.close()
+
+    def message_size(self, size: int) -> int:
+        """Bytes of the frame that carries a payload of so many characters."""
+        return frame_size(size + len('42["m",""]') if self.system.socketio else size)
+
+    def say(self, text: str) -> None:
+        """Give a command."""
+        self.swarm.send(self.control, "42" + json.dumps(["c", text]) if self.system.socketio else text)
+
+    def broadcast(
+        self, count: int, size: int, *, room: str | None = None, audience: list[int] | None = None
+    ) -> Arrival:
+        """Have so many messages sent, and wait until everyone concerned has them."""
+        each = count * self.message_size(size)
+        text = f"broadcast {count} {size}" + (f" {room}" if room else "")
+        clients = self.clients if audience is None else audience
+        return self.swarm.gather(lambda: self.say(text), dict.fromkeys(clients, each))
+
+    def stall(self) -> float:
+        """Milliseconds of the longest stall of the server's loop since the last time this was asked."""
+        self.swarm.send(self.control, "stall")
+        return float(self.swarm.receive_text(self.control))
