@@ -21,6 +21,7 @@ import pytest
 
 from tests.servers.expected import reason_to_fail
 from tests.support.lab import EVERYTHING, Lab
+from tests.support.recorder import Recorder, mark
 from tests.support.server import VARIANTS, Server, Variant
 
 each_implementation = pytest.mark.parametrize(
@@ -32,11 +33,26 @@ MakeLab = Callable[..., Lab]
 MakeServer = Callable[..., Server]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the result of the conformance suite goes."""
+    parser.addoption("--matrix", metavar="FILE", help="write what holds on which server")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record, in the process that hears of all results."""
+    path = config.getoption("--matrix")
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(Path(path)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what must fail on the variant that it is for."""
+    """Mark what must fail on the variant that it is for, and what belongs to a row of the matrix."""
     for item in items:
         variant = variant_of(item)
-        reason = None if variant is None else reason_to_fail(names_of(item), variant)
+        if variant is None:
+            continue
+        mark(item, names_of(item)[0], str(variant))
+        reason = reason_to_fail(names_of(item), variant)
         if reason is not None:
             item.add_marker(pytest.mark.xfail(strict=True, reason=reason))
 

@@ -1,0 +1,113 @@
+"""What every server is held to: the rows of the README's matrix, and the tests that show each.
+
+A row is read as "behind the middleware this holds". Its tests run on every variant of every server.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+__all__ = ["ROWS", "row_of"]
+
+ROWS: dict[str, tuple[str, ...]] = {
+    "Echo, empty to 1 MiB, text and binary": (
+        "test_echo.py::test_messages_of_every_size_come_back",
+        "test_echo.py::test_text_of_every_plane_comes_back",
+        "test_echo.py::test_fragments_arrive_as_one_message",
+        "test_echo.py::test_many_messages_keep_their_order",
+    ),
+    "Subprotocol and headers of accept": (
+        "test_echo.py::test_subprotocol_and_headers_of_accept_reach_the_peer",
+        "test_echo.py::test_a_subprotocol_is_selected",
+        "test_echo.py::test_no_subprotocol_is_invented",
+    ),
+    "Handler returns: 1000": (
+        "test_closing.py::test_a_handler_that_returns_closes_with_1000",
+        "test_closing.py::test_what_was_sent_before_the_close_arrives_before_it",
+        "test_closing.py::test_a_handler_that_returns_before_accept_is_a_refusal",
+    ),
+    "Handler raises: 1011": ("test_closing.py::test_a_handler_that_raises_closes_with_1011",),
+    "Handler raises before accept: 500": ("test_closing.py::test_a_handler_that_raises_before_accept_answers_500",),
+    "Handler closes: code and reason arrive, made legal": (
+        "test_closing.py::test_a_close_of_the_handler_passes_unchanged",
+        "test_closing.py::test_a_code_that_may_not_travel_is_clamped",
+        "test_closing.py::test_a_reason_is_cut_to_what_fits",
+        "test_closing.py::test_a_close_from_outside_ends_the_handler",
+    ),
+    "Client closes with 1000, with 4001 and a reason: the handler learns both": (
+        "test_closing.py::test_the_handler_sees_code_and_reason_of_the_peer",
+        "test_closing.py::test_a_peer_may_close_without_a_code",
+        "test_closing.py::test_iterating_ends_when_the_peer_closes",
+    ),
+    "Client vanishes by FIN or RST": ("test_disconnects.py::test_a_handler_that_receives_learns_at_once",),
+    "Client vanishes by silence": (
+        "test_heartbeat.py::test_a_half_open_peer_is_gone",
+        "test_heartbeat.py::test_a_stopped_client_is_gone",
+        "test_heartbeat.py::test_a_peer_that_never_answers_is_gone",
+    ),
+    "Push-only handler keeps a healthy client with 0, 1, 40 unread messages": (
+        "test_heartbeat.py::test_a_push_only_handler_keeps_a_healthy_peer",
+        "test_echo.py::test_pings_of_the_peer_are_answered",
+    ),
+    "Push-only handler learns of a vanished client within a second": (
+        "test_disconnects.py::test_a_push_only_handler_learns_within_a_second",
+        "test_disconnects.py::test_a_deaf_handler_does_not_keep_its_peer_in_the_lists",
+    ),
+    "Stalled client dropped, its TCP connection freed": (
+        "test_backpressure.py::test_who_takes_nothing_for_too_long_is_cut_off",
+        "test_backpressure.py::test_who_was_cut_off_has_no_connection_any_more",
+        "test_backpressure.py::test_one_stalled_reader_harms_nobody",
+    ),
+    "Ten tasks send at once": ("test_concurrency.py::test_ten_tasks_send_at_once",),
+    "Close while a receive is pending": ("test_concurrency.py::test_a_close_*_a_pending_receive",),
+    "Close while a send is blocked": ("test_concurrency.py::test_a_close_*_a_blocked_send",),
+    "Send after the client has gone raises an OSError": (
+        "test_disconnects.py::test_sending_to_a_peer_that_left_raises_an_oserror",
+        "test_disconnects.py::test_a_handler_that_only_sends_gets_the_error_of_its_framework",
+        "test_disconnects.py::test_a_handler_that_floods_stops_when_its_peer_is_gone",
+    ),
+    "The disconnect is received once, behind all messages": (
+        "test_disconnects.py::test_the_disconnect_is_received_exactly_once",
+        "test_disconnects.py::test_messages_that_came_before_the_end_are_still_received",
+    ),
+    "Receive with a timeout loses nothing": ("test_echo.py::test_receive_may_be_cancelled",),
+    "Message over the limit: 1009": (
+        "test_limits.py::test_a_larger_message_closes_with_1009",
+        "test_limits.py::test_fragments_are_too_large_together",
+        "test_limits.py::test_a_message_that_nobody_reads_is_too_large_too",
+    ),
+    "Decompression bomb: 1009, memory bounded": ("test_bomb.py::*",),
+    "Compression can be off": ("test_compression.py::test_compression_can_be_off",),
+    "Refusals by limit, origin, authorize: status, body, Retry-After": (
+        "test_limits.py::test_a_refusal_is_plain_text",
+        "test_limits.py::test_connections_of_an_address_are_limited",
+        "test_origin.py::test_by_default_only_the_same_host_is_allowed",
+        "test_authorize.py::test_false_refuses",
+        "test_authorize.py::test_a_close_refuses_in_its_own_words",
+    ),
+    "500 handshakes at once on 100 places: exactly 100": (
+        "test_limits.py::test_of_many_handshakes_at_once_exactly_so_many_succeed",
+    ),
+    "Heartbeat by message": ("test_heartbeat.py::test_a_heartbeat_may_be_a_message",),
+    "Heartbeat by ping, latency measured": ("test_heartbeat.py::test_the_latency_is_measured",),
+    "Ten seconds of a blocked loop kill nobody": ("test_stall.py::*",),
+    "One order of broadcasts for everybody": (
+        "test_broadcast.py::test_everybody_hears_the_same_order",
+        "test_broadcast.py::test_a_broadcast_keeps_its_place_among_direct_sends",
+    ),
+    "50 clients drained on SIGTERM, beside 2 stalled and 2 deaf ones": (
+        "test_drain.py::test_a_service_with_all_kinds_of_clients_stops_in_time",
+    ),
+    "The same with the signal sent to the whole group": ("test_drain.py::*group*",),
+    "A thousand connections leave nothing": ("test_churn.py::test_a_thousand_connections_leave_no_trace",),
+    "HTTP beside it": ("test_mounting.py::test_http_finds_the_manager_and_passes",),
+    "TLS": ("test_tls.py::*",),
+    "python-socketio, with its own client": ("test_socketio.py::*",),
+    "graphql-transport-ws (strawberry), with the client of gql": ("test_graphql.py::*",),
+}
+"""Title and tests, as ``file.py::test_name`` with the wildcards of a shell."""
+
+
+def row_of(name: str) -> str | None:
+    """The title of the row that a test belongs to; ``None`` for a test of no row."""
+    return next((title for title, patterns in ROWS.items() if any(fnmatchcase(name, each) for each in patterns)), None)
