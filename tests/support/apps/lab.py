@@ -155,9 +155,30 @@ OWN = (
     # uvicorn
     "Server.serve",
     "LifespanOn.main",
-    "RequestResponseCycle.run_asgi",
+    # hypercorn
+    "worker_serve",
+    "raise_shutdown",
+    "Lifespan.handle_lifespan",
+    "serve_listeners",
+    "_serve_one_listener",
+    # trio
+    "Runner.init",
+    "EntryQueue.task",
 )
-"""Names of what a server runs for itself, and for the request that asks."""
+"""Names of what a server runs for itself."""
+
+OF_A_REQUEST = (
+    # uvicorn
+    "RequestResponseCycle.run_asgi",
+    # hypercorn
+    "_handle",
+    "worker_serve.<locals>._server_callback",
+    "_run_handler",
+    "TCPServer._idle_timeout",
+    "EventWrapper.wait",
+    "StreamReader.read",
+)
+"""Names of what it runs for one open connection: for that of the request that asks, and no more."""
 
 
 def running() -> list[str]:
@@ -175,7 +196,11 @@ def running() -> list[str]:
 
 async def tasks(request: Request) -> JSONResponse:
     """What runs on the loop, by name of its coroutine, without the server's own and this request."""
-    return JSONResponse([name for name in running() if not name.startswith(OWN)])
+    left = [name for name in running() if name not in OWN]
+    for name in OF_A_REQUEST:
+        if name in left:
+            left.remove(name)
+    return JSONResponse(left)
 
 
 control = Starlette(
