@@ -174,11 +174,18 @@ OF_A_REQUEST = (
     "_handle",
     "worker_serve.<locals>._server_callback",
     "_run_handler",
-    "TCPServer._idle_timeout",
-    "EventWrapper.wait",
     "StreamReader.read",
 )
 """Names of what it runs for one open connection: for that of the request that asks, and no more."""
+
+OF_AN_IDLE_CONNECTION = (
+    "TCPServer._idle_timeout",
+    "EventWrapper.wait",
+    "worker_serve.<locals>._server_callback",
+    "_run_handler",
+    "StreamReader.read",
+)
+"""hypercorn waits five seconds for a next request, even where the peer has left."""
 
 
 def running() -> list[str]:
@@ -197,7 +204,8 @@ def running() -> list[str]:
 async def tasks(request: Request) -> JSONResponse:
     """What runs on the loop, by name of its coroutine, without the server's own and this request."""
     left = [name for name in running() if name not in OWN]
-    for name in OF_A_REQUEST:
+    idle = [name for name in left if name == "TCPServer._idle_timeout"]
+    for name in (*OF_A_REQUEST, *OF_AN_IDLE_CONNECTION * len(idle)):
         if name in left:
             left.remove(name)
     return JSONResponse(left)
