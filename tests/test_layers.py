@@ -21,7 +21,7 @@ FLOORS = {
     "1 machines": "core core.address core.deadlines core.histogram core.inbox core.lifecycle core.limits core.memory "
     "core.origin core.queue core.registry core.token core.wheel",
     "2 ports": "tasks timekeeper userdata wires wires.asgi wires.base wires.double wires.traits wires.uvicorn "
-    "signals signals.base signals.uvicorn "
+    "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain eviction handshake readahead "
     "subscribers tokens",
@@ -34,7 +34,8 @@ THIRD_PARTIES = {
     "anyio": "everywhere above core",
     "itsdangerous": "core.token",
     "starlette": "middleware",
-    "trio": "tasks",
+    "hypercorn": "signals.hypercorn",
+    "trio": "tasks signals.hypercorn",
     "uvicorn": "wires.uvicorn",
 }
 """Who else may be imported, and by whom."""

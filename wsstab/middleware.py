@@ -135,7 +135,7 @@ class WebSocketStabilizer:
     # WebSockets.
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watch_signals(self.manager)
+        watch_signals(self.manager, send)
         path = scope.get("path", "")
         config = self.manager.config.for_path(path)
         can_deny = "websocket.http.response" in (scope.get("extensions") or {})

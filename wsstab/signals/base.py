@@ -1,8 +1,8 @@
-"""Who owns SIGTERM and SIGINT: one owner for all managers of the process.
+"""Who drains when the server is told to stop: one owner for all managers of the process.
 
-It takes a signal over from a server's handler, drains, and then gives that handler the signal it
-was waiting for. A second signal means at once; within a second of the first it is the same one,
-told twice (a process group is signalled, and the parent relays it).
+It stands between a server and its stop: hears of it first, drains, and then lets the server go on. A second signal
+means at once; within a second of the first it is the same one, told twice (a process group is signalled, and the
+parent relays it).
 """
 
 from __future__ import annotations
@@ -11,31 +11,38 @@ import logging
 import signal
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
+import anyio
+
 from ..config import WebSocketConfig
 from ..reports import ShutdownReport
-from ..tasks import EventLoop, current_loop
+from ..tasks import EventLoop, Latch, current_loop
+from ..types import Send
 
-__all__ = ["Drainable", "SignalOwner", "owner"]
+__all__ = ["Drainable", "SignalOwner", "Take", "Takeover", "owner"]
 
 logger = logging.getLogger("wsstab")
-
-Handler: TypeAlias = Callable[[int, "FrameType | None"], Any]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DEBOUNCE = 1.0
 """Seconds in which a second signal counts as the first."""
+TURNS = 5
+"""Turns of the loop in which what a drain has cancelled ends."""
 
 
 class Drainable(Protocol):
-    """What a signal drains: a manager."""
+    """What is drained before the server stops: a manager."""
 
     @property
     def config(self) -> WebSocketConfig:
         """Its configuration."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether that is under way, or over."""
 
     async def drain(self) -> ShutdownReport:
         """Refuse new connections, and close all there are, in batches."""
@@ -43,92 +50,175 @@ class Drainable(Protocol):
     def hurry(self) -> None:
         """End the drain that is under way as if its time were over."""
 
+    def warn_once(self, key: str, line: str, *args: object) -> None:
+        """Log a warning the first time it is asked for."""
+
+
+class Takeover(Protocol):
+    """One way in which a server is told to stop, now in our hands."""
+
+    def stands(self) -> bool:
+        """Whether it still is."""
+
+    def give_back(self) -> None:
+        """As it was before; what somebody else has taken since stays theirs."""
+
+    def let_stop(self, number: int | None) -> None:
+        """Give it back, and have the server do what it was told.
+
+        Args:
+            number: the signal that told it; ``None`` where it was no signal.
+        """
+
+
+Take: TypeAlias = "Callable[[SignalOwner, Send | None], list[Takeover]]"
+"""Takes over what there is of one server; nothing where another server runs.
+
+The ``send`` is that of a WebSocket, where there is one.
+"""
+
 
 class SignalOwner:
-    """Takes over the stop signals of this process, once."""
+    """Hears first that the server of this process is to stop."""
 
     def __init__(self) -> None:
         self._managers: weakref.WeakKeyDictionary[Drainable, EventLoop] = weakref.WeakKeyDictionary()
-        self._servers: dict[int, Handler] = {}
+        self._takeovers: list[Takeover] = []
+        self._saw_send = False
         self._first: float | None = None
+        self._stopped = Latch()
         self._draining = 0
 
-    def watch(self, manager: Drainable, handles: Callable[[object], bool]) -> None:
-        """Drain ``manager`` at the signals for which ``handles`` knows the server's handler. Main thread only."""
-        if manager in self._managers and self._installed():
-            return
-        for number in SIGNALS:
-            handler = signal.getsignal(number)
-            if handler is not _on_signal and callable(handler) and handles(handler):
-                self._servers[number] = handler
-                signal.signal(number, _on_signal)
-                self._first = None
-        if self._servers:
+    def watch(self, manager: Drainable, takes: Sequence[Take], send: Send | None = None) -> bool:
+        """Drain ``manager`` before the server stops. Main thread only.
+
+        Args:
+            manager: whom.
+            takes: one for each server that is known.
+            send: that of a WebSocket, where some servers can be reached.
+
+        Returns:
+            Whether there is anything to hear it from.
+        """
+        if self._first is None and not self._settled(send):
+            self._give_back()
+            self._saw_send = send is not None
+            self._takeovers = [takeover for take in takes for takeover in take(self, send)]
+        if self._takeovers:
             self._managers[manager] = current_loop()
+        return bool(self._takeovers)
 
     def forget(self, manager: Drainable) -> None:
-        """The manager has stopped; the last one gives the signals back, where they are still ours."""
+        """The manager has stopped; the last one gives everything back, where it is still ours."""
         self._managers.pop(manager, None)
         if not self._managers and not self._draining:
             self._give_back()
 
-    def _installed(self) -> bool:
-        return bool(self._servers) and all(signal.getsignal(number) is _on_signal for number in self._servers)
+    @property
+    def stopping(self) -> bool:
+        """Whether the server was told to stop, and the drain is not over."""
+        return self._first is not None
 
-    def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal drains, a later one goes straight to the server."""
+    def on_signal(self, number: int, frame: FrameType | None = None) -> None:
+        """The server got a signal: the first one drains, a later one ends the patience."""
         now = time.monotonic()
         if self._first is None:
-            self._first = now
             self._drain_all(number)
         elif now - self._first >= DEBOUNCE:
             self._hurry_all()
 
+    def on_stop(self) -> None:
+        """The server stops by itself, or was told by other means than a signal; may be said again and again."""
+        if self._first is None:
+            self._drain_all(None)
+
+    async def drain(self) -> None:
+        """Drain all managers, as `on_stop`, and return when that is over."""
+        self.on_stop()
+        await self._stopped.wait()
+
+    def _settled(self, send: Send | None) -> bool:
+        if not self._takeovers or (send is not None and not self._saw_send):
+            return False
+        return all(takeover.stands() for takeover in self._takeovers)
+
     def _hurry_all(self) -> None:
-        # The drains end at once, and the last of them passes the signal on: a server that closes
+        # The drains end at once, and the last of them lets the server stop: a server that closes
         # while handlers ignore it would wait for them for ever.
         for manager, loop in list(self._managers.items()):
             loop.call_from_thread(manager.hurry)
 
-    def _drain_all(self, number: int) -> None:
+    def _drain_all(self, number: int | None) -> None:
+        self._first, self._stopped = time.monotonic(), Latch()
         managers = list(self._managers.items())
         self._draining = len(managers)
         handed_over = [loop.call_from_thread(self._start, manager, loop, number) for manager, loop in managers]
         self._draining -= handed_over.count(False)
         if not self._draining:
-            self._pass_on(number, None)
+            self._let_stop(number)
 
-    def _start(self, manager: Drainable, loop: EventLoop, number: int) -> None:
+    def _start(self, manager: Drainable, loop: EventLoop, number: int | None) -> None:
         loop.spawn(self._drain, manager, number)
 
-    async def _drain(self, manager: Drainable, number: int) -> None:
+    async def _drain(self, manager: Drainable, number: int | None) -> None:
         try:
             await manager.drain()
+            for _ in range(TURNS):
+                # A send that is still pending when granian stops aborts the process.
+                await anyio.lowlevel.checkpoint()
         finally:
             self._draining -= 1
             if not self._draining:
-                self._pass_on(number, None)
+                self._let_stop(number)
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        handler = self._servers.get(number)
-        self._give_back()
-        if handler is not None:
-            handler(number, frame)
+    def _let_stop(self, number: int | None) -> None:
+        takeovers, self._takeovers = self._takeovers, []
+        self._first = None
+        for takeover in takeovers:
+            takeover.let_stop(number)
+        self._stopped.set()
 
     def _give_back(self) -> None:
-        for number, handler in self._servers.items():
-            if signal.getsignal(number) is _on_signal:
+        takeovers, self._takeovers = self._takeovers, []
+        self._first = None
+        for takeover in takeovers:
+            takeover.give_back()
+
+
+class Chain:
+    """Handlers that were installed with ``signal.signal``: ours stands before each of them.
+
+    Args:
+        owner: who hears of the signals.
+        numbers: the signals.
+    """
+
+    def __init__(self, owner: SignalOwner, numbers: Sequence[int]) -> None:
+        self._on_signal = owner.on_signal
+        self._before: dict[int, Any] = {}
+        for number in numbers:
+            self._before[number] = signal.signal(number, self._on_signal)
+
+    def stands(self) -> bool:
+        return all(signal.getsignal(number) == self._on_signal for number in self._before)
+
+    def give_back(self) -> None:
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._on_signal:
                 try:
                     signal.signal(number, handler)
                 except ValueError:
                     # Not the main thread: the loop that drained runs elsewhere, and the server's own exit restores.
                     logger.debug("- signal %s not given back outside the main thread", number)
-        self._servers.clear()
-        self._first = None
+
+    def let_stop(self, number: int | None) -> None:
+        self.give_back()
+        handler = self._before.get(number) if number is not None else None
+        if callable(handler):
+            # Not by raising the signal: somebody may have put a handler before ours since, which would call us again.
+            handler(number, None)
+        elif handler == signal.SIG_DFL and number is not None:
+            signal.raise_signal(number)
 
 
 owner = SignalOwner()
-
-
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    owner.on_signal(number, frame)

@@ -1,12 +1,76 @@
 """uvicorn: installs ``Server.handle_exit`` with ``signal.signal`` before the lifespan starts.
 
-True of its single process, each of its workers and its reloader's child. At the signal uvicorn
-closes every socket at once; taken over, it does so when the drain is over.
+True of its single process, each of its workers, its reloader's child, and its worker under gunicorn. At the signal
+uvicorn closes every socket at once; taken over, it does so when the drain is over. When it stops by itself
+(``--limit-max-requests``, or ``should_exit`` set by code), only ``Server.on_tick`` tells: ten times a second it says
+whether to stop. Ours says so when the drain is over.
+
+Private: ``Server.handle_exit``, ``Server.should_exit``, ``Server.on_tick`` (0.34 to 0.54).
 """
 
 from __future__ import annotations
 
-__all__ = ["handles"]
+import signal
+from typing import TYPE_CHECKING, Any
+
+from .base import SIGNALS, Chain
+
+if TYPE_CHECKING:
+    from ..types import Send
+    from .base import SignalOwner, Takeover
+
+__all__ = ["handles", "take"]
+
+TICKS_A_SECOND = 10
+
+
+class Tick:
+    """``on_tick`` of a server, which says when it stops.
+
+    Args:
+        owner: who hears of it.
+        server: uvicorn's.
+    """
+
+    def __init__(self, owner: SignalOwner, server: Any) -> None:
+        self._owner = owner
+        self._server = server
+        self._original = server.on_tick
+        self._stopping = False
+        server.on_tick = self._on_tick
+
+    def stands(self) -> bool:
+        return bool(self._server.__dict__.get("on_tick") == self._on_tick)
+
+    def give_back(self) -> None:
+        if self.stands():
+            del self._server.on_tick
+
+    def let_stop(self, number: int | None) -> None:
+        # By itself: what made it stop is still so at the next tick.
+        self.give_back()
+
+    async def _on_tick(self, counter: int) -> bool:
+        if self._stopping and counter % TICKS_A_SECOND:
+            # It would log its reason each time. Once a second, it sets the date, and tells gunicorn that it lives.
+            return not self.stands()
+        if await self._original(counter):
+            self._stopping = True
+            self._owner.on_stop()
+        return self._stopping and not self.stands()
+
+
+def take(owner: SignalOwner, send: Send | None) -> list[Takeover]:
+    """Take over the signals of a uvicorn server, and its tick."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    found = [number for number, handler in handlers.items() if handles(handler)]
+    if not found:
+        return []
+    server: Any = getattr(handlers[found[0]], "__self__", None)
+    taken: list[Takeover] = [Chain(owner, found)]
+    if hasattr(server, "on_tick"):
+        taken.append(Tick(owner, server))
+    return taken
 
 
 def handles(handler: object) -> bool:

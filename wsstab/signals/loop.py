@@ -1,0 +1,80 @@
+"""Signals that a server takes with ``loop.add_signal_handler``.
+
+``signal.signal`` cannot get before those: the loop learns of a signal by a byte in a pipe of its own. Ours goes into
+the loop's table in the place of the server's, which is put back into it when the drain is over.
+
+Private: ``_signal_handlers`` of asyncio's loop (Python 3.10 to 3.13), and the same table of uvloop's (0.23), which is a
+field of an extension class and found among what the loop refers to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import SignalOwner
+
+__all__ = ["LoopSignals", "take_from_loop"]
+
+
+class LoopSignals:
+    """Handlers in the table of an event loop, with ours in their place.
+
+    Args:
+        owner: who hears of the signals.
+        loop: the event loop.
+        table: its handles by signal.
+        numbers: the signals.
+    """
+
+    def __init__(
+        self, owner: SignalOwner, loop: asyncio.AbstractEventLoop, table: dict[int, Any], numbers: list[int]
+    ) -> None:
+        self._table = table
+        self._before = {number: table[number] for number in numbers}
+        for number in numbers:
+            loop.add_signal_handler(number, owner.on_signal, number)
+        self._ours = {number: table[number] for number in numbers}
+
+    def stands(self) -> bool:
+        return all(self._table.get(number) is handle for number, handle in self._ours.items())
+
+    def give_back(self) -> None:
+        for number, handle in self._ours.items():
+            if self._table.get(number) is handle:
+                self._table[number] = self._before[number]
+
+    def let_stop(self, number: int | None) -> None:
+        self.give_back()
+        if number in self._before:
+            signal.raise_signal(number)
+
+
+def take_from_loop(owner: SignalOwner, module: str, numbers: tuple[int, ...]) -> list[LoopSignals]:
+    """Take over the signals whose handlers on the running loop are functions of ``module``."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return []
+    table = table_of(loop)
+    found = [number for number in numbers if number in table and is_from(module, table[number])]
+    return [LoopSignals(owner, loop, table, found)] if found else []
+
+
+def table_of(loop: asyncio.AbstractEventLoop) -> dict[int, Any]:
+    """The handles of a loop by signal; empty where they are not to be found."""
+    for table in (getattr(loop, "_signal_handlers", None), *gc.get_referents(loop)):
+        # Others are keyed by the number of a file, which may be the same.
+        if isinstance(table, dict) and any(isinstance(number, signal.Signals) for number in table):
+            return table
+    return {}
+
+
+def is_from(module: str, handle: object) -> bool:
+    """Whether what a handle calls is a function of ``module``."""
+    called = [each for each in gc.get_referents(handle) if isinstance(each, FunctionType)]
+    return any(function.__module__ == module for function in called)
