@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from . import echo, endings, silent, talking
+from . import concurrent, echo, endings, silent, talking
 
 __all__ = ["make_app"]
 
@@ -19,4 +19,13 @@ async def hello(request: Request) -> JSONResponse:
 
 def make_app() -> Starlette:
     """A fresh application."""
-    return Starlette(routes=[*echo.routes, *endings.routes, *silent.routes, *talking.routes, Route("/hello", hello)])
+    return Starlette(
+        routes=[
+            *echo.routes,
+            *endings.routes,
+            *silent.routes,
+            *talking.routes,
+            *concurrent.routes,
+            Route("/hello", hello),
+        ]
+    )
