@@ -164,6 +164,9 @@ OWN = (
     # trio
     "Runner.init",
     "EntryQueue.task",
+    # granian
+    "MPServer._spawn_asgi_lifespan_worker.<locals>._main",
+    "LifespanProtocol.handle",
 )
 """Names of what a server runs for itself."""
 
@@ -175,6 +178,10 @@ OF_A_REQUEST = (
     "worker_serve.<locals>._server_callback",
     "_run_handler",
     "StreamReader.read",
+    # granian
+    "_future_watcher_wrapper.<locals>.future_watcher",
+    # daphne
+    "app",
 )
 """Names of what it runs for one open connection: for that of the request that asks, and no more."""
 
@@ -232,7 +239,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         return
     key, _, rest = scope["path"][1:].partition("/")
     lab = labs[key]
-    scope["state"]["notes"] = lab.notes
+    scope.setdefault("state", {})["notes"] = lab.notes
     scope["path"] = f"/{rest}"
     scope["raw_path"] = scope["path"].encode()
     await lab.app(scope, receive, send)
