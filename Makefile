@@ -15,7 +15,7 @@ help:
 	@echo "make types     mypy --strict on the package, the tests and the examples"
 	@echo "make tests     the test suite; ARGS='tests/core -x' chooses"
 	@echo "make coverage  core/ by its own tests, then everything with the server processes, and what was missed"
-	@echo "make bench     broadcast to 1,000 clients beside a loop of send_text"
+	@echo "make bench     every peer that is installed, in turn, in one run; ARGS='single burst --turns 5' chooses"
 	@echo "make soak      the long tests, if there are any"
 	@echo "make clean     remove the environment and what the tools left"
 
@@ -53,7 +53,9 @@ coverage: $(VENV)/.dev
 	$(BIN)/coverage report --fail-under=95
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.broadcast
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	cd benchmarks/node && { npm install --silent || echo "no npm: the peers of Node are left out"; }
+	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.dev
 	@if [ -d tests/soak ]; then $(BIN)/python -m pytest tests/soak $(ARGS); else echo "no soak tests yet"; fi

@@ -152,7 +152,8 @@ class Swarm:
         """Read away what still comes, until nothing has for so long: greetings of a protocol, late frames."""
         while events := self._poll.poll(seconds):
             for fd, _ in events:
-                self._receivers[fd](self._buffer)
+                if not self._receivers[fd](self._buffer):
+                    raise ConnectionError("the server closed")
 
     def gather(self, command: Callable[[], None], expected: dict[int, int]) -> Arrival:
         """Give a command, and count until each of these clients has had so many bytes.

@@ -17,8 +17,7 @@ def measure(
     with system.running(HEARTBEAT=str(interval)) as running, Swarm(running.port) as swarm:
         swarm.connect("/", clients)
         (control,) = swarm.connect("/", 1)
-        time.sleep(SETTLE)
-        swarm.quiet(0.2)
+        swarm.answer_pings(SETTLE)
         swarm.send(control, "stall")
         swarm.receive_text(control)
         cpu, began = running.cpu, time.perf_counter()

@@ -1,0 +1,146 @@
+"""The benchmarks measure what they say: each scenario, small, on the real thing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.__main__ import SCENARIOS, Scenario, chosen, main, run
+from benchmarks.load import Swarm, TimedOut, frame_size, masked
+from benchmarks.member import Members
+from benchmarks.picture import picture
+from benchmarks.report import Result, number, table
+from benchmarks.systems import SYSTEMS, System
+from tests.support.frames import TEXT
+
+OURS = next(system for system in SYSTEMS if system.name == "wsstab")
+BARE = next(system for system in SYSTEMS if system.name == "Starlette, loop")
+LIMITS = [system for system in SYSTEMS if system.name in ("limit: write each", "limit: joined")]
+SMALL: dict[str, dict[str, Any]] = {
+    "single": {"clients": 10},
+    "burst": {"clients": 10, "burst": 5},
+    "rooms": {"clients": 80, "rooms": 40},
+    "echo": {"clients": 3, "seconds": 0.3},
+    "handshakes": {"connections": 200},
+    "memory": {"clients": 200},
+    "memory-deflate": {"clients": 200},
+    "heartbeat": {"clients": 20, "interval": 1.5, "seconds": 1.0},
+    "stalls": {"clients": 20},
+    "stalled": {"clients": 20, "stalled": 2},
+    "shutdown": {"clients": 50},
+    "http": {"requests": 50},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_scenario_gives_figures(name: str) -> None:
+    """Every one of them is a number above zero, but for what may well be nothing."""
+    measured = SCENARIOS[name].measure(OURS, **SMALL[name])
+    may_be_zero = {"left bytes", "stall ms", "client busy", "CPU %"}
+    assert all(value > 0 for metric, value in measured.items() if metric not in may_be_zero), measured
+
+
+@pytest.mark.parametrize("system", [OURS, BARE, *LIMITS], ids=lambda system: system.name)
+def test_every_client_gets_every_byte(system: System) -> None:
+    """A byte too many or too few is noticed."""
+    with system.running() as running, Members(running, 5) as members:
+        arrival = members.broadcast(3, 200)
+        assert len(arrival.times) == 5
+        assert arrival.times[-1] <= arrival.seconds
+        with pytest.raises(ConnectionError, match="bytes too many"):
+            members.swarm.gather(lambda: members.say("broadcast 1 200"), dict.fromkeys(members.clients, 100))
+
+
+def test_what_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that hangs is given up."""
+    monkeypatch.setattr("benchmarks.load.PATIENCE", 0.2)
+    with OURS.running() as running, Members(running, 2) as members, pytest.raises(TimedOut):
+        members.swarm.gather(lambda: None, dict.fromkeys(members.clients, 1))
+
+
+def test_a_refused_handshake_is_an_error() -> None:
+    """It is not measured as a fast one."""
+    with OURS.running() as running, Swarm(running.port) as swarm, pytest.raises(ConnectionError, match="403"):
+        swarm.connect("/nowhere", 1)
+
+
+@pytest.mark.parametrize(("size", "frame"), [(0, 2), (125, 127), (126, 130), (65535, 65539), (65536, 65546)])
+def test_frames_are_as_long_as_rfc_6455_says(size: int, frame: int) -> None:
+    """A client's frame has a mask of four bytes more."""
+    assert frame_size(size) == frame
+    assert len(masked(b"x" * size)) == frame + 4
+    assert masked(b"x" * size)[0] == 0x80 | TEXT
+
+
+def result(system: str, *values: float) -> Result:
+    """So many runs."""
+    return Result("a title", system, [{"things/s": value, "p99 ms": 1.0} for value in values])
+
+
+def test_the_table_has_medians_what_they_vary_between_and_ratios() -> None:
+    """The ratio is to ours."""
+    text = table([result("wsstab", 100, 200, 300), result("other", 50)])
+    ours, other = text.splitlines()[2:]
+    assert "200 (100–300)" in ours
+    assert ours.endswith("1.00")
+    assert other.endswith("0.25")
+
+
+def test_the_picture_is_an_svg_with_a_bar_for_each() -> None:
+    """And with the names."""
+    root = ElementTree.fromstring(picture([result("wsstab", 100), result("a < b", 50)]))
+    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 3
+    assert "a < b" in "".join(root.itertext())
+
+
+@pytest.mark.parametrize(("value", "text"), [(1234567.0, "1,234,567"), (12.34, "12.3"), (0.1234, "0.12")])
+def test_numbers_have_the_digits_that_mean_something(value: float, text: str) -> None:
+    """Not more."""
+    assert number(value) == text
+
+
+def scenario(measure: Callable[..., Mapping[str, float]]) -> Scenario:
+    """Of one kind."""
+    return Scenario("a title", measure)
+
+
+def test_systems_take_turns_and_one_that_fails_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """A B, A B; the others go on."""
+    order = list[str]()
+
+    def measure(system: System) -> Mapping[str, float]:
+        order.append(system.name)
+        if system is BARE:
+            raise RuntimeError("broken")
+        return {"things/s": 1.0, "client busy": 0.95}
+
+    results = run(scenario(measure), [OURS, BARE], 2)
+    assert order == ["wsstab", "Starlette, loop"] * 2
+    assert [each.system for each in results] == ["wsstab"]
+    told = capsys.readouterr().err
+    assert "broken" in told
+    assert "wsstab: the client is the bottleneck" in told
+
+
+def test_a_peer_that_is_not_installed_is_left_out_with_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no error."""
+    stranger = System("stranger", ("nothing",), needs=("a_module_that_is_not_there", "node_modules/nothing"))
+    monkeypatch.setattr("benchmarks.__main__.SYSTEMS", [OURS, stranger])
+    assert chosen(SCENARIOS["single"], []) == [OURS]
+    assert "stranger is left out" in capsys.readouterr().err
+
+
+def test_a_scenario_that_is_not_there_is_refused_with_those_that_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is started."""
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "sinlge"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "single" in capsys.readouterr().err
