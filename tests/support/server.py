@@ -64,10 +64,19 @@ class Variant:
         """Whether it is the deprecated one on the websockets library's old protocol."""
         return self.implementation == "websockets"
 
+    def status(self, number: int = SIGTERM) -> int:
+        """Its exit status when a signal has stopped it: uvicorn raises the signal again, the others do not."""
+        return -number if self.uvicorn else 0
+
+    @property
+    def drained(self) -> tuple[int, str]:
+        """Code and reason by which a drain lets go, as they arrive."""
+        return self.traits.legal_code(1012), "service restart" if self.traits.close_reasons else ""
+
     @property
     def traits(self) -> Traits:
         """What the package knows of it."""
-        return TRAITS[f"{self.server} {self.implementation or self.loop}" if self.server != "daphne" else "daphne"]
+        return TRAITS.get(f"{self.server} {self.implementation or self.loop}") or TRAITS[self.server]
 
 
 UVICORN = [
