@@ -63,7 +63,9 @@ class Expected:
 
 EXPECTED: list[Expected] = [
     Expected("test_socketio.py::*", on="hypercorn-trio", why="python-socketio itself runs on asyncio only"),
-    Expected("test_graphql.py::*", on="hypercorn-trio", why="strawberry's WebSocket handler itself runs on asyncio only"),
+    Expected(
+        "test_graphql.py::*", on="hypercorn-trio", why="strawberry's WebSocket handler itself runs on asyncio only"
+    ),
 ]
 
 

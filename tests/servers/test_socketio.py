@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 
+import aiohttp
 import anyio
 import pytest
 import socketio
@@ -24,9 +25,16 @@ def wrapped(serve: MakeServer, variant: Variant) -> Server:
 
 
 @pytest.fixture
-async def client(wrapped: Server) -> AsyncIterator[socketio.AsyncSimpleClient]:
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """What clients connect through; one of a client's own would be left open where its connect fails."""
+    async with aiohttp.ClientSession() as made:
+        yield made
+
+
+@pytest.fixture
+async def client(session: aiohttp.ClientSession) -> AsyncIterator[socketio.AsyncSimpleClient]:
     """A client that leaves in good order."""
-    async with socketio.AsyncSimpleClient() as made:
+    async with socketio.AsyncSimpleClient(http_session=session) as made:
         yield made
 
 
@@ -55,9 +63,9 @@ async def test_a_client_that_begins_with_polling_upgrades(wrapped: Server, clien
 
 
 @pytest.mark.parametrize("side", ["server", "client"])
-async def test_either_side_may_end_it(wrapped: Server, side: str) -> None:
+async def test_either_side_may_end_it(wrapped: Server, session: aiohttp.ClientSession, side: str) -> None:
     """And no connection is left."""
-    client = socketio.AsyncClient(reconnection=False)
+    client = socketio.AsyncClient(reconnection=False, http_session=session)
     await client.connect(url_of(wrapped), transports=["websocket"])
     await (client.emit("dismiss") if side == "server" else client.disconnect())
     with anyio.fail_after(10):
