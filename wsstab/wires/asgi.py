@@ -32,7 +32,7 @@ class AsgiWire(Wire):
         super().__init__()
         self._receive = receive
         self._send = send
-        self._waiting: deque[Outgoing] = deque()
+        self._waiting: deque[Block] = deque()
         self._in_flight = 0
         self._writer: Task | None = None
         self._closing = False
@@ -49,7 +49,7 @@ class AsgiWire(Wire):
         await self._send(event)
 
     def write(self, block: Block) -> None:
-        self._waiting.extend(block.messages)
+        self._waiting.append(block)
         self._in_flight += block.size
         self._block()
         if self._writer is None:
@@ -60,7 +60,7 @@ class AsgiWire(Wire):
         self._block()
         try:
             with anyio.CancelScope() as self._own_send:
-                await self._send(message.event())
+                await self._transmit(message)
                 return
             raise ConnectionAbortedError("the peer takes nothing")
         finally:
@@ -78,9 +78,7 @@ class AsgiWire(Wire):
     async def close(self, code: int, reason: str) -> None:
         # After all that was written. A writer that is stuck is cancelled by abort(), when the caller's time is over.
         self._closing = True
-        while self._writer is not None or self._own_send is not None:
-            self._idle = anyio.Event()
-            await self._idle.wait()
+        await self._until_idle()
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def abort(self) -> None:
@@ -93,9 +91,7 @@ class AsgiWire(Wire):
     async def _write(self) -> None:
         try:
             while self._waiting:
-                message = self._waiting.popleft()
-                await self._send(message.event())
-                self._in_flight -= message.size
+                await self._transmit_block(self._waiting.popleft())
         except (OSError, RuntimeError):
             # The peer has left, or the server closed first: the reader is told of it.
             self._waiting.clear()
@@ -103,6 +99,19 @@ class AsgiWire(Wire):
         finally:
             self._writer = None
             self._unblock()
+
+    async def _transmit_block(self, block: Block) -> None:
+        for message in block.messages:
+            await self._transmit(message)
+            self._in_flight -= message.size
+
+    async def _transmit(self, message: Outgoing) -> None:
+        await self._send(message.event())
+
+    async def _until_idle(self) -> None:
+        while self._writer is not None or self._own_send is not None:
+            self._idle = anyio.Event()
+            await self._idle.wait()
 
     def _block(self) -> None:
         if self.writable:

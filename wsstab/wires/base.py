@@ -10,13 +10,16 @@ where it can still be dropped, conflated or kept for a replay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 
 from ..payload import Outgoing
 from ..types import Event
 from .traits import ASGI, Traits
 
-__all__ = ["Block", "Wire"]
+__all__ = ["Block", "Wire", "frame_for", "lacks"]
+
+logger = logging.getLogger("wsstab")
 
 DEFLATE_THRESHOLD = 1024
 """Messages under this many bytes go uncompressed, which RFC 7692 section 6 leaves to each message."""
@@ -184,3 +187,30 @@ def _nothing() -> None:
 
 def _ignore(payload: bytes) -> None:
     pass
+
+
+_lacking: set[str] = set()
+
+
+def lacks(owner: object, names: Iterable[str], what: str) -> bool:
+    """Whether a server's object lacks something that is needed of it, which is logged once.
+
+    Args:
+        owner: the object.
+        names: of its attributes; ``a.b`` is an attribute of an attribute.
+        what: what the object is, for the log.
+    """
+    missing = [name for name in names if not _has(owner, name)]
+    line = f"! {what} has no {', '.join(missing)}: falling back to plain ASGI"
+    if missing and line not in _lacking:
+        _lacking.add(line)
+        logger.warning(line)
+    return bool(missing)
+
+
+def _has(owner: object, name: str) -> bool:
+    for part in name.split("."):
+        if not hasattr(owner, part):
+            return False
+        owner = getattr(owner, part)
+    return True

@@ -76,36 +76,20 @@ ASGI = Traits(
 
 UVICORN = Traits("uvicorn")
 
-HYPERCORN = replace(
-    ASGI, server="hypercorn", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False
-)
+HYPERCORN = Traits("hypercorn")
 
 ROWS = [
     ASGI,
     replace(UVICORN, server="uvicorn websockets-sansio"),
     replace(UVICORN, server="uvicorn wsproto"),
     replace(UVICORN, server="uvicorn websockets"),
-    replace(
-        ASGI, server="hypercorn asyncio", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False
-    ),
-    replace(
-        ASGI, server="hypercorn uvloop", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False
-    ),
-    replace(ASGI, server="hypercorn trio", receive_cancellable=True, disconnect_codes=False, disconnect_reasons=False),
+    replace(HYPERCORN, server="hypercorn asyncio"),
+    replace(HYPERCORN, server="hypercorn uvloop"),
+    replace(HYPERCORN, server="hypercorn trio"),
+    # Its flow control hides what has not left.
+    replace(HYPERCORN, server="hypercorn http/2", buffer_size=False),
     replace(ASGI, server="granian", accept_headers=False, disconnect_reasons=False, largest_message=16_777_216),
-    replace(
-        ASGI,
-        server="daphne",
-        receive_cancellable=True,
-        all_close_codes=False,
-        close_reasons=False,
-        empty_messages=False,
-        accept_headers=False,
-        denial_response=False,
-        disconnect_reasons=False,
-        largest_message=1_048_576,
-        lifespan=False,
-    ),
+    Traits("daphne", lifespan=False),
 ]
 
 TRAITS: dict[str, Traits] = {row.server: row for row in ROWS}

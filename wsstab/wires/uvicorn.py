@@ -25,27 +25,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import time
 from typing import Any, cast
 
-from ..payload import Outgoing, frame_header
 from ..types import Event, Receive, Scope, Send
-from .base import Block, Wire, frame_for
+from .base import lacks
 from .traits import TRAITS
+from .transport import LINGER, TransportWire
+from .wsproto import undecoded, window_bits
 
 __all__ = ["UvicornWire", "recognise"]
 
-logger = logging.getLogger("wsstab")
-
 EXTENSION = "wsstab.protocol"
 """Key in ``scope["extensions"]`` under which `Protocol` shows itself through other middleware."""
-
-PING = 0x9
-HIGH_WATER = 65_536
-"""Bytes that a transport may hold before it is not writable; the default without TLS."""
-LINGER = 2.0
-"""Seconds in which a peer that sent too much may still read why it is cut off."""
 
 
 def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
@@ -56,9 +48,7 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
     wire_class = IMPLEMENTATIONS.get(module)
     if wire_class is None:
         return None
-    missing = [name for name in wire_class.needs if not hasattr(protocol, name)]
-    if missing:
-        _log_once(f"! {module} has no {', '.join(missing)}: falling back to plain ASGI")
+    if lacks(protocol, wire_class.needs, module):
         return None
     if EXTENSION in extensions:
         receive, send = wire_class.callables(protocol)
@@ -72,17 +62,8 @@ def _implementation(protocol_class: type) -> str:
     return ""
 
 
-_logged: set[str] = set()
-
-
-def _log_once(line: str) -> None:
-    if line not in _logged:
-        _logged.add(line)
-        logger.warning(line)
-
-
-class UvicornWire(Wire):
-    """What the three implementations have in common: a transport.
+class UvicornWire(TransportWire):
+    """What the three implementations have in common.
 
     Args:
         protocol: uvicorn's protocol object of this connection.
@@ -90,33 +71,17 @@ class UvicornWire(Wire):
         send: its ``send``.
     """
 
-    __slots__ = (
-        "_is_closing",
-        "_pending_pings",
-        "_receive",
-        "_send",
-        "_shadowed",
-        "_takes_over",
-        "_transport_write",
-        "deflate_bits",
-        "protocol",
-        "transport",
-    )
+    __slots__ = ("_receive", "_send", "_takes_over", "protocol")
 
     needs: tuple[str, ...] = ("transport", "pause_writing", "resume_writing", "connection_lost", "ping_interval")
     traits = TRAITS["uvicorn websockets-sansio"]
 
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
-        super().__init__()
+        super().__init__(protocol.transport, protocol)
         self.protocol = protocol
-        self.transport: asyncio.Transport = protocol.transport
-        self.deflate_bits = 0
         self._takes_over = False
         self._receive = receive
         self._send = send
-        self._is_closing = self.transport.is_closing
-        self._transport_write = self.transport.write
-        self._shadowed: list[str] = []
 
     @staticmethod
     def callables(protocol: Any) -> tuple[Receive, Send]:
@@ -124,10 +89,6 @@ class UvicornWire(Wire):
         return protocol.receive, protocol.send
 
     # Before and at the handshake.
-
-    def peer_address(self) -> str | None:
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) and peer else None
 
     def take_over_keepalive(self) -> None:
         # With one message unread uvicorn would kill a healthy peer.
@@ -140,17 +101,10 @@ class UvicornWire(Wire):
         self._attach()
 
     def _attach(self) -> None:
-        if self.transport.get_extra_info("sslcontext") is not None:
-            # Over TLS both loops let eight times as much pile up before they say so.
-            self.transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._shadow("pause_writing", self._pause_writing)
-        self._shadow("resume_writing", self._resume_writing)
-        self._shadow("connection_lost", self._connection_lost)
+        self.attach()
         if self._takes_over:
             self._observe_pongs()
-        bits = self._negotiated_bits() if self.compresses else 0
-        # zlib has no window of 8 bits; such a peer gets its messages uncompressed.
-        self.deflate_bits = bits if bits >= 9 else 0
+        self.use_window(self._negotiated_bits())
 
     async def deny(self, event: Event) -> None:
         await self._send(event)
@@ -160,74 +114,19 @@ class UvicornWire(Wire):
     async def receive(self) -> Event:
         return await self._receive()
 
-    def write(self, block: Block) -> None:
-        if self.is_open():
-            self._transport_write(block.frames(self.deflate_bits))
-
-    async def send(self, message: Outgoing) -> None:
-        if not self.is_open():
-            raise ConnectionResetError("the peer has left")
-        self._transport_write(frame_for(message, self.deflate_bits))
-
-    def is_open(self) -> bool:
-        # uvicorn closes its transport in the same turn in which it learns or causes an end.
-        return not self._is_closing()
-
-    def buffered(self) -> int:
-        return self.transport.get_write_buffer_size()
-
     def reading_paused(self) -> bool:
         return bool(getattr(self.protocol, "read_paused", False))
-
-    def ping(self, payload: bytes) -> bool:
-        if self.is_open():
-            self._transport_write(frame_header(PING, len(payload)) + payload)
-        return True
 
     async def close(self, code: int, reason: str) -> None:
         # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
         self.protocol.writable.set()
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
-    def abort(self) -> None:
-        self.transport.abort()
-
-    # Callbacks of the transport.
-
-    def _pause_writing(self) -> None:
-        type(self.protocol).pause_writing(self.protocol)
-        self.writable = False
-        self.on_blocked()
-
-    def _resume_writing(self) -> None:
-        type(self.protocol).resume_writing(self.protocol)
-        self.writable = True
-        self.on_writable()
-
-    def _connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
-        self._restore()
-        self.protocol.connection_lost(error)
-        self.on_lost()
-        self.writable = True
-        self.on_writable()
-
     def _observe_pongs(self) -> None:
         raise NotImplementedError
 
     def _negotiated_bits(self) -> int:
         raise NotImplementedError
-
-    # A method of the instance hides the method of its class; deleting it brings that back.
-
-    def _shadow(self, name: str, method: Any) -> None:
-        setattr(self.protocol, name, method)
-        self._shadowed.append(name)
-
-    def _restore(self) -> None:
-        for name in self._shadowed:
-            self.protocol.__dict__.pop(name, None)
-        self._shadowed.clear()
 
 
 class SansioWire(UvicornWire):
@@ -251,11 +150,11 @@ class SansioWire(UvicornWire):
         return _window_bits(self.protocol.conn.extensions)
 
     def _observe_pongs(self) -> None:
-        self._shadow("handle_pong", lambda event: self.on_pong(bytes(event.data)))
+        self.shadow(self.protocol, "handle_pong", lambda event: self.on_pong(bytes(event.data)))
 
     def _attach(self) -> None:
         super()._attach()
-        self._shadow("handle_parser_exception", self._fail_gently)
+        self.shadow(self.protocol, "handle_parser_exception", self._fail_gently)
 
     def _fail_gently(self) -> None:
         """Tell the peer why, and go on discarding what it sends for a while.
@@ -309,23 +208,16 @@ class WsprotoWire(UvicornWire):
         return True
 
     def _negotiated_bits(self) -> int:
-        protocol = getattr(getattr(self.protocol.conn, "connection", None), "_proto", None)
-        for extension in getattr(protocol, "extensions", ()):
-            if getattr(extension, "name", "") == "permessage-deflate" and extension.enabled():
-                return int(extension.server_max_window_bits)
-        return 0
+        return window_bits(getattr(self.protocol.conn, "connection", None))
 
     def _observe_pongs(self) -> None:
-        self._shadow("handle_pong", lambda event: self.on_pong(bytes(event.payload)))
+        self.shadow(self.protocol, "handle_pong", lambda event: self.on_pong(bytes(event.payload)))
 
     def is_open(self) -> bool:
         return not self.protocol.close_sent and not self._is_closing()
 
     def partial(self) -> int:
-        protocol = getattr(getattr(self.protocol.conn, "connection", None), "_proto", None)
-        decoder = getattr(protocol, "_frame_decoder", None)
-        frame = getattr(getattr(decoder, "buffer", None), "buffer", b"")
-        return len(frame) + int(self.protocol.buffer.length)
+        return undecoded(getattr(self.protocol.conn, "connection", None)) + int(self.protocol.buffer.length)
 
     def server_closed(self) -> bool:
         return bool(self.protocol.close_sent)
