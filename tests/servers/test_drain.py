@@ -120,7 +120,7 @@ def test_a_second_signal_later_ends_the_patience(serve: MakeServer, variant: Var
 @each_implementation
 def test_signals_can_be_left_to_the_server(serve: MakeServer, variant: Variant) -> None:
     """Then it closes as it always did, with a close of its own or none."""
-    server = service(serve, variant, handle_signals=False)
+    server = service(serve, variant, handle_signals=False, timeout=1.0)
     with Peer(server.address, "/echo") as peer:
         server.signal(signal.SIGTERM)
         peer.ended()
@@ -154,10 +154,12 @@ def test_a_drain_is_ours_to_call(lab: MakeLab, variant: Variant) -> None:
 def test_a_shutdown_is_a_drain_with_no_pacing(lab: MakeLab, variant: Variant) -> None:
     """All at once; a peer that reads nothing is counted as failed, and the next socket starts it again."""
     made = lab(drain={"batch_size": 1, "interval": 5.0}, outbound={"policy": "block"})
-    stalled = made.connect("/flood", receive_buffer=4096)
+    stalled = made.connect("/member/stalled?rooms=flooded", receive_buffer=4096)
+    made.wait_for_connections(1)
     with Crowd(made.server.address) as crowd:
         crowd.open(made.path("/echo"), 5)
-        eventually(lambda: any(entry["statistics"]["queued_bytes"] > 500_000 for entry in made.connections))
+        made.burst(700, 16384, room="flooded")
+        eventually(lambda: made.statistics["queued_bytes"] > 500_000)
         began = time.monotonic()
         report = made.call("graceful_shutdown", timeout=1.0)
         assert time.monotonic() - began < 3.5
