@@ -32,7 +32,7 @@ from ..types import Event, Receive, Scope, Send
 from .base import lacks
 from .traits import TRAITS
 from .transport import LINGER, TransportWire
-from .wsproto import undecoded, window_bits
+from .wsproto import bound_inflating, undecoded, window_bits
 
 __all__ = ["UvicornWire", "recognise"]
 
@@ -206,6 +206,11 @@ class WsprotoWire(UvicornWire):
             plain.ws_per_message_deflate = False
         self.protocol.config = plain
         return True
+
+    def _attach(self) -> None:
+        super()._attach()
+        buffer = self.protocol.buffer
+        bound_inflating(getattr(self.protocol.conn, "connection", None), lambda: buffer.max_length - buffer.length)
 
     def _negotiated_bits(self) -> int:
         return window_bits(getattr(self.protocol.conn, "connection", None))

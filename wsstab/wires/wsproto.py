@@ -37,7 +37,9 @@ def undecoded(connection: Any) -> int:
 
 
 def bound_inflating(connection: Any, limit: Callable[[], int | None]) -> None:
-    """Let a message be inflated no further than a limit; without it, as far as one read of the socket goes.
+    """Let a message be inflated little further than a limit; without it, as far as one read of the socket goes.
+
+    What comes out is over the limit then, and whoever counts refuses it.
 
     Args:
         connection: of wsproto, with its handshake complete.
@@ -46,20 +48,26 @@ def bound_inflating(connection: Any, limit: Callable[[], int | None]) -> None:
     extension = deflate_of(connection)
     if extension is None:
         return
-    from wsproto.frame_protocol import CloseReason
-
-    inflate = extension.frame_inbound_payload_data
+    inflate, complete = extension.frame_inbound_payload_data, extension.frame_inbound_complete
+    burst = False
 
     def inflate_some(protocol: Any, data: bytes) -> Any:
+        nonlocal burst
         most, size, pieces = limit(), 0, []
         for start in range(0, len(data), SLICE):
             piece = inflate(protocol, data[start : start + SLICE])
-            if isinstance(piece, CloseReason):
+            if not isinstance(piece, bytes):
                 return piece
             size += len(piece)
-            if most is not None and size > most:
-                return CloseReason.MESSAGE_TOO_BIG
             pieces.append(piece)
+            if most is not None and size > most:
+                burst = True
+                break
         return b"".join(pieces)
 
+    def complete_unless_burst(protocol: Any, fin: bool) -> Any:
+        # What was left out would make it an error of the compressed data.
+        return b"" if burst else complete(protocol, fin)
+
     extension.frame_inbound_payload_data = inflate_some
+    extension.frame_inbound_complete = complete_unless_burst
