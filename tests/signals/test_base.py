@@ -1,20 +1,21 @@
-"""Who owns the stop signals, on a table of handlers in the place of the process's own."""
+"""Who drains when the server is told to stop, on a table of handlers in the place of the process's own."""
 
 from __future__ import annotations
 
 import gc
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType, SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.support.hand import HandLoop
 from wsstab import Drain, WebSocketConfig, WebSocketConnectionManager
 from wsstab.signals import base, forget_signals, watch_signals
-from wsstab.signals.base import DEBOUNCE, SignalOwner
+from wsstab.signals.base import DEBOUNCE, Chain, SignalOwner
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -53,21 +54,29 @@ class Process:
 
     Attributes:
         handlers: what is installed for each signal.
+        raised: signals that were raised.
         now: the clock in seconds.
         main: whether the code runs in the main thread.
         managers: those that are watched; the owner itself keeps none alive.
+        taken_over: what else the server has to take over.
+        looks: the ``send`` of each look for a server.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.server = RecordingServer()
         self.handlers: dict[int, Any] = {}
+        self.raised: list[int] = []
         self.now, self.main = 1000.0, True
         self.loop = HandLoop()
         self.owner = SignalOwner()
         self.managers: list[Any] = []
+        self.taken_over: list[Any] = []
+        self.looks: list[Any] = []
         self.start_server()
-        monkeypatch.setattr(base, "owner", self.owner)
-        monkeypatch.setattr(base, "signal", SimpleNamespace(getsignal=self.handlers.get, signal=self._install))
+        signals = SimpleNamespace(
+            getsignal=self.handlers.get, signal=self._install, raise_signal=self.raised.append, SIG_DFL=signal.SIG_DFL
+        )
+        monkeypatch.setattr(base, "signal", signals)
         monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(base, "current_loop", lambda: self.loop)
 
@@ -75,12 +84,18 @@ class Process:
         """A server installs its handler for both signals, as it does when it starts."""
         self.handlers.update({TERM: self.server.handle, INT: self.server.handle})
 
-    def watch(self, manager: Any = None) -> Any:
+    def watch(self, manager: Any = None, send: Any = None) -> Any:
         """Have a manager watched; that manager."""
         manager = manager if manager is not None else DrainingManager()
         self.managers.append(manager)
-        self.owner.watch(manager, lambda handler: handler == self.server.handle)
+        self.owner.watch(manager, [self.take], send)
         return manager
+
+    def take(self, owner: SignalOwner, send: Any) -> list[Any]:
+        """Take over what there is of the server, as the module of a server does."""
+        self.looks.append(send)
+        found = [number for number, handler in self.handlers.items() if handler == self.server.handle]
+        return [*([Chain(owner, found)] if found else []), *self.taken_over]
 
     def send(self, number: int = TERM) -> None:
         """The process gets a signal."""
@@ -95,17 +110,38 @@ class Process:
     @property
     def taken(self) -> bool:
         """Whether both signals are the owner's."""
-        return all(self.handlers[number] is base._on_signal for number in (TERM, INT))
+        return all(self.handlers[number] == self.owner.on_signal for number in (TERM, INT))
 
     @property
     def given_back(self) -> bool:
         """Whether both signals are the server's."""
         return all(self.handlers[number] == self.server.handle for number in (TERM, INT))
 
-    def _install(self, number: int, handler: Callable[..., Any]) -> None:
+    def _install(self, number: int, handler: Callable[..., Any]) -> Any:
         if not self.main:
             raise ValueError("signal only works in main thread of the main interpreter")
-        self.handlers[number] = handler
+        before, self.handlers[number] = self.handlers[number], handler
+        return before
+
+
+class OtherTakeover:
+    """A way to stop that is no signal; what became of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.standing = True
+
+    def stands(self) -> bool:
+        """Until told otherwise."""
+        return self.standing
+
+    def give_back(self) -> None:
+        """Note it."""
+        self.calls.append("given back")
+
+    def let_stop(self, number: int | None) -> None:
+        """Note it."""
+        self.calls.append(number)
 
 
 @pytest.fixture
@@ -145,7 +181,7 @@ def test_one_signal_may_be_the_server_s_and_the_other_not(process: Process) -> N
     """Only that one is taken over."""
     process.handlers[INT] = signal.SIG_IGN
     process.watch()
-    assert process.handlers == {TERM: base._on_signal, INT: signal.SIG_IGN}
+    assert process.handlers == {TERM: process.owner.on_signal, INT: signal.SIG_IGN}
 
 
 @pytest.mark.parametrize("number", [TERM, INT])
@@ -234,6 +270,7 @@ async def test_one_loop_that_has_ended_does_not_hide_another(process: Process) -
 def test_a_signal_that_comes_when_nothing_is_ours_any_more_is_nobody_s(process: Process) -> None:
     """It was on its way while the signals were given back; there is no handler to tell, and nothing fails."""
     process.owner.on_signal(TERM, None)
+    process.owner.on_signal(TERM, None)
     assert (process.server.signals, process.given_back) == ([], True)
 
 
@@ -309,27 +346,135 @@ def test_a_server_that_installs_its_handler_again_is_taken_over_again(process: P
     assert process.taken
 
 
-class Watched:
-    """What ``watch_signals`` asked of the owner."""
+async def test_a_server_that_stops_by_itself_is_drained_first(process: Process) -> None:
+    """However often it says so; then everything that was taken over hears that it may."""
+    other = OtherTakeover()
+    process.taken_over.append(other)
+    manager = process.watch()
+    process.owner.on_stop()
+    process.now += DEBOUNCE
+    process.owner.on_stop()
+    assert process.owner.stopping
+    await finish(process.start_drains())
+    assert (manager.drains, manager.hurries, other.calls) == (1, 0, [None])
+    assert (process.server.signals, process.given_back, process.owner.stopping) == ([], True, False)
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+
+async def test_all_that_was_taken_over_hears_of_a_signal(process: Process) -> None:
+    """Each knows by itself what to do with it."""
+    other = OtherTakeover()
+    process.taken_over.append(other)
+    process.watch()
+    process.send(INT)
+    await finish(process.start_drains())
+    assert (other.calls, process.server.signals) == ([INT], [INT])
+
+
+async def test_a_drain_may_be_waited_for(process: Process) -> None:
+    """By somebody who stops the server himself."""
+    manager, waited = process.watch(), []
+
+    async def wait() -> None:
+        await process.owner.drain()
+        waited.append(manager.drains)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert waited == []
+        await finish(process.start_drains())
+    assert waited == [1]
+
+
+async def test_with_nobody_to_drain_nobody_waits(process: Process) -> None:
+    """It is over at once."""
+    await process.owner.drain()
+    assert not process.owner.stopping
+
+
+def test_the_first_websocket_is_a_reason_to_look_again(process: Process) -> None:
+    """Some ways to stop are only reached through its ``send``; the next ones are none."""
+    manager = process.watch()
+    for send in (None, "send", "other", None):
+        process.watch(manager, send)
+    assert process.looks == [None, "send"]
+    assert process.taken
+
+
+def test_what_stands_no_more_is_a_reason_to_look_again(process: Process) -> None:
+    """The rest is given back before."""
+    lost, kept = OtherTakeover(), OtherTakeover()
+    process.taken_over += [lost, kept]
+    manager = process.watch()
+    lost.standing = False
+    process.taken_over.remove(lost)
+    process.watch(manager)
+    assert (len(process.looks), lost.calls, kept.calls) == (2, ["given back"], ["given back"])
+    assert process.taken
+
+
+def test_nothing_is_taken_over_anew_while_the_server_is_about_to_stop(process: Process) -> None:
+    """A socket that comes in during the drain finds everything as it is."""
+    manager = process.watch()
+    process.send()
+    process.start_server()
+    process.watch(manager, "send")
+    assert (process.looks, process.given_back) == ([None], True)
+
+
+def test_whether_there_is_anything_to_hear_it_from_is_told(process: Process) -> None:
+    """Else the manager is not watched."""
+    manager = DrainingManager()
+    assert process.owner.watch(manager, [process.take])
+    assert not SignalOwner().watch(manager, [lambda owner, send: []])
+
+
+@pytest.mark.parametrize(("before", "raised"), [(signal.SIG_DFL, [TERM]), (signal.SIG_IGN, []), (None, [])])
+async def test_where_the_server_has_no_handler_the_signal_does_what_it_always_did(
+    process: Process, before: Any, raised: list[int]
+) -> None:
+    """It kills by default, and does nothing where it is ignored."""
+    process.handlers[TERM] = before
+    chain = Chain(process.owner, [TERM])
+    process.handlers[TERM](TERM, None)
+    chain.let_stop(TERM)
+    assert (process.handlers[TERM], process.raised) == (before, raised)
+
+
+class Watched:
+    """What ``watch_signals`` asked of the owner.
+
+    Args:
+        found: whether there is anything to take over.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, found: bool = True) -> None:
+        self.found = found
         self.managers: list[Any] = []
+        self.sends: list[Any] = []
         monkeypatch.setattr("wsstab.signals.owner", self)
 
-    def watch(self, manager: Any, handles: Callable[[object], bool]) -> None:
+    def watch(self, manager: Any, takes: Sequence[Any], send: Any) -> bool:
         """Note the manager."""
         self.managers.append(manager)
+        self.sends.append(send)
+        return self.found
 
     def forget(self, manager: Any) -> None:
         """Forget it again."""
         self.managers.remove(manager)
 
 
+async def send(event: Any) -> None:
+    """Of a WebSocket."""
+
+
 def test_a_manager_is_watched_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default."""
+    """By default; with the ``send`` of a WebSocket, where there is one."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
     watch_signals(manager)
-    assert watched.managers == [manager]
+    watch_signals(manager, send)
+    assert (watched.managers, watched.sends) == ([manager, manager], [None, send])
 
 
 def test_a_manager_that_has_stopped_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,10 +492,35 @@ def test_a_manager_that_is_told_to_leave_signals_alone_does(monkeypatch: pytest.
     assert watched.managers == []
 
 
-def test_outside_the_main_thread_no_signal_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test client runs the application in a thread of its own."""
+async def test_a_manager_that_is_draining_is_not_watched_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that comes when the drain is over must not take over what was given back."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
-    thread = threading.Thread(target=watch_signals, args=(manager,))
+    await manager.drain()
+    watch_signals(manager, send)
+    assert watched.managers == []
+
+
+def test_outside_the_main_thread_no_signal_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A test client runs the application in a thread of its own, and wants to hear nothing of signals."""
+    watched, manager = Watched(monkeypatch, found=False), WebSocketConnectionManager()
+    thread = threading.Thread(target=watch_signals, args=(manager, send))
     thread.start()
     thread.join()
-    assert watched.managers == []
+    assert (watched.managers, caplog.records) == ([], [])
+
+
+def test_where_nothing_can_be_had_the_log_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the first WebSocket: until then the server may still install its handlers."""
+    Watched(monkeypatch, found=False)
+    manager = WebSocketConnectionManager()
+    watch_signals(manager)
+    assert caplog.records == []
+    watch_signals(manager, send)
+    watch_signals(manager, send)
+    assert [record.getMessage() for record in caplog.records] == [
+        "! no early drain: no way to hear when this server is to stop"
+    ]

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 import uvicorn
 
+from tests.signals.commands import Stop, commanded, drained, group, interrupted, terminated
+from tests.support.server import VARIANTS
 from wsstab.signals.uvicorn import handles
+
+UVICORN = VARIANTS[0]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -62,3 +66,26 @@ def test_nobody_else_s_handler_is_taken_for_it(handler: object) -> None:
 def test_a_server_class_derived_from_uvicorn_s_is_known() -> None:
     """Users who run uvicorn from their own code derive from it."""
     assert handles(Supervisor(uvicorn.Config(app)).handle_exit)
+
+
+SINGLE = "uvicorn {app} --fd {fd}"
+WORKERS = "uvicorn {app} --fd {fd} --workers 2"
+RELOAD = "uvicorn {app} --fd {fd} --reload"
+GUNICORN = "gunicorn {app} -k uvicorn_worker.UvicornWorker -b fd://{fd} -w 2"
+LINES = pytest.mark.parametrize(
+    "line", [SINGLE, WORKERS, RELOAD, GUNICORN], ids=["single", "workers", "reload", "gunicorn"]
+)
+
+
+@LINES
+@pytest.mark.parametrize("stop", [terminated, group, interrupted])
+def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop: Stop) -> None:
+    """A parent relays the signal, and a group has got it already."""
+    with commanded(UVICORN, line) as (server, crowd):
+        assert crowd.open("/echo", 24) == [101] * 24
+        stop(server)
+        server.wait()
+        drained(crowd, UVICORN, 24)
+        assert server.complaints() == []
+        started, stopped = server.lifespans
+        assert started == stopped

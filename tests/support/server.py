@@ -256,16 +256,15 @@ class Server:
         found = [match[0] for match in COMPLAINTS.finditer(self.log, since)]
         return [line for line in found if not any(re.search(pattern, line) for pattern in forgiven)]
 
+    def _command(self, listener: int) -> list[str]:
+        job = {**self.job, "fd": listener, "port": self.address[1]}
+        return [sys.executable, "-m", "tests.support.serve", json.dumps(job)]
+
     def _spawn(self, listener: int, log: int) -> subprocess.Popen[bytes]:
         environment = os.environ | {"WSSTAB_TEST_OPTIONS": json.dumps(self.options), "PYTHONPATH": str(ROOT)}
         environment.pop("PYTHONWARNINGS", None)
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.support.serve",
-                json.dumps({**self.job, "fd": listener, "port": self.address[1]}),
-            ],
+            self._command(listener),
             cwd=ROOT,
             env=environment,
             pass_fds=[listener],

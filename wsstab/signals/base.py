@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
-import anyio
+from anyio.lowlevel import checkpoint
 
 from ..config import WebSocketConfig
 from ..reports import ShutdownReport
@@ -165,7 +165,7 @@ class SignalOwner:
             await manager.drain()
             for _ in range(TURNS):
                 # A send that is still pending when granian stops aborts the process.
-                await anyio.lowlevel.checkpoint()
+                await checkpoint()
         finally:
             self._draining -= 1
             if not self._draining:

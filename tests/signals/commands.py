@@ -1,0 +1,77 @@
+"""Servers started by their own command lines: several workers, reloaders, supervisors."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.support.crowd import Crowd
+from tests.support.server import Server, Variant
+
+__all__ = ["SERVICE", "Commanded", "Stop", "commanded", "drained", "group", "interrupted", "terminated"]
+
+SERVICE = "tests.support.apps.service:app"
+
+Stop = Callable[[Server], None]
+"""How a server is told to stop."""
+
+
+class Commanded(Server):
+    """A server that is started by a command line.
+
+    Args:
+        variant: which server.
+        command: the command line; ``{fd}`` is the listening socket that it inherits, ``{port}`` its port.
+        options: what the application finds under ``tests.support.settings``.
+    """
+
+    def __init__(self, variant: Variant, command: str, options: dict[str, Any]) -> None:
+        self.command = command
+        super().__init__(SERVICE, variant, options)
+
+    def _command(self, listener: int) -> list[str]:
+        line = self.command.format(fd=listener, port=self.address[1], app=SERVICE)
+        return [sys.executable, "-m", *line.split()]
+
+    @property
+    def lifespans(self) -> tuple[int, int]:
+        """How often the application started, and how often it stopped."""
+        return self.log.count('NOTE "startup"'), self.log.count('NOTE "shutdown"')
+
+
+def terminated(server: Server) -> None:
+    """SIGTERM to the process that was started."""
+    server.signal(signal.SIGTERM)
+
+
+def group(server: Server) -> None:
+    """SIGTERM to all of its processes at once."""
+    server.signal_group(signal.SIGTERM)
+
+
+def interrupted(server: Server) -> None:
+    """SIGINT to all of its processes at once, as a terminal does at Ctrl+C."""
+    server.signal_group(signal.SIGINT)
+
+
+@contextmanager
+def commanded(variant: Variant, command: str, **drain: Any) -> Iterator[tuple[Commanded, Crowd]]:
+    """A server with this command line and this way to drain, and a crowd for it."""
+    plan = {"timeout": 8.0, "batch_size": 4, "interval": 0.1, **drain}
+    with Commanded(variant, command, {"drain": plan}) as server, Crowd(server.address) as crowd:
+        yield server, crowd
+
+
+def drained(crowd: Crowd, variant: Variant, clients: int) -> None:
+    """See that all clients were let go by a drain, and not at once.
+
+    Raises:
+        AssertionError: they were not.
+    """
+    report = crowd.report()
+    assert [(client["code"], client["reason"]) for client in report] == [variant.drained] * clients
+    times = sorted(client["at"] for client in report)
+    assert times[-1] - times[0] >= 0.2
