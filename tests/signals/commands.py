@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tests.support.crowd import Crowd
 from tests.support.server import Server, Variant
+from tests.support.waiting import eventually
+from wsstab.signals.base import DEBOUNCE
 
-__all__ = ["SERVICE", "Commanded", "Stop", "commanded", "drained", "group", "interrupted", "terminated"]
+__all__ = ["SERVICE", "Commanded", "Stop", "asked_again", "commanded", "drained", "group", "interrupted", "terminated"]
 
 SERVICE = "tests.support.apps.service:app"
 
@@ -55,6 +58,14 @@ def group(server: Server) -> None:
 def interrupted(server: Server) -> None:
     """SIGINT to all of its processes at once, as a terminal does at Ctrl+C."""
     server.signal_group(signal.SIGINT)
+
+
+def asked_again(server: Server) -> None:
+    """SIGINT to all again, when it counts as a second one."""
+    asked = time.monotonic()
+    eventually(lambda: time.monotonic() > asked + DEBOUNCE)
+    assert server.process.poll() is None
+    interrupted(server)
 
 
 @contextmanager

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
-from tests.signals.commands import Stop, commanded, drained, group, interrupted, terminated
-from tests.support.server import VARIANTS
-from wsstab.signals.uvicorn import handles
+from tests.signals.commands import Stop, asked_again, commanded, drained, group, interrupted, terminated
+from tests.support.server import VARIANTS, Server
+from tests.support.waiting import eventually
+from wsstab.signals.base import SignalOwner
+from wsstab.signals.uvicorn import Tick, handles
 
 UVICORN = VARIANTS[0]
 
@@ -68,16 +73,70 @@ def test_a_server_class_derived_from_uvicorn_s_is_known() -> None:
     assert handles(Supervisor(uvicorn.Config(app)).handle_exit)
 
 
+class TickingServer:
+    """As much of a server as says when it stops.
+
+    Attributes:
+        stops: what it says.
+        asked: the ticks at which it was asked.
+    """
+
+    def __init__(self) -> None:
+        self.stops = False
+        self.asked: list[int] = []
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say it."""
+        self.asked.append(counter)
+        return self.stops
+
+
+class Owner(SignalOwner):
+    """Notes what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = 0
+
+    def on_stop(self) -> None:
+        """Count."""
+        self.heard += 1
+
+
+@pytest.mark.anyio
+async def test_a_server_that_stops_by_itself_goes_on_until_the_drain_is_over() -> None:
+    """And still sets the date, and tells gunicorn that it lives, once a second."""
+    server, owner = TickingServer(), Owner()
+    tick = Tick(owner, server)
+    assert not await server.on_tick(7)
+    server.stops = True
+    assert not await server.on_tick(8)
+    assert [await server.on_tick(counter) for counter in range(9, 22)] == [False] * 13
+    assert (server.asked, owner.heard) == ([7, 8, 10, 20], 3)
+    tick.let_stop(None)
+    assert await server.on_tick(22)
+    assert "on_tick" not in vars(server)
+
+
+@pytest.mark.anyio
+async def test_a_tick_that_somebody_else_has_taken_is_theirs() -> None:
+    """It is not given back over them."""
+    server = TickingServer()
+    tick, theirs = Tick(Owner(), server), object()
+    assert tick.stands()
+    server.on_tick = theirs  # type: ignore[method-assign, assignment]
+    tick.give_back()
+    assert (tick.stands(), server.on_tick) == (False, theirs)
+
+
 SINGLE = "uvicorn {app} --fd {fd}"
 WORKERS = "uvicorn {app} --fd {fd} --workers 2"
 RELOAD = "uvicorn {app} --fd {fd} --reload"
 GUNICORN = "gunicorn {app} -k uvicorn_worker.UvicornWorker -b fd://{fd} -w 2"
-LINES = pytest.mark.parametrize(
-    "line", [SINGLE, WORKERS, RELOAD, GUNICORN], ids=["single", "workers", "reload", "gunicorn"]
-)
+LINES = {"single": SINGLE, "workers": WORKERS, "reload": RELOAD, "gunicorn": GUNICORN}
 
 
-@LINES
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 @pytest.mark.parametrize("stop", [terminated, group, interrupted])
 def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop: Stop) -> None:
     """A parent relays the signal, and a group has got it already."""
@@ -88,4 +147,78 @@ def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop:
         drained(crowd, UVICORN, 24)
         assert server.complaints() == []
         started, stopped = server.lifespans
-        assert started == stopped
+        assert started == stopped > 0
+
+
+def test_one_worker_that_is_told_to_stop_drains_and_is_replaced() -> None:
+    """The clients of the others notice nothing."""
+    with commanded(UVICORN, WORKERS) as (server, crowd):
+        crowd.open("/echo", 24)
+        leaving = server.workers[0]
+        os.kill(leaving, signal.SIGTERM)
+        eventually(lambda: leaving not in server.workers and len(server.workers) == 2, within=15)
+        closes = Counter((client["code"], client["reason"]) for client in crowd.report())
+        assert set(closes) <= {UVICORN.drained, (None, "")}
+        assert crowd.open("/echo", 4) == [101] * 4
+        terminated(server)
+        server.wait()
+        assert {(client["code"], client["reason"]) for client in crowd.report()} == {UVICORN.drained}
+
+
+@pytest.mark.parametrize("line", [WORKERS, GUNICORN], ids=["workers", "gunicorn"])
+def test_a_rolling_restart_drains_the_old_workers(line: str) -> None:
+    """SIGHUP; whoever comes back finds a new one."""
+    with commanded(UVICORN, line) as (server, crowd):
+        crowd.open("/echo", 24)
+        old = set(server.workers)
+        server.signal(signal.SIGHUP)
+        eventually(lambda: not old & set(server.workers) and len(server.workers) == 2, within=30)
+        drained(crowd, UVICORN, 24)
+        assert crowd.open("/echo", 4) == [101] * 4
+        terminated(server)
+        server.wait()
+        assert server.complaints() == []
+
+
+def test_a_reload_drains_before_the_new_code_is_loaded(tmp_path: Path) -> None:
+    """A file that was saved."""
+    code = tmp_path / "code.py"
+    code.write_text("")
+    with commanded(UVICORN, f"{RELOAD} --reload-dir {tmp_path}") as (server, crowd):
+        crowd.open("/echo", 24)
+        code.write_text("changed = True")
+        eventually(lambda: server.lifespans == (2, 1), within=15)
+        drained(crowd, UVICORN, 24)
+        terminated(server)
+        server.wait()
+
+
+def test_a_worker_that_has_served_enough_drains_before_it_ends() -> None:
+    """No signal tells of it."""
+    with commanded(UVICORN, f"{SINGLE} --limit-max-requests 26") as (server, crowd):
+        crowd.open("/echo", 24)
+        eventually(lambda: ended(server))
+        server.wait()
+        drained(crowd, UVICORN, 24)
+        assert server.lifespans == (1, 1)
+        assert server.log.count("Maximum request limit") < 5
+
+
+def ended(server: Server) -> bool:
+    """One more request; whether there is nobody to answer it."""
+    try:
+        server.get("/-/health")
+    except OSError:
+        return True
+    return False
+
+
+def test_a_second_signal_to_all_ends_the_patience() -> None:
+    """As Ctrl+C, pressed again."""
+    with commanded(UVICORN, WORKERS, timeout=60.0) as (server, crowd):
+        crowd.open("/deaf", 8)
+        interrupted(server)
+        eventually(lambda: {client["code"] for client in crowd.report()} == {1012})
+        asked_again(server)
+        server.wait()
+        assert server.log.count('NOTE "cancelled"') == 8
