@@ -1,24 +1,24 @@
-"""A stall of ten seconds with a thousand clients, once on each loop."""
+"""A stall of ten seconds with a thousand clients."""
 
 from __future__ import annotations
 
 import resource
+from typing import Any
 
-import pytest
-
+from tests.conftest import MakeServer
 from tests.support.crowd import Crowd
 from tests.support.lab import Lab
-from tests.support.server import Server, Variant
+from tests.support.server import Variant
 from tests.support.waiting import eventually
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_nobody_is_killed_by_ten_seconds_of_our_own_silence(loop: str) -> None:
+def test_nobody_is_killed_by_ten_seconds_of_our_own_silence(serve: MakeServer, variant: Variant) -> None:
     """A thousand healthy clients, a heartbeat that allows two seconds, and a handler that blocks for ten."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
-    server = Server("tests.support.apps.lab:app", Variant("websockets-sansio", loop), log_level="warning")
-    with server, Lab(server, heartbeat_interval=1.0, heartbeat_timeout=1.0) as made, Crowd(server.address) as crowd:
+    server = serve("tests.support.apps.lab:app", variant, log_level="warning")
+    beats: dict[str, Any] = {} if variant.traits.native_ping else {"heartbeat_type": "custom"}
+    with Lab(server, heartbeat_interval=1.0, heartbeat_timeout=1.0, **beats) as made, Crowd(server.address) as crowd:
         assert crowd.open(made.path("/push"), 1000) == [101] * 1000
         eventually(lambda: all(client["pings"] for client in crowd.report()), within=10)
         server.post("/-/stall?seconds=10")

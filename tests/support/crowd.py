@@ -2,8 +2,9 @@
 
 `Crowd` starts the process and speaks to it in JSON lines; run as a module this
 file is that process. It counts messages and bytes without keeping them, answers
-pings, notes close frames and what came behind them, and can leave some clients
-unread from the start. SIGSTOP it, and all of its clients are half-open at once.
+pings (frames, and messages that are heartbeats), notes close frames and what
+came behind them, and can leave some clients unread from the start. SIGSTOP it,
+and all of its clients are half-open at once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ from .handshake import parse_answer, request
 __all__ = ["Crowd"]
 
 ROOT = Path(__file__).parents[2]
+
+SMALL = 125
+"""Bytes of the longest frame that is looked into: control frames have no more (RFC 6455 section 5.5)."""
+BEAT = b'{"type":"ping"'
+"""How a heartbeat begins that is a message."""
 
 
 class Crowd:
@@ -159,15 +165,15 @@ class Client:
         return answer.rest if answer.status == 101 else b""
 
     def count(self, view: bytes) -> bytes:
-        """Count the frames in these bytes; what remains of the last one's header or control frame."""
+        """Count the frames in these bytes; what remains of the last one's header, or of all of it where it is small."""
         position = 0
         while (header := read_header(view[position : position + 10])) is not None:
             start, length = position + header[0], header[1]
             opcode = view[position] & 15
             end = start + length
-            if opcode >= CLOSE and end > len(view):
+            if length <= SMALL and end > len(view):
                 break
-            self.note(opcode, length, view[start:end] if opcode >= CLOSE else b"")
+            self.note(opcode, length, view[start:end] if length <= SMALL else b"")
             position = end
             if end > len(view):
                 self.skip = end - len(view)
@@ -180,6 +186,9 @@ class Client:
         if opcode in (TEXT, BINARY):
             self.messages += 1
             self.bytes += length
+            if payload.startswith(BEAT):
+                self.pings += 1
+                self.say(Frame(TEXT, b"pong"))
         elif opcode == PING:
             self.pings += 1
             self.say(Frame(PONG, payload))

@@ -8,6 +8,7 @@ file. ``stop()`` sends SIGTERM, waits, and kills what is left.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -240,10 +241,12 @@ class Server:
 
     def _kill(self) -> None:
         """End it by force, with its stacks in the log."""
-        for pid in self.workers:
-            os.kill(pid, signal.SIGUSR1)
-        time.sleep(0.2)
-        os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.poll() is None:
+            for pid in self.workers:
+                os.kill(pid, signal.SIGUSR1)
+            time.sleep(0.2)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def complaints(self, since: int = 0, forgiven: Sequence[str] = ()) -> list[str]:
@@ -280,7 +283,8 @@ class Server:
         until = time.monotonic() + within
         while True:
             try:
-                self.request("GET", "/-/health", within=within)
+                # Not all the time in one request: in the backlog of a server that has died it waits for ever.
+                self.request("GET", "/-/health", within=2.0)
                 return
             except OSError as error:
                 # Where nothing listens yet, we are refused.
