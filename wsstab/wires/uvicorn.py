@@ -169,6 +169,9 @@ class SansioWire(UvicornWire):
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         protocol.transport.write(b"".join(protocol.conn.data_to_send()))
         protocol.close_sent = True
+        if protocol.transport.can_write_eof():
+            # So the peer need not wait for us, and what it still sends meets a socket that reads.
+            protocol.transport.write_eof()
         protocol.close_timer = protocol.loop.call_later(LINGER, protocol.transport.close)
         if protocol.read_paused:
             protocol.read_paused = False

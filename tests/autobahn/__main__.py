@@ -1,0 +1,130 @@
+"""Runs the fuzzing client: ``python -m tests.autobahn --wstest PATH [--cases 1.* 2.*] [--servers ...]``.
+
+The client is a program for Python 2.7 (``pip install autobahntestsuite`` there), which is why this is
+no part of the test suite. Each way to serve is fuzzed in turn; a case that behaves worse behind the
+middleware than on the bare server is printed, and makes the run fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+APP = "tests.autobahn.app"
+UVICORN = (sys.executable, "-m", "uvicorn", "--log-level", "critical", "--port", "{port}", "--loop", "uvloop")
+WAYS: dict[str, tuple[str, ...]] = {
+    "bare": (*UVICORN, f"{APP}:bare"),
+    "middleware": (*UVICORN, f"{APP}:stabilized"),
+    "protocol class": (*UVICORN, "--ws", "wsstab.wires.uvicorn:Protocol", f"{APP}:stabilized"),
+    "wsproto, bare": (*UVICORN, "--ws", "wsproto", f"{APP}:bare"),
+    "wsproto, middleware": (*UVICORN, "--ws", "wsproto", f"{APP}:stabilized"),
+    "hypercorn, bare": (sys.executable, "-m", "hypercorn", "-k", "uvloop", "-b", "127.0.0.1:{port}", f"{APP}:bare"),
+    "hypercorn, middleware": (
+        *(sys.executable, "-m", "hypercorn", "-k", "uvloop", "-b", "127.0.0.1:{port}", f"{APP}:stabilized"),
+    ),
+}
+COMPARED = {
+    "middleware": "bare",
+    "protocol class": "bare",
+    "wsproto, middleware": "wsproto, bare",
+    "hypercorn, middleware": "hypercorn, bare",
+}
+RANK = {"OK": 0, "INFORMATIONAL": 1, "NON-STRICT": 1, "UNIMPLEMENTED": 2, "UNCLEAN": 2, "FAILED": 3}
+WORST = 3
+SLOW = ("9.*", "12.*", "13.*")
+"""Cases that take long: large messages and compression."""
+
+Verdicts = dict[str, tuple[str, str]]
+
+
+def fuzz(wstest: str, command: tuple[str, ...], cases: list[str], excluded: list[str]) -> Verdicts:
+    """Behaviour, and behaviour at the close, by case."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen([part.format(port=port) for part in command], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        with tempfile.TemporaryDirectory() as folder:
+            specification = {
+                "outdir": folder,
+                "servers": [{"url": f"ws://127.0.0.1:{port}"}],
+                "cases": cases,
+                "exclude-cases": excluded,
+                "exclude-agent-cases": {},
+            }
+            file = Path(folder) / "specification.json"
+            file.write_text(json.dumps(specification))
+            subprocess.run([wstest, "-m", "fuzzingclient", "-s", str(file)], check=True, stdout=subprocess.DEVNULL)
+            (report,) = json.loads((Path(folder) / "index.json").read_text()).values()
+    finally:
+        server.terminate()
+        server.wait()
+    return {case: (verdict["behavior"], verdict["behaviorClose"]) for case, verdict in report.items()}
+
+
+def wait_for(port: int, within: float = 20.0) -> None:
+    """Wait until somebody listens."""
+    until = time.monotonic() + within
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def best(rounds: list[Verdicts]) -> Verdicts:
+    """The best of each case: some depend on what is in one segment, and so on the mood of the machine."""
+    return {case: min((each[case] for each in rounds), key=rank) for case in rounds[0]}
+
+
+def rank(verdict: tuple[str, str]) -> tuple[int, int]:
+    """How bad it is."""
+    behaviour, close = verdict
+    return RANK.get(behaviour, WORST), RANK.get(close, WORST)
+
+
+def worse(ours: Verdicts, theirs: Verdicts) -> list[str]:
+    """Cases in which ours is worse."""
+    return [
+        f"{case}: {'/'.join(theirs[case])} bare, {'/'.join(verdict)} behind the middleware"
+        for case, verdict in ours.items()
+        if any(mine > bare for mine, bare in zip(rank(verdict), rank(theirs[case]), strict=True))
+    ]
+
+
+def main() -> int:
+    """Fuzz, compare, tell."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--wstest", default="wstest", help="the client's program")
+    parser.add_argument("--cases", nargs="*", default=["*"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--all", action="store_true", help=f"also the slow cases: {', '.join(SLOW)}")
+    parser.add_argument("--ways", nargs="*", default=["bare", "middleware", "protocol class"], choices=list(WAYS))
+    options = parser.parse_args()
+    verdicts: dict[str, Verdicts] = {}
+    failed = False
+    for way in options.ways:
+        excluded = [] if options.all else list(SLOW)
+        rounds = [fuzz(options.wstest, WAYS[way], options.cases, excluded) for _ in range(options.rounds)]
+        verdicts[way] = best(rounds)
+        print(f"{way:24}", dict(Counter(behaviour for behaviour, _ in verdicts[way].values())), flush=True)
+        bare = verdicts.get(COMPARED.get(way, ""))
+        for line in worse(verdicts[way], bare) if bare else ():
+            failed = True
+            print("  worse:", line)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
