@@ -138,8 +138,8 @@ class WebSocketStabilizer:
         watch_signals(self.manager, send)
         path = scope.get("path", "")
         config = self.manager.config.for_path(path)
-        can_deny = "websocket.http.response" in (scope.get("extensions") or {})
         wire = self._wire(scope, receive, send)
+        can_deny = "websocket.http.response" in (scope.get("extensions") or {})
         admitted = await self._door.admit(scope, config, wire.peer_address())
         if isinstance(admitted, Close):
             for event in denial(admitted, can_deny):

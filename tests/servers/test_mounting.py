@@ -9,6 +9,8 @@ from tests.support.peer import Peer
 from tests.support.server import Variant
 
 MOUNTED = "tests.support.apps.chat:make_mounted"
+NO_LIFESPAN = {"uvicorn": {"lifespan": "off"}, "granian": {"interface": "asginl"}}
+"""How a server is told not to run one; hypercorn cannot be told, and daphne never does."""
 
 
 def test_http_finds_the_manager_and_passes(lab: MakeLab) -> None:
@@ -36,7 +38,7 @@ def test_a_mounted_application_is_stabilised_once(lab: MakeLab) -> None:
 
 def test_it_works_where_no_lifespan_runs(serve: MakeServer, variant: Variant) -> None:
     """The first socket starts what is needed."""
-    server = serve("tests.support.apps.lab:app", variant, settings={"lifespan": "off"})
+    server = serve("tests.support.apps.lab:app", variant, settings=NO_LIFESPAN.get(variant.server))
     with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.5) as made:
         dead = made.connect("/push", answer_pings=False)
         assert dead.ended() in ("fin", "rst")

@@ -71,8 +71,8 @@ def serve_granian(job: Job) -> None:
     from granian.constants import Interfaces, Loops
     from granian.server import Server
 
-    settings = {"address": "127.0.0.1", "port": job["port"], "interface": Interfaces.ASGI, "loop": Loops(job["loop"])}
-    settings |= {"backlog": 2048}
+    settings = {"address": "127.0.0.1", "port": job["port"], "loop": Loops(job["loop"]), "backlog": 2048}
+    settings["interface"] = Interfaces(job["settings"].pop("interface", "asgi"))
     settings |= {name: Path(path) for name, path in zip(("ssl_cert", "ssl_key"), job["tls"] or (), strict=False)}
     Server(job["app"], **settings | job["settings"]).serve()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ..types import Receive, Scope, Send
-from . import hypercorn, uvicorn
+from . import daphne, hypercorn, uvicorn
 from .asgi import AsgiWire
 from .base import Wire
 
 __all__ = ["wire_for"]
 
-RECOGNISERS = (uvicorn.recognise, hypercorn.recognise)
+RECOGNISERS = (uvicorn.recognise, hypercorn.recognise, daphne.recognise)
 
 
 def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:

@@ -23,6 +23,7 @@ class Traits:
         can_abort: the TCP connection can be ended at once.
         buffer_size: the server tells how many bytes have not left the process.
         native_frames: we write frames ourselves, compressed once for all.
+        deflate: permessage-deflate is negotiated with peers that offer it.
         compression_switch: ``compression="none"`` can act.
         early_size_limit: the server can be told ``max_message_size``, and refuses before a message is in memory.
         all_close_codes: every code of RFC 6455 section 7.4 travels; else 1000 and 3000 to 4999.
@@ -43,6 +44,7 @@ class Traits:
     can_abort: bool = True
     buffer_size: bool = True
     native_frames: bool = True
+    deflate: bool = True
     compression_switch: bool = True
     early_size_limit: bool = True
     all_close_codes: bool = True
@@ -69,6 +71,7 @@ ASGI = Traits(
     can_abort=False,
     buffer_size=False,
     native_frames=False,
+    deflate=False,
     compression_switch=False,
     early_size_limit=False,
 )
@@ -89,7 +92,7 @@ ROWS = [
     # Its flow control hides what has not left.
     replace(HYPERCORN, server="hypercorn http/2", buffer_size=False),
     replace(ASGI, server="granian", accept_headers=False, disconnect_reasons=False, largest_message=16_777_216),
-    Traits("daphne", lifespan=False),
+    Traits("daphne", deflate=False, lifespan=False),
 ]
 
 TRAITS: dict[str, Traits] = {row.server: row for row in ROWS}

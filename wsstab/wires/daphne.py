@@ -1,0 +1,376 @@
+"""The wire to a daphne protocol object: frames go straight to its Twisted transport.
+
+Recognised by the ``send`` that daphne passes to the application, a `functools.partial` that holds
+the protocol object. Daphne itself takes everything and never waits, in both directions; here the
+transport says when it is full, and the socket is not read while much is unread.
+
+What is private in daphne, autobahn and Twisted and used here, each looked for at recognition (one
+missing: the plain ASGI wire, and one line in the log). Tried with daphne 4.1 to 4.2, autobahn 24.4
+to 26.10 and Twisted 24.7 to 26.10.
+
+==========  ====================================================================================
+daphne      ``send.args[0]``, ``handshake_deferred``, ``application_queue``, ``server.ping_interval``,
+            that the subprotocol of an accept is handed on as it is
+autobahn    ``state``, ``_sendAutoPing``, ``openHandshakeTimeoutCall``, ``closeHandshakeTimeout``,
+            ``failByDrop``, ``echoCloseCodeReason``, ``maxMessagePayloadSize``, ``maxFramePayloadSize``, ``sendCloseFrame``,
+            ``sendData``, ``dropConnection``, ``closedByMe``, ``wasClean``, ``localCloseCode``,
+            ``localCloseReason``, ``remoteCloseCode``, ``remoteCloseReason``, ``trafficStats``
+Twisted     ``dataBuffer``, ``offset``, ``_tempDataLen`` and, over TLS, ``_appSendBuffer`` of the
+            transport: only to count what waits, and taken for empty where they are missing
+==========  ====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from ..payload import Outgoing
+from ..types import Event, Receive, Scope, Send
+from .base import Block, Wire, lacks
+from .traits import TRAITS
+
+__all__ = ["DaphneWire", "recognise"]
+
+NEEDS = (
+    "transport.registerProducer",
+    "transport.abortConnection",
+    "handshake_deferred",
+    "server.ping_interval",
+    "state",
+    "onMessage",
+    "onPong",
+    "onClose",
+    "_sendAutoPing",
+    "openHandshakeTimeoutCall",
+    "closeHandshakeTimeout",
+    "failByDrop",
+    "echoCloseCodeReason",
+    "maxMessagePayloadSize",
+    "maxFramePayloadSize",
+    "sendPing",
+    "sendCloseFrame",
+    "sendData",
+    "dropConnection",
+    "closedByMe",
+    "wasClean",
+    "localCloseCode",
+    "localCloseReason",
+    "remoteCloseCode",
+    "remoteCloseReason",
+    "trafficStats.incomingOctetsWireLevel",
+)
+DENIAL = "websocket.http.response"
+DEFAULT_LIMIT = 1_048_576
+"""Bytes of the largest message, where nobody told daphne another."""
+UNREAD_MESSAGES = 32
+"""Messages that wait for the application before the socket is not read any more."""
+UNREAD_BYTES = 65_536
+"""Their bytes."""
+LINGER = 2
+"""Seconds in which a peer that broke the protocol, or sent too much, may still read why it is cut off."""
+CLOSE_TIMEOUT = 10
+"""Seconds that a peer has for our close frame and what is before it; autobahn gives it one."""
+
+
+def recognise(scope: Scope, receive: Receive, send: Send) -> DaphneWire | None:
+    """The wire for this connection, ``None`` when ``send`` is not daphne's own."""
+    protocol = send.args[0] if isinstance(send, partial) and send.args else None
+    if not any(base.__module__ == "daphne.ws_protocol" for base in type(protocol).__mro__):
+        return None
+    if lacks(protocol, NEEDS, "daphne"):
+        return None
+    # It has no extensions; refusing with an HTTP response is one that this wire adds.
+    scope["extensions"] = {**(scope.get("extensions") or {}), DENIAL: {}}
+    _give_time(protocol)
+    return DaphneWire(protocol, receive, send)
+
+
+def _give_time(protocol: Any) -> None:
+    """Let the application take as long to accept as daphne's own timeout and ours allow.
+
+    autobahn gives the whole handshake five seconds, and resets the connection then. It means the
+    peer, which has said all that it has to.
+    """
+    timer, protocol.openHandshakeTimeoutCall = protocol.openHandshakeTimeoutCall, None
+    if timer is not None:
+        timer.cancel()
+
+
+class DaphneWire(Wire):
+    """Ready frames, backpressure in both directions, pings, any close code with its reason, refusals with a body.
+
+    Args:
+        protocol: daphne's protocol object of this connection.
+        receive: its ``receive``.
+        send: its ``send``.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_over",
+        "_paused",
+        "_receive",
+        "_refusal",
+        "_send",
+        "_shadowed",
+        "_transport_write",
+        "_unread",
+        "_unread_bytes",
+        "protocol",
+        "transport",
+    )
+
+    traits = TRAITS["daphne"]
+
+    def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.transport = protocol.transport
+        self._receive = receive
+        self._send = send
+        self._transport_write = self.transport.write
+        self._unread: deque[int] = deque()
+        self._unread_bytes = 0
+        self._paused = self._closed = self._over = False
+        self._refusal: tuple[Event, bytes] | None = None
+        self._shadowed: list[str] = []
+
+    # Before and at the handshake.
+
+    def peer_address(self) -> str | None:
+        host = getattr(self.transport.getPeer(), "host", None)
+        return str(host) if host else None
+
+    def take_over_keepalive(self) -> None:
+        # It would kill a healthy peer while we do not read.
+        self.server_ping_interval = self.protocol.server.ping_interval
+        self._shadow("_sendAutoPing", _nothing)
+
+    def limit_message_size(self, limit: int) -> int | None:
+        protocol = self.protocol
+        told = [own for own in (protocol.maxMessagePayloadSize, protocol.maxFramePayloadSize) if own]
+        smallest = min(told, default=DEFAULT_LIMIT)
+        if smallest < limit and smallest != DEFAULT_LIMIT:
+            return int(smallest)
+        protocol.maxMessagePayloadSize = protocol.maxFramePayloadSize = limit
+        return None
+
+    def refuse_compression(self) -> bool:
+        # Daphne never negotiates any.
+        return True
+
+    async def receive(self) -> Event:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            return {**event, **self._how_it_ended()}
+        if self._unread:
+            self._unread_bytes -= self._unread.popleft()
+            self._read_on()
+        return event
+
+    async def accept(self, event: Event) -> None:
+        protocol = self.protocol
+        # Before the answer: the first message may have come with the request.
+        self._shadow("onMessage", self._on_message)
+        self._shadow("onPong", lambda payload: self.on_pong(bytes(payload)))
+        self._shadow("onClose", self._on_close)
+        protocol.failByDrop = False
+        protocol.echoCloseCodeReason = True
+        protocol.closeHandshakeTimeout = LINGER
+        subprotocol = event.get("subprotocol")
+        if subprotocol not in getattr(protocol, "websocket_protocols", [subprotocol]):
+            # autobahn would raise where nobody sees it, and never answer.
+            subprotocol = None
+        # What autobahn's onConnect may answer: a subprotocol, or this pair.
+        await self._send({**event, "subprotocol": (subprotocol, _texts(event.get("headers") or ()))})
+        if self.is_open():
+            # Twisted's HTTP channel, which is done with this connection, is still registered.
+            self.transport.unregisterProducer()
+            self.transport.registerProducer(_Producer(self), True)
+
+    async def deny(self, event: Event) -> None:
+        kind = event["type"]
+        if kind == f"{DENIAL}.start":
+            self._refusal = event, b""
+        elif kind == f"{DENIAL}.body" and self._refusal is not None:
+            start, body = self._refusal
+            self._refusal = start, body + event.get("body", b"")
+            if not event.get("more_body", False):
+                self._refuse(start["status"], start.get("headers") or (), self._refusal[1])
+        else:
+            await self._send(event)
+
+    # After it.
+
+    def write(self, block: Block) -> None:
+        if self.is_open():
+            self._transport_write(block.frames())
+
+    async def send(self, message: Outgoing) -> None:
+        if not self.is_open():
+            raise ConnectionResetError("the peer has left")
+        self._transport_write(message.frame)
+
+    def is_open(self) -> bool:
+        return bool(self.protocol.state == self.protocol.STATE_OPEN)
+
+    def buffered(self) -> int:
+        return _unsent(self.transport)
+
+    def reading_paused(self) -> bool:
+        return self._paused
+
+    def partial(self) -> int:
+        return int(self.protocol.trafficStats.incomingOctetsWireLevel)
+
+    def server_closed(self) -> bool:
+        return bool(self.protocol.closedByMe) and not self._closed
+
+    def ping(self, payload: bytes) -> bool:
+        self.protocol.sendPing(payload)
+        return True
+
+    async def close(self, code: int, reason: str) -> None:
+        protocol = self.protocol
+        if protocol.state == protocol.STATE_CONNECTING:
+            await self._send({"type": "websocket.close", "code": code})
+            return
+        self._closed = True
+        self._stop_delivering()
+        protocol.closeHandshakeTimeout = CLOSE_TIMEOUT
+        # Its sendClose() takes few codes, and daphne passes it no reason.
+        protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+    def detach(self) -> None:
+        super().detach()
+        self._stop_delivering()
+        if self.protocol.state == self.protocol.STATE_CONNECTING and hasattr(self.protocol, "handshake_deferred"):
+            # Daphne would leave the peer waiting.
+            self._refuse(500, (), b"")
+
+    # Inside.
+
+    def _refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        protocol = self.protocol
+        if protocol.state != protocol.STATE_CONNECTING:
+            return
+        # Nobody may answer after this.
+        del protocol.handshake_deferred
+        protocol.sendData(_response(status, headers, body))
+        protocol.wasNotCleanReason = f"refused with status {status}"
+        protocol.dropConnection(abort=False)
+
+    def _on_message(self, payload: bytes, is_binary: bool) -> None:
+        if self._over:
+            return
+        type(self.protocol).onMessage(self.protocol, payload, is_binary)
+        self._unread.append(len(payload))
+        self._unread_bytes += len(payload)
+        if not self._paused and (len(self._unread) >= UNREAD_MESSAGES or self._unread_bytes >= UNREAD_BYTES):
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def _on_close(self, clean: bool, code: int | None, reason: str | None) -> None:
+        self.lost = True
+        self._restore()
+        self.protocol.onClose(clean, code, reason)
+        self.on_lost()
+        self.resume_writing()
+
+    def _read_on(self) -> None:
+        if self._paused and len(self._unread) * 2 <= UNREAD_MESSAGES and self._unread_bytes * 2 <= UNREAD_BYTES:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        self._paused = False
+        self.transport.resumeProducing()
+
+    def _stop_delivering(self) -> None:
+        """Nobody reads any more; the peer's answer to our close must still be seen."""
+        self._over = True
+        if self._paused:
+            self._resume_reading()
+
+    def _how_it_ended(self) -> dict[str, Any]:
+        """Code and reason, of which daphne tells only the code, and ``None`` where there was none."""
+        protocol = self.protocol
+        if self.server_closed():
+            return {"code": int(protocol.localCloseCode), "reason": (protocol.localCloseReason or b"").decode()}
+        if protocol.wasClean:
+            return {"code": protocol.remoteCloseCode or 1005, "reason": protocol.remoteCloseReason or ""}
+        return {"code": 1006}
+
+    # Called by the transport.
+
+    def pause_writing(self) -> None:
+        """Its buffer is over its mark."""
+        self.writable = False
+        self.on_blocked()
+
+    def resume_writing(self) -> None:
+        """It is empty, or all is over."""
+        self.writable = True
+        self.on_writable()
+
+    # A method of the instance hides the method of its class; deleting it brings that back.
+
+    def _shadow(self, name: str, method: Any) -> None:
+        setattr(self.protocol, name, method)
+        self._shadowed.append(name)
+
+    def _restore(self) -> None:
+        for name in self._shadowed:
+            self.protocol.__dict__.pop(name, None)
+        self._shadowed.clear()
+
+
+class _Producer:
+    """What Twisted calls an ``IPushProducer``: is told when the transport is full, and when it is empty again."""
+
+    def __init__(self, wire: DaphneWire) -> None:
+        self.pauseProducing = wire.pause_writing
+        self.resumeProducing = wire.resume_writing
+        self.stopProducing = _nothing
+
+
+def _response(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    lines = [f"HTTP/1.1 {status} {phrase}".encode()]
+    lines += [name + b": " + value for name, value in map(_checked, headers)]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    """Headers as autobahn takes them."""
+    texts: dict[str, list[str]] = {}
+    for name, value in map(_checked, headers):
+        texts.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return texts
+
+
+def _checked(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """A header that is one line: autobahn writes whatever it is given."""
+    name, value = bytes(header[0]), bytes(header[1])
+    if b"\r" in name + value or b"\n" in name + value:
+        raise ValueError(f"header {name!r}: must not contain line breaks")
+    return name, value
+
+
+def _unsent(transport: Any) -> int:
+    """Bytes in a transport, and in the one below it over TLS."""
+    held = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    held += getattr(transport, "_tempDataLen", 0)
+    if "_appSendBuffer" in getattr(transport, "__dict__", ()):
+        held = sum(map(len, transport._appSendBuffer)) + _unsent(transport.transport)
+    return held
+
+
+def _nothing() -> None:
+    pass
