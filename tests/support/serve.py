@@ -82,7 +82,11 @@ def serve_daphne(job: Job) -> None:
     from daphne.cli import CommandLineInterface
 
     settings = [part for name, value in job["settings"].items() for part in (f"--{name}", str(value))]
-    CommandLineInterface().run(["--fd", str(job["fd"]), "--verbosity", "1", *settings, job["app"]])
+    where = ["--fd", str(job["fd"])]
+    if job["tls"]:
+        certificate, key = job["tls"]
+        where = ["--endpoint", f"ssl:{job['port']}:interface=127.0.0.1:certKey={certificate}:privateKey={key}"]
+    CommandLineInterface().run([*where, "--verbosity", "1", *settings, job["app"]])
 
 
 SERVERS: dict[str, Callable[[Job], None]] = {

@@ -176,13 +176,15 @@ class Server:
         """Status and decoded body of an HTTP request."""
         connection = self._connection(within)
         try:
-            connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+            # No body that nobody reads: a server may have to end the connection because of it.
+            data = None if body is None else json.dumps(body)
+            connection.request(method, path, data, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            data = answer.read()
+            content = answer.read()
         finally:
             connection.close()
         is_json = "json" in (answer.getheader("Content-Type") or "")
-        return answer.status, json.loads(data) if is_json else data.decode()
+        return answer.status, json.loads(content) if is_json else content.decode()
 
     def signal(self, number: int = SIGTERM) -> None:
         """Send it a signal."""
@@ -219,16 +221,22 @@ class Server:
         self.log_file, self.last_words = Path(name), ""
         self.labs = 0
         with socket.socket() as listener:
-            if self.variant.server == "granian":
-                # It takes no socket, but shares its port: bound and not listening, ours only keeps it from others.
+            if not self.inherits:
+                # Bound and not listening, ours only keeps the port from others; the server may share it.
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", 0))
-            if self.variant.server != "granian":
+            if self.inherits:
                 listener.listen(2048)
             self.address = listener.getsockname()
             self.process = self._spawn(listener.fileno(), handle)
             self._wait_until_ready()
         os.close(handle)
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the server takes a socket that is there: granian does not, nor does daphne for TLS."""
+        return self.variant.server != "granian" and not (self.variant.server == "daphne" and self.tls)
 
     def revive(self) -> None:
         """Start it again if a test before this one left it frozen or dead."""
