@@ -17,7 +17,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_echo.py::test_many_messages_keep_their_order",
     ),
     "Subprotocol and headers of accept": (
-        "test_echo.py::test_subprotocol_and_headers_of_accept_reach_the_peer",
+        "test_echo.py::test_headers_of_accept_reach_the_peer",
         "test_echo.py::test_a_subprotocol_is_selected",
         "test_echo.py::test_no_subprotocol_is_invented",
     ),
@@ -98,7 +98,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "50 clients drained on SIGTERM, beside 2 stalled and 2 deaf ones": (
         "test_drain.py::test_a_service_with_all_kinds_of_clients_stops_in_time",
     ),
-    "The same with the signal sent to the whole group": ("test_drain.py::*group*",),
+    "The same with the signal sent to the whole group": (
+        "test_drain.py::test_a_signal_to_the_whole_group_is_the_same",
+    ),
     "A thousand connections leave nothing": ("test_churn.py::test_a_thousand_connections_leave_no_trace",),
     "HTTP beside it": ("test_mounting.py::test_http_finds_the_manager_and_passes",),
     "TLS": ("test_tls.py::*",),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MakeLab, MakeServer, each_implementation
+from tests.conftest import MakeLab, MakeServer
 from tests.support.crowd import Crowd
 from tests.support.frames import BINARY
 from tests.support.lab import Lab
@@ -189,7 +189,6 @@ def test_who_takes_nothing_for_too_long_is_cut_off(lab: MakeLab, policy: str) ->
     assert event["code"] == 1013
 
 
-@each_implementation
 def test_who_was_cut_off_has_no_connection_any_more(lab: MakeLab) -> None:
     """Its TCP connection is gone too, so that no shutdown hangs on it."""
     made = lab(outbound={"send_timeout": 0.5, "max_bytes": 64 * MEBIBYTE, "max_messages": 10_000})

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.conftest import MakeLab, each_implementation
+from tests.conftest import MakeLab
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
 
@@ -81,7 +81,6 @@ def test_the_disconnect_is_received_exactly_once(lab: MakeLab) -> None:
     assert [outcome["os_error"] for outcome in outcomes[2:]] == [True, True]
 
 
-@each_implementation
 @pytest.mark.parametrize("how", ["close", "fin", "rst"])
 def test_sending_to_a_peer_that_left_raises_an_oserror(lab: MakeLab, how: str) -> None:
     """At once, and one class on every implementation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,13 +27,25 @@ def service(serve: MakeServer, variant: Variant, **drain: Any) -> Server:
 def test_a_service_with_all_kinds_of_clients_stops_in_time(serve: MakeServer, variant: Variant) -> None:
     """50 healthy, 2 stalled in the middle of a flood, 2 with handlers that hear of nothing."""
     server = service(serve, variant, timeout=3.0, batch_size=10, interval=0.15)
+    stop_with_all_kinds_of_clients(server, server.signal)
+
+
+def test_a_signal_to_the_whole_group_is_the_same(serve: MakeServer, variant: Variant) -> None:
+    """A terminal and some supervisors signal every process of a server, and its parent signals the others again."""
+    server = service(serve, variant, timeout=3.0, batch_size=10, interval=0.15)
+    stop_with_all_kinds_of_clients(server, server.signal_group)
+
+
+def stop_with_all_kinds_of_clients(server: Server, send_signal: Callable[[int], None]) -> None:
+    """Open them, send the signal, and see how it ends."""
+    variant = server.variant
     with Crowd(server.address) as healthy, Crowd(server.address) as others:
         assert healthy.open("/echo", 50) == [101] * 50
         assert others.open("/flood", 2, stalled=2) == [101, 101]
         assert others.open("/deaf", 2) == [101, 101]
         assert server.get("/-/count") == 54
         began = time.monotonic()
-        server.signal(signal.SIGTERM)
+        send_signal(signal.SIGTERM)
         status = server.wait(within=15)
         took = time.monotonic() - began
         clients = healthy.report()
