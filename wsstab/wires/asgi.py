@@ -1,7 +1,8 @@
 """The wire that works on every server: one ``send()`` of plain ASGI for each message.
 
-At most one ``send()`` is pending at a time. A handler's own send is awaited in place; what others
-send is awaited by a writer task that exists only while there is something to write.
+At most one ``send()`` is pending at a time. A writer task awaits it, which exists only while there
+is something to write; a handler waits a moment for its own message to be taken, so that it hears
+of a failure. What a peer does not take by then is the policy's business.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from .base import Block, Wire
 
 __all__ = ["AsgiWire"]
 
+MOMENT = 0.05
+"""Seconds that a handler waits for the server to take its message."""
+
 
 class AsgiWire(Wire):
     """Plain ASGI: no ping, no buffer size, no abort.
@@ -26,7 +30,7 @@ class AsgiWire(Wire):
         send: the server's.
     """
 
-    __slots__ = ("_closing", "_idle", "_in_flight", "_own_send", "_receive", "_send", "_waiting", "_writer")
+    __slots__ = ("_closing", "_failure", "_idle", "_in_flight", "_own", "_receive", "_send", "_waiting", "_writer")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__()
@@ -36,7 +40,8 @@ class AsgiWire(Wire):
         self._in_flight = 0
         self._writer: Task | None = None
         self._closing = False
-        self._own_send: anyio.CancelScope | None = None
+        self._own: anyio.Event | None = None
+        self._failure: Exception | None = None
         self._idle: anyio.Event | None = None
 
     async def receive(self) -> Event:
@@ -56,18 +61,14 @@ class AsgiWire(Wire):
             self._writer = current_loop().spawn(self._write)
 
     async def send(self, message: Outgoing) -> None:
-        self._in_flight += message.size
-        self._block()
-        try:
-            with anyio.CancelScope() as self._own_send:
-                await self._transmit(message)
-                return
-            raise ConnectionAbortedError("the peer takes nothing")
-        finally:
-            self._own_send = None
-            # A close that came in between has given up what was in flight.
-            self._in_flight = max(self._in_flight - message.size, 0)
-            self._unblock()
+        own = self._own = anyio.Event()
+        self._failure = None
+        self.write(Block((message,)))
+        with anyio.move_on_after(MOMENT):
+            await own.wait()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def is_open(self) -> bool:
         return not self._closing
@@ -92,26 +93,35 @@ class AsgiWire(Wire):
         try:
             while self._waiting:
                 await self._transmit_block(self._waiting.popleft())
-        except (OSError, RuntimeError):
+                self._taken()
+        except Exception as failure:
             # The peer has left, or the server closed first: the reader is told of it.
             self._waiting.clear()
             self._in_flight = 0
+            if not self._taken(failure) and not isinstance(failure, (OSError, RuntimeError)):
+                raise
         finally:
             self._writer = None
             self._unblock()
 
     async def _transmit_block(self, block: Block) -> None:
         for message in block.messages:
-            await self._transmit(message)
+            await self._send(message.event())
             self._in_flight -= message.size
 
-    async def _transmit(self, message: Outgoing) -> None:
-        await self._send(message.event())
-
     async def _until_idle(self) -> None:
-        while self._writer is not None or self._own_send is not None:
-            self._idle = anyio.Event()
+        while self._writer is not None:
+            if self._idle is None:
+                self._idle = anyio.Event()
             await self._idle.wait()
+
+    def _taken(self, failure: Exception | None = None) -> bool:
+        """The handler's own message, which is always the first, was taken or lost; whether it waits for one."""
+        own, self._own = self._own, None
+        if own is not None:
+            self._failure = failure
+            own.set()
+        return own is not None
 
     def _block(self) -> None:
         if self.writable:
@@ -132,7 +142,6 @@ class AsgiWire(Wire):
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
-        if self._own_send is not None:
-            self._own_send.cancel()
+        self._taken(ConnectionAbortedError("the peer takes nothing"))
         self._waiting.clear()
         self._in_flight = 0

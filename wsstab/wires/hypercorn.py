@@ -33,7 +33,7 @@ from ..payload import Outgoing, frame_header
 from ..tasks import current_loop
 from ..types import Event, Receive, Scope, Send
 from .asgi import AsgiWire
-from .base import Block, Wire, frame_for, lacks
+from .base import Block, Wire, lacks
 from .traits import TRAITS
 from .transport import LINGER, PING, TransportWire
 from .wsproto import bound_inflating, undecoded, window_bits
@@ -239,7 +239,8 @@ class HypercornWire(TransportWire):
     traits = TRAITS["hypercorn asyncio"]
 
     def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
-        server = stream.send.__self__.send.__self__
+        protocol = stream.send.__self__
+        server = protocol.send.__self__
         transport = server.writer.transport
         super().__init__(transport, transport.get_protocol())
         self._peer = Peer(stream, receive, self)
@@ -249,7 +250,7 @@ class HypercornWire(TransportWire):
         async def end() -> None:
             server.writer.write_eof()
 
-        linger_after_failure(self._peer, lambda: server.reader.read(65536), end)
+        linger_after_failure(protocol, self._peer, lambda: server.reader.read(65536), end)
 
     @staticmethod
     def fits(protocol: object, server: object) -> bool:
@@ -298,8 +299,24 @@ class HypercornWire(TransportWire):
         self._peer.forget()
 
 
+class CloseBlock(Block):
+    """The close frame, on its way behind all messages."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: bytes) -> None:
+        super().__init__(())
+        self._frame = frame
+
+    def frames(self, deflate_bits: int = 0) -> bytes:
+        return self._frame
+
+
 class StreamWire(AsgiWire):
     """Frames go through hypercorn: one write at a time, behind its own.
+
+    A write may take as long as the peer likes, and on trio nothing but the end of the connection
+    ends it. So none is awaited but by the writer task.
 
     Args:
         stream: hypercorn's.
@@ -307,7 +324,7 @@ class StreamWire(AsgiWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_deflate_bits", "_peer", "_pinging")
+    __slots__ = ("_closed", "_deflate_bits", "_peer", "_pinging", "_protocol", "_send_event")
 
     needs: tuple[str, ...] = ()
     what = "hypercorn"
@@ -315,8 +332,12 @@ class StreamWire(AsgiWire):
     def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
         super().__init__(receive, send)
         self._peer = Peer(stream, receive, self)
+        self._protocol = stream.send.__self__
+        self._send_event = stream.send
         self._deflate_bits = 0
         self._pinging = False
+        self._closed = False
+        stream.send = self._end_behind
 
     def take_over_keepalive(self) -> None:
         self.server_ping_interval = self._peer.take_over_keepalive()
@@ -348,7 +369,7 @@ class StreamWire(AsgiWire):
     async def send(self, message: Outgoing) -> None:
         if not self.is_open():
             raise ConnectionResetError("the peer has left")
-        await super().send(message)
+        self.write(Block((message,)))
 
     def ping(self, payload: bytes) -> bool:
         if self.is_open() and not self._pinging:
@@ -357,22 +378,17 @@ class StreamWire(AsgiWire):
         return True
 
     async def close(self, code: int, reason: str) -> None:
-        self._closing = True
-        await self._until_idle()
-        # On trio what hypercorn sends cannot be cancelled, only aborted: whoever waits for it must be free to go.
-        sent = anyio.Event()
-        current_loop().spawn(self._send_close, {"type": "websocket.close", "code": code, "reason": reason}, sent)
-        await sent.wait()
+        if self._peer.connection is None:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        elif self.is_open():
+            self.write(CloseBlock(self._peer.closing_frame(code, reason)))
+            self._closing = self._closed = True
 
     def detach(self) -> None:
-        super().detach()
+        Wire.detach(self)
         self._peer.forget()
-
-    async def _send_close(self, event: Event, sent: anyio.Event) -> None:
-        try:
-            await self._send(event)
-        finally:
-            sent.set()
+        if not self._closed:
+            self._stop_writer()
 
     async def _ping(self, payload: bytes) -> None:
         try:
@@ -383,16 +399,23 @@ class StreamWire(AsgiWire):
     async def _transmit_block(self, block: Block) -> None:
         await self._put(block.frames(self._deflate_bits))
         self._in_flight -= block.size
+        if isinstance(block, CloseBlock):
+            from hypercorn.protocol.events import EndData
 
-    async def _transmit(self, message: Outgoing) -> None:
-        await self._put(frame_for(message, self._deflate_bits))
+            await self._send_event(EndData(stream_id=self._peer.stream.stream_id))
 
     async def _put(self, data: bytes) -> None:
         from hypercorn.protocol.events import Data
 
-        stream = self._peer.stream
-        if self._peer.is_open():
-            await stream.send(Data(stream_id=stream.stream_id, data=data))
+        # Behind the peer's close nothing may follow; before our own, what was written still goes out.
+        if self._peer.is_open() or (self._closed and not self._peer.stream.closed):
+            await self._send_event(Data(stream_id=self._peer.stream.stream_id, data=data))
+
+    async def _end_behind(self, event: Any) -> None:
+        """hypercorn's sends: it ends the connection only when our close frame is out."""
+        if self._closed and type(event).__name__ == "StreamClosed":
+            await self._until_idle()
+        await self._send_event(event)
 
     def _left(self) -> None:
         self.lost = True
@@ -410,7 +433,7 @@ class TrioWire(StreamWire):
 
     def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
         super().__init__(stream, receive, send)
-        self._server = server = stream.send.__self__.send.__self__
+        self._server = server = self._protocol.send.__self__
         close = server._close
 
         async def close_and_tell() -> None:
@@ -421,7 +444,9 @@ class TrioWire(StreamWire):
                 self._left()
 
         server._close = close_and_tell
-        linger_after_failure(self._peer, lambda: server.stream.receive_some(65536), lambda: server.stream.send_eof())
+        linger_after_failure(
+            self._protocol, self._peer, lambda: server.stream.receive_some(65536), lambda: server.stream.send_eof()
+        )
 
     @staticmethod
     def fits(protocol: object, server: object) -> bool:
@@ -448,7 +473,7 @@ class TrioWire(StreamWire):
 class Http2Wire(StreamWire):
     """One stream of an HTTP/2 connection (RFC 8441), on any loop."""
 
-    __slots__ = ("_protocol",)
+    __slots__ = ()
 
     needs = ("connection.reset_stream", "stream_buffers", "_close_stream", "_flush")
     what = "hypercorn's HTTP/2"
@@ -456,7 +481,6 @@ class Http2Wire(StreamWire):
 
     def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
         super().__init__(stream, receive, send)
-        self._protocol = stream.send.__self__
         handle = stream.handle
 
         async def handle_and_tell(event: Any) -> None:
@@ -493,7 +517,7 @@ class Http2Wire(StreamWire):
 
 
 def linger_after_failure(
-    peer: Peer, read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]
+    protocol: Any, peer: Peer, read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]
 ) -> None:
     """Read and discard for a while, before TCP is ended under a peer that broke the rules.
 
@@ -501,11 +525,11 @@ def linger_after_failure(
     destroys the close frame on its way (RFC 6455 section 7.1.1 warns of it).
 
     Args:
+        protocol: hypercorn's.
         peer: whose.
         read: reads some bytes; none when the peer has ended.
         end: tells the peer that nothing more will come.
     """
-    protocol = peer.stream.send.__self__
     send = protocol.send
 
     async def send_or_linger(event: Any) -> None:
