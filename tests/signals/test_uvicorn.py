@@ -140,7 +140,7 @@ LINES = {"single": SINGLE, "workers": WORKERS, "reload": RELOAD, "gunicorn": GUN
 @pytest.mark.parametrize("stop", [terminated, group, interrupted])
 def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop: Stop) -> None:
     """A parent relays the signal, and a group has got it already."""
-    with commanded(UVICORN, line) as (server, crowd):
+    with commanded(UVICORN, line, 2 if line in (WORKERS, GUNICORN) else 1) as (server, crowd):
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
         server.wait()
@@ -152,7 +152,7 @@ def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop:
 
 def test_one_worker_that_is_told_to_stop_drains_and_is_replaced() -> None:
     """The clients of the others notice nothing."""
-    with commanded(UVICORN, WORKERS) as (server, crowd):
+    with commanded(UVICORN, WORKERS, 2) as (server, crowd):
         crowd.open("/echo", 24)
         leaving = server.workers[0]
         os.kill(leaving, signal.SIGTERM)
@@ -168,7 +168,7 @@ def test_one_worker_that_is_told_to_stop_drains_and_is_replaced() -> None:
 @pytest.mark.parametrize("line", [WORKERS, GUNICORN], ids=["workers", "gunicorn"])
 def test_a_rolling_restart_drains_the_old_workers(line: str) -> None:
     """SIGHUP; whoever comes back finds a new one."""
-    with commanded(UVICORN, line) as (server, crowd):
+    with commanded(UVICORN, line, 2) as (server, crowd):
         crowd.open("/echo", 24)
         old = set(server.workers)
         server.signal(signal.SIGHUP)
@@ -215,7 +215,7 @@ def ended(server: Server) -> bool:
 
 def test_a_second_signal_to_all_ends_the_patience() -> None:
     """As Ctrl+C, pressed again."""
-    with commanded(UVICORN, WORKERS, timeout=60.0) as (server, crowd):
+    with commanded(UVICORN, WORKERS, 2, timeout=60.0) as (server, crowd):
         crowd.open("/deaf", 8)
         interrupted(server)
         eventually(lambda: {client["code"] for client in crowd.report()} == {1012})

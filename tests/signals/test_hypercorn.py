@@ -1,0 +1,155 @@
+"""How hypercorn is told to stop, and what it does when that was taken over."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import time
+
+import pytest
+
+from tests.signals.commands import Stop, asked_again, commanded, drained, group, interrupted, terminated
+from tests.support.peer import Peer
+from tests.support.server import HYPERCORN, Server, Variant
+from tests.support.waiting import eventually
+
+LINE = "hypercorn {{app}} -b fd://{{fd}} -k {loop} -w {workers}"
+PROGRAM = "tests.support.apps.hypercorn_program {loop} {how} {{fd}}"
+
+
+def closed_by_handler(server: Server) -> None:
+    """What the trigger of the program waits for."""
+    with Peer(server.address, "/closes?code=1000") as peer:
+        peer.receive_close()
+
+
+each_loop = pytest.mark.parametrize("variant", HYPERCORN, ids=str)
+
+
+def line(variant: Variant, workers: int) -> str:
+    """The command line with so many workers."""
+    return LINE.format(loop=variant.loop, workers=workers)
+
+
+@each_loop
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("stop", [terminated, group, interrupted])
+def test_all_clients_are_drained_however_it_is_started_and_told(variant: Variant, workers: int, stop: Stop) -> None:
+    """Its default is a child; with two, the parent kills the second when the first has ended."""
+    with commanded(variant, line(variant, workers), workers or 1) as (server, crowd):
+        assert crowd.open("/echo", 24) == [101] * 24
+        stop(server)
+        status = server.wait()
+        drained(crowd, variant, 24)
+        assert server.complaints() == []
+        if variant.loop == "trio" and workers == 0 and stop is not interrupted:
+            # It has no handler: SIGTERM kills it, when the drain is over.
+            assert (status, server.lifespans) == (-signal.SIGTERM, (1, 0))
+        else:
+            assert (status, server.lifespans) == (0, (workers or 1, workers or 1))
+
+
+@each_loop
+def test_a_worker_that_is_alone_told_to_stop_drains_and_is_replaced(variant: Variant) -> None:
+    """Natively it dies at once, and the parent stops all others."""
+    with commanded(variant, line(variant, 2), 2) as (server, crowd):
+        crowd.open("/echo", 24)
+        leaving = server.workers[0]
+        os.kill(leaving, signal.SIGTERM)
+        eventually(lambda: leaving not in server.workers and server.lifespans == (3, 1), within=15)
+        assert {(client["code"], client["reason"]) for client in crowd.report()} <= {variant.drained, (None, "")}
+        assert crowd.open("/echo", 4) == [101] * 4
+        terminated(server)
+        assert server.wait() == 0
+        assert {(client["code"], client["reason"]) for client in crowd.report()} == {variant.drained}
+        eventually(lambda: server.lifespans == (3, 3), within=10)
+
+
+@each_loop
+def test_a_worker_that_ends_first_does_not_cut_the_others_short(variant: Variant) -> None:
+    """Its parent then sends them SIGTERM, which is no second wish."""
+    with commanded(variant, line(variant, 2), 2, timeout=3.0) as (server, crowd):
+        crowd.open("/deaf", 1)
+        began = time.monotonic()
+        terminated(server)
+        assert server.wait() == 0
+        assert time.monotonic() - began > 2.0
+        assert crowd.report()[0]["code"] == 1012
+        assert server.log.count('NOTE "cancelled"') == 1
+        assert server.lifespans == (2, 2)
+
+
+@each_loop
+def test_a_reload_drains_the_old_workers(variant: Variant) -> None:
+    """SIGHUP; whoever comes back waits for the new ones."""
+    with commanded(variant, line(variant, 2), 2) as (server, crowd):
+        crowd.open("/echo", 24)
+        server.signal(signal.SIGHUP)
+        eventually(lambda: server.lifespans == (4, 2), within=15)
+        drained(crowd, variant, 24)
+        assert crowd.open("/echo", 4) == [101] * 4
+        terminated(server)
+        assert server.wait() == 0
+
+
+@each_loop
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_that_has_served_enough_drains_before_it_ends(variant: Variant, workers: int) -> None:
+    """No signal tells of it. With a parent there is a new one afterwards."""
+    with commanded(variant, f"{line(variant, workers)} --max-requests 26") as (server, crowd):
+        crowd.open("/echo", 24)
+        eventually(lambda: asked(server) and server.lifespans[1] == 1, within=15)
+        drained(crowd, variant, 24)
+        if workers:
+            eventually(lambda: server.lifespans == (2, 1))
+            terminated(server)
+        assert server.wait() == 0
+
+
+def asked(server: Server) -> bool:
+    """One more request, answered or not."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        server.get("/-/health", within=1.0)
+    return True
+
+
+@each_loop
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_to_all_ends_the_patience(variant: Variant, workers: int) -> None:
+    """As Ctrl+C, pressed again."""
+    with commanded(variant, line(variant, workers), workers, timeout=60.0) as (server, crowd):
+        crowd.open("/deaf", 4)
+        interrupted(server)
+        eventually(lambda: {client["code"] for client in crowd.report()} == {1012})
+        asked_again(server)
+        assert server.wait() == 0
+        assert server.log.count('NOTE "cancelled"') == 4
+
+
+@each_loop
+@pytest.mark.parametrize("stop", [terminated, interrupted, closed_by_handler])
+def test_a_program_serves_and_drains(variant: Variant, stop: Stop) -> None:
+    """By signals, or by a trigger of its own beside them; then it goes on behind the call."""
+    how = "trigger" if stop is closed_by_handler else "signal"
+    with commanded(variant, PROGRAM.format(loop=variant.loop, how=how)) as (server, crowd):
+        crowd.open("/echo", 24)
+        stop(server)
+        assert server.wait() == 0
+        drained(crowd, variant, 24)
+        assert server.lifespans == (1, 1)
+        assert 'NOTE "served"' in server.log
+        assert server.complaints() == []
+
+
+@each_loop
+def test_a_second_signal_to_a_program_ends_the_patience(variant: Variant) -> None:
+    """Whoever of the two is asked first."""
+    with commanded(variant, PROGRAM.format(loop=variant.loop, how="trigger"), timeout=60.0) as (server, crowd):
+        crowd.open("/deaf", 4)
+        terminated(server)
+        eventually(lambda: {client["code"] for client in crowd.report()} == {1012})
+        asked_again(server)
+        assert server.wait() == 0
+        assert server.log.count('NOTE "cancelled"') == 4
