@@ -1,0 +1,81 @@
+"""granian's workers get SIGTERM from their parent, whatever it was told, and drain before they stop."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.signals.commands import Stop, asked_again, commanded, drained, group, interrupted, terminated
+from tests.support.server import GRANIAN, Variant
+from tests.support.waiting import eventually
+
+LINE = "granian {{app}} --interface asgi --port {{port}} --loop {loop} --workers {workers}"
+
+each_loop = pytest.mark.parametrize("variant", GRANIAN, ids=str)
+
+
+def line(variant: Variant, workers: int) -> str:
+    """The command line with so many workers."""
+    return LINE.format(loop=variant.loop, workers=workers)
+
+
+@each_loop
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stop", [terminated, group, interrupted])
+def test_all_clients_are_drained_however_it_is_told(variant: Variant, workers: int, stop: Stop) -> None:
+    """A group has got the signal before the parent relays it."""
+    with commanded(variant, line(variant, workers), workers) as (server, crowd):
+        assert crowd.open("/echo", 24) == [101] * 24
+        stop(server)
+        assert server.wait() == 0
+        drained(crowd, variant, 24)
+        assert server.lifespans == (workers, workers)
+        assert server.complaints() == []
+
+
+@each_loop
+def test_clients_that_take_nothing_are_no_reason_to_panic(variant: Variant) -> None:
+    """A send that is pending when a worker stops aborts it natively, and its lifespan does not end."""
+    with commanded(variant, line(variant, 1), timeout=2.0) as (server, crowd):
+        crowd.open("/flood", 3, stalled=3)
+        crowd.open("/echo", 12)
+        terminated(server)
+        assert server.wait() == 0
+        assert [client["code"] for client in crowd.report()[3:]] == [1012] * 12
+        assert server.lifespans == (1, 1)
+        assert "panic" not in server.log
+
+
+@each_loop
+def test_a_rolling_restart_drains_the_old_workers(variant: Variant) -> None:
+    """SIGHUP; whoever comes back finds a new one."""
+    with commanded(variant, f"{line(variant, 1)} --respawn-interval 0.5") as (server, crowd):
+        crowd.open("/echo", 24)
+        server.signal(signal.SIGHUP)
+        eventually(lambda: server.lifespans == (2, 1), within=20)
+        drained(crowd, variant, 24)
+        assert crowd.open("/echo", 4) == [101] * 4
+        terminated(server)
+        assert server.wait() == 0
+
+
+@each_loop
+def test_a_worker_whose_lifetime_is_over_drains(variant: Variant) -> None:
+    """Its parent tells it as it tells it everything."""
+    with commanded(variant, f"{line(variant, 1)} --workers-lifetime 60 --respawn-interval 0.5") as (server, crowd):
+        crowd.open("/echo", 24)
+        eventually(lambda: server.lifespans == (2, 1), within=80)
+        drained(crowd, variant, 24)
+
+
+@each_loop
+def test_a_second_signal_to_all_ends_the_patience(variant: Variant) -> None:
+    """As Ctrl+C, pressed again."""
+    with commanded(variant, line(variant, 1), timeout=60.0) as (server, crowd):
+        crowd.open("/deaf", 4)
+        interrupted(server)
+        eventually(lambda: {client["code"] for client in crowd.report()} == {1012})
+        asked_again(server)
+        assert server.wait() == 0
+        assert server.log.count('NOTE "cancelled"') == 4
