@@ -229,8 +229,9 @@ def test_a_connection_without_a_loop_around_is_elsewhere() -> None:
     assert connection.elsewhere()
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_end_may_be_awaited_on_another_loop(backend: str) -> None:
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+@pytest.mark.parametrize("own", ["asyncio", "trio"])
+def test_the_end_may_be_awaited_on_another_loop(own: str, other: str) -> None:
     """Of another thread, say."""
     manager = WebSocketConnectionManager()
     told: list[ConnectionClosed] = []
@@ -243,12 +244,12 @@ def test_the_end_may_be_awaited_on_another_loop(backend: str) -> None:
         (connection,) = manager.connections()
 
         def elsewhere() -> None:
-            anyio.run(watch, connection)
+            anyio.run(watch, connection, backend=other)
 
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.to_thread.run_sync, elsewhere)
             await until(lambda: connection.ending.latch._waiting)
             await manager.disconnect("ann", 4000, "bye")
 
-    anyio.run(live, backend=backend)
+    anyio.run(live, backend=own)
     assert [(event.code, event.reason) for event in told] == [(4000, "bye")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -143,7 +144,9 @@ async def test_while_the_manager_drains_no_double_is_taken() -> None:
     await manager.graceful_shutdown()
 
 
-def test_a_double_of_another_loop_is_handed_its_message() -> None:
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+@pytest.mark.parametrize("own", ["asyncio", "trio"])
+def test_a_double_of_another_loop_is_handed_its_message(own: str, other: str) -> None:
     """Its own loop sends; it is closed there as well."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
 
@@ -154,19 +157,19 @@ def test_a_double_of_another_loop_is_handed_its_message() -> None:
         await until(lambda: socket.send_text.await_count == 2)
         await manager.disconnect("ann")
 
-    with anyio.from_thread.start_blocking_portal() as portal:
+    with anyio.from_thread.start_blocking_portal(other) as portal:
         portal.call(manager.connect, "ann", socket)
-        anyio.run(speak)
+        anyio.run(speak, backend=own)
     assert [call.args[0] for call in socket.send_text.await_args_list] == ["direct", "all"]
     socket.close.assert_awaited_once()
     assert manager.get_connection_count() == 0
 
 
-async def test_a_double_whose_loop_has_ended_is_gone() -> None:
+async def test_a_double_whose_loop_has_ended_is_gone(anyio_backend: str) -> None:
     """There is nobody to hand anything to."""
     manager = WebSocketConnectionManager()
-    with anyio.from_thread.start_blocking_portal() as portal:
-        portal.call(manager.connect, "ann", AsyncMock())
+    connect = partial(anyio.run, manager.connect, "ann", AsyncMock(), backend=anyio_backend)
+    await anyio.to_thread.run_sync(connect)
     assert await manager.send_to_client("ann", "x") is False
 
 

@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+import trio
 
 from wsstab.tasks import EventLoop, Latch, current_loop
 
@@ -288,22 +289,44 @@ async def test_a_latch_can_be_set_when_a_waiter_s_loop_has_ended(anyio_backend: 
     assert latch.is_set
 
 
-def run_and_forget() -> tuple[EventLoop, weakref.ref[asyncio.AbstractEventLoop]]:
+def run_and_forget(backend: str) -> tuple[EventLoop, weakref.ref[object]]:
     """What is left of a loop that nobody holds any more."""
+    if backend == "trio":
+        return anyio.run(look_at_trio, backend="trio")
     loop = asyncio.new_event_loop()
     kept = loop.run_until_complete(look())
     loop.close()
     return kept, weakref.ref(loop)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def look_at_trio() -> tuple[EventLoop, weakref.ref[object]]:
+    """trio has no loop to hold, but a token."""
+    return current_loop(), weakref.ref(trio.lowlevel.current_trio_token())
+
+
 async def test_a_collected_loop_takes_no_calls(anyio_backend: str) -> None:
     """The table of loops keeps none of them alive, and what is left of one is harmless."""
-    kept, gone = await anyio.to_thread.run_sync(run_and_forget)
+    kept, gone = await anyio.to_thread.run_sync(run_and_forget, anyio_backend)
     gc.collect()
     assert gone() is None
     assert kept.call_from_thread(print, "never") is False
     kept.call_soon(print, "never")
+
+
+async def test_what_is_spawned_first_starts_first() -> None:
+    """trio by itself starts tasks of one batch in any order."""
+    seen, done = list[int](), anyio.Event()
+
+    async def work(number: int) -> None:
+        seen.append(number)
+        if len(seen) == 20:
+            done.set()
+
+    for number in range(20):
+        current_loop().spawn(work, number)
+    with anyio.fail_after(5):
+        await done.wait()
+    assert seen == list(range(20))
 
 
 def test_without_trio_a_thread_without_a_loop_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any, Protocol
@@ -41,7 +42,10 @@ class EventLoop(Protocol):
         """Monotonic seconds."""
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
-        """Run ``function(*args)`` in the background; an exception that escapes it is logged."""
+        """Run ``function(*args)`` in the background; an exception that escapes it is logged.
+
+        What is spawned first starts first.
+        """
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Run ``callback(*args)`` in the next turn of this loop. Only from the loop's own thread."""
@@ -92,14 +96,16 @@ class AsyncioLoop:
 
 
 class TrioTask:
-    """A trio system task with a cancel scope of its own."""
+    """Work for a trio system task, with a cancel scope of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+        self._function = function
+        self._args = args
         self._scope = anyio.CancelScope()
 
-    async def run(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+    async def run(self) -> None:
         with self._scope:
-            await _guard(function, args)
+            await _guard(self._function, self._args)
 
     def cancel(self) -> None:
         self._scope.cancel()
@@ -108,27 +114,39 @@ class TrioTask:
 class TrioLoop:
     """trio: spawned work runs as system tasks, which nothing but the run itself cancels."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: Any) -> None:
         import trio
 
         self._trio = trio
-        self._token = trio.lowlevel.current_trio_token()
+        # Weak: as above.
+        self._token = weakref.ref(token)
         self.time = time.monotonic
+        self._starting: deque[TrioTask] = deque()
 
     def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
-        task = TrioTask()
-        self._trio.lowlevel.spawn_system_task(task.run, function, args)
+        task = TrioTask(function, args)
+        # trio starts what was spawned together in any order: whichever is first takes what was spawned first.
+        self._starting.append(task)
+        self._trio.lowlevel.spawn_system_task(self._start_next)
         return task
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
-        self._token.run_sync_soon(callback, *args)
+        token = self._token()
+        if token is not None:
+            token.run_sync_soon(callback, *args)
 
     def call_from_thread(self, callback: Callable[..., object], *args: Any) -> bool:
+        token = self._token()
+        if token is None:
+            return False
         try:
-            self._token.run_sync_soon(Context().run, callback, *args)
+            token.run_sync_soon(Context().run, callback, *args)
         except self._trio.RunFinishedError:
             return False
         return True
+
+    async def _start_next(self) -> None:
+        await self._starting.popleft().run()
 
 
 _asyncio_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoop] = WeakKeyDictionary()
@@ -160,7 +178,7 @@ def _current_trio_loop() -> EventLoop:
         raise RuntimeError("no event loop is running in this thread") from None
     loop = _trio_loops.get(token)
     if loop is None:
-        loop = _trio_loops[token] = TrioLoop()
+        loop = _trio_loops[token] = TrioLoop(token)
     return loop
 
 
