@@ -2,18 +2,20 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 3
 BIN := $(VENV)/bin
 CHECKED := wsstab tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test style types tests coverage bench soak clean
+.PHONY: help demo test matrix style types tests coverage bench soak clean
 
 help:
 	@echo "make demo      start the chat of examples/ and print its address (PORT=8000 HOST=127.0.0.1)"
-	@echo "make test      create the environment and run the whole test suite"
+	@echo "make test      create the environment and run the whole test suite, JOBS=3 tests at a time"
 	@echo "make style     ruff: lint and format, nothing is changed"
 	@echo "make types     mypy --strict on the package, the tests and the examples"
-	@echo "make tests     the test suite; ARGS='tests/core -x' chooses"
+	@echo "make tests     the same without workers; ARGS='tests/core -x' chooses"
+	@echo "make matrix    the conformance suite of the servers; renews docs/matrix.json and the README's matrix"
 	@echo "make coverage  core/ by its own tests, then everything with the server processes, and what was missed"
 	@echo "make bench     every peer that is installed, in turn, in one run; ARGS='single burst --turns 5' chooses"
 	@echo "make soak      the long tests, if there are any"
@@ -35,8 +37,15 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.demo
 	@$(BIN)/python -m examples
 
-test tests: $(VENV)/.dev
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+tests: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+matrix: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --matrix=$(VENV)/matrix.json tests/servers
+	$(BIN)/python -m tests.matrix write $(VENV)/matrix.json
 
 style: $(VENV)/.dev
 	$(BIN)/ruff check $(CHECKED)
