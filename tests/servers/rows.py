@@ -43,6 +43,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Client vanishes by silence": (
         "test_heartbeat.py::test_a_half_open_peer_is_gone",
         "test_heartbeat.py::test_a_stopped_client_is_gone",
+        "test_heartbeat.py::test_an_unanswered_message_heartbeat_ends_the_connection",
         "test_heartbeat.py::test_a_peer_that_never_answers_is_gone",
     ),
     "Push-only handler keeps a healthy client with 0, 1, 40 unread messages": (
