@@ -199,6 +199,27 @@ async def test_sockets_that_are_not_accepted_yet_are_refused() -> None:
         assert peer.sent[0]["status"] == 503
 
 
+async def test_a_handshake_that_is_on_its_way_is_closed_when_it_is_complete() -> None:
+    """Its peer may have got it already, so it can no longer be refused; and the others are paced all the same."""
+    async with on_stage() as stage:
+        peers = [stage.call(Peer()) for _ in range(3)]
+        for peer in peers:
+            peer.stalled = True
+        await until(lambda: len(stage.manager.calls) == 3)
+        await settle()
+        assert stage.manager.get_connection_count() == 0
+        rounds: list[Event] = []
+        stage.manager.on(DrainRound, rounds.append)
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.manager.drain, Drain(timeout=60, batch_size=1, interval=0.01))
+            await settle()
+            for peer in peers:
+                peer.resume()
+        assert [peer.sent[0]["type"] for peer in peers] == ["websocket.accept"] * 3
+        assert [peer.closed for peer in peers] == [(1012, "service restart")] * 3
+        assert rounds == [DrainRound(1, 2), DrainRound(1, 1), DrainRound(1, 0)]
+
+
 async def test_after_a_drain_new_ones_are_refused_until_the_next_start() -> None:
     """A readiness probe sees it."""
     async with on_stage() as stage:

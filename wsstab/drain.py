@@ -18,6 +18,7 @@ from .carrier import Carrier
 from .close import DRAINING, Close, clamp_reason
 from .config import WebSocketConfig
 from .connection import Connection
+from .core.lifecycle import OutboundState
 from .events import DrainFinished, DrainRound, DrainStarted, Event
 from .options import Drain
 from .reports import ShutdownReport
@@ -119,16 +120,19 @@ class Drainer:
         row = DRAINING.because(clamp_reason(plan.reason))
         close = Close(plan.code, row.reason, row.cause, row.reconnect, row.status, row.retry_after)
         half = began + plan.timeout / 2
-        while left := self._manager.connections() + self._unaccepted():
+        while (left := self._manager.connections() + self._unaccepted()) or self._opening():
             late = self._hurried or time() >= self._deadline
             batch = left if self._unpaced or late else left[: batch_size(len(left), plan, half - time())]
             await self._close_batch(batch, close, time)
             remaining = len(self._manager.connections())
-            self._manager.emit(DrainRound(len(batch), remaining))
+            if batch:
+                self._manager.emit(DrainRound(len(batch), remaining))
             if late:
                 break
             if remaining:
                 await anyio.sleep(min(plan.interval, max(self._deadline - time(), 0.0)))
+            elif self._opening():
+                await anyio.sleep(LOOK_AGAIN)
 
     async def _close_batch(self, batch: list[Connection], close: Close, time: Callable[[], float]) -> None:
         at_once = self._manager.config.max_concurrent_cleanup
@@ -139,6 +143,14 @@ class Drainer:
             await self._wait(lambda: self._closing() < at_once, time)
 
     def _unaccepted(self) -> list[Connection]:
+        """Handshakes that are still to be refused."""
+        return [each for each in self._undecided() if each.lifecycle.outbound is OutboundState.CONNECTING]
+
+    def _opening(self) -> bool:
+        """Whether handshakes are on their way to their peers: until then those can neither be refused nor closed."""
+        return any(each.lifecycle.outbound is OutboundState.OPEN for each in self._undecided())
+
+    def _undecided(self) -> list[Connection]:
         calls = [carrier.connection for carrier in self._manager.calls]
         return [connection for connection in calls if connection.ending.close is None and not connection.open]
 
