@@ -29,7 +29,7 @@ def test_all_clients_are_drained_however_it_is_told(variant: Variant, workers: i
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
         assert server.wait() == 0
-        drained(crowd, variant, 24)
+        drained(server, crowd)
         assert server.lifespans == (workers, workers)
         assert server.complaints() == []
 
@@ -54,7 +54,7 @@ def test_a_rolling_restart_drains_the_old_workers(variant: Variant) -> None:
         crowd.open("/echo", 24)
         server.signal(signal.SIGHUP)
         eventually(lambda: server.lifespans == (2, 1), within=20)
-        drained(crowd, variant, 24)
+        drained(server, crowd)
         assert crowd.open("/echo", 4) == [101] * 4
         terminated(server)
         assert server.wait() == 0
@@ -66,7 +66,7 @@ def test_a_worker_whose_lifetime_is_over_drains(variant: Variant) -> None:
     with commanded(variant, f"{line(variant, 1)} --workers-lifetime 60 --respawn-interval 0.5") as (server, crowd):
         crowd.open("/echo", 24)
         eventually(lambda: server.lifespans == (2, 1), within=80)
-        drained(crowd, variant, 24)
+        drained(server, crowd)
 
 
 @each_loop

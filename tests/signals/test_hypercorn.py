@@ -42,7 +42,7 @@ def test_all_clients_are_drained_however_it_is_started_and_told(variant: Variant
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
         status = server.wait()
-        drained(crowd, variant, 24)
+        drained(server, crowd)
         assert server.complaints() == []
         if variant.loop == "trio" and workers == 0 and stop is not interrupted:
             # It has no handler: SIGTERM kills it, when the drain is over.
@@ -88,7 +88,7 @@ def test_a_reload_drains_the_old_workers(variant: Variant) -> None:
         crowd.open("/echo", 24)
         server.signal(signal.SIGHUP)
         eventually(lambda: server.lifespans == (4, 2), within=15)
-        drained(crowd, variant, 24)
+        drained(server, crowd)
         assert crowd.open("/echo", 4) == [101] * 4
         terminated(server)
         assert server.wait() == 0
@@ -101,7 +101,7 @@ def test_a_worker_that_has_served_enough_drains_before_it_ends(variant: Variant,
     with commanded(variant, f"{line(variant, workers)} --max-requests 26") as (server, crowd):
         crowd.open("/echo", 24)
         eventually(lambda: asked(server) and server.lifespans[1] == 1, within=15)
-        drained(crowd, variant, 24)
+        drained(server, crowd)
         if workers:
             eventually(lambda: server.lifespans == (2, 1))
             terminated(server)
@@ -137,7 +137,7 @@ def test_a_program_serves_and_drains(variant: Variant, stop: Stop) -> None:
         crowd.open("/echo", 24)
         stop(server)
         assert server.wait() == 0
-        drained(crowd, variant, 24)
+        drained(server, crowd)
         assert server.lifespans == (1, 1)
         assert 'NOTE "served"' in server.log
         assert server.complaints() == []

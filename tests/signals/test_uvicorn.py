@@ -144,7 +144,7 @@ def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop:
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
         server.wait()
-        drained(crowd, UVICORN, 24)
+        drained(server, crowd)
         assert server.complaints() == []
         started, stopped = server.lifespans
         assert started == stopped > 0
@@ -173,7 +173,7 @@ def test_a_rolling_restart_drains_the_old_workers(line: str) -> None:
         old = set(server.workers)
         server.signal(signal.SIGHUP)
         eventually(lambda: not old & set(server.workers) and len(server.workers) == 2, within=30)
-        drained(crowd, UVICORN, 24)
+        drained(server, crowd)
         assert crowd.open("/echo", 4) == [101] * 4
         terminated(server)
         server.wait()
@@ -188,7 +188,7 @@ def test_a_reload_drains_before_the_new_code_is_loaded(tmp_path: Path) -> None:
         crowd.open("/echo", 24)
         code.write_text("changed = True")
         eventually(lambda: server.lifespans == (2, 1), within=15)
-        drained(crowd, UVICORN, 24)
+        drained(server, crowd)
         terminated(server)
         server.wait()
 
@@ -199,7 +199,7 @@ def test_a_worker_that_has_served_enough_drains_before_it_ends() -> None:
         crowd.open("/echo", 24)
         eventually(lambda: ended(server))
         server.wait()
-        drained(crowd, UVICORN, 24)
+        drained(server, crowd)
         assert server.lifespans == (1, 1)
         assert server.log.count("Maximum request limit") < 5
 
