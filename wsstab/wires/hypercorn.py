@@ -419,6 +419,7 @@ class StreamWire(AsgiWire):
 
     def _left(self) -> None:
         self.lost = True
+        self._stop_writer()
         self.on_lost()
 
 
@@ -500,15 +501,20 @@ class Http2Wire(StreamWire):
         # Only the stream: the connection below it is shared with others.
         current_loop().spawn(self._reset)
 
+    async def _put(self, data: bytes) -> None:
+        await super()._put(data)
+        # By itself hypercorn takes ever more for a peer that lets it send nothing.
+        buffer = self._protocol.stream_buffers.get(self._peer.stream.stream_id)
+        if buffer is not None:
+            await buffer.drain()
+
     async def _reset(self) -> None:
         from h2.errors import ErrorCodes
         from h2.exceptions import ProtocolError
 
         protocol, number = self._protocol, self._peer.stream.stream_id
-        try:
+        with contextlib.suppress(ProtocolError):  # It may have ended.
             protocol.connection.reset_stream(number, ErrorCodes.CANCEL)
-        except ProtocolError:
-            return  # It has ended.
         buffer = protocol.stream_buffers.get(number)
         if buffer is not None:
             await buffer.close()

@@ -31,6 +31,7 @@ class Traits:
         empty_messages: a message with no payload is sent.
         accept_headers: headers of ``websocket.accept`` reach the peer.
         denial_response: a refusal may have a status, headers and a body.
+        error_response: the server itself answers a handler that raises before accept with 500.
         disconnect_codes: a handler learns the code of its peer's close.
         disconnect_reasons: and its reason.
         largest_message: bytes over which the server refuses a message whatever it is told; ``None`` for no such bound.
@@ -52,6 +53,7 @@ class Traits:
     empty_messages: bool = True
     accept_headers: bool = True
     denial_response: bool = True
+    error_response: bool = True
     disconnect_codes: bool = True
     disconnect_reasons: bool = True
     largest_message: int | None = None
@@ -89,9 +91,15 @@ ROWS = [
     replace(HYPERCORN, server="hypercorn asyncio"),
     replace(HYPERCORN, server="hypercorn uvloop"),
     replace(HYPERCORN, server="hypercorn trio"),
-    # Its flow control hides what has not left.
-    replace(HYPERCORN, server="hypercorn http/2", buffer_size=False),
-    replace(ASGI, server="granian", accept_headers=False, disconnect_reasons=False, largest_message=16_777_216),
+    replace(HYPERCORN, server="hypercorn http/2"),
+    replace(
+        ASGI,
+        server="granian",
+        accept_headers=False,
+        error_response=False,
+        disconnect_reasons=False,
+        largest_message=16_777_216,
+    ),
     Traits("daphne", deflate=False, lifespan=False),
 ]
 
