@@ -221,13 +221,16 @@ def test_a_route_may_have_options_of_its_own() -> None:
 
 
 def test_what_cannot_act_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """``compression="none"`` on a server that is not recognised."""
+    """``compression="none"`` and the default heartbeat on a server that is not recognised."""
     client = TestClient(WebSocketStabilizer(plain(), compression="none"))
     for _ in range(2):
         with client.websocket_connect("/ws"):
             pass
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert lines == ['! compression="none" cannot act on this server']
+    assert lines == [
+        '! no heartbeat: this server sends no WebSocket pings; heartbeat_type="custom" sends messages instead',
+        '! compression="none" cannot act on this server',
+    ]
 
 
 def test_a_limit_is_an_http_denial() -> None:

@@ -21,12 +21,14 @@ from .tasks import Latch
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Ending"]
+__all__ = ["CLOSE_TIMEOUT", "Ending"]
 
 logger = logging.getLogger("wsstab")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds for a closing handshake; uvicorn and websockets wait as long."""
+LAST_WORD = 1.0
+"""Seconds for the close frame of a peer that has stopped taking what is before it."""
 LEARN_TIMEOUT = 1.0
 """Seconds in which the server tells how a peer left that a send found gone."""
 
@@ -128,11 +130,11 @@ class Ending:
 
     async def _close(self, close: Close, within: float) -> None:
         connection = self._connection
-        sent = False
+        sent, flushed = False, True
         try:
             if connection.lifecycle.outbound is OutboundState.OPEN:
-                await self._flush(within)
-            with anyio.move_on_after(within):
+                flushed = await self._flush(within)
+            with anyio.move_on_after(within if flushed else min(within, LAST_WORD)):
                 await self._send(close)
                 sent = True
         except Exception as failure:
@@ -152,8 +154,12 @@ class Ending:
         if connection.opened_at and connection.wire.traits.can_abort:
             connection.services.abort_later(connection.wire, seconds)
 
-    async def _flush(self, patience: float) -> None:
-        """Wait until nothing is queued, as long as the peer takes some of it every ``patience`` seconds."""
+    async def _flush(self, patience: float) -> bool:
+        """Wait until nothing is queued, as long as the peer takes some of it every ``patience`` seconds.
+
+        Returns:
+            Whether it took all of it.
+        """
         sender, wire = self._connection.sender, self._connection.wire
         waiting = len(sender.queue) + 1
         while sender.queue and wire.is_open() and len(sender.queue) < waiting:
@@ -161,7 +167,9 @@ class Ending:
             with anyio.move_on_after(patience):
                 while len(sender.queue) >= waiting and wire.is_open():
                     await sender.room_made()
+        flushed = not sender.queue
         sender.queue.clear()
+        return flushed
 
     async def _send(self, close: Close) -> None:
         connection = self._connection

@@ -18,6 +18,7 @@ from .close import RAISED, RETURNED, Close
 from .config import WebSocketConfig
 from .connection import Connection, current_connection
 from .core.lifecycle import OutboundState
+from .ending import CLOSE_TIMEOUT
 from .errors import PeerGoneError, WebSocketStabilizerError
 from .handshake import Door, Guest
 from .manager import CONNECTION_KEY, WebSocketConnectionManager
@@ -182,6 +183,11 @@ class WebSocketStabilizer:
     def _prepare(self, wire: Wire, config: WebSocketConfig) -> None:
         if config.heartbeat_type is not HeartbeatType.OFF:
             wire.take_over_keepalive()
+        if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
+            self.manager.warn_once(
+                "heartbeat_type",
+                '! no heartbeat: this server sends no WebSocket pings; heartbeat_type="custom" sends messages instead',
+            )
         wire.compresses = config.compression is CompressionMode.DEFLATE
         if config.compression is CompressionMode.NONE and not wire.refuse_compression():
             self.manager.warn_once("compression", '! compression="none" cannot act on this server')
@@ -230,7 +236,9 @@ class WebSocketStabilizer:
             if isinstance(error, WebSocketStabilizerError):
                 connection.ending.begin(close.refusing())
                 await connection.ending.latch.wait()
-            # Before accept, the server answers an exception with its own 500.
+            elif not connection.wire.traits.error_response:
+                with anyio.move_on_after(CLOSE_TIMEOUT):
+                    await connection.carrier.deny(RAISED)
             return
         await self._finish(connection, close)
 

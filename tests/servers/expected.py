@@ -63,6 +63,27 @@ class Expected:
 
 
 EXPECTED: list[Expected] = [
+    *[
+        Expected(f"test_heartbeat.py::test_{name}", lacks="native_ping")
+        for name in (
+            "a_peer_that_never_answers_is_gone",
+            "the_timeout_may_be_shorter_than_the_interval",
+            "a_half_open_peer_is_gone",
+            "the_latency_is_measured",
+            "a_ping_overtakes_queued_data",
+            "a_heartbeat_can_be_off",
+            "the_keepalive_of_the_server_is_taken_over",
+            "without_a_heartbeat_the_server_keeps_its_own",
+        )
+    ],
+    Expected("test_closing.py::test_the_handler_sees_code_and_reason_of_the_peer*-bye-*", lacks="disconnect_reasons"),
+    Expected("test_closing.py::test_the_handler_sees_code_and_reason_of_the_peer*-3999]", lacks="disconnect_reasons"),
+    Expected(
+        "test_closing.py::test_a_peer_may_close_without_a_code",
+        on="granian",
+        why="it tells a close without a code and a lost connection alike",
+    ),
+    Expected("test_echo.py::test_headers_of_accept_reach_the_peer", lacks="accept_headers"),
     Expected("test_compression.py::test_deflate_is_negotiated*", lacks="deflate"),
     Expected("test_mounting.py::test_a_service_with_a_lifespan*", lacks="lifespan"),
     Expected(

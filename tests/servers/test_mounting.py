@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.conftest import MakeLab, MakeServer
-from tests.support.frames import PING
 from tests.support.lab import Lab
 from tests.support.peer import Peer
 from tests.support.server import Variant
@@ -22,16 +21,18 @@ def test_http_finds_the_manager_and_passes(lab: MakeLab) -> None:
     assert made.server.request("GET", made.path("/nowhere"))[0] == 404
 
 
-def test_a_mounted_application_is_stabilised_once(lab: MakeLab) -> None:
+def test_a_mounted_application_is_stabilised_once(lab: MakeLab, variant: Variant) -> None:
     """The outer one acts; the inner one's limit of one connection does not count."""
-    made = lab(MOUNTED, heartbeat_interval=0.3)
+    kind, heartbeat = variant.heartbeat
+    made = lab(MOUNTED, heartbeat_interval=0.3, heartbeat_type=kind)
     first, second = made.connect("/inner/ws/ann"), made.connect("/inner/ws/bob")
     made.wait_for_connections(2)
     second.send("hi")
     assert first.receive() == '{"from":"bob","text":"hi"}'
     assert made.server.post(made.path("/inner/notify/ann")) == {"sent": True}
     assert first.receive() == '{"hello":"ann"}'
-    first.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) == 2)
+    before = first.count(heartbeat)
+    first.read_until(lambda frames: first.count(heartbeat) > before)
     second.read_for(0.05)
     assert made.statistics["opened"] == 2
 
@@ -39,21 +40,26 @@ def test_a_mounted_application_is_stabilised_once(lab: MakeLab) -> None:
 def test_it_works_where_no_lifespan_runs(serve: MakeServer, variant: Variant) -> None:
     """The first socket starts what is needed."""
     server = serve("tests.support.apps.lab:app", variant, settings=NO_LIFESPAN.get(variant.server))
-    with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.5) as made:
+    kind, heartbeat = variant.heartbeat
+    with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.5, heartbeat_type=kind) as made:
         dead = made.connect("/push", answer_pings=False)
         assert dead.ended() in ("fin", "rst")
         alive = made.connect("/push")
-        alive.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 2)
+        for number in range(2):
+            alive.read_until(lambda frames, count=number: alive.count(heartbeat) > count)  # type: ignore[misc]
+            alive.send("pong")
         assert made.call("get_connection_count") == 1
 
 
 def test_a_service_with_a_lifespan_is_served(serve: MakeServer, variant: Variant) -> None:
     """One line of middleware; both ends of the lifespan run once, with a socket open at the end."""
-    server = serve("tests.support.apps.service:app", variant, {"heartbeat_interval": 0.3})
+    kind, heartbeat = variant.heartbeat
+    server = serve("tests.support.apps.service:app", variant, {"heartbeat_interval": 0.3, "heartbeat_type": kind})
     with Peer(server.address, "/echo") as peer:
         peer.send("hello")
         assert peer.receive() == "hello"
-        peer.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 2)
+        before = peer.count(heartbeat)
+        peer.read_until(lambda frames: peer.count(heartbeat) > before)
         assert (server.get("/-/count"), server.get("/-/ready")) == (1, True)
     server.stop()
     assert (server.log.count('NOTE "startup"'), server.log.count('NOTE "shutdown"')) == (1, 1)

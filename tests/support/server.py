@@ -27,6 +27,7 @@ from signal import SIGTERM
 from types import TracebackType
 from typing import Any
 
+from tests.support.frames import PING, TEXT
 from wsstab.wires.traits import TRAITS, Traits
 
 __all__ = ["DAPHNE", "GRANIAN", "HYPERCORN", "UVICORN", "VARIANTS", "Server", "Variant"]
@@ -78,6 +79,11 @@ class Variant:
     def traits(self) -> Traits:
         """What the package knows of it."""
         return TRAITS.get(f"{self.server} {self.implementation or self.loop}") or TRAITS[self.server]
+
+    @property
+    def heartbeat(self) -> tuple[str, int]:
+        """The type of heartbeat that works on it, a ping where it can send one, and the opcode of its frames."""
+        return ("ping", PING) if self.traits.native_ping else ("custom", TEXT)
 
 
 UVICORN = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ..types import Receive, Scope, Send
-from . import daphne, hypercorn, uvicorn
+from . import daphne, granian, hypercorn, uvicorn
 from .asgi import AsgiWire
 from .base import Wire
 
 __all__ = ["wire_for"]
 
-RECOGNISERS = (uvicorn.recognise, hypercorn.recognise, daphne.recognise)
+RECOGNISERS = (uvicorn.recognise, hypercorn.recognise, daphne.recognise, granian.recognise)
 
 
 def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:

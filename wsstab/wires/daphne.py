@@ -12,9 +12,10 @@ to 26.10 and Twisted 24.7 to 26.10.
 daphne      ``send.args[0]``, ``handshake_deferred``, ``application_queue``, ``server.ping_interval``,
             that the subprotocol of an accept is handed on as it is
 autobahn    ``state``, ``_sendAutoPing``, ``openHandshakeTimeoutCall``, ``closeHandshakeTimeout``,
-            ``failByDrop``, ``echoCloseCodeReason``, ``maxMessagePayloadSize``, ``maxFramePayloadSize``, ``sendCloseFrame``,
-            ``sendData``, ``dropConnection``, ``closedByMe``, ``wasClean``, ``localCloseCode``,
-            ``localCloseReason``, ``remoteCloseCode``, ``remoteCloseReason``, ``trafficStats``
+            ``failByDrop``, ``echoCloseCodeReason``, ``maxMessagePayloadSize``, ``maxFramePayloadSize``,
+            ``sendCloseFrame``, ``sendData``, ``dropConnection``, ``closedByMe``, ``wasClean``,
+            ``localCloseCode``, ``localCloseReason``, ``remoteCloseCode``, ``remoteCloseReason``,
+            ``trafficStats``
 Twisted     ``dataBuffer``, ``offset``, ``_tempDataLen`` and, over TLS, ``_appSendBuffer`` of the
             transport: only to count what waits, and taken for empty where they are missing
 ==========  ====================================================================================

@@ -166,6 +166,7 @@ OWN = (
     "EntryQueue.task",
     # granian
     "MPServer._spawn_asgi_lifespan_worker.<locals>._main",
+    "MPServer._spawn_asgi_worker.<locals>._main",
     "LifespanProtocol.handle",
 )
 """Names of what a server runs for itself."""
