@@ -138,6 +138,8 @@ class Peer:
         from wsproto.events import CloseConnection
 
         self.stream.state = type(self.stream.state).CLOSED
+        # Nobody wants these any more, and behind them the peer's answer would not be read.
+        self._empty_queue()
         data: bytes = self.connection.send(CloseConnection(code=code, reason=reason))
         return data
 
@@ -153,10 +155,15 @@ class Peer:
         hypercorn would wait for room in it, and so never learn that the peer has left.
         """
         self.stream.app_put = _discard
+        self._empty_queue()
+
+    def _empty_queue(self) -> None:
         queue = getattr(self._receive, "__self__", None)
         take = getattr(queue, "get_nowait", None) or getattr(queue, "receive_nowait", None)
-        if take is not None:
-            _empty(take)
+        # asyncio and trio each have their own word for an empty queue.
+        with contextlib.suppress(Exception):
+            while take is not None:
+                take()
 
     def _watch_handshake(self) -> None:
         handshake = self.stream.handshake
@@ -556,13 +563,6 @@ async def _read_out(read: Callable[[], Awaitable[bytes]], end: Callable[[], Awai
     with contextlib.suppress(Exception):
         while await read():
             pass
-
-
-def _empty(take: Callable[[], object]) -> None:
-    # asyncio and trio each have their own word for an empty queue.
-    with contextlib.suppress(Exception):
-        while True:
-            take()
 
 
 async def _no_pings() -> None:
