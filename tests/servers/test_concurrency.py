@@ -59,5 +59,5 @@ def test_a_close_is_not_held_up_by_a_blocked_send(lab: MakeLab) -> None:
     asked = time.monotonic()
     peer.send("close, please")
     assert made.event("ConnectionClosed", within=15)["at"] - asked < 11
-    assert made.note()["sent"] > 50
+    assert made.note()["sent"] > 20
     assert peer.ended(within=10) in ("fin", "rst")

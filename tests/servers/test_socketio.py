@@ -52,7 +52,7 @@ async def test_a_socket_io_client_is_served(wrapped: Server, client: socketio.As
         assert await client.receive(timeout=10) == ["heard", message]
         await to_thread.run_sync(wrapped.get, "/-/shout")
     assert wrapped.get("/-/count")["connections"] == 1
-    assert wrapped.complaints() == []
+    assert wrapped.complaints() == [], wrapped.log
 
 
 async def test_a_client_that_begins_with_polling_upgrades(wrapped: Server, client: socketio.AsyncSimpleClient) -> None:
