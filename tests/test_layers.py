@@ -24,8 +24,8 @@ FLOORS = {
     "wires.hypercorn wires.traits wires.transport wires.uvicorn wires.wsproto "
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
-    "3 services": "services backpressure broadcast clients counters delivery double drain eviction handshake readahead "
-    "subscribers tokens",
+    "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
+    "readahead subscribers tokens",
     "4 manager": "manager",
     "5 edge": "middleware __init__",
 }

@@ -66,6 +66,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "code": 1012,
         "reason": "service restart",
         "handle_signals": True,
+        "endpoint_token": None,
     }
 
 
@@ -107,6 +108,8 @@ def test_a_text_becomes_a_member() -> None:
         (Drain, {"code": 1006}, "Drain.code=1006: must be a close code an endpoint may send"),
         (Drain, {"reason": "x" * 124}, "must be a text of at most 123 bytes of UTF-8"),
         (Drain, {"handle_signals": 1}, "Drain.handle_signals=1: must be True or False"),
+        (Drain, {"endpoint_token": ""}, "Drain.endpoint_token=<not shown>: must be a text that is not empty"),
+        (Drain, {"endpoint_token": []}, "Drain.endpoint_token=<not shown>: must be"),
         (Hooks, {"on_connect": 5}, "Hooks.on_connect=5: must be a function of an event; or None for nobody"),
     ],
 )

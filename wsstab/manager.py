@@ -23,6 +23,7 @@ from .counters import Counters
 from .delivery import Courier
 from .double import DoubleConnection
 from .drain import Drainer
+from .endpoint import DrainEndpoint
 from .errors import (
     ConnectionLimitExceededError,
     ConnectionNotFoundError,
@@ -132,6 +133,15 @@ class WebSocketConnectionManager:
         report = await self._drainer.drain(plan if plan is not None else self.config.drain)
         await self._subscribers.idle(HOOKS_TIMEOUT)
         return report
+
+    def drain_endpoint(self) -> DrainEndpoint:
+        """The drain as an ASGI application, for a ``preStop`` hook.
+
+        ``app.add_route("/drain", manager.drain_endpoint(), methods=["GET", "POST"])``. A request with
+        ``Authorization: Bearer <token>`` is answered when the drain is over, with the report as JSON. The token is
+        ``config.drain.endpoint_token``; without one every answer is 404.
+        """
+        return DrainEndpoint(self)
 
     def hurry(self) -> None:
         """End the drain that is under way as if its time were over: abort, cancel, and be done."""

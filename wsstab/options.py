@@ -10,7 +10,7 @@ A group is never changed: give the configuration another one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
@@ -212,6 +212,8 @@ class Drain(_Group):
         code: close code; 1012, so that clients come back.
         reason: reason that goes with it, at most 123 bytes of UTF-8; ``service restart``.
         handle_signals: whether SIGTERM and SIGINT start a drain; ``True``.
+        endpoint_token: what a request to ``manager.drain_endpoint()`` must bring along: a text, or a list with the
+            newest first. ``None``, the default: it answers 404. In no ``repr`` and in no error.
 
     Raises:
         ValueError: a value that is not allowed.
@@ -223,6 +225,7 @@ class Drain(_Group):
     code: int = DRAINING.code
     reason: str = DRAINING.reason
     handle_signals: bool = True
+    endpoint_token: str | Sequence[str] | None = field(default=None, repr=False)
 
     CHECKS: ClassVar[Mapping[str, Check]] = {
         "timeout": number("a number of seconds", or_zero=True),
@@ -231,6 +234,7 @@ class Drain(_Group):
         "code": checks.close_code(),
         "reason": checks.close_reason(),
         "handle_signals": checks.flag(),
+        "endpoint_token": optional(checks.secret(), "no endpoint"),
     }
 
 
