@@ -53,7 +53,12 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
     for wire_class in (HypercornWire, TrioWire, Http2Wire):
         if wire_class.fits(protocol, server):
             owner = protocol if wire_class is Http2Wire else server
-            return None if lacks(owner, wire_class.needs, wire_class.what) else wire_class(stream, receive, send)
+            if lacks(owner, wire_class.needs, wire_class.what):
+                return None
+            if wire_class is Http2Wire and "state" in scope:
+                # hypercorn 0.17 shares it among all streams of one connection.
+                scope["state"] = scope["state"].copy()
+            return wire_class(stream, receive, send)
     # HTTP/3, over which there is nothing more to be had.
     return None
 
