@@ -164,6 +164,19 @@ def test_a_drain_is_ours_to_call(lab: MakeLab, variant: Variant) -> None:
     assert peer.receive() == "open again"
 
 
+def test_batches_grow_so_that_the_last_one_is_told_by_half_of_the_timeout(lab: MakeLab) -> None:
+    """One at a time, 80 clients would take 16 seconds."""
+    made = lab(drain={"timeout": 4.0, "batch_size": 1, "interval": 0.2})
+    with Crowd(made.server.address) as crowd:
+        crowd.open(made.path("/echo"), 80)
+        made.wait_for_connections(80)
+        report = made.call("drain")
+        times = sorted(client["at"] for client in crowd.report())
+    assert (report["closed_count"], report["failed_count"]) == (80, 0)
+    assert 0.5 <= times[-1] - times[0] <= 2.0 + 0.5
+    assert len(made.events("DrainRound")) <= 11
+
+
 def test_a_shutdown_is_a_drain_with_no_pacing(lab: MakeLab, variant: Variant) -> None:
     """All at once; a peer that reads nothing is counted as failed, and the next socket starts it again."""
     made = lab(drain={"batch_size": 1, "interval": 5.0}, outbound={"policy": "block"})

@@ -73,7 +73,8 @@ def asked_again(server: Server) -> None:
 def commanded(variant: Variant, command: str, workers: int = 1, **drain: Any) -> Iterator[tuple[Commanded, Crowd]]:
     """A server with this command line, its workers at work, with this way to drain; and a crowd for it."""
     plan = {"timeout": 8.0, "batch_size": 4, "interval": 0.1, **drain}
-    with Commanded(variant, command, {"drain": plan}) as server, Crowd(server.address) as crowd:
+    server = Commanded(variant, command, {"drain": plan})
+    with server, Crowd(server.address) as crowd:
         eventually(lambda: server.lifespans == (workers, 0), within=15)
         yield server, crowd
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from tests.support.hand import HandLoop
-from wsstab import Drain, WebSocketConfig, WebSocketConnectionManager
+from wsstab import Drain, ShutdownReport, WebSocketConfig, WebSocketConnectionManager
 from wsstab.signals import base, forget_signals, watch_signals
 from wsstab.signals.base import DEBOUNCE, Chain, SignalOwner
 
@@ -34,6 +34,9 @@ class RecordingServer:
 class DrainingManager:
     """As much of a manager as the owner asks for; its drain fails when told to."""
 
+    config: Any = None
+    is_draining = False
+
     def __init__(self) -> None:
         self.drains = self.hurries = 0
         self.fails: Exception | None = None
@@ -42,11 +45,15 @@ class DrainingManager:
         """Count."""
         self.hurries += 1
 
-    async def drain(self) -> None:
+    async def drain(self) -> ShutdownReport:
         """Count, and fail if told to."""
         self.drains += 1
         if self.fails is not None:
             raise self.fails
+        return ShutdownReport()
+
+    def warn_once(self, key: str, line: str, *args: object) -> None:
+        """There is no log."""
 
 
 class Process:

@@ -4,16 +4,170 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import multiprocessing
 import os
 import signal
+import sys
 import time
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.signals.commands import Stop, asked_again, commanded, drained, group, interrupted, terminated
 from tests.support.peer import Peer
 from tests.support.server import HYPERCORN, Server, Variant
 from tests.support.waiting import eventually
+from wsstab.signals.base import SIGNALS, SignalOwner
+from wsstab.signals.hypercorn import ChildSignals, SharedEvent, take, take_terminate, worker_arguments
+
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+
+class Owner(SignalOwner):
+    """Notes what it hears; a stop is under way when it has heard of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[int | None] = []
+
+    @property
+    def stopping(self) -> bool:
+        """At once."""
+        return bool(self.heard)
+
+    def on_signal(self, number: int, frame: object = None) -> None:
+        """Note it."""
+        self.heard.append(number)
+
+    def on_stop(self) -> None:
+        """Note it."""
+        self.heard.append(None)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The process gets its handlers back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_shared_event_is_not_set_until_the_drain_is_over() -> None:
+    """The parent sets it; hypercorn, which asks, is told so later."""
+    event, owner = multiprocessing.get_context("spawn").Event(), Owner()
+    takeover = SharedEvent(owner, event)
+    assert (event.is_set(), owner.heard, takeover.stands()) == (False, [], True)
+    event.set()
+    assert (event.is_set(), owner.heard) == (False, [None])
+    takeover.let_stop(None)
+    assert (event.is_set(), owner.heard) == (True, [None])
+
+
+def test_a_worker_that_alone_is_to_stop_sees_the_event_set() -> None:
+    """Though the parent has not set it."""
+    event = multiprocessing.get_context("spawn").Event()
+    SharedEvent(Owner(), event).let_stop(TERM)
+    assert event.is_set()
+
+
+def test_the_shared_event_is_given_back() -> None:
+    """Unless somebody else has put something in its place."""
+    event, theirs = multiprocessing.get_context("spawn").Event(), object()
+    takeover = SharedEvent(Owner(), event)
+    takeover.give_back()
+    assert "is_set" not in vars(event)
+    vars(event)["is_set"] = theirs
+    takeover.give_back()
+    assert vars(event)["is_set"] is theirs
+
+
+@pytest.mark.parametrize(("siblings", "heard"), [(False, [TERM, TERM, INT]), (True, [TERM, INT])])
+def test_a_worker_with_siblings_hears_sigterm_once(handlers: None, siblings: bool, heard: list[int]) -> None:
+    """The second may be the parent's; SIGINT is a terminal's."""
+    owner = Owner()
+    takeover = ChildSignals(owner, siblings)
+    for number in (TERM, TERM, INT):
+        signal.raise_signal(number)
+    assert owner.heard == heard
+    takeover.let_stop(TERM)
+    signal.raise_signal(TERM)
+    assert (owner.heard, takeover.stands()) == (heard, True)
+
+
+def test_the_signals_of_a_worker_are_given_back(handlers: None) -> None:
+    """As they were."""
+    before = [signal.getsignal(number) for number in SIGNALS]
+    ChildSignals(Owner(), False).give_back()
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+class Event:
+    """As much of hypercorn's as is asked for."""
+
+    def __init__(self) -> None:
+        self.sets = 0
+
+    async def set(self) -> None:
+        """Count."""
+        self.sets += 1
+
+
+def stream(max_requests: int | None) -> tuple[Any, Event]:
+    """A ``send`` of hypercorn's, and the event of its worker."""
+    event = Event()
+    context = SimpleNamespace(max_requests=max_requests, terminate=event)
+    holder = type("WSStream", (), {"context": context, "send": lambda self, event: None})()
+    return holder.send, event
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_has_served_enough_ends_when_it_is_let() -> None:
+    """However often it has said so."""
+    owner = Owner()
+    send, event = stream(100)
+    (takeover,) = take_terminate(owner, send)
+    await event.set()
+    await event.set()
+    assert (event.sets, owner.heard) == (0, [None, None])
+    takeover.let_stop(None)
+    with anyio.fail_after(5):
+        while not event.sets:
+            await anyio.lowlevel.checkpoint()
+    assert (event.sets, takeover.stands()) == (1, False)
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_has_not_is_not_ended_by_it() -> None:
+    """It was told by other means."""
+    send, event = stream(100)
+    (takeover,) = take_terminate(Owner(), send)
+    takeover.let_stop(TERM)
+    await anyio.lowlevel.checkpoint()
+    assert event.sets == 0
+
+
+def test_without_a_limit_on_requests_there_is_nothing_to_take() -> None:
+    """Nor at a ``send`` that is not hypercorn's."""
+    assert take_terminate(Owner(), stream(None)[0]) == []
+    assert take_terminate(Owner(), print) == []  # type: ignore[arg-type]
+    assert take_terminate(Owner(), None) == []
+
+
+@pytest.mark.anyio
+async def test_this_process_is_no_worker_of_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is taken over; and where it is not loaded, nobody looks."""
+    monkeypatch.setitem(sys.modules, "hypercorn", ModuleType("hypercorn"))
+    assert worker_arguments() == {}
+    assert take(Owner(), None) == []
+    assert len(take(Owner(), stream(100)[0])) == 1
+    monkeypatch.delitem(sys.modules, "hypercorn")
+    assert take(Owner(), stream(100)[0]) == []
+
 
 LINE = "hypercorn {{app}} -b fd://{{fd}} -k {loop} -w {workers}"
 PROGRAM = "tests.support.apps.hypercorn_program {loop} {how} {{fd}}"
