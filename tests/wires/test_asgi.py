@@ -139,6 +139,31 @@ async def test_while_a_message_of_the_handler_is_pending_nothing_else_is_taken()
     assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["blocked", "writable"])
 
 
+async def test_a_handler_does_not_wait_long_for_its_own_message() -> None:
+    """What its peer does not take stays with the writer, and the next message is the policy's business."""
+    server, wire, ear = build()
+    server.stall()
+    with anyio.fail_after(5):
+        await wire.send(Outgoing("12345"))
+    assert (wire.writable, wire.buffered(), server.pending) == (False, 5, 1)
+    server.go_on()
+    await turn()
+    assert (server.texts, wire.writable, ear.heard) == (["12345"], True, ["blocked", "writable"])
+
+
+async def test_a_handler_that_is_cancelled_loses_no_message() -> None:
+    """It was handed over."""
+    server, wire, _ = build()
+    server.stall()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wire.send, Outgoing("12345"))
+        await turn()
+        group.cancel_scope.cancel()
+    server.go_on()
+    await turn()
+    assert (server.texts, wire.buffered()) == (["12345"], 0)
+
+
 @pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
 async def test_a_failure_of_the_handler_s_send_is_the_handler_s(failure: Exception) -> None:
     """It is raised, and nothing counts as in flight."""

@@ -1,0 +1,380 @@
+"""The wire to daphne, on doubles of its protocol object and of Twisted's transport."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wsstab.payload import Outgoing
+from wsstab.types import Event, Send
+from wsstab.wires.base import Block
+from wsstab.wires.daphne import UNREAD_BYTES, UNREAD_MESSAGES, DaphneWire, recognise
+
+pytestmark = pytest.mark.anyio
+
+
+class Transport:
+    """A Twisted transport that keeps what is written.
+
+    Attributes:
+        written: in order.
+        producer: who is told when it is full.
+        reading: whether the socket is read.
+        aborted: whether the connection was aborted.
+    """
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.producer: Any = "the HTTP channel"
+        self.reading, self.aborted = True, False
+        self.dataBuffer, self.offset, self._tempDataLen = b"12345", 2, 4
+
+    def getPeer(self) -> Any:
+        return SimpleNamespace(host="203.0.113.7")
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert (self.producer, streaming) == (None, True)
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class Protocol:
+    """What daphne and autobahn do, as far as it matters here.
+
+    Attributes:
+        told: what daphne was sent by the application.
+        pings: payloads of pings that were sent.
+        closes: close frames that were sent.
+        cancelled: whether autobahn's timer for the handshake was cancelled.
+    """
+
+    STATE_CLOSED, STATE_CONNECTING, STATE_OPEN, STATE_CLOSING = range(4)
+    failByDrop, echoCloseCodeReason = True, False
+    maxMessagePayloadSize = maxFramePayloadSize = 1_048_576
+    closeHandshakeTimeout = 1
+    closedByMe = wasClean = False
+    localCloseCode: int | None = None
+    localCloseReason: bytes | None = None
+    remoteCloseCode: int | None = None
+    remoteCloseReason: str | None = None
+    websocket_protocols = ("chat",)
+    wasNotCleanReason = ""
+
+    def __init__(self) -> None:
+        self.state = self.STATE_CONNECTING
+        self.transport = Transport()
+        self.handshake_deferred = object()
+        self.server = SimpleNamespace(ping_interval=20)
+        self.trafficStats = SimpleNamespace(incomingOctetsWireLevel=7)
+        self.told: list[Any] = []
+        self.pings: list[bytes] = []
+        self.closes: list[tuple[int, bytes]] = []
+        self.queue: asyncio.Queue[Event] = asyncio.Queue()
+        self.cancelled = False
+        self.openHandshakeTimeoutCall: Any = SimpleNamespace(cancel=self.cancel)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        self.queue.put_nowait({"type": "websocket.receive", "bytes": payload})
+
+    def onPong(self, payload: bytes) -> None:
+        pass
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self.state = self.STATE_CLOSED
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
+
+    def _sendAutoPing(self) -> None:
+        self.pings.append(b"automatic")
+
+    def sendPing(self, payload: bytes) -> None:
+        self.pings.append(payload)
+
+    def sendCloseFrame(self, code: int, reasonUtf8: bytes, isReply: bool) -> None:
+        self.closes.append((code, reasonUtf8))
+        self.state = self.STATE_CLOSING
+        self.closedByMe = not isReply
+
+    def sendData(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def dropConnection(self, abort: bool) -> None:
+        self.state = self.STATE_CLOSED
+
+
+Protocol.__module__ = "daphne.ws_protocol"
+
+
+async def handle_reply(protocol: Protocol, event: Event) -> None:
+    """What daphne does with an event of the application."""
+    protocol.told.append(event)
+    if event["type"] == "websocket.accept":
+        protocol.state = protocol.STATE_OPEN
+
+
+def build(protocol: Protocol | None = None) -> tuple[Protocol, DaphneWire, dict[str, Any]]:
+    """A protocol object, its wire, and the scope."""
+    protocol = protocol or Protocol()
+    scope: dict[str, Any] = {"type": "websocket"}
+    wire = recognise(scope, protocol.queue.get, partial(handle_reply, protocol))
+    assert wire is not None
+    return protocol, wire, scope
+
+
+async def opened() -> tuple[Protocol, DaphneWire]:
+    """A wire whose handshake is complete."""
+    protocol, wire, _ = build()
+    wire.take_over_keepalive()
+    await wire.accept({"type": "websocket.accept"})
+    return protocol, wire
+
+
+async def test_a_send_of_daphne_is_recognised() -> None:
+    """And a refusal with a body becomes possible, which daphne has not."""
+    protocol, wire, scope = build()
+    assert wire.peer_address() == "203.0.113.7"
+    assert scope["extensions"] == {"websocket.http.response": {}}
+    assert wire.traits.server == "daphne"
+    assert protocol.cancelled
+
+
+async def plain(event: Event) -> None:
+    """A send of somebody else."""
+
+
+@pytest.mark.parametrize("send", [plain, partial(plain), partial(handle_reply, object())])  # type: ignore[arg-type]
+async def test_another_send_is_not(send: Send) -> None:
+    """Nothing is done to its scope."""
+    scope: dict[str, Any] = {}
+    assert recognise(scope, Protocol().queue.get, send) is None
+    assert scope == {}
+
+
+async def test_one_that_lacks_something_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    """Which is said in one line of the log."""
+    protocol = Protocol()
+    del protocol.trafficStats
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert recognise({}, protocol.queue.get, partial(handle_reply, protocol)) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "! daphne has no trafficStats.incomingOctetsWireLevel: falling back to plain ASGI"
+    ]
+
+
+async def test_an_accept_has_its_headers() -> None:
+    """As autobahn takes them: beside the subprotocol."""
+    protocol, wire, _ = build()
+    headers = [(b"x-a", b"1"), (b"x-a", b"2")]
+    await wire.accept({"type": "websocket.accept", "subprotocol": "chat", "headers": headers})
+    assert protocol.told[0]["subprotocol"] == ("chat", {"x-a": ["1", "2"]})
+    assert wire.is_open()
+
+
+async def test_a_subprotocol_that_was_not_offered_is_left_out() -> None:
+    """autobahn would leave the peer without an answer."""
+    protocol, wire, _ = build()
+    await wire.accept({"type": "websocket.accept", "subprotocol": "other"})
+    assert protocol.told[0]["subprotocol"] == (None, {})
+
+
+@pytest.mark.parametrize("header", [(b"x", b"a\r\nb: c"), (b"x\ny", b"")])
+async def test_a_header_has_one_line(header: tuple[bytes, bytes]) -> None:
+    """Nobody puts headers of his own, or a body, into an answer."""
+    protocol, wire, _ = build()
+    with pytest.raises(ValueError, match="line breaks"):
+        await wire.accept({"type": "websocket.accept", "headers": [header]})
+    await wire.deny({"type": "websocket.http.response.start", "status": 403, "headers": [header]})
+    with pytest.raises(ValueError, match="line breaks"):
+        await wire.deny({"type": "websocket.http.response.body", "body": b""})
+    assert protocol.transport.written == b""
+
+
+async def test_a_refusal_is_written_whole() -> None:
+    """Status, headers and all parts of the body; nothing can answer after it."""
+    protocol, wire, _ = build()
+    await wire.deny({"type": "websocket.http.response.start", "status": 429, "headers": [(b"retry-after", b"5")]})
+    await wire.deny({"type": "websocket.http.response.body", "body": b"too ", "more_body": True})
+    await wire.deny({"type": "websocket.http.response.body", "body": b"many"})
+    expected = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\n\r\ntoo many"
+    assert (protocol.transport.written, protocol.state) == (expected, protocol.STATE_CLOSED)
+    assert not hasattr(protocol, "handshake_deferred")
+    wire.detach()
+    assert protocol.transport.written == expected
+
+
+async def test_a_close_before_accept_is_daphne_s_own_refusal() -> None:
+    """Both as an event and as a call."""
+    protocol, wire, _ = build()
+    await wire.deny({"type": "websocket.close", "code": 1000})
+    await wire.close(4001, "no")
+    assert [event["type"] for event in protocol.told] == ["websocket.close"] * 2
+
+
+async def test_a_call_that_ends_without_an_answer_is_500() -> None:
+    """Daphne would leave the peer waiting."""
+    protocol, wire, _ = build()
+    wire.detach()
+    assert protocol.transport.written.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+
+
+async def test_messages_are_frames_on_the_transport() -> None:
+    """Blocks, single ones and empty ones."""
+    protocol, wire = await opened()
+    wire.write(Block([Outgoing("a"), Outgoing(b"bc")]))
+    await wire.send(Outgoing(""))
+    assert protocol.transport.written == b"\x81\x01a\x82\x02bc\x81\x00"
+    assert wire.buffered() == 7
+
+
+async def test_over_tls_both_buffers_count() -> None:
+    """That of the TLS layer, and that of the transport below it."""
+    protocol, wire = await opened()
+    wire.transport = SimpleNamespace(_appSendBuffer=[b"ab", b"c"], transport=protocol.transport)
+    assert wire.buffered() == 10
+
+
+async def test_nothing_is_written_behind_a_close() -> None:
+    """A send fails, a broadcast passes over it."""
+    protocol, wire = await opened()
+    await wire.close(1012, "restart é")
+    wire.write(Block([Outgoing("late")]))
+    with pytest.raises(OSError, match="left"):
+        await wire.send(Outgoing("late"))
+    assert (protocol.transport.written, protocol.closes) == (b"", [(1012, "restart é".encode())])
+    assert (protocol.closeHandshakeTimeout, wire.server_closed()) == (10, False)
+
+
+async def test_the_transport_says_when_it_is_full() -> None:
+    """As the producer that Twisted asks to pause."""
+    protocol, wire = await opened()
+    heard: list[str] = []
+    wire.on_blocked, wire.on_writable = lambda: heard.append("blocked"), lambda: heard.append("writable")
+    protocol.transport.producer.pauseProducing()
+    assert (wire.writable, heard) == (False, ["blocked"])
+    protocol.transport.producer.resumeProducing()
+    protocol.transport.producer.stopProducing()
+    assert (wire.writable, heard) == (True, ["blocked", "writable"])
+
+
+async def test_pings_and_pongs_are_ours() -> None:
+    """Daphne's own ping is silent, and its interval is known."""
+    protocol, wire = await opened()
+    pongs: list[bytes] = []
+    wire.on_pong = pongs.append
+    assert wire.ping(b"one")
+    protocol._sendAutoPing()
+    protocol.onPong(b"one")
+    assert (protocol.pings, pongs, wire.server_ping_interval) == ([b"one"], [b"one"], 20)
+
+
+@pytest.mark.parametrize(("count", "size"), [(UNREAD_MESSAGES, 1), (1, UNREAD_BYTES)])
+async def test_a_socket_is_not_read_while_much_is_unread(count: int, size: int) -> None:
+    """Many messages or many bytes; it is read again when half is gone."""
+    protocol, wire = await opened()
+    for _ in range(count):
+        assert not wire.reading_paused()
+        protocol.onMessage(b"x" * size, True)
+    assert (protocol.transport.reading, wire.reading_paused()) == (False, True)
+    for _ in range((count + 1) // 2):
+        await wire.receive()
+    assert (protocol.transport.reading, wire.reading_paused()) == (True, False)
+
+
+@pytest.mark.parametrize("end", [lambda wire: wire.close(1000, ""), lambda wire: detach(wire)])
+async def test_nothing_is_kept_that_nobody_will_read(end: Callable[[DaphneWire], Awaitable[None]]) -> None:
+    """And the socket is read, for the peer's answer to our close."""
+    protocol, wire = await opened()
+    for _ in range(UNREAD_MESSAGES):
+        protocol.onMessage(b"x", True)
+    await end(wire)
+    assert protocol.transport.reading
+    protocol.onMessage(b"late", True)
+    assert protocol.queue.qsize() == UNREAD_MESSAGES
+
+
+async def detach(wire: DaphneWire) -> None:
+    """The ASGI call is over."""
+    wire.detach()
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"wasClean": True, "remoteCloseCode": 4001, "remoteCloseReason": "bye"}, {"code": 4001, "reason": "bye"}),
+        ({"wasClean": True}, {"code": 1005, "reason": ""}),
+        ({}, {"code": 1006}),
+        (
+            {"closedByMe": True, "localCloseCode": 1009, "localCloseReason": b"too big"},
+            {"code": 1009, "reason": "too big"},
+        ),
+    ],
+)
+async def test_the_end_is_told_as_it_was(state: dict[str, Any], told: dict[str, Any]) -> None:
+    """Code and reason of the peer's close, or of autobahn's own."""
+    protocol, wire = await opened()
+    vars(protocol).update(state)
+    protocol.onClose(True, None, None)
+    assert await wire.receive() == {"type": "websocket.disconnect", **told}
+    assert wire.server_closed() is ("closedByMe" in state)
+
+
+async def test_a_lost_connection_gives_back_what_was_hidden() -> None:
+    """And says so to everybody who waits."""
+    protocol, wire = await opened()
+    heard: list[str] = []
+    wire.on_lost, wire.on_writable = lambda: heard.append("lost"), lambda: heard.append("writable")
+    protocol.transport.producer.pauseProducing()
+    protocol.onClose(False, 1006, "gone")
+    assert (wire.lost, wire.writable, heard) == (True, True, ["lost", "writable"])
+    assert not {"onMessage", "onPong", "onClose", "_sendAutoPing"} & set(vars(protocol))
+
+
+@pytest.mark.parametrize(
+    ("own", "limit", "told", "holds"),
+    [
+        (1_048_576, 5_000_000, None, 5_000_000),
+        (1_048_576, 1000, None, 1000),
+        (2000, 1000, None, 1000),
+        (2000, 5000, 2000, 2000),
+        (0, 1000, None, 1000),
+    ],
+)
+async def test_the_limit_of_messages_is_autobahn_s(own: int, limit: int, told: int | None, holds: int) -> None:
+    """Except where daphne was told a smaller one; its default counts as not told."""
+    protocol = Protocol()
+    protocol.maxMessagePayloadSize = protocol.maxFramePayloadSize = own
+    _, wire, _ = build(protocol)
+    assert wire.limit_message_size(limit) == told
+    assert (protocol.maxMessagePayloadSize, protocol.maxFramePayloadSize) == (holds, holds)
+
+
+async def test_what_else_there_is() -> None:
+    """Abort, a sign of life of a message that is not complete, and no compression."""
+    protocol, wire = await opened()
+    assert (wire.partial(), wire.refuse_compression()) == (7, True)
+    assert (protocol.failByDrop, protocol.echoCloseCodeReason) == (False, True)
+    wire.abort()
+    assert protocol.transport.aborted
