@@ -5,8 +5,8 @@ the protocol object. Daphne itself takes everything and never waits, in both dir
 transport says when it is full, and the socket is not read while much is unread.
 
 What is private in daphne, autobahn and Twisted and used here, each looked for at recognition (one
-missing: the plain ASGI wire, and one line in the log). Tried with daphne 4.1 to 4.2, autobahn 24.4
-to 26.10 and Twisted 24.7 to 26.10.
+missing: the plain ASGI wire, and one line in the log). Tried with daphne 4.1.0 to 4.2.3, autobahn
+24.4.2 to 26.10.2 and Twisted 26.10.
 
 ==========  ====================================================================================
 daphne      ``send.args[0]``, ``handshake_deferred``, ``application_queue``, ``server.ping_interval``,
