@@ -180,6 +180,8 @@ def closed_by_handler(server: Server) -> None:
 
 
 each_loop = pytest.mark.parametrize("variant", HYPERCORN, ids=str)
+each_library = pytest.mark.parametrize("variant", [HYPERCORN[0], HYPERCORN[2]], ids=str)
+"""Where nothing can differ by asyncio loop."""
 
 
 def line(variant: Variant, workers: int) -> str:
@@ -205,7 +207,7 @@ def test_all_clients_are_drained_however_it_is_started_and_told(variant: Variant
             assert (status, server.lifespans) == (0, (workers or 1, workers or 1))
 
 
-@each_loop
+@each_library
 def test_a_worker_that_is_alone_told_to_stop_drains_and_is_replaced(variant: Variant) -> None:
     """Natively it dies at once, and the parent stops all others."""
     with commanded(variant, line(variant, 2), 2) as (server, crowd):
@@ -221,7 +223,7 @@ def test_a_worker_that_is_alone_told_to_stop_drains_and_is_replaced(variant: Var
         eventually(lambda: server.lifespans == (3, 3), within=10)
 
 
-@each_loop
+@each_library
 def test_a_worker_that_ends_first_does_not_cut_the_others_short(variant: Variant) -> None:
     """Its parent then sends them SIGTERM, which is no second wish."""
     with commanded(variant, line(variant, 2), 2, timeout=3.0) as (server, crowd):
@@ -235,7 +237,7 @@ def test_a_worker_that_ends_first_does_not_cut_the_others_short(variant: Variant
         assert server.lifespans == (2, 2)
 
 
-@each_loop
+@each_library
 def test_a_reload_drains_the_old_workers(variant: Variant) -> None:
     """SIGHUP; whoever comes back waits for the new ones."""
     with commanded(variant, line(variant, 2), 2) as (server, crowd):
@@ -248,7 +250,7 @@ def test_a_reload_drains_the_old_workers(variant: Variant) -> None:
         assert server.wait() == 0
 
 
-@each_loop
+@each_library
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_worker_that_has_served_enough_drains_before_it_ends(variant: Variant, workers: int) -> None:
     """No signal tells of it. With a parent there is a new one afterwards."""
@@ -269,7 +271,7 @@ def asked(server: Server) -> bool:
     return True
 
 
-@each_loop
+@each_library
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_signal_to_all_ends_the_patience(variant: Variant, workers: int) -> None:
     """As Ctrl+C, pressed again."""
@@ -297,7 +299,7 @@ def test_a_program_serves_and_drains(variant: Variant, stop: Stop) -> None:
         assert server.complaints() == []
 
 
-@each_loop
+@each_library
 def test_a_second_signal_to_a_program_ends_the_patience(variant: Variant) -> None:
     """Whoever of the two is asked first."""
     with commanded(variant, PROGRAM.format(loop=variant.loop, how="trigger"), timeout=60.0) as (server, crowd):

@@ -131,7 +131,7 @@ async def test_a_tick_that_somebody_else_has_taken_is_theirs() -> None:
 
 SINGLE = "uvicorn {app} --fd {fd}"
 WORKERS = "uvicorn {app} --fd {fd} --workers 2"
-RELOAD = "uvicorn {app} --fd {fd} --reload"
+RELOAD = "uvicorn {app} --fd {fd} --reload --reload-dir docs"
 GUNICORN = "gunicorn {app} -k uvicorn_worker.UvicornWorker -b fd://{fd} -w 2"
 LINES = {"single": SINGLE, "workers": WORKERS, "reload": RELOAD, "gunicorn": GUNICORN}
 
