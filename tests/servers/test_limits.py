@@ -110,7 +110,7 @@ def test_a_denied_handler_gives_its_place_back(lab: MakeLab) -> None:
         assert denial_of(made, path).status != 503
     made.connect("/push")
     # daphne logs a failure up to a second later.
-    eventually(lambda: made.log.count("endings.Failure") >= 2)
+    eventually(lambda: made.log.count("raise Failure") >= 2)
 
 
 def test_connections_of_an_address_are_limited(lab: MakeLab) -> None:
