@@ -4,7 +4,7 @@ Recognised so that the package knows what does not work there, and can say so. N
 buffer size. A peer that takes nothing is let go of all the same: granian drops a connection whose
 close was cancelled on its way, once the handler has returned.
 
-Nothing private is used. Tried with granian 2.7.5 to 2.8.7.
+Nothing private is used. Tried with granian 2.8.0 to 2.8.7.
 """
 
 from __future__ import annotations
