@@ -68,6 +68,7 @@ class OverrideFields(TypedDict, total=False):
     custom_heartbeat: HeartbeatMessage | Callable[[], HeartbeatMessage] | None
     max_message_size: int | None
     compression: CompressionMode | str
+    compression_threshold: int
     max_memory_per_connection: int | None
     allowed_origins: str | Sequence[str]
     accept_timeout: float | None
@@ -127,6 +128,7 @@ CHECKS: dict[str, Check] = {
     "reconnect_token_ttl": checks.duration(),
     "enable_reconnect": flag(),
     "compression": member(CompressionMode),
+    "compression_threshold": whole("bytes"),
     "log_level": checks.level(),
     "enable_metrics": flag(),
     "num_shards": whole("shards"),
@@ -225,7 +227,9 @@ class WebSocketConfig:
         rate_limit: a `RateLimit` for each connection; ``None``, the default, for no limit.
         inbound: an `Inbound`: what may wait for a busy handler.
         outbound: an `Outbound`: what may wait for a slow peer.
-        compression: ``deflate``, the default, for what the server negotiates, or ``none``.
+        compression: ``deflate``, the default, for what the server negotiates, without context takeover, so
+            that an idle connection has no compressor; or ``none``.
+        compression_threshold: bytes from which a message is compressed; 1,024.
         broadcast: whether broadcasts that name no room reach this connection; ``True``.
 
     Memory:
@@ -264,6 +268,7 @@ class WebSocketConfig:
     reconnect_token_ttl: Accepts[timedelta, timedelta | float] = field(default=accepts(timedelta(hours=1)))
     enable_reconnect: bool = True
     compression: Accepts[CompressionMode, CompressionMode | str] = field(default=accepts(CompressionMode.DEFLATE))
+    compression_threshold: int = 1024
     log_level: str = "INFO"
     enable_metrics: bool = False
     num_shards: int = 16

@@ -188,9 +188,7 @@ class WebSocketStabilizer:
                 "heartbeat_type",
                 '! no heartbeat: this server sends no WebSocket pings; heartbeat_type="custom" sends messages instead',
             )
-        wire.compresses = config.compression is CompressionMode.DEFLATE
-        if config.compression is CompressionMode.NONE and not wire.refuse_compression():
-            self.manager.warn_once("compression", '! compression="none" cannot act on this server')
+        self._prepare_compression(wire, config)
         if config.max_message_size is not None:
             smaller = wire.limit_message_size(config.max_message_size)
             if smaller is not None:
@@ -200,6 +198,13 @@ class WebSocketStabilizer:
                     smaller,
                     config.max_message_size,
                 )
+
+    def _prepare_compression(self, wire: Wire, config: WebSocketConfig) -> None:
+        if config.compression is CompressionMode.DEFLATE:
+            wire.compress_from = config.compression_threshold
+            wire.refuse_context_takeover()
+        elif not wire.refuse_compression():
+            self.manager.warn_once("compression", '! compression="none" cannot act on this server')
 
     async def _run(self, scope: Scope, connection: Connection) -> None:
         """Run the handler, and end the connection whatever the handler does."""

@@ -27,6 +27,29 @@ def test_deflate_is_negotiated_where_it_is_offered(lab: MakeLab) -> None:
     assert all(frame.reserved == 4 and len(frame.payload) < 200 for frame in deflated.frames)
 
 
+def test_no_context_is_taken_over(lab: MakeLab) -> None:
+    """So nothing has to be kept for an idle connection, in either direction."""
+    made = lab()
+    peer = made.connect("/echo", extensions="permessage-deflate; client_max_window_bits=10; server_max_window_bits=11")
+    answer = [parameter.strip() for parameter in (peer.extensions or "").split(";")]
+    assert answer.count("server_no_context_takeover") == answer.count("client_no_context_takeover") == 1
+    assert "server_max_window_bits=11" in answer
+    for text in ("first " * 1000, "first " * 1000, "second " * 1000):
+        peer.send(text)
+        assert peer.receive() == text
+    sizes = [len(frame.payload) for frame in peer.frames]
+    assert sizes[0] == sizes[1]
+
+
+def test_small_messages_go_uncompressed(lab: MakeLab) -> None:
+    """From the threshold on they are compressed."""
+    peer = lab(compression_threshold=300).connect("/echo", extensions=OFFER)
+    for size in (299, 300):
+        peer.send("x" * size)
+        assert peer.receive() == "x" * size
+    assert [frame.reserved for frame in peer.frames] == [0, 4]
+
+
 def test_compressed_messages_are_echoed(lab: MakeLab) -> None:
     """A client of the websockets library, with its own context takeover, in both directions."""
     made = lab()

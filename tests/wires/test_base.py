@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from wsstab.payload import Outgoing
-from wsstab.wires.base import DEFLATE_THRESHOLD, Block, Wire, frame_for
+from wsstab.wires.base import Block, Wire, frame_for
+from wsstab.wires.deflate import Deflate
 from wsstab.wires.traits import ASGI
 
 SHORT, LONG = Outgoing("short"), Outgoing("long " * 1000)
@@ -29,39 +30,50 @@ def test_a_block_is_its_frames_in_order() -> None:
 def test_a_block_is_joined_once_for_all_who_share_it() -> None:
     """The same bytes object for each."""
     block = Block([SHORT, LONG])
-    assert block.frames() is block.frames(0)
-    assert block.frames(12) is block.frames(12)
+    assert block.frames() is block.frames(None)
+    assert block.frames(Deflate(12, 1024)) is block.frames(Deflate(12, 1024))
 
 
 def test_a_block_is_joined_once_for_each_window() -> None:
     """Peers with and without compression share it all the same."""
     block = Block([LONG])
-    plain, small, large = block.frames(), block.frames(9), block.frames(15)
+    plain, small, large = block.frames(), block.frames(Deflate(9, 1024)), block.frames(Deflate(15, 1024))
     assert (plain, small, large) == (LONG.frame, LONG.deflated(9), LONG.deflated(15))
 
 
 def test_short_messages_go_uncompressed_beside_long_ones() -> None:
     """Each message decides for itself."""
-    assert Block([SHORT, LONG]).frames(12) == SHORT.frame + LONG.deflated(12)
+    assert Block([SHORT, LONG]).frames(Deflate(12, 1024)) == SHORT.frame + LONG.deflated(12)
+
+
+@pytest.mark.parametrize("threshold", [1, 1024, 5000])
+def test_a_message_is_compressed_from_the_threshold_on_where_it_was_negotiated(threshold: int) -> None:
+    """The threshold itself is compressed."""
+    below, at = Outgoing("x" * (threshold - 1)), Outgoing("x" * threshold)
+    assert frame_for(below, Deflate(12, threshold)) == below.frame
+    assert frame_for(at, Deflate(12, threshold)) == at.deflated(12)
+    assert frame_for(at, None) == at.frame
 
 
 @pytest.mark.parametrize(
-    ("size", "bits", "compressed"),
-    [(DEFLATE_THRESHOLD - 1, 12, False), (DEFLATE_THRESHOLD, 12, True), (DEFLATE_THRESHOLD, 0, False)],
+    ("compress_from", "bits", "deflate"),
+    [(None, 15, None), (1024, 0, None), (1024, 8, None), (1024, 9, Deflate(9, 1024)), (1, 15, Deflate(15, 1))],
 )
-def test_a_message_is_compressed_from_the_threshold_on_where_it_was_negotiated(
-    size: int, bits: int, compressed: bool
+def test_a_wire_compresses_what_is_wanted_with_a_window_that_zlib_has(
+    compress_from: int | None, bits: int, deflate: Deflate | None
 ) -> None:
-    """The threshold itself is compressed."""
-    message = Outgoing("x" * size)
-    assert frame_for(message, bits) == (message.deflated(bits) if compressed else message.frame)
+    """A window of 8 bits zlib has not."""
+    wire = Wire()
+    wire.compress_from = compress_from
+    assert wire.deflate(bits) == deflate
 
 
 def test_a_new_wire_takes_data_and_promises_nothing_else() -> None:
     """What a server really has, each kind of wire says for itself."""
     wire = Wire()
     assert (wire.writable, wire.readable, wire.lost, wire.is_open()) == (True, True, False, True)
-    assert (wire.traits, wire.peer_address(), wire.refuse_compression()) == (ASGI, None, False)
+    assert (wire.traits, wire.peer_address()) == (ASGI, None)
+    assert (wire.refuse_compression(), wire.refuse_context_takeover()) == (False, False)
     assert (wire.buffered(), wire.reading_paused(), wire.ping(b"x"), wire.server_ping_interval) == (
         0,
         False,

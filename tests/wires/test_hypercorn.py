@@ -94,7 +94,7 @@ class Hypercorn:
     async def accepted(self) -> Any:
         """A wire whose handshake is complete."""
         wire = self.wire()
-        wire.compresses = True
+        wire.compress_from = 1024
         await wire.accept({"type": "websocket.accept"})
         return wire
 

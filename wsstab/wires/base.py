@@ -15,14 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..payload import Outgoing
 from ..types import Event
+from .deflate import Deflate
 from .traits import ASGI, Traits
 
 __all__ = ["Block", "Wire", "frame_for", "lacks"]
 
 logger = logging.getLogger("wsstab")
-
-DEFLATE_THRESHOLD = 1024
-"""Messages under this many bytes go uncompressed, which RFC 7692 section 6 leaves to each message."""
 
 
 class Block:
@@ -34,25 +32,25 @@ class Block:
         self.messages = messages
         self.count = len(messages)
         self.size = sum(message.size for message in messages)
-        self._joined: dict[int, bytes] = {}
+        self._joined: dict[Deflate | None, bytes] = {}
 
-    def frames(self, deflate_bits: int = 0) -> bytes:
+    def frames(self, deflate: Deflate | None = None) -> bytes:
         """All frames in one piece.
 
         Args:
-            deflate_bits: the window that was negotiated with the peer, 0 for no compression.
+            deflate: how they are compressed for the peer; ``None`` for not at all.
         """
-        joined = self._joined.get(deflate_bits)
+        joined = self._joined.get(deflate)
         if joined is None:
-            joined = b"".join([frame_for(message, deflate_bits) for message in self.messages])
-            self._joined[deflate_bits] = joined
+            joined = b"".join([frame_for(message, deflate) for message in self.messages])
+            self._joined[deflate] = joined
         return joined
 
 
-def frame_for(message: Outgoing, deflate_bits: int) -> bytes:
-    """The frame of ``message`` for a peer with this window, 0 for none."""
-    if deflate_bits and message.size >= DEFLATE_THRESHOLD:
-        return message.deflated(deflate_bits)
+def frame_for(message: Outgoing, deflate: Deflate | None) -> bytes:
+    """The frame of ``message`` for a peer whose messages are compressed so; ``None`` for not at all."""
+    if deflate is not None and message.size >= deflate.threshold:
+        return message.deflated(deflate.window_bits)
     return message.frame
 
 
@@ -63,7 +61,7 @@ class Wire:
         writable: whether the next write is taken at once.
         traits: what the server behind it can and cannot do.
         readable: whether what the peer sends comes by here.
-        compresses: whether messages to the peer are to be compressed, where that was negotiated.
+        compress_from: bytes from which messages to the peer are compressed, where that was negotiated; ``None``: never.
         lost: whether the TCP connection is known to have ended.
         server_ping_interval: seconds between the server's own pings, which this wire has taken over.
         on_writable: called when the wire takes data again.
@@ -73,7 +71,7 @@ class Wire:
     """
 
     __slots__ = (
-        "compresses",
+        "compress_from",
         "lost",
         "on_blocked",
         "on_lost",
@@ -88,7 +86,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.writable = True
-        self.compresses = False
+        self.compress_from: int | None = None
         self.lost = False
         self.server_ping_interval: float | None = None
         self.on_writable: Callable[[], None] = _nothing
@@ -117,6 +115,25 @@ class Wire:
     def refuse_compression(self) -> bool:
         """Negotiate no permessage-deflate; ``False`` where that cannot be done."""
         return False
+
+    def refuse_context_takeover(self) -> bool:
+        """Negotiate it so that neither side keeps its window between messages; ``False`` where that cannot be done.
+
+        An idle connection then has neither compressor nor inflater. A server may ask for it unasked
+        (RFC 7692 sections 7.1.1.1 and 7.1.1.2).
+        """
+        return False
+
+    def deflate(self, window_bits: int) -> Deflate | None:
+        """How messages to this peer are compressed.
+
+        Args:
+            window_bits: what was negotiated, 0 for no compression.
+        """
+        # zlib has no window of 8 bits; such a peer gets its messages uncompressed.
+        if self.compress_from is None or window_bits < 9:
+            return None
+        return Deflate(window_bits, self.compress_from)
 
     # After it.
 

@@ -34,9 +34,10 @@ from ..tasks import current_loop
 from ..types import Event, Receive, Scope, Send
 from .asgi import AsgiWire
 from .base import Block, Wire, lacks
+from .deflate import Deflate, without_takeover
 from .traits import TRAITS
 from .transport import LINGER, PING, TransportWire
-from .wsproto import bound_inflating, undecoded, window_bits
+from .wsproto import bound_inflating, drop_contexts, undecoded, window_bits
 
 __all__ = ["Http2Wire", "HypercornWire", "StreamWire", "TrioWire", "recognise"]
 
@@ -63,9 +64,17 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
     return None
 
 
+EXTENSIONS = b"sec-websocket-extensions"
+
+
 def comes_from(thing: object, module: str) -> bool:
     """Whether this is an object of a class of that module, or of one derived from it."""
     return any(base.__module__ == module for base in type(thing).__mro__)
+
+
+def refused(answer: bytes) -> bytes:
+    """The header of an answer, with context takeover refused."""
+    return without_takeover(answer.decode()).encode()
 
 
 class Peer:
@@ -90,6 +99,7 @@ class Peer:
         "_reason",
         "_receive",
         "_size",
+        "_takes_over",
         "_wire",
         "connection",
         "failed",
@@ -102,6 +112,7 @@ class Peer:
         self.connection: Any = None
         self.limit: int = stream.buffer.max_length
         self.failed = False
+        self._takes_over = True
         self._receive = receive
         self._wire = wire
         self._size = 0
@@ -129,6 +140,10 @@ class Peer:
     def refuse_compression(self) -> None:
         """Hide what the peer offered."""
         self.stream.handshake.extensions = None
+
+    def refuse_context_takeover(self) -> None:
+        """Keep neither compressor nor inflater between messages."""
+        self._takes_over = False
 
     def is_open(self) -> bool:
         """Whether neither side has begun to close."""
@@ -175,9 +190,13 @@ class Peer:
         accept = handshake.accept
 
         def accept_and_watch(*args: Any, **kwargs: Any) -> Any:
-            accepted = accept(*args, **kwargs)
-            self._watch(accepted[-1])
-            return accepted
+            status, headers, connection = accept(*args, **kwargs)
+            if not self._takes_over and drop_contexts(connection):
+                headers = [
+                    (name, refused(value) if name == b"sec-websocket-extensions" else value) for name, value in headers
+                ]
+            self._watch(connection)
+            return status, headers, connection
 
         handshake.accept = accept_and_watch
 
@@ -279,10 +298,14 @@ class HypercornWire(TransportWire):
         self._peer.refuse_compression()
         return True
 
+    def refuse_context_takeover(self) -> bool:
+        self._peer.refuse_context_takeover()
+        return True
+
     async def accept(self, event: Event) -> None:
         await self._send(event)
         self.attach()
-        self.use_window(window_bits(self._peer.connection))
+        self.deflates = self.deflate(window_bits(self._peer.connection))
 
     async def deny(self, event: Event) -> None:
         await self._send(event)
@@ -320,7 +343,7 @@ class CloseBlock(Block):
         super().__init__(())
         self._frame = frame
 
-    def frames(self, deflate_bits: int = 0) -> bytes:
+    def frames(self, deflate: Deflate | None = None) -> bytes:
         return self._frame
 
 
@@ -336,7 +359,7 @@ class StreamWire(AsgiWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_closed", "_deflate_bits", "_peer", "_pinging", "_protocol", "_send_event")
+    __slots__ = ("_closed", "_deflates", "_peer", "_pinging", "_protocol", "_send_event")
 
     needs: tuple[str, ...] = ()
     what = "hypercorn"
@@ -346,7 +369,7 @@ class StreamWire(AsgiWire):
         self._peer = Peer(stream, receive, self)
         self._protocol = stream.send.__self__
         self._send_event = stream.send
-        self._deflate_bits = 0
+        self._deflates: Deflate | None = None
         self._pinging = False
         self._closed = False
         stream.send = self._end_behind
@@ -361,10 +384,13 @@ class StreamWire(AsgiWire):
         self._peer.refuse_compression()
         return True
 
+    def refuse_context_takeover(self) -> bool:
+        self._peer.refuse_context_takeover()
+        return True
+
     async def accept(self, event: Event) -> None:
         await super().accept(event)
-        bits = window_bits(self._peer.connection)
-        self._deflate_bits = bits if self.compresses and bits >= 9 else 0
+        self._deflates = self.deflate(window_bits(self._peer.connection))
 
     async def receive(self) -> Event:
         return self._peer.told(await super().receive())
@@ -409,7 +435,7 @@ class StreamWire(AsgiWire):
             self._pinging = False
 
     async def _transmit_block(self, block: Block) -> None:
-        await self._put(block.frames(self._deflate_bits))
+        await self._put(block.frames(self._deflates))
         self._in_flight -= block.size
         if isinstance(block, CloseBlock):
             from hypercorn.protocol.events import EndData

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..payload import Outgoing, frame_header
 from .base import Block, Wire, frame_for
+from .deflate import Deflate
 
 __all__ = ["LINGER", "TransportWire"]
 
@@ -32,15 +33,15 @@ class TransportWire(Wire):
 
     Attributes:
         transport: of this connection.
-        deflate_bits: the window with which messages are compressed for this peer, 0 for none.
+        deflates: how messages are compressed for this peer, ``None`` for not at all.
     """
 
-    __slots__ = ("_flow", "_is_closing", "_shadowed", "_transport_write", "deflate_bits", "transport")
+    __slots__ = ("_flow", "_is_closing", "_shadowed", "_transport_write", "deflates", "transport")
 
     def __init__(self, transport: asyncio.Transport, flow: Any) -> None:
         super().__init__()
         self.transport = transport
-        self.deflate_bits = 0
+        self.deflates: Deflate | None = None
         self._flow = flow
         self._is_closing = transport.is_closing
         self._transport_write = transport.write
@@ -59,19 +60,14 @@ class TransportWire(Wire):
         self.shadow(self._flow, "resume_writing", self._resume_writing)
         self.shadow(self._flow, "connection_lost", self._connection_lost)
 
-    def use_window(self, bits: int) -> None:
-        """Compress for this peer, if that is wanted, with the window that was negotiated; 0 for none."""
-        # zlib has no window of 8 bits; such a peer gets its messages uncompressed.
-        self.deflate_bits = bits if self.compresses and bits >= 9 else 0
-
     def write(self, block: Block) -> None:
         if self.is_open():
-            self._transport_write(block.frames(self.deflate_bits))
+            self._transport_write(block.frames(self.deflates))
 
     async def send(self, message: Outgoing) -> None:
         if not self.is_open():
             raise ConnectionResetError("the peer has left")
-        self._transport_write(frame_for(message, self.deflate_bits))
+        self._transport_write(frame_for(message, self.deflates))
 
     def is_open(self) -> bool:
         # A server closes its transport in the same turn in which it learns or causes an end.

@@ -30,12 +30,14 @@ from typing import Any, cast
 
 from ..types import Event, Receive, Scope, Send
 from .base import lacks
+from .deflate import without_takeover
 from .traits import TRAITS
 from .transport import LINGER, TransportWire
 from .wsproto import bound_inflating, undecoded, window_bits
 
 __all__ = ["UvicornWire", "recognise"]
 
+EXTENSIONS = "Sec-WebSocket-Extensions"
 EXTENSION = "wsstab.protocol"
 """Key in ``scope["extensions"]`` under which `Protocol` shows itself through other middleware."""
 
@@ -104,7 +106,7 @@ class UvicornWire(TransportWire):
         self.attach()
         if self._takes_over:
             self._observe_pongs()
-        self.use_window(self._negotiated_bits())
+        self.deflates = self.deflate(self._negotiated_bits())
 
     async def deny(self, event: Event) -> None:
         await self._send(event)
@@ -143,7 +145,17 @@ class SansioWire(UvicornWire):
     def refuse_compression(self) -> bool:
         # uvicorn negotiated already, but has not sent its answer. The old list goes with its compressors.
         self.protocol.conn.extensions = []
-        self.protocol.response.headers.pop("Sec-WebSocket-Extensions", None)
+        self.protocol.response.headers.pop(EXTENSIONS, None)
+        return True
+
+    def refuse_context_takeover(self) -> bool:
+        # The old extension goes, and its compressor and inflater with it.
+        self.protocol.conn.extensions = [without_contexts(each) for each in self.protocol.conn.extensions]
+        headers = self.protocol.response.headers
+        answer = headers.get(EXTENSIONS)
+        if answer is not None:
+            del headers[EXTENSIONS]
+            headers[EXTENSIONS] = without_takeover(answer)
         return True
 
     def _negotiated_bits(self) -> int:
@@ -210,6 +222,21 @@ class WsprotoWire(UvicornWire):
         self.protocol.config = plain
         return True
 
+    def refuse_context_takeover(self) -> bool:
+        connection = self.protocol.conn
+        send = connection.send
+
+        def send_answer(event: Any) -> Any:
+            # uvicorn makes the extension while it answers, so this is the only moment to speak to it.
+            del connection.send
+            for extension in getattr(event, "extensions", ()):
+                if getattr(extension, "name", "") == "permessage-deflate":
+                    extension.server_no_context_takeover = extension.client_no_context_takeover = True
+            return send(event)
+
+        connection.send = send_answer
+        return True
+
     def _attach(self) -> None:
         super()._attach()
         buffer = self.protocol.buffer
@@ -258,6 +285,12 @@ class LegacyWire(UvicornWire):
     def refuse_compression(self) -> bool:
         # The handshake holds this very list and reads it after the application has accepted.
         self.protocol.available_extensions.clear()
+        return True
+
+    def refuse_context_takeover(self) -> bool:
+        for factory in self.protocol.available_extensions:
+            if factory.name == "permessage-deflate":
+                factory.server_no_context_takeover = factory.client_no_context_takeover = True
         return True
 
     async def accept(self, event: Event) -> None:
@@ -334,6 +367,14 @@ def _lower(owner: Any, name: str, limit: int) -> int | None:
         return current
     setattr(owner, name, limit)
     return None
+
+
+def without_contexts(extension: Any) -> Any:
+    """The same extension of the websockets library, if it is permessage-deflate, with no context takeover."""
+    if extension.name != "permessage-deflate":
+        return extension
+    bits = extension.remote_max_window_bits, extension.local_max_window_bits
+    return type(extension)(True, True, *bits, extension.compress_settings)
 
 
 def _window_bits(extensions: list[Any]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["bound_inflating", "deflate_of", "undecoded", "window_bits"]
+__all__ = ["bound_inflating", "deflate_of", "drop_contexts", "undecoded", "window_bits"]
 
 SLICE = 1024
 """Compressed bytes inflated at a time; zlib makes at most 1,032 times as many of them."""
@@ -28,6 +28,15 @@ def window_bits(connection: Any) -> int:
     """The window that the peer lets us compress with; 0 where nothing is to be compressed."""
     extension = deflate_of(connection)
     return int(extension.server_max_window_bits) if extension is not None else 0
+
+
+def drop_contexts(connection: Any) -> bool:
+    """Have neither compressor nor inflater kept between messages; whether there are any to drop."""
+    extension = deflate_of(connection)
+    if extension is None:
+        return False
+    extension.server_no_context_takeover = extension.client_no_context_takeover = True
+    return True
 
 
 def undecoded(connection: Any) -> int:
