@@ -36,8 +36,8 @@ MANAGER = words("""
     start connect disconnect send_to_client broadcast get_active_connections get_connection_count
     generate_reconnect_token validate_reconnect_token handle_pong graceful_shutdown get_memory_usage
     set_user_data get_user_data
-    broadcast_to_clients join leave get_rooms get_room_members get_connection connections drain drain_endpoint disconnect_all
-    statistics is_draining is_ready on
+    broadcast_to_clients join leave get_rooms get_room_members get_connection connections drain drain_endpoint
+    disconnect_all statistics is_draining is_ready on
 """)
 """What a manager has: the published methods, then the new ones."""
 
