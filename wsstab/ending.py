@@ -133,8 +133,10 @@ class Ending:
         sent, flushed = False, True
         try:
             if connection.lifecycle.outbound is OutboundState.OPEN:
-                flushed = await self._flush(within)
-            with anyio.move_on_after(within if flushed else min(within, LAST_WORD)):
+                flushed = await self._flush(min(within, connection.config.outbound.send_timeout))
+            if not flushed:
+                within = min(within, LAST_WORD)
+            with anyio.move_on_after(within):
                 await self._send(close)
                 sent = True
         except Exception as failure:
@@ -155,18 +157,18 @@ class Ending:
             connection.services.abort_later(connection.wire, seconds)
 
     async def _flush(self, patience: float) -> bool:
-        """Wait until nothing is queued, as long as the peer takes some of it every ``patience`` seconds.
+        """Wait until nothing is queued, as long as the peer takes some bytes every ``patience`` seconds.
 
         Returns:
             Whether it took all of it.
         """
         sender, wire = self._connection.sender, self._connection.wire
-        waiting = len(sender.queue) + 1
-        while sender.queue and wire.is_open() and len(sender.queue) < waiting:
-            waiting = len(sender.queue)
-            with anyio.move_on_after(patience):
-                while len(sender.queue) >= waiting and wire.is_open():
-                    await sender.room_made()
+        while sender.queue and wire.is_open():
+            unsent = sender.queue.bytes + wire.buffered()
+            with anyio.move_on_after(patience) as turn:
+                await sender.room_made()
+            if turn.cancelled_caught and sender.queue.bytes + wire.buffered() >= unsent:
+                break
         flushed = not sender.queue
         sender.queue.clear()
         return flushed
