@@ -49,7 +49,7 @@ class Scenario:
     needs: str = "broadcast"
 
 
-OURS_AND_BARE = ("wsstab", "Starlette, loop")
+OURS_AND_BARE = ("wsstab", "Starlette loop")
 SCENARIOS = {
     "single": Scenario("one message of 128 B to 1,000 clients", broadcast.measure),
     "burst": Scenario("a burst of 20 of 128 B to 1,000 clients", broadcast.measure, {"burst": 20}),

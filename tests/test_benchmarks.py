@@ -18,7 +18,7 @@ from benchmarks.systems import SYSTEMS, System
 from tests.support.frames import TEXT
 
 OURS = next(system for system in SYSTEMS if system.name == "wsstab")
-BARE = next(system for system in SYSTEMS if system.name == "Starlette, loop")
+BARE = next(system for system in SYSTEMS if system.name == "Starlette loop")
 LIMITS = [system for system in SYSTEMS if system.name in ("limit: write each", "limit: joined")]
 SMALL: dict[str, dict[str, Any]] = {
     "single": {"clients": 10},
@@ -119,7 +119,7 @@ def test_systems_take_turns_and_one_that_fails_is_told_of(capsys: pytest.Capture
         return {"things/s": 1.0, "client busy": 0.95}
 
     results = run(scenario(measure), [OURS, BARE], 2)
-    assert order == ["wsstab", "Starlette, loop"] * 2
+    assert order == ["wsstab", "Starlette loop"] * 2
     assert [each.system for each in results] == ["wsstab"]
     told = capsys.readouterr().err
     assert "broken" in told
