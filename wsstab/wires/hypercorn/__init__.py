@@ -1,0 +1,55 @@
+"""The wire to a WebSocket stream of hypercorn: on asyncio, uvloop and trio, over HTTP/1.1 and HTTP/2.
+
+Recognised by the ``send`` that hypercorn passes to the application. Over HTTP/1.1 on asyncio and
+uvloop, frames go straight to the transport; on trio and over HTTP/2 they go through hypercorn's own
+lock, one write at a time. In both cases what the peer sends is seen on its way from wsproto to
+hypercorn, which by itself tells an application neither of a pong nor how its peer closed, and
+counts characters where bytes are meant.
+
+What is private in hypercorn and used here, each looked for at recognition (one missing: the plain
+ASGI wire, and one line in the log). Tried with hypercorn 0.17 and 0.18.
+
+===================  ======================================================================
+stream               ``send``, ``app_put``, ``handshake``, ``buffer.max_length``, ``config``, ``state``,
+                     ``closed``, ``stream_id``, ``connection`` (of wsproto), ``_send_pings``
+HTTP/1.1             ``stream.send.__self__.send`` of the protocol
+asyncio, uvloop      ``writer``, ``reader`` of the TCP server; methods of its transport's protocol
+trio                 ``stream``, ``_close`` of the TCP server
+HTTP/2               ``connection``, ``stream_buffers``, ``_close_stream``, ``_flush`` of the protocol
+wsproto              ``connection._state``, see also the module ``wsproto`` beside this one
+===================  ======================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...types import Receive, Scope, Send
+from ..base import Wire, lacks
+from .http1 import HypercornWire
+from .peer import comes_from
+from .stream import Http2Wire, StreamWire, TrioWire
+
+__all__ = ["Http2Wire", "HypercornWire", "StreamWire", "TrioWire", "recognise"]
+
+STREAM = ("send", "app_put", "handshake", "buffer.max_length", "config", "state", "closed", "stream_id", "_send_pings")
+
+
+def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
+    """The wire for this connection, ``None`` when ``send`` is not hypercorn's own."""
+    stream: Any = getattr(send, "__self__", None)
+    if not comes_from(stream, "hypercorn.protocol.ws_stream") or lacks(stream, STREAM, "hypercorn's stream"):
+        return None
+    protocol = getattr(stream.send, "__self__", None)
+    server = getattr(getattr(protocol, "send", None), "__self__", None)
+    for wire_class in (HypercornWire, TrioWire, Http2Wire):
+        if wire_class.fits(protocol, server):
+            owner = protocol if wire_class is Http2Wire else server
+            if lacks(owner, wire_class.needs, wire_class.what):
+                return None
+            if wire_class is Http2Wire and "state" in scope:
+                # hypercorn 0.17 shares it among all streams of one connection.
+                scope["state"] = scope["state"].copy()
+            return wire_class(stream, receive, send)
+    # HTTP/3, over which there is nothing more to be had.
+    return None

@@ -1,0 +1,93 @@
+"""HTTP/1.1 on asyncio and uvloop: frames go straight to the transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...types import Event, Receive, Send
+from ..traits import TRAITS
+from ..transport import TransportWire
+from ..wsproto import window_bits
+from .peer import Peer, comes_from, linger_after_failure
+
+__all__ = ["HypercornWire"]
+
+
+class HypercornWire(TransportWire):
+    """HTTP/1.1 on asyncio and uvloop.
+
+    Args:
+        stream: hypercorn's.
+        receive: its ``receive``.
+        send: its ``send``.
+    """
+
+    __slots__ = ("_peer", "_receive", "_send")
+
+    needs: tuple[str, ...] = ("writer.transport.get_protocol", "reader.read", "send_lock")
+    what = "hypercorn's TCP server"
+    traits = TRAITS["hypercorn asyncio"]
+
+    def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
+        protocol = stream.send.__self__
+        server = protocol.send.__self__
+        transport = server.writer.transport
+        super().__init__(transport, transport.get_protocol())
+        self._peer = Peer(stream, receive, self)
+        self._receive = receive
+        self._send = send
+
+        async def end() -> None:
+            server.writer.write_eof()
+
+        linger_after_failure(protocol, self._peer, lambda: server.reader.read(65536), end)
+
+    @staticmethod
+    def fits(protocol: object, server: object) -> bool:
+        """Whether this is the wire for them."""
+        return comes_from(protocol, "hypercorn.protocol.h11") and comes_from(server, "hypercorn.asyncio.tcp_server")
+
+    def take_over_keepalive(self) -> None:
+        self.server_ping_interval = self._peer.take_over_keepalive()
+
+    def limit_message_size(self, limit: int) -> int | None:
+        return self._peer.limit_message_size(limit)
+
+    def refuse_compression(self) -> bool:
+        self._peer.refuse_compression()
+        return True
+
+    def refuse_context_takeover(self) -> bool:
+        self._peer.refuse_context_takeover()
+        return True
+
+    async def accept(self, event: Event) -> None:
+        await self._send(event)
+        self.attach()
+        self.deflates = self.deflate(window_bits(self._peer.connection))
+
+    async def deny(self, event: Event) -> None:
+        await self._send(event)
+
+    async def receive(self) -> Event:
+        return self._peer.told(await self._receive())
+
+    def is_open(self) -> bool:
+        return self._peer.is_open() and not self._is_closing()
+
+    def partial(self) -> int:
+        return self._peer.partial()
+
+    def server_closed(self) -> bool:
+        return self._peer.failed
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._peer.connection is None:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        elif self.is_open():
+            # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
+            self._transport_write(self._peer.closing_frame(code, reason))
+
+    def detach(self) -> None:
+        super().detach()
+        self._peer.forget()

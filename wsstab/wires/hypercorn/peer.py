@@ -1,0 +1,251 @@
+"""What one stream of hypercorn receives, seen on its way from wsproto to hypercorn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+
+from ...close import MESSAGE_TOO_BIG
+from ...types import Event, Receive
+from ..base import Wire
+from ..deflate import without_takeover
+from ..transport import LINGER
+from ..wsproto import bound_inflating, drop_contexts, undecoded
+
+__all__ = ["Peer", "comes_from", "linger_after_failure"]
+
+EXTENSIONS = b"sec-websocket-extensions"
+
+
+def comes_from(thing: object, module: str) -> bool:
+    """Whether this is an object of a class of that module, or of one derived from it."""
+    return any(base.__module__ == module for base in type(thing).__mro__)
+
+
+def refused(answer: bytes) -> bytes:
+    """The header of an answer, with context takeover refused."""
+    return without_takeover(answer.decode()).encode()
+
+
+class Peer:
+    """What one stream of hypercorn receives, seen on its way from wsproto to hypercorn.
+
+    Args:
+        stream: hypercorn's.
+        receive: the ``receive`` that hypercorn made for the application.
+        wire: is told of pongs.
+
+    Attributes:
+        stream: hypercorn's.
+        connection: wsproto's, as soon as the handshake is complete.
+        limit: bytes that a message may have.
+        failed: whether the peer did what ends a connection: broke the protocol, or sent too much.
+    """
+
+    __slots__ = (
+        "_code",
+        "_events",
+        "_open",
+        "_reason",
+        "_receive",
+        "_size",
+        "_takes_over",
+        "_wire",
+        "connection",
+        "failed",
+        "limit",
+        "stream",
+    )
+
+    def __init__(self, stream: Any, receive: Receive, wire: Wire) -> None:
+        self.stream = stream
+        self.connection: Any = None
+        self.limit: int = stream.buffer.max_length
+        self.failed = False
+        self._takes_over = True
+        self._receive = receive
+        self._wire = wire
+        self._size = 0
+        self._code: int | None = None
+        self._reason = ""
+        self._open: Any = None
+        self._events: Callable[[], Iterator[Any]]
+        self._watch_handshake()
+
+    def take_over_keepalive(self) -> float | None:
+        """Keep hypercorn from pinging; the seconds between its pings, if it was to."""
+        interval: float | None = self.stream.config.websocket_ping_interval
+        if interval is not None:
+            # The configuration is shared by all connections. This starts as a task, and ends at once.
+            self.stream._send_pings = _no_pings
+        return interval
+
+    def limit_message_size(self, limit: int) -> int | None:
+        """Let no larger message pass; hypercorn's own limit where it is smaller."""
+        if self.limit < limit:
+            return self.limit
+        self.limit = limit
+        return None
+
+    def refuse_compression(self) -> None:
+        """Hide what the peer offered."""
+        self.stream.handshake.extensions = None
+
+    def refuse_context_takeover(self) -> None:
+        """Keep neither compressor nor inflater between messages."""
+        self._takes_over = False
+
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close."""
+        return self.connection is not None and self.connection.state is self._open and not self.stream.closed
+
+    def partial(self) -> int:
+        """Bytes of a message that is not complete."""
+        return self._size + undecoded(self.connection)
+
+    def closing_frame(self, code: int, reason: str) -> bytes:
+        """The close frame, of which hypercorn and wsproto then know."""
+        from wsproto.events import CloseConnection
+
+        self.stream.state = type(self.stream.state).CLOSED
+        # Nobody wants these any more, and behind them the peer's answer would not be read.
+        self._empty_queue()
+        data: bytes = self.connection.send(CloseConnection(code=code, reason=reason))
+        return data
+
+    def told(self, event: Event) -> Event:
+        """What the application is told: with code and reason of the close, where hypercorn has only 1006."""
+        if event["type"] == "websocket.disconnect" and self._code is not None:
+            return {**event, "code": self._code, "reason": self._reason}
+        return event
+
+    def forget(self) -> None:
+        """The application has returned: nobody takes anything out of its queue any more.
+
+        hypercorn would wait for room in it, and so never learn that the peer has left.
+        """
+        self.stream.app_put = _discard
+        self._empty_queue()
+
+    def _empty_queue(self) -> None:
+        queue = getattr(self._receive, "__self__", None)
+        take = getattr(queue, "get_nowait", None) or getattr(queue, "receive_nowait", None)
+        # asyncio and trio each have their own word for an empty queue.
+        with contextlib.suppress(Exception):
+            while take is not None:
+                take()
+
+    def _watch_handshake(self) -> None:
+        handshake = self.stream.handshake
+        accept = handshake.accept
+
+        def accept_and_watch(*args: Any, **kwargs: Any) -> Any:
+            status, headers, connection = accept(*args, **kwargs)
+            if not self._takes_over and drop_contexts(connection):
+                headers = [
+                    (name, refused(value) if name == b"sec-websocket-extensions" else value) for name, value in headers
+                ]
+            self._watch(connection)
+            return status, headers, connection
+
+        handshake.accept = accept_and_watch
+
+    def _watch(self, connection: Any) -> None:
+        self.connection = connection
+        self._open = connection.state
+        self._events = connection.events
+        connection.events = self._watched
+        bound_inflating(connection, lambda: self.limit)
+
+    def _watched(self) -> Iterator[Any]:
+        from wsproto.events import CloseConnection, Message, Pong
+
+        for event in self._events():
+            if isinstance(event, Message):
+                if self.connection.state is not self._open:
+                    continue  # After our close nobody wants it.
+                event = self._measured(event)
+            elif isinstance(event, Pong):
+                self._wire.on_pong(bytes(event.payload))
+            elif isinstance(event, CloseConnection):
+                event = self._noted(event)
+            yield event
+            if self.failed:
+                return
+
+    def _measured(self, message: Any) -> Any:
+        data = message.data
+        plain = isinstance(data, bytes) or data.isascii()
+        self._size += len(data) if plain else len(data.encode("utf-8", "surrogatepass"))
+        if self._size > self.limit:
+            return self._fail(MESSAGE_TOO_BIG.code, MESSAGE_TOO_BIG.reason)
+        if message.message_finished:
+            self._size = 0
+        return message
+
+    def _noted(self, close: Any) -> Any:
+        state = self.connection.state.name
+        if state == "OPEN":
+            # wsproto found an error, and leaves it to hypercorn to say so, which ends TCP without a word.
+            too_big = close.code == MESSAGE_TOO_BIG.code
+            return self._fail(close.code, MESSAGE_TOO_BIG.reason if too_big else close.reason or "")
+        if state == "REMOTE_CLOSING":
+            self._code, self._reason = int(close.code), close.reason or ""
+        return close
+
+    def _fail(self, code: int, reason: str) -> Any:
+        """End the connection as if the peer had closed it so: hypercorn answers with the same, and ends it."""
+        from wsproto.connection import ConnectionState
+        from wsproto.events import CloseConnection
+
+        self.failed = True
+        self._code, self._reason = int(code), reason
+        self.connection._state = ConnectionState.REMOTE_CLOSING
+        return CloseConnection(code=int(code), reason=reason)
+
+
+def linger_after_failure(
+    protocol: Any, peer: Peer, read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]
+) -> None:
+    """Read and discard for a while, before TCP is ended under a peer that broke the rules.
+
+    hypercorn would end it at once; with data unread the kernel then answers with a reset, which
+    destroys the close frame on its way (RFC 6455 section 7.1.1 warns of it).
+
+    Args:
+        protocol: hypercorn's.
+        peer: whose.
+        read: reads some bytes; none when the peer has ended.
+        end: tells the peer that nothing more will come.
+    """
+    send = protocol.send
+
+    async def send_or_linger(event: Any) -> None:
+        if peer.failed and type(event).__name__ == "Closed":
+            protocol.__dict__["send"] = send
+            # We are in the task that reads.
+            with anyio.move_on_after(LINGER):
+                await _read_out(read, end)
+        await send(event)
+
+    protocol.send = send_or_linger
+
+
+async def _read_out(read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]) -> None:
+    # The loops have several ways to say that the peer has gone, and over TLS there is no end to tell of.
+    with contextlib.suppress(Exception):
+        await end()
+    with contextlib.suppress(Exception):
+        while await read():
+            pass
+
+
+async def _no_pings() -> None:
+    pass
+
+
+async def _discard(event: Event) -> None:
+    pass

@@ -1,0 +1,245 @@
+"""trio, and HTTP/2 on any loop: frames go through hypercorn's own lock, one write at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ...payload import Outgoing, frame_header
+from ...tasks import current_loop
+from ...types import Event, Receive, Send
+from ..asgi import AsgiWire
+from ..base import Block, Wire
+from ..deflate import Deflate
+from ..traits import TRAITS
+from ..transport import PING
+from ..wsproto import window_bits
+from .peer import Peer, comes_from, linger_after_failure
+
+__all__ = ["Http2Wire", "StreamWire", "TrioWire"]
+
+
+class CloseBlock(Block):
+    """The close frame, on its way behind all messages."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: bytes) -> None:
+        super().__init__(())
+        self._frame = frame
+
+    def frames(self, deflate: Deflate | None = None) -> bytes:
+        return self._frame
+
+
+class StreamWire(AsgiWire):
+    """Frames go through hypercorn: one write at a time, behind its own.
+
+    A write may take as long as the peer likes, and on trio nothing but the end of the connection
+    ends it. So none is awaited but by the writer task.
+
+    Args:
+        stream: hypercorn's.
+        receive: its ``receive``.
+        send: its ``send``.
+    """
+
+    __slots__ = ("_closed", "_deflates", "_peer", "_pinging", "_protocol", "_send_event")
+
+    needs: tuple[str, ...] = ()
+    what = "hypercorn"
+
+    def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
+        super().__init__(receive, send)
+        self._peer = Peer(stream, receive, self)
+        self._protocol = stream.send.__self__
+        self._send_event = stream.send
+        self._deflates: Deflate | None = None
+        self._pinging = False
+        self._closed = False
+        stream.send = self._end_behind
+
+    def take_over_keepalive(self) -> None:
+        self.server_ping_interval = self._peer.take_over_keepalive()
+
+    def limit_message_size(self, limit: int) -> int | None:
+        return self._peer.limit_message_size(limit)
+
+    def refuse_compression(self) -> bool:
+        self._peer.refuse_compression()
+        return True
+
+    def refuse_context_takeover(self) -> bool:
+        self._peer.refuse_context_takeover()
+        return True
+
+    async def accept(self, event: Event) -> None:
+        await super().accept(event)
+        self._deflates = self.deflate(window_bits(self._peer.connection))
+
+    async def receive(self) -> Event:
+        return self._peer.told(await super().receive())
+
+    def is_open(self) -> bool:
+        return not self._closing and self._peer.is_open()
+
+    def partial(self) -> int:
+        return self._peer.partial()
+
+    def server_closed(self) -> bool:
+        return self._peer.failed
+
+    async def send(self, message: Outgoing) -> None:
+        if not self.is_open():
+            raise ConnectionResetError("the peer has left")
+        self.write(Block((message,)))
+
+    def ping(self, payload: bytes) -> bool:
+        if self.is_open() and not self._pinging:
+            self._pinging = True
+            current_loop().spawn(self._ping, payload)
+        return True
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._peer.connection is None:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        elif self.is_open():
+            self.write(CloseBlock(self._peer.closing_frame(code, reason)))
+            self._closing = self._closed = True
+
+    def detach(self) -> None:
+        Wire.detach(self)
+        self._peer.forget()
+        if not self._closed:
+            self._stop_writer()
+
+    async def _ping(self, payload: bytes) -> None:
+        try:
+            await self._put(frame_header(PING, len(payload)) + payload)
+        finally:
+            self._pinging = False
+
+    async def _transmit_block(self, block: Block) -> None:
+        await self._put(block.frames(self._deflates))
+        self._in_flight -= block.size
+        if isinstance(block, CloseBlock):
+            from hypercorn.protocol.events import EndData
+
+            await self._send_event(EndData(stream_id=self._peer.stream.stream_id))
+
+    async def _put(self, data: bytes) -> None:
+        from hypercorn.protocol.events import Data
+
+        # Behind the peer's close nothing may follow; before our own, what was written still goes out.
+        if self._peer.is_open() or (self._closed and not self._peer.stream.closed):
+            await self._send_event(Data(stream_id=self._peer.stream.stream_id, data=data))
+
+    async def _end_behind(self, event: Any) -> None:
+        """hypercorn's sends: it ends the connection only when our close frame is out."""
+        if self._closed and type(event).__name__ == "StreamClosed":
+            await self._until_idle()
+        await self._send_event(event)
+
+    def _left(self) -> None:
+        self.lost = True
+        self._stop_writer()
+        self.on_lost()
+
+
+class TrioWire(StreamWire):
+    """HTTP/1.1 on trio."""
+
+    __slots__ = ("_server",)
+
+    needs = ("stream", "_close")
+    what = "hypercorn's TCP server"
+    traits = TRAITS["hypercorn trio"]
+
+    def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
+        super().__init__(stream, receive, send)
+        self._server = server = self._protocol.send.__self__
+        close = server._close
+
+        async def close_and_tell() -> None:
+            try:
+                await close()
+            finally:
+                server.__dict__.pop("_close", None)
+                self._left()
+
+        server._close = close_and_tell
+        linger_after_failure(
+            self._protocol, self._peer, lambda: server.stream.receive_some(65536), lambda: server.stream.send_eof()
+        )
+
+    @staticmethod
+    def fits(protocol: object, server: object) -> bool:
+        """Whether this is the wire for them."""
+        return comes_from(protocol, "hypercorn.protocol.h11") and comes_from(server, "hypercorn.trio.tcp_server")
+
+    def peer_address(self) -> str | None:
+        try:
+            name = self._socket().getpeername()
+        except OSError:
+            return None
+        return str(name[0]) if isinstance(name, tuple) and name else None
+
+    def abort(self) -> None:
+        super().abort()
+        # Whoever is in the middle of sending or receiving is told that it is closed.
+        self._socket().close()
+
+    def _socket(self) -> Any:
+        stream = self._server.stream
+        return getattr(stream, "transport_stream", stream).socket
+
+
+class Http2Wire(StreamWire):
+    """One stream of an HTTP/2 connection (RFC 8441), on any loop."""
+
+    __slots__ = ()
+
+    needs = ("connection.reset_stream", "stream_buffers", "_close_stream", "_flush")
+    what = "hypercorn's HTTP/2"
+    traits = TRAITS["hypercorn http/2"]
+
+    def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
+        super().__init__(stream, receive, send)
+        handle = stream.handle
+
+        async def handle_and_tell(event: Any) -> None:
+            await handle(event)
+            if stream.closed and not self.lost:
+                self._left()
+
+        stream.handle = handle_and_tell
+
+    @staticmethod
+    def fits(protocol: object, server: object) -> bool:
+        """Whether this is the wire for them."""
+        return comes_from(protocol, "hypercorn.protocol.h2")
+
+    def abort(self) -> None:
+        super().abort()
+        # Only the stream: the connection below it is shared with others.
+        current_loop().spawn(self._reset)
+
+    async def _put(self, data: bytes) -> None:
+        await super()._put(data)
+        # By itself hypercorn takes ever more for a peer that lets it send nothing.
+        buffer = self._protocol.stream_buffers.get(self._peer.stream.stream_id)
+        if buffer is not None:
+            await buffer.drain()
+
+    async def _reset(self) -> None:
+        from h2.errors import ErrorCodes
+        from h2.exceptions import ProtocolError
+
+        protocol, number = self._protocol, self._peer.stream.stream_id
+        with contextlib.suppress(ProtocolError):  # It may have ended.
+            protocol.connection.reset_stream(number, ErrorCodes.CANCEL)
+        buffer = protocol.stream_buffers.get(number)
+        if buffer is not None:
+            await buffer.close()
+        await protocol._close_stream(number)
+        await protocol._flush()
