@@ -27,6 +27,8 @@ logger = logging.getLogger("wsstab")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds for a closing handshake; uvicorn and websockets wait as long."""
+LONGEST_FLUSH = 60.0
+"""Seconds in all for what was queued before a close, however steadily the peer takes a little."""
 LAST_WORD = 1.0
 """Seconds for the close frame of a peer that has stopped taking what is before it."""
 LEARN_TIMEOUT = 1.0
@@ -133,7 +135,10 @@ class Ending:
         sent, flushed = False, True
         try:
             if connection.lifecycle.outbound is OutboundState.OPEN:
-                flushed = await self._flush(min(within, connection.config.outbound.send_timeout))
+                with anyio.move_on_after(LONGEST_FLUSH):
+                    flushed = False
+                    flushed = await self._flush(min(within, connection.config.outbound.send_timeout))
+                connection.sender.queue.clear()
             if not flushed:
                 within = min(within, LAST_WORD)
             with anyio.move_on_after(within):
@@ -169,9 +174,7 @@ class Ending:
                 await sender.room_made()
             if turn.cancelled_caught and sender.queue.bytes + wire.buffered() >= unsent:
                 break
-        flushed = not sender.queue
-        sender.queue.clear()
-        return flushed
+        return not sender.queue
 
     async def _send(self, close: Close) -> None:
         connection = self._connection

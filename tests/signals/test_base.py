@@ -353,6 +353,37 @@ def test_a_server_that_installs_its_handler_again_is_taken_over_again(process: P
     assert process.taken
 
 
+@pytest.mark.parametrize("number", [TERM, INT])
+async def test_a_handler_that_an_application_puts_before_ours_leads_to_the_server_all_the_same(
+    process: Process, number: int
+) -> None:
+    """It cannot be taken out, a connection that comes later does not lose it, and the server is told once."""
+    manager = process.watch()
+    ours, told = process.handlers[TERM], list[int]()
+
+    def application(told_of: int, frame: FrameType | None) -> None:
+        told.append(told_of)
+        ours(told_of, frame)
+
+    process.handlers[TERM] = application
+    for _ in range(2):
+        process.watch(manager, send=object())
+    process.send(number)
+    await finish(process.start_drains())
+    assert (manager.drains, process.server.signals) == (1, [number])
+    assert told == ([TERM] if number == TERM else [])
+
+
+async def test_a_server_that_replaces_our_handler_is_told_once(process: Process) -> None:
+    """Nobody calls the old one any more."""
+    manager = process.watch()
+    process.start_server()
+    process.watch(manager)
+    process.send()
+    await finish(process.start_drains())
+    assert (manager.drains, process.server.signals) == (1, [TERM])
+
+
 async def test_a_server_that_stops_by_itself_is_drained_first(process: Process) -> None:
     """However often it says so; then everything that was taken over hears that it may."""
     other = OtherTakeover()

@@ -103,7 +103,11 @@ class SignalOwner:
         if self._first is None and not self._settled(send):
             self._give_back()
             self._saw_send = send is not None
-            self._takeovers = [takeover for take in takes for takeover in take(self, send)]
+            taken = [takeover for take in takes for takeover in take(self, send)]
+            for chain in [each for each in taken if isinstance(each, Chain)]:
+                for old in buried(self._takeovers):
+                    old.leave_to(chain)
+            self._takeovers = [*taken, *buried(self._takeovers)]
         if self._takeovers:
             self._managers[manager] = current_loop()
         return bool(self._takeovers)
@@ -174,19 +178,25 @@ class SignalOwner:
     def _let_stop(self, number: int | None) -> None:
         takeovers, self._takeovers = self._takeovers, []
         self._first = None
-        for takeover in takeovers:
-            takeover.let_stop(number)
-        self._stopped.set()
+        try:
+            for takeover in takeovers:
+                takeover.let_stop(number)
+        finally:
+            self._takeovers = [*buried(takeovers)]
+            self._stopped.set()
 
     def _give_back(self) -> None:
-        takeovers, self._takeovers = self._takeovers, []
-        self._first = None
-        for takeover in takeovers:
+        for takeover in self._takeovers:
             takeover.give_back()
+        self._takeovers = [*buried(self._takeovers)]
+        self._first = None
 
 
 class Chain:
     """Handlers that were installed with ``signal.signal``: ours stands before each of them.
+
+    Somebody may put a handler before ours in turn, and call ours from it. Then ours cannot be taken
+    out, and goes on leading to the server's.
 
     Args:
         owner: who hears of the signals.
@@ -202,23 +212,41 @@ class Chain:
     def stands(self) -> bool:
         return all(signal.getsignal(number) == self._on_signal for number in self._before)
 
+    @property
+    def buried(self) -> bool:
+        """Whether somebody stands before ours; to be asked when it was given back."""
+        return bool(self._before)
+
     def give_back(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in list(self._before.items()):
             if signal.getsignal(number) == self._on_signal:
                 try:
                     signal.signal(number, handler)
                 except ValueError:
                     # Not the main thread: the loop that drained runs elsewhere, and the server's own exit restores.
                     logger.debug("- signal %s not given back outside the main thread", number)
+                del self._before[number]
+
+    def leave_to(self, other: Chain) -> None:
+        """Forget the signals that another has: whoever put a handler before ours does not call it."""
+        for number in other._before:
+            self._before.pop(number, None)
 
     def let_stop(self, number: int | None) -> None:
-        self.give_back()
         handler = self._before.get(number) if number is not None else None
+        self.give_back()
         if callable(handler):
             # Not by raising the signal: somebody may have put a handler before ours since, which would call us again.
             handler(number, None)
         elif handler == signal.SIG_DFL and number is not None:
+            if number in self._before:
+                signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+def buried(takeovers: Sequence[Takeover]) -> list[Chain]:
+    """Those through which we may still be called, though they were given back."""
+    return [takeover for takeover in takeovers if isinstance(takeover, Chain) and takeover.buried]
 
 
 owner = SignalOwner()
