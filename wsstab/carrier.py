@@ -143,7 +143,7 @@ class Carrier:
         if not self.wire.traits.closes_while_receiving:
             # Some servers never send the close while a receive is pending.
             self.stop_reading()
-        await self.wire.close(self.wire.traits.legal_code(clamp_code(close.code)), clamp_reason(close.reason))
+        await self.wire.close(clamp_code(close.code), clamp_reason(close.reason))
 
     async def deny(self, close: Close) -> None:
         """Refuse the handshake: as an HTTP response with a body, or where the server cannot, as 403."""

@@ -21,7 +21,6 @@ LACKS = {
     "deflate": "it negotiates no compression",
     "compression_switch": "compression cannot be refused",
     "early_size_limit": "its limit on messages cannot be changed",
-    "all_close_codes": "only 1000 and 3000 to 4999 can be sent as close codes",
     "close_reasons": "the reason of a close is dropped",
     "empty_messages": "an empty message is not sent",
     "accept_headers": "headers of the handshake's answer are dropped",

@@ -73,7 +73,7 @@ class Variant:
     @property
     def drained(self) -> tuple[int, str]:
         """Code and reason by which a drain lets go, as they arrive."""
-        return self.traits.legal_code(1012), "service restart" if self.traits.close_reasons else ""
+        return 1012, "service restart"
 
     @property
     def traits(self) -> Traits:

@@ -241,6 +241,30 @@ async def test_a_close_goes_to_the_server_with_code_and_reason() -> None:
     assert not wire.is_open()
 
 
+async def test_a_code_that_the_server_does_not_take_goes_as_a_private_one() -> None:
+    """daphne behind a middleware that hides it: 1012 is 4012 there, and the reason is its own business."""
+    closes = list[MutableMapping[str, Any]]()
+
+    async def send(event: MutableMapping[str, Any]) -> None:
+        closes.append(event)
+        if not (event["code"] == 1000 or event["code"] >= 3000):
+            raise Exception(f"invalid close code {event['code']}")
+
+    for code in (1012, 1000, 4001):
+        await AsgiWire(StallingServer().receive, send).close(code, "service restart")
+    assert [event["code"] for event in closes] == [1012, 4012, 1000, 4001]
+
+
+@pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
+async def test_a_close_that_comes_too_late_is_not_tried_again(failure: Exception) -> None:
+    """The peer has left, or the server was faster."""
+    server = StallingServer()
+    server.fails = failure
+    with pytest.raises(type(failure)):
+        await AsgiWire(server.receive, server.send).close(1012, "")
+    assert server.sent == []
+
+
 async def test_a_close_goes_after_all_that_was_written() -> None:
     """How long that may take, the caller decides."""
     server, wire, ear = build()

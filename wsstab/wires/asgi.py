@@ -18,6 +18,8 @@ from .base import Block, Wire
 
 __all__ = ["AsgiWire"]
 
+PRIVATE = 3000
+"""The first close code that every server lets an application send (RFC 6455 section 7.4.2)."""
 MOMENT = 0.05
 """Seconds that a handler waits for the server to take its message."""
 
@@ -80,7 +82,15 @@ class AsgiWire(Wire):
         # After all that was written. A writer that is stuck is cancelled by abort(), when the caller's time is over.
         self._closing = True
         await self._until_idle()
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        try:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except (OSError, RuntimeError):
+            raise
+        except Exception:
+            # daphne behind somebody else's middleware takes 1000 and 3000 to 4999, and says so in no better way.
+            if not 1000 < code < PRIVATE:
+                raise
+            await self._send({"type": "websocket.close", "code": PRIVATE + code, "reason": reason})
 
     def abort(self) -> None:
         self._stop_writer()

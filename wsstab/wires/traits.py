@@ -26,7 +26,6 @@ class Traits:
         deflate: permessage-deflate is negotiated with peers that offer it.
         compression_switch: ``compression="none"`` can act.
         early_size_limit: the server can be told ``max_message_size``, and refuses before a message is in memory.
-        all_close_codes: every code of RFC 6455 section 7.4 travels; else 1000 and 3000 to 4999.
         close_reasons: the reason travels.
         empty_messages: a message with no payload is sent.
         accept_headers: headers of ``websocket.accept`` reach the peer.
@@ -48,7 +47,6 @@ class Traits:
     deflate: bool = True
     compression_switch: bool = True
     early_size_limit: bool = True
-    all_close_codes: bool = True
     close_reasons: bool = True
     empty_messages: bool = True
     accept_headers: bool = True
@@ -58,10 +56,6 @@ class Traits:
     disconnect_reasons: bool = True
     largest_message: int | None = None
     lifespan: bool = True
-
-    def legal_code(self, code: int) -> int:
-        """``code``, or where only 1000 and 3000 to 4999 travel, 3000 + ``code`` for what lies between."""
-        return code if self.all_close_codes or code == 1000 or code >= 3000 else 3000 + code
 
 
 ASGI = Traits(
