@@ -122,7 +122,8 @@ def test_latest_keeps_the_newest_of_each_key(lab: MakeLab) -> None:
     made.burst(600, SIZE, text=False, key="first")
     made.burst(600, SIZE, text=False, key="second")
     made.call("broadcast", "the end", key="third")
-    assert made.connections[0]["statistics"]["queued_messages"] == 4
+    # The three keys, and that of what filled it, unless a kernel that grew its buffer has taken that one since.
+    assert made.connections[0]["statistics"]["queued_messages"] in (3, 4)
     messages: list[str | bytes] = []
     while not messages or messages[-1] != "the end":
         messages.append(peer.receive())
@@ -176,7 +177,8 @@ def test_block_drops_for_a_slow_peer_what_others_send(lab: MakeLab) -> None:
 def test_a_handler_does_not_wait_where_messages_may_be_dropped(lab: MakeLab, policy: str) -> None:
     """Its own sends go on although its peer reads nothing."""
     made = lab(**outbound(policy))
-    stalled(made, "/flood?count=2000")
+    # Not waited for: its handler may be done before anybody looks.
+    made.connect("/flood?count=2000", receive_buffer=65536)
     assert made.note() == {"sent": 2000}
 
 
