@@ -1,7 +1,8 @@
 """Signals: a drain before the server closes every socket.
 
 One owner in the process, in the main thread; one module for each server that has a way to stop that can be taken over.
-Where none is found, the log says so once, and sockets end as the server ends them.
+Where none is found, the log says so once, and sockets end as the server ends them. Outside the main thread, as under a
+test client, there are no signals, and nothing is said.
 """
 
 from __future__ import annotations
