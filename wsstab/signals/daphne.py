@@ -3,7 +3,8 @@
 daphne has no lifespan, so they are taken over at the first WebSocket. At the signal it cuts every socket at once; taken
 over, it does so when the drain is over.
 
-Private: that the handlers are methods of those names of a class of ``twisted.internet`` (daphne 4.1 and 4.2, Twisted 26.10).
+Private: that the handlers are methods of those names of a class of ``twisted.internet`` (daphne 4.1 and 4.2,
+Twisted 26.10).
 """
 
 from __future__ import annotations

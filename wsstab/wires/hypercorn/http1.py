@@ -8,12 +8,12 @@ from ...types import Event, Receive, Send
 from ..traits import TRAITS
 from ..transport import TransportWire
 from ..wsproto import window_bits
-from .peer import Peer, comes_from, linger_after_failure
+from .peer import Peer, Watching, comes_from, linger_after_failure
 
 __all__ = ["HypercornWire"]
 
 
-class HypercornWire(TransportWire):
+class HypercornWire(Watching, TransportWire):
     """HTTP/1.1 on asyncio and uvloop.
 
     Args:
@@ -47,20 +47,6 @@ class HypercornWire(TransportWire):
         """Whether this is the wire for them."""
         return comes_from(protocol, "hypercorn.protocol.h11") and comes_from(server, "hypercorn.asyncio.tcp_server")
 
-    def take_over_keepalive(self) -> None:
-        self.server_ping_interval = self._peer.take_over_keepalive()
-
-    def limit_message_size(self, limit: int) -> int | None:
-        return self._peer.limit_message_size(limit)
-
-    def refuse_compression(self) -> bool:
-        self._peer.refuse_compression()
-        return True
-
-    def refuse_context_takeover(self) -> bool:
-        self._peer.refuse_context_takeover()
-        return True
-
     async def accept(self, event: Event) -> None:
         await self._send(event)
         self.attach()
@@ -74,12 +60,6 @@ class HypercornWire(TransportWire):
 
     def is_open(self) -> bool:
         return self._peer.is_open() and not self._is_closing()
-
-    def partial(self) -> int:
-        return self._peer.partial()
-
-    def server_closed(self) -> bool:
-        return self._peer.failed
 
     async def close(self, code: int, reason: str) -> None:
         if self._peer.connection is None:

@@ -15,7 +15,7 @@ from ..deflate import without_takeover
 from ..transport import LINGER
 from ..wsproto import bound_inflating, drop_contexts, undecoded
 
-__all__ = ["Peer", "comes_from", "linger_after_failure"]
+__all__ = ["Peer", "Watching", "comes_from", "linger_after_failure"]
 
 EXTENSIONS = b"sec-websocket-extensions"
 
@@ -205,6 +205,34 @@ class Peer:
         self._code, self._reason = int(code), reason
         self.connection._state = ConnectionState.REMOTE_CLOSING
         return CloseConnection(code=int(code), reason=reason)
+
+
+class Watching(Wire):
+    """What the wires to hypercorn leave to the peer that they watch."""
+
+    __slots__ = ()
+
+    _peer: Peer
+
+    def take_over_keepalive(self) -> None:
+        self.server_ping_interval = self._peer.take_over_keepalive()
+
+    def limit_message_size(self, limit: int) -> int | None:
+        return self._peer.limit_message_size(limit)
+
+    def refuse_compression(self) -> bool:
+        self._peer.refuse_compression()
+        return True
+
+    def refuse_context_takeover(self) -> bool:
+        self._peer.refuse_context_takeover()
+        return True
+
+    def partial(self) -> int:
+        return self._peer.partial()
+
+    def server_closed(self) -> bool:
+        return self._peer.failed
 
 
 def linger_after_failure(

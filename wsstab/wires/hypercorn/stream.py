@@ -14,7 +14,7 @@ from ..deflate import Deflate
 from ..traits import TRAITS
 from ..transport import PING
 from ..wsproto import window_bits
-from .peer import Peer, comes_from, linger_after_failure
+from .peer import Peer, Watching, comes_from, linger_after_failure
 
 __all__ = ["Http2Wire", "StreamWire", "TrioWire"]
 
@@ -32,7 +32,7 @@ class CloseBlock(Block):
         return self._frame
 
 
-class StreamWire(AsgiWire):
+class StreamWire(Watching, AsgiWire):
     """Frames go through hypercorn: one write at a time, behind its own.
 
     A write may take as long as the peer likes, and on trio nothing but the end of the connection
@@ -59,20 +59,6 @@ class StreamWire(AsgiWire):
         self._closed = False
         stream.send = self._end_behind
 
-    def take_over_keepalive(self) -> None:
-        self.server_ping_interval = self._peer.take_over_keepalive()
-
-    def limit_message_size(self, limit: int) -> int | None:
-        return self._peer.limit_message_size(limit)
-
-    def refuse_compression(self) -> bool:
-        self._peer.refuse_compression()
-        return True
-
-    def refuse_context_takeover(self) -> bool:
-        self._peer.refuse_context_takeover()
-        return True
-
     async def accept(self, event: Event) -> None:
         await super().accept(event)
         self._deflates = self.deflate(window_bits(self._peer.connection))
@@ -82,12 +68,6 @@ class StreamWire(AsgiWire):
 
     def is_open(self) -> bool:
         return not self._closing and self._peer.is_open()
-
-    def partial(self) -> int:
-        return self._peer.partial()
-
-    def server_closed(self) -> bool:
-        return self._peer.failed
 
     async def send(self, message: Outgoing) -> None:
         if not self.is_open():
