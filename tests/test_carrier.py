@@ -151,6 +151,21 @@ async def test_a_close_while_the_handler_waits_wakes_it(capable: bool) -> None:
         assert peer.closed == (4001, "enough")
 
 
+async def test_a_handler_that_receives_while_its_close_is_on_its_way_starts_no_reader(capable: bool) -> None:
+    """On granian a pending receive would hold the close up; elsewhere it tells how the peer leaves."""
+    async with on_stage(push_only, capable=capable) as stage:
+        peer = await stage.open()
+        carrier, ending = peer.connection.carrier, peer.connection.ending
+        carrier.stop_reading()
+        await until(lambda: not carrier.attended)
+        ending.close = DRAINING
+        carrier.read_ahead()
+        assert carrier.attended is capable
+        ending.close = None
+        carrier.read_ahead()
+        assert carrier.attended
+
+
 async def test_a_handler_that_never_accepts_in_time_is_refused_and_cancelled(capable: bool) -> None:
     """503 with ``Retry-After``, and the limit is told."""
     hits: list[LimitHit] = []

@@ -80,6 +80,11 @@ class Carrier:
         """Whether somebody reads, or has begun to."""
         return self.reading or self._reader is not None
 
+    @property
+    def _closing_alone(self) -> bool:
+        """Whether a close is under way that a pending receive would hold up."""
+        return self.connection.ending.close is not None and not self.wire.traits.closes_while_receiving
+
     def opened(self) -> None:
         """The handshake is complete: from now on somebody must be reading."""
         if self.direct:
@@ -103,7 +108,7 @@ class Carrier:
 
     def read_ahead(self) -> None:
         """Have a reader at work, if nobody reads and there is anything to read."""
-        if not self.attended and not self.connection.receiver.over:
+        if not self.attended and not self.connection.receiver.over and not self._closing_alone:
             self._reader = self.loop.spawn(self._read_ahead)
             self.on_back(self)
 
