@@ -76,6 +76,9 @@ def commanded(variant: Variant, command: str, workers: int = 1, **drain: Any) ->
     server = Commanded(variant, command, {"drain": plan})
     with server, Crowd(server.address) as crowd:
         eventually(lambda: server.lifespans == (workers, 0), within=15)
+        if variant.server == "granian":
+            # Between its lifespan and its loop a worker loses a signal, by itself too.
+            eventually(lambda: server.log.count("Started worker-") == workers, within=15)
         yield server, crowd
 
 
