@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,14 @@ def serve() -> Iterator[MakeServer]:
     """Starts servers for one test: ``serve(app, variant, options, **more)``, see `Server`."""
     with contextlib.ExitStack() as stack:
         yield lambda *arguments, **more: stack.enter_context(Server(*arguments, **more))
+
+
+@pytest.fixture
+def heavy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Held by one test at a time, whichever process runs it: what moves gigabytes starves the clients of others."""
+    with (tmp_path_factory.getbasetemp().parent / "heavy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -62,11 +62,13 @@ def position(message: str | bytes) -> int:
     return int.from_bytes(message[:8], "big")
 
 
+@pytest.mark.usefixtures("heavy")
 def test_one_stalled_reader_harms_nobody(serve: MakeServer, variant: Variant) -> None:
     """400 messages of 16 KiB to 200 clients: 199 get all of it, the stalled one is closed, memory is bounded."""
     stall_one_of_many(serve("tests.support.apps.lab:app", variant, log_level="warning"), "close")
 
 
+@pytest.mark.usefixtures("heavy")
 @pytest.mark.parametrize("policy", ["block", "drop_oldest", "drop_newest", "latest"])
 def test_one_stalled_reader_harms_nobody_under_any_policy(serve: MakeServer, policy: str) -> None:
     """What is queued and what is dropped is decided before a server is asked, so one variant tells."""
