@@ -156,6 +156,24 @@ async def test_what_waits_for_a_peer_that_does_not_drain_is_given_up() -> None:
         assert stage.manager.get_memory_usage()["total_memory"] == 0
 
 
+async def test_a_peer_that_drains_for_ever_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steadily it takes a little: a close must not be held up by whoever reads a byte a second."""
+    monkeypatch.setattr("wsstab.ending.LONGEST_FLUSH", 0.3)
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        wire = peer.wire
+        assert wire is not None
+        wire.block()
+        wire.held = 10_000
+        await stage.manager.send_to_client("ann", "never")
+        peer.connection.ending.begin(OURS, within=0.1)
+        while peer.closed is None:
+            wire.held -= 1
+            await anyio.sleep(0.002)
+        assert wire.held < 9_990
+        assert (peer.messages, peer.closed) == ([], (4100, "ours"))
+
+
 async def test_a_close_that_does_not_get_through_is_cut(capable: bool) -> None:
     """Aborted where the wire can, and over in any case."""
     async with on_stage(push_only, capable=capable) as stage:

@@ -21,11 +21,7 @@ LACKS = {
     "deflate": "it negotiates no compression",
     "compression_switch": "compression cannot be refused",
     "early_size_limit": "its limit on messages cannot be changed",
-    "close_reasons": "the reason of a close is dropped",
-    "empty_messages": "an empty message is not sent",
     "accept_headers": "headers of the handshake's answer are dropped",
-    "denial_response": "a refusal has no body and no headers",
-    "disconnect_codes": "the code of the peer's close is not told",
     "disconnect_reasons": "the reason of the peer's close is not told",
     "lifespan": "it has no lifespan",
 }

@@ -12,6 +12,7 @@ __all__ = ["ROWS", "row_of"]
 ROWS: dict[str, tuple[str, ...]] = {
     "Echo, empty to 1 MiB, text and binary": (
         "test_echo.py::test_messages_of_every_size_come_back",
+        "test_echo.py::test_every_kind_of_bytes_arrives",
         "test_echo.py::test_text_of_every_plane_comes_back",
         "test_echo.py::test_fragments_arrive_as_one_message",
         "test_echo.py::test_many_messages_keep_their_order",

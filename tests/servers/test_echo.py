@@ -21,6 +21,15 @@ def test_messages_of_every_size_come_back(lab: MakeLab) -> None:
             assert peer.receive() == message
 
 
+def test_every_kind_of_bytes_arrives(lab: MakeLab) -> None:
+    """A bytearray and a memoryview, which the handler fills anew right after its send."""
+    peer = lab().connect("/views")
+    for size in (1, 1000, 100_000):
+        data = os.urandom(size)
+        peer.send(data)
+        assert peer.receive_many(3) == [data, data, data[::2]]
+
+
 def test_text_of_every_plane_comes_back(lab: MakeLab) -> None:
     """Text is UTF-8 and stays what it was."""
     peer = lab().connect("/echo")

@@ -52,8 +52,9 @@ async def test_subscriptions_run_to_their_ends(wrapped: Server) -> None:
                 assert await anyio.to_thread.run_sync(wrapped.get, "/-/shout")
                 assert "running" in await session.execute(gql("{ running }"))
         assert (await session.execute(gql("{ running }"))) == {"running": 0}
-    assert got == {"slow": list(range(10)), "fast": list(range(500))}
-    assert wrapped.complaints() == [], wrapped.log
+        assert got == {"slow": list(range(10)), "fast": list(range(500))}
+        # While the client is there: strawberry logs an error when its last "complete" finds nobody.
+        assert wrapped.complaints() == [], wrapped.log
 
 
 async def test_a_subscription_may_be_left(wrapped: Server) -> None:

@@ -26,12 +26,8 @@ class Traits:
         deflate: permessage-deflate is negotiated with peers that offer it.
         compression_switch: ``compression="none"`` can act.
         early_size_limit: the server can be told ``max_message_size``, and refuses before a message is in memory.
-        close_reasons: the reason travels.
-        empty_messages: a message with no payload is sent.
         accept_headers: headers of ``websocket.accept`` reach the peer.
-        denial_response: a refusal may have a status, headers and a body.
         error_response: the server itself answers a handler that raises before accept with 500.
-        disconnect_codes: a handler learns the code of its peer's close.
         disconnect_reasons: and its reason.
         largest_message: bytes over which the server refuses a message whatever it is told; ``None`` for no such bound.
         lifespan: the server tells the application when it starts and stops.
@@ -47,12 +43,8 @@ class Traits:
     deflate: bool = True
     compression_switch: bool = True
     early_size_limit: bool = True
-    close_reasons: bool = True
-    empty_messages: bool = True
     accept_headers: bool = True
-    denial_response: bool = True
     error_response: bool = True
-    disconnect_codes: bool = True
     disconnect_reasons: bool = True
     largest_message: int | None = None
     lifespan: bool = True

@@ -16,6 +16,16 @@ async def echo(websocket: WebSocket) -> None:
     websocket.state.notes.append({"code": event["code"], "reason": event.get("reason") or ""})
 
 
+async def views(websocket: WebSocket) -> None:
+    """Send what comes back as a bytearray and as a memoryview of it, of every second byte too."""
+    await websocket.accept()
+    async for data in websocket.iter_bytes():
+        buffer = bytearray(data)
+        for sendable in (buffer, memoryview(buffer), memoryview(buffer)[::2]):
+            await websocket.send({"type": "websocket.send", "bytes": sendable})
+        buffer[:] = bytes(len(data))
+
+
 async def iterate(websocket: WebSocket) -> None:
     """What people write: no clean-up at all."""
     await websocket.accept()
@@ -59,6 +69,7 @@ async def name(websocket: WebSocket) -> None:
 
 routes: list[BaseRoute] = [
     WebSocketRoute("/echo", echo),
+    WebSocketRoute("/views", views),
     WebSocketRoute("/iterate", iterate),
     WebSocketRoute("/escape", escape),
     WebSocketRoute("/negotiate", negotiate),
