@@ -36,6 +36,8 @@ class Carrier:
     Attributes:
         generation: which carrier of its connection this is, counted from 0.
         reading: whether the server's ``receive()`` is pending.
+        watched: whether `wsstab.readahead.ReadAhead` looks at it.
+        away_seen: whether nobody has read since it looked before.
         scope: cancelled to end a handler that ignores its disconnect.
         done: set when the ASGI call has ended.
     """
@@ -55,6 +57,7 @@ class Carrier:
         "on_back",
         "reading",
         "scope",
+        "watched",
         "wire",
     )
 
@@ -64,8 +67,7 @@ class Carrier:
         self.connection: Connection
         self.generation = 0
         self.direct = wire.traits.receive_cancellable and not reader_only
-        self.reading = False
-        self.away_seen = False
+        self.reading = self.watched = self.away_seen = False
         self.scope: anyio.CancelScope | None = None
         self.done = Latch()
         self.on_away: Callable[[Carrier], None] = _nobody
@@ -88,29 +90,34 @@ class Carrier:
     def opened(self) -> None:
         """The handshake is complete: from now on somebody must be reading."""
         if self.direct:
-            self.on_away(self)
+            self._watch()
         elif self.wire.readable:
             self.read_ahead()
 
-    async def receive(self) -> Event | None:
-        """The next event for the handler; ``None`` when it is in the inbox, or was none of its business."""
-        if self.direct and not self.attended:
-            self.on_back(self)
-            try:
-                return self.connection.receiver.admit(await self._read())
-            finally:
-                self.on_away(self)
+    def begin_reading(self) -> bool:
+        """Let the handler read from the wire itself, if it may; it must say `end_reading` when it has."""
+        if not self.direct or self.attended:
+            return False
+        self.reading = True
+        return True
+
+    def end_reading(self) -> None:
+        """The handler has its event, or was cancelled."""
+        self.reading = self.away_seen = False
+        if not self.watched:
+            self._watch()
+
+    async def arrival(self) -> None:
+        """Wait until something is in the inbox, or what came was none of the handler's business."""
         self.read_ahead()
         if self._arrived is None:
             self._arrived = anyio.Event()
         await self._arrived.wait()
-        return None
 
     def read_ahead(self) -> None:
         """Have a reader at work, if nobody reads and there is anything to read."""
         if not self.attended and not self.connection.receiver.over and not self._closing_alone:
             self._reader = self.loop.spawn(self._read_ahead)
-            self.on_back(self)
 
     def notify(self) -> None:
         """Wake the handler, which waits for the inbox."""
@@ -133,6 +140,7 @@ class Carrier:
     def release(self) -> None:
         """The ASGI call is over."""
         self.stop_reading()
+        self.on_back(self)
         self.on_away = self.on_back = _nobody
         self.scope = None
         self.wire.detach()
@@ -156,12 +164,9 @@ class Carrier:
         for event in denial(close, self._can_deny):
             await self.wire.deny(event)
 
-    async def _read(self) -> Event:
-        self.reading = True
-        try:
-            return await self.wire.receive()
-        finally:
-            self.reading = False
+    def _watch(self) -> None:
+        self.away_seen = False
+        self.on_away(self)
 
     async def _read_ahead(self) -> None:
         reader = self._reader
@@ -172,21 +177,26 @@ class Carrier:
             # A closing that cancelled it may have forgotten it already.
             if self._reader is reader:
                 self._reader = None
-            self.on_away(self)
+            self._watch()
 
     async def _read_one(self) -> bool:
         """Read one event into the inbox; whether to go on."""
         receiver = self.connection.receiver
-        event = receiver.admit(await self._read())
+        self.reading = True
+        try:
+            event = await self.wire.receive()
+        finally:
+            self.reading = False
+        admitted = receiver.admit(event)
         if receiver.delay:
             # The message is ours already; the peer is not read from until its time has come.
             await anyio.sleep(receiver.take_delay())
-        if event is None:
+        if admitted is None:
             return not receiver.over
         awaited = self._arrived is not None
-        receiver.keep(event)
+        receiver.keep(admitted)
         self.notify()
-        if receiver.over or event["type"] == "websocket.disconnect":
+        if receiver.over or admitted["type"] == "websocket.disconnect":
             # Some servers would say it again and again, without ever suspending.
             return False
         if self.direct:

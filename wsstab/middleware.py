@@ -91,13 +91,12 @@ class WebSocketStabilizer:
         elif kind not in ("http", "websocket") or MANAGER in scope:
             await self.app(scope, receive, send)
         else:
-            state = scope.setdefault("state", {})
-            self._put(state, self._manager_key, self.manager, "manager_key")
+            self._put(scope.setdefault("state", {}), self._manager_key, self.manager, "manager_key")
             scope[MANAGER] = self.manager
             if kind == "http":
                 await self.app(scope, receive, send)
-            else:
-                await self._websocket(scope, receive, send)
+            elif (connection := await self._enter(scope, receive, send)) is not None:
+                await self._run(scope, connection)
 
     def _put(self, state: dict[str, Any], key: str, value: object, option: str) -> None:
         if state.setdefault(key, value) is not value:
@@ -135,7 +134,8 @@ class WebSocketStabilizer:
 
     # WebSockets.
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
+        """The connection of a WebSocket that may come in; the others have their answer."""
         watch_signals(self.manager, send)
         path = scope.get("path", "")
         config = self.manager.config.for_path(path)
@@ -145,13 +145,12 @@ class WebSocketStabilizer:
         if isinstance(admitted, Close):
             for event in denial(admitted, can_deny):
                 await wire.deny(event)
-            return
+            return None
         try:
-            connection = self._connection(scope, wire, config, admitted, can_deny)
+            return self._connection(scope, wire, config, admitted, can_deny)
         except BaseException:
             self.manager.admission.release(admitted.address)
             raise
-        await self._run(scope, connection)
 
     def _connection(
         self, scope: Scope, wire: Wire, config: WebSocketConfig, guest: Guest, can_deny: bool
@@ -214,7 +213,13 @@ class WebSocketStabilizer:
         connection.heartbeat.schedule()
         try:
             with anyio.CancelScope() as carrier.scope:
-                await self._handle(scope, connection)
+                try:
+                    await self.app(scope, connection.receiver.receive, connection.application.send)
+                except Exception as error:
+                    if not await self._settle(error, connection):
+                        raise
+                else:
+                    await self._finish(connection, RETURNED)
         finally:
             # No await from here on: a test client cancels right after a disconnect.
             connection.ending.abandon()
@@ -222,18 +227,13 @@ class WebSocketStabilizer:
             manager.left(connection)
             current_connection.reset(token)
 
-    async def _handle(self, scope: Scope, connection: Connection) -> None:
-        try:
-            await self.app(scope, connection.receiver.receive, connection.application.send)
-        except Exception as error:
-            if is_quiet(error, connection):
-                await connection.ending.settled()
-                return
-            await self._close_for(error, connection)
-            if not isinstance(error, WebSocketStabilizerError):
-                raise
-        else:
-            await self._finish(connection, RETURNED)
+    async def _settle(self, error: Exception, connection: Connection) -> bool:
+        """End the connection of a handler that raised; whether the server need not hear of it."""
+        if is_quiet(error, connection):
+            await connection.ending.settled()
+            return True
+        await self._close_for(error, connection)
+        return isinstance(error, WebSocketStabilizerError)
 
     async def _close_for(self, error: Exception, connection: Connection) -> None:
         close = error.close if isinstance(error, WebSocketStabilizerError) else RAISED

@@ -29,14 +29,15 @@ class ReadAhead:
         timekeeper.watch(self.look)
 
     def away(self, carrier: Carrier) -> None:
-        """Nobody reads from this carrier."""
+        """Nobody reads from this carrier now."""
         if carrier.connection.ending.event is None:
-            carrier.away_seen = False
+            carrier.watched = True
             self._away.add(carrier)
             self._timekeeper.wake()
 
     def back(self, carrier: Carrier) -> None:
-        """Somebody does again."""
+        """It need not be watched any more."""
+        carrier.watched = False
         self._away.discard(carrier)
 
     def look(self, now: float) -> bool:
@@ -48,8 +49,9 @@ class ReadAhead:
         return bool(self._away)
 
     def _look_at(self, carrier: Carrier) -> None:
-        if carrier.connection.receiver.over:
-            self._away.discard(carrier)
+        if carrier.attended or carrier.connection.receiver.over:
+            # Not at the moment when it is read from again: that comes with every message.
+            self.back(carrier)
         elif not carrier.away_seen:
             carrier.away_seen = True
         elif not carrier.connection.receiver.full:

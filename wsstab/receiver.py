@@ -73,18 +73,27 @@ class Receiver:
             RuntimeError: the disconnect was delivered before.
         """
         connection = self._connection
-        inbound = connection.lifecycle.inbound
+        carrier, inbound = connection.carrier, connection.lifecycle.inbound
         if inbound is InboundState.ENDED:
             raise RuntimeError('Cannot call "receive" once a disconnect message has been received.')
         self._handler_reads = inbound is InboundState.OPEN
         connection.sender.rested()
-        while True:
-            event = self._take() if self.inbox else await connection.carrier.receive()
-            if event is not None:
-                kind = event["type"]
-                if kind != "websocket.receive":
-                    connection.lifecycle.fire(HAPPENINGS[kind])
-                return event
+        event: Event | None = None
+        while event is None:
+            if self.inbox:
+                event = self._take()
+            elif carrier.begin_reading():
+                # Here and not in a method of the carrier: each costs a coroutine for every idle connection.
+                try:
+                    event = await carrier.wire.receive()
+                finally:
+                    carrier.end_reading()
+                event = self.admit(event)
+            else:
+                await carrier.arrival()
+        if event["type"] != "websocket.receive":
+            connection.lifecycle.fire(HAPPENINGS[event["type"]])
+        return event
 
     @property
     def over(self) -> bool:

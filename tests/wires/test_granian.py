@@ -147,7 +147,7 @@ async def test_after_the_call_nothing_refers_to_granian_s_object() -> None:
     """It ends the TCP connection when the last reference is gone."""
     protocol, wire = build()
     wire.detach()
-    held: list[Any] = [wire._receive, wire._send]
+    held: list[Any] = [wire.receive, wire._send]
     assert not any(getattr(each, "__self__", None) is protocol for each in held)
     with pytest.raises(OSError, match="over"):
         await wire.receive()

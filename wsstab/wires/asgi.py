@@ -32,11 +32,13 @@ class AsgiWire(Wire):
         send: the server's.
     """
 
-    __slots__ = ("_closing", "_failure", "_idle", "_in_flight", "_own", "_receive", "_send", "_waiting", "_writer")
+    __slots__ = ("_closing", "_failure", "_idle", "_in_flight", "_own", "_send", "_waiting", "_writer", "receive")
+
+    receive: Receive
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__()
-        self._receive = receive
+        self.receive = receive
         self._send = send
         self._waiting: deque[Block] = deque()
         self._in_flight = 0
@@ -45,9 +47,6 @@ class AsgiWire(Wire):
         self._own: anyio.Event | None = None
         self._failure: Exception | None = None
         self._idle: anyio.Event | None = None
-
-    async def receive(self) -> Event:
-        return await self._receive()
 
     async def accept(self, event: Event) -> None:
         await self._send(event)

@@ -11,7 +11,7 @@ where it can still be dropped, conflated or kept for a replay.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from ..payload import Outgoing
 from ..types import Event
@@ -137,7 +137,7 @@ class Wire:
 
     # After it.
 
-    async def receive(self) -> Event:
+    def receive(self) -> Awaitable[Event]:
         """The next event of the server. Never called while a call is pending."""
         raise NotImplementedError
 

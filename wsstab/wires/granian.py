@@ -68,7 +68,7 @@ class GranianWire(AsgiWire):
     def detach(self) -> None:
         super().detach()
         # It ends the TCP connection when the last reference to its object is gone.
-        self._receive, self._send = _nothing_comes, _nothing_goes
+        self.receive, self._send = _nothing_comes, _nothing_goes
 
     async def _drop(self, code: int, reason: str) -> None:
         # A send that is blocked when the process is told to stop makes the worker panic.

@@ -2,20 +2,21 @@
 
 They are written next to the server's own protocol state: server frames carry no mask and no
 sequence, so only the closing handshake has to be known to the server. Whether the transport takes
-more, and when it is lost, it tells its protocol object; that object's methods are hidden by ours
-until the connection is lost.
+more, and when it is lost, it tells its protocol object; that one object is of a class of ours until
+the connection is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import Any
 
 from ..payload import Outgoing, frame_header
 from .base import Block, Wire, frame_for
 from .deflate import Deflate
 
-__all__ = ["LINGER", "TransportWire"]
+__all__ = ["LINGER", "TransportWire", "observed"]
 
 PING = 0x9
 HIGH_WATER = 65_536
@@ -36,16 +37,14 @@ class TransportWire(Wire):
         deflates: how messages are compressed for this peer, ``None`` for not at all.
     """
 
-    __slots__ = ("_flow", "_is_closing", "_shadowed", "_transport_write", "deflates", "transport")
+    __slots__ = ("_flow", "_transport_write", "deflates", "transport")
 
     def __init__(self, transport: asyncio.Transport, flow: Any) -> None:
         super().__init__()
         self.transport = transport
         self.deflates: Deflate | None = None
         self._flow = flow
-        self._is_closing = transport.is_closing
         self._transport_write = transport.write
-        self._shadowed: list[tuple[Any, str]] = []
 
     def peer_address(self) -> str | None:
         peer = self.transport.get_extra_info("peername")
@@ -56,9 +55,14 @@ class TransportWire(Wire):
         if self.transport.get_extra_info("sslcontext") is not None:
             # Over TLS both loops let eight times as much pile up before they say so.
             self.transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.shadow(self._flow, "pause_writing", self._pause_writing)
-        self.shadow(self._flow, "resume_writing", self._resume_writing)
-        self.shadow(self._flow, "connection_lost", self._connection_lost)
+        # A method hidden on the object itself would take a bound method and a place in its dict for each.
+        self._flow.wsstab_wire = self
+        self._flow.__class__ = self.observing(type(self._flow))
+
+    @staticmethod
+    def observing(protocol_class: Any) -> Any:
+        """The class that the protocol object has while we watch it: derived from its own, with nothing more in it."""
+        return observed(protocol_class)
 
     def write(self, block: Block) -> None:
         if self.is_open():
@@ -71,7 +75,7 @@ class TransportWire(Wire):
 
     def is_open(self) -> bool:
         # A server closes its transport in the same turn in which it learns or causes an end.
-        return not self._is_closing()
+        return not self.transport.is_closing()
 
     def buffered(self) -> int:
         return self.transport.get_write_buffer_size()
@@ -86,32 +90,45 @@ class TransportWire(Wire):
 
     # Callbacks of the transport.
 
-    def _pause_writing(self) -> None:
-        type(self._flow).pause_writing(self._flow)
+    def paused(self) -> None:
+        """The transport takes no more."""
         self.writable = False
         self.on_blocked()
 
-    def _resume_writing(self) -> None:
-        type(self._flow).resume_writing(self._flow)
+    def resumed(self) -> None:
+        """The transport takes data again."""
         self.writable = True
         self.on_writable()
 
-    def _connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
-        self._restore()
-        self._flow.connection_lost(error)
+    def parted(self) -> None:
+        """The connection is lost, and the protocol object is what it was before."""
         self.on_lost()
         self.writable = True
         self.on_writable()
 
-    # A method of the instance hides the method of its class; deleting it brings that back.
 
-    def shadow(self, owner: Any, name: str, method: Any) -> None:
-        """Hide a method of one object until the connection is lost."""
-        setattr(owner, name, method)
-        self._shadowed.append((owner, name))
+@cache
+def observed(protocol_class: Any) -> Any:
+    """A class of protocol objects that tell their wire, at ``wsstab_wire``, what the transport tells them."""
 
-    def _restore(self) -> None:
-        for owner, name in self._shadowed:
-            owner.__dict__.pop(name, None)
-        self._shadowed.clear()
+    class Observed(protocol_class):  # type: ignore[misc]
+        wsstab_wire: TransportWire
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.wsstab_wire.paused()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.wsstab_wire.resumed()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            wire = self.wsstab_wire
+            wire.lost = True
+            del self.wsstab_wire
+            self.__class__ = protocol_class
+            protocol_class.connection_lost(self, error)
+            wire.parted()
+
+    Observed.__name__, Observed.__qualname__ = protocol_class.__name__, protocol_class.__qualname__
+    return Observed

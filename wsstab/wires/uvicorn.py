@@ -13,9 +13,9 @@ all                          ``transport``, ``pause_writing``, ``resume_writing`
                              ``connection_lost``, ``ping_interval``
 websockets-sansio            ``conn.max_message_size`` (or ``max_size``), ``conn.extensions``,
                              ``response.headers``, ``handle_pong``, ``handle_parser_exception``,
-                             ``writable``, ``read_paused``
+                             ``queue``, ``writable``, ``read_paused``
 wsproto                      ``conn.connection._proto.extensions``, ``config``, ``buffer.max_length``,
-                             ``handle_pong``, ``writable``, ``read_paused``
+                             ``handle_pong``, ``queue``, ``writable``, ``read_paused``
 websockets (deprecated)      ``state``, ``pings``, ``max_size``, ``extensions``,
                              ``available_extensions``, ``handshake_completed_event``
 ===========================  ==============================================================
@@ -26,13 +26,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
+from functools import cache
 from typing import Any, cast
 
 from ..types import Event, Receive, Scope, Send
 from .base import lacks
 from .deflate import without_takeover
+from .lean import make_lean
 from .traits import TRAITS
-from .transport import LINGER, TransportWire
+from .transport import LINGER, TransportWire, observed
 from .wsproto import bound_inflating, undecoded, window_bits
 
 __all__ = ["UvicornWire", "recognise"]
@@ -73,7 +75,9 @@ class UvicornWire(TransportWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_receive", "_send", "_takes_over", "protocol")
+    __slots__ = ("_send", "protocol", "receive", "takes_over")
+
+    receive: Receive
 
     needs: tuple[str, ...] = ("transport", "pause_writing", "resume_writing", "connection_lost", "ping_interval")
     traits = TRAITS["uvicorn websockets-sansio"]
@@ -81,8 +85,9 @@ class UvicornWire(TransportWire):
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
         super().__init__(protocol.transport, protocol)
         self.protocol = protocol
-        self._takes_over = False
-        self._receive = receive
+        self.takes_over = False
+        # The server's own: nothing to go through, and no coroutine of ours for each idle connection.
+        self.receive = receive
         self._send = send
 
     @staticmethod
@@ -96,7 +101,7 @@ class UvicornWire(TransportWire):
         # With one message unread uvicorn would kill a healthy peer.
         self.server_ping_interval = self.protocol.ping_interval
         self.protocol.ping_interval = None
-        self._takes_over = True
+        self.takes_over = True
 
     async def accept(self, event: Event) -> None:
         await self._send(event)
@@ -104,17 +109,12 @@ class UvicornWire(TransportWire):
 
     def _attach(self) -> None:
         self.attach()
-        if self._takes_over:
-            self._observe_pongs()
         self.deflates = self.deflate(self._negotiated_bits())
 
     async def deny(self, event: Event) -> None:
         await self._send(event)
 
     # After it.
-
-    async def receive(self) -> Event:
-        return await self._receive()
 
     def reading_paused(self) -> bool:
         return bool(getattr(self.protocol, "read_paused", False))
@@ -123,9 +123,6 @@ class UvicornWire(TransportWire):
         # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
         self.protocol.writable.set()
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-    def _observe_pongs(self) -> None:
-        raise NotImplementedError
 
     def _negotiated_bits(self) -> int:
         raise NotImplementedError
@@ -136,7 +133,11 @@ class SansioWire(UvicornWire):
 
     __slots__ = ()
 
-    needs = (*UvicornWire.needs, "conn", "response", "writable", "handle_pong", "handle_parser_exception")
+    needs = (*UvicornWire.needs, "conn", "response", "queue", "writable", "handle_pong", "handle_parser_exception")
+
+    def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
+        super().__init__(protocol, receive, send)
+        make_lean(protocol)
 
     def limit_message_size(self, limit: int) -> int | None:
         name = "max_message_size" if hasattr(self.protocol.conn, "max_message_size") else "max_size"
@@ -161,14 +162,11 @@ class SansioWire(UvicornWire):
     def _negotiated_bits(self) -> int:
         return _window_bits(self.protocol.conn.extensions)
 
-    def _observe_pongs(self) -> None:
-        self.shadow(self.protocol, "handle_pong", lambda event: self.on_pong(bytes(event.data)))
+    @staticmethod
+    def observing(protocol_class: Any) -> Any:
+        return observed_sansio(protocol_class)
 
-    def _attach(self) -> None:
-        super()._attach()
-        self.shadow(self.protocol, "handle_parser_exception", self._fail_gently)
-
-    def _fail_gently(self) -> None:
+    def fail_gently(self) -> None:
         """Tell the peer why, and go on discarding what it sends for a while.
 
         uvicorn closes the transport at once; with data unread the kernel then answers with a reset,
@@ -190,7 +188,7 @@ class SansioWire(UvicornWire):
             protocol.transport.resume_reading()
 
     def is_open(self) -> bool:
-        return not self.protocol.close_sent and not self._is_closing()
+        return not self.protocol.close_sent and not self.transport.is_closing()
 
     def partial(self) -> int:
         connection = self.protocol.conn
@@ -207,7 +205,11 @@ class WsprotoWire(UvicornWire):
 
     traits = TRAITS["uvicorn wsproto"]
 
-    needs = (*UvicornWire.needs, "conn", "config", "buffer", "writable", "handle_pong")
+    needs = (*UvicornWire.needs, "conn", "config", "buffer", "queue", "writable", "handle_pong")
+
+    def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
+        super().__init__(protocol, receive, send)
+        make_lean(protocol)
 
     def limit_message_size(self, limit: int) -> int | None:
         return _lower(self.protocol.buffer, "max_length", limit)
@@ -245,11 +247,12 @@ class WsprotoWire(UvicornWire):
     def _negotiated_bits(self) -> int:
         return window_bits(getattr(self.protocol.conn, "connection", None))
 
-    def _observe_pongs(self) -> None:
-        self.shadow(self.protocol, "handle_pong", lambda event: self.on_pong(bytes(event.payload)))
+    @staticmethod
+    def observing(protocol_class: Any) -> Any:
+        return observed_wsproto(protocol_class)
 
     def is_open(self) -> bool:
-        return not self.protocol.close_sent and not self._is_closing()
+        return not self.protocol.close_sent and not self.transport.is_closing()
 
     def partial(self) -> int:
         return undecoded(getattr(self.protocol.conn, "connection", None)) + int(self.protocol.buffer.length)
@@ -261,7 +264,7 @@ class WsprotoWire(UvicornWire):
 class LegacyWire(UvicornWire):
     """``--ws websockets``, deprecated by uvicorn; in the ``auto`` of older versions still the default."""
 
-    __slots__ = ("_closer",)
+    __slots__ = ("_closer", "_receive")
 
     traits = TRAITS["uvicorn websockets"]
 
@@ -274,6 +277,10 @@ class LegacyWire(UvicornWire):
         "available_extensions",
         "handshake_completed_event",
     )
+
+    def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
+        super().__init__(protocol, self._receive_with_reason, send)
+        self._receive = receive
 
     @staticmethod
     def callables(protocol: Any) -> tuple[Receive, Send]:
@@ -302,7 +309,7 @@ class LegacyWire(UvicornWire):
         if reading is not None:
             reading.add_done_callback(self._nothing_more)
 
-    async def receive(self) -> Event:
+    async def _receive_with_reason(self) -> Event:
         event = await self._receive()
         if event["type"] == "websocket.disconnect" and self.server_closed():
             # It closed by itself (a message too large, say), and tells only 1006.
@@ -328,7 +335,7 @@ class LegacyWire(UvicornWire):
             asyncio.get_running_loop().call_later(LINGER, self.transport.close)
 
     def is_open(self) -> bool:
-        return self.protocol.state == 1 and not self._is_closing()
+        return self.protocol.state == 1 and not self.transport.is_closing()
 
     def ping(self, payload: bytes) -> bool:
         if not self.is_open():
@@ -350,15 +357,45 @@ class LegacyWire(UvicornWire):
     def _negotiated_bits(self) -> int:
         return _window_bits(self.protocol.extensions)
 
-    def _observe_pongs(self) -> None:
-        pass  # ping() registers each of them.
-
 
 IMPLEMENTATIONS: dict[str, type[UvicornWire]] = {
     "websockets_sansio_impl": SansioWire,
     "wsproto_impl": WsprotoWire,
     "websockets_impl": LegacyWire,
 }
+
+
+@cache
+def observed_sansio(protocol_class: Any) -> Any:
+    """The same for the default implementation: pongs, and a failure that the peer can read the reason of."""
+
+    class Observed(observed(protocol_class)):  # type: ignore[misc]
+        def handle_pong(self, event: Any) -> None:
+            if self.wsstab_wire.takes_over:
+                self.wsstab_wire.on_pong(bytes(event.data))
+            else:
+                super().handle_pong(event)
+
+        def handle_parser_exception(self) -> None:
+            self.wsstab_wire.fail_gently()
+
+    Observed.__name__, Observed.__qualname__ = protocol_class.__name__, protocol_class.__qualname__
+    return Observed
+
+
+@cache
+def observed_wsproto(protocol_class: Any) -> Any:
+    """The same for wsproto: pongs."""
+
+    class Observed(observed(protocol_class)):  # type: ignore[misc]
+        def handle_pong(self, event: Any) -> None:
+            if self.wsstab_wire.takes_over:
+                self.wsstab_wire.on_pong(bytes(event.payload))
+            else:
+                super().handle_pong(event)
+
+    Observed.__name__, Observed.__qualname__ = protocol_class.__name__, protocol_class.__qualname__
+    return Observed
 
 
 def _lower(owner: Any, name: str, limit: int) -> int | None:

@@ -59,7 +59,7 @@ class HypercornWire(Watching, TransportWire):
         return self._peer.told(await self._receive())
 
     def is_open(self) -> bool:
-        return self._peer.is_open() and not self._is_closing()
+        return self._peer.is_open() and not self.transport.is_closing()
 
     async def close(self, code: int, reason: str) -> None:
         if self._peer.connection is None:
