@@ -17,11 +17,12 @@ from tests.support.hand import HandLoop
 from wsstab.broadcast import (
     BUDGET,
     LOOK_AT_CLOCK_EVERY,
+    MAX_JOINED_BYTES,
     MAX_LOG_BYTES,
     MAX_LOG_ENTRIES,
     Broadcaster,
     Entry,
-    shared_blocks,
+    groups_of,
 )
 from wsstab.connection import Connection
 from wsstab.payload import Outgoing
@@ -34,6 +35,15 @@ class RecordingWire:
 
     def __init__(self) -> None:
         self.writable = True
+
+
+class Line(list[Outgoing]):
+    """A queue."""
+
+    @property
+    def waiting(self) -> Line | None:
+        """Itself, unless it is empty."""
+        return self or None
 
 
 class RecordingSender:
@@ -51,7 +61,7 @@ class RecordingSender:
         self._loop = loop
         self._wire = wire
         self.cursor = 0
-        self.queue: list[Outgoing] = []
+        self.queue = Line()
         self.blocks: list[Block] = []
         self.keys: list[Hashable] = []
         self.cost = 0.0
@@ -74,7 +84,7 @@ class RecordingSender:
     def flush(self) -> None:
         """The wire takes data again, and gets what waits."""
         self._wire.writable = True
-        waiting, self.queue = self.queue, []
+        waiting, self.queue = self.queue, Line()
         if waiting:
             self.write(Block(waiting))
 
@@ -283,6 +293,40 @@ def test_what_is_said_while_the_writer_pauses_goes_behind_what_was_said_before()
     assert all(peer.texts == ["1", "2"] for peer in at.peers)
 
 
+def test_what_is_said_while_the_writer_pauses_goes_along_to_those_it_has_not_reached() -> None:
+    """Joined with what was before it; who was visited already gets it next, and nobody gets it twice."""
+    at = Studio(3 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
+    at.say("1")
+    at.loop.turn()
+    visited = [peer for peer in at.peers if peer.texts]
+    at.say("2")
+    at.loop.turn()
+    reached = [peer for peer in at.peers if peer.texts and peer not in visited]
+    assert [peer.texts for peer in reached] == [["1", "2"]] * LOOK_AT_CLOCK_EVERY
+    assert {len(peer.sender.blocks) for peer in reached} == {1}
+    at.say("3")
+    at.work()
+    assert all(peer.texts == ["1", "2", "3"] for peer in at.peers)
+    # Who had 1 alone gets both others in one write; so many different blocks there are, and no more.
+    assert {len(peer.sender.blocks) for peer in visited} == {2}
+    assert len({id(block) for peer in at.peers for block in peer.sender.blocks}) == 5
+
+
+@pytest.mark.parametrize("way", ["another audience", "somebody excluded", "too large", "excluded before"])
+def test_what_cannot_go_along_waits_for_the_next_pass(way: str) -> None:
+    """Another audience, an exclusion, or more than may be joined."""
+    at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
+    at.say("1", without=at.peers[:1] if way == "excluded before" else ())
+    at.loop.turn()
+    text = "2" * (MAX_JOINED_BYTES if way == "too large" else 1)
+    audience = set(at.peers) if way == "another audience" else None
+    at.say(text, audience, without=at.peers[:1] if way == "somebody excluded" else ())
+    at.loop.turn()
+    assert not any(text in peer.texts for peer in at.peers)
+    at.work()
+    assert all(peer.texts == ["1", text] for peer in at.peers[1:])
+
+
 def test_the_writer_yields_after_a_slice_of_writes() -> None:
     """So that others have their turn."""
     at = Studio(4 * LOOK_AT_CLOCK_EVERY, slice_size=2 * LOOK_AT_CLOCK_EVERY)
@@ -397,7 +441,8 @@ def test_the_messages_of_a_group_are_joined_once_for_each_combination_of_rooms()
     tens, odd = set(peers[:10]), set(peers[1::2])
     entries = [Entry(Outgoing(text), cast(Any, room)) for text, room in (("1", tens), ("2", odd), ("3", tens))]
     groups = [
-        (len(list(members)), [message.data for message in block.messages]) for members, block in shared_blocks(entries)
+        (len(list(group.connections)), [message.data for message in group.block(7).messages])
+        for group in groups_of(entries, 7)
     ]
     assert sorted(groups) == [(5, ["1", "2", "3"]), (5, ["1", "3"]), (10, ["2"])]
 

@@ -21,8 +21,8 @@ FLOORS = {
     "1 machines": "core core.address core.deadlines core.histogram core.inbox core.lifecycle core.limits core.memory "
     "core.origin core.queue core.registry core.token core.wheel",
     "2 ports": "tasks timekeeper userdata wires wires.asgi wires.base wires.daphne wires.deflate wires.double "
-    "wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer wires.hypercorn.stream wires.traits "
-    "wires.transport wires.uvicorn wires.wsproto "
+    "wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer wires.hypercorn.stream wires.lean "
+    "wires.traits wires.transport wires.uvicorn wires.wsproto "
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "

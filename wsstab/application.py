@@ -11,6 +11,7 @@ from .close import CloseCode, requested
 from .core.lifecycle import Event as Happening
 from .errors import PeerGoneError
 from .payload import Outgoing, encode
+from .sender import CHECKPOINT_EVERY
 from .types import Event
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class Application:
         """
         kind = event["type"]
         if kind == "websocket.send":
-            await self._connection.sender.send(outgoing_of(event))
+            sender, message = self._connection.sender, outgoing_of(event)
+            if sender.streak >= CHECKPOINT_EVERY or not sender.send_at_once(message):
+                await sender.send(message)
         elif kind == "websocket.close":
             await self._close(event)
         elif kind == "websocket.accept":
@@ -95,6 +98,6 @@ def outgoing_of(event: Event) -> Outgoing:
     data = event.get("bytes")
     if data is None:
         data = event.get("text")
-    if data is None:
-        raise RuntimeError("websocket.send needs text or bytes")
-    return Outgoing(encode(data))
+        if data is None:
+            raise RuntimeError("websocket.send needs text or bytes")
+    return Outgoing(data if type(data) is str else encode(data))

@@ -3,8 +3,9 @@
 Appending an entry (message, audience) does not yield, and fixes the order for everyone. A writer
 runs in the next turn of the loop, visits the connections concerned, joins what the log holds for
 each (one join shared by all with the same entries) and writes once. It yields after so many writes
-or milliseconds. What a connection must have before anything else happens to it (its handler's own
-send, a close, a change of rooms) is written at once by `Broadcaster.catch_up`.
+or milliseconds; what is appended meanwhile goes along to those that are still to be visited. What a
+connection must have before anything else happens to it (its handler's own send, a close, a change
+of rooms) is written at once by `Broadcaster.catch_up`.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Broadcaster:
     def _write_all(self) -> Iterator[None]:
         while self.log:
             done = self._next_slice()
-            yield from self._write(done)
+            yield from self._write(list(done))
             del self.log[: len(done)]
             self._start += len(done)
             self._bytes -= sum(entry.message.size for entry in done)
@@ -154,20 +155,23 @@ class Broadcaster:
                 return self.log[:count]
         return self.log[:]
 
-    def _write(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Write these entries to all they concern: the hot loop."""
+    def _write(self, entries: list[Entry]) -> Iterator[None]:
+        """Write these entries to all they concern: the hot loop. What is said meanwhile goes along, where it can."""
         start, end = self._start, self._start + len(entries)
         excluded = frozenset().union(*(entry.excluded for entry in entries))
         time, until, since_yield = self._loop.time, self._loop.time() + BUDGET, 0
-        for connections, block in shared_blocks(entries):
-            for connection in connections:
+        groups = groups_of(entries, start)
+        for group in groups:
+            whole = group.block(start)
+            for connection in group.connections:
                 sender = connection.sender
                 try:
-                    if sender.cursor > start or connection in excluded or sender.queue or not connection.wire.writable:
+                    if sender.queue.waiting or not connection.wire.writable or connection in excluded:
                         self._write_singly(connection, entries, start, end)
-                    else:
+                    elif sender.cursor < end and connection.open:
+                        block = whole if sender.cursor <= start else group.block(sender.cursor)
                         sender.cursor = end
-                        if connection.open:
+                        if block.count:
                             sender.write(block)
                 except Exception:
                     # One peer's wire must not end the writer of all.
@@ -178,6 +182,19 @@ class Broadcaster:
                 if since_yield >= self._slice_size or (look and time() > until):
                     yield
                     until, since_yield = time() + BUDGET, 0
+                    if self.end > end and len(groups) == 1 and not excluded:
+                        group.add(self._more(entries))
+                        end, whole = start + len(entries), group.block(start)
+
+    def _more(self, entries: list[Entry]) -> list[Entry]:
+        """What was said since to the same audience goes to those the pass has not reached; the others get it next."""
+        size, before = sum(entry.message.size for entry in entries), len(entries)
+        for entry in self.log[before:]:
+            size += entry.message.size
+            if entry.audience is not entries[0].audience or entry.excluded or size > MAX_JOINED_BYTES:
+                break
+            entries.append(entry)
+        return entries[before:]
 
     def _write_singly(self, connection: Connection, entries: Sequence[Entry], start: int, end: int) -> None:
         if connection.sender.cursor >= end:
@@ -189,23 +206,60 @@ class Broadcaster:
                 connection.sender.put(entry.message, entry.key)
 
 
-def shared_blocks(entries: Sequence[Entry]) -> Iterator[tuple[Iterable[Connection], Block]]:
-    """Connections grouped by the entries that concern them, with these entries joined.
+class Group:
+    """Connections that get the same messages in a pass, with these messages: joined once for all who need as many.
 
-    Exclusions are left to the caller. Almost always there is one audience; with several, what a
-    connection gets depends on which of them it is in, and each combination is joined once.
+    Args:
+        connections: who.
+        numbered: the messages, each with the number of its entry.
     """
+
+    __slots__ = ("_blocks", "_numbered", "connections")
+
+    def __init__(self, connections: Iterable[Connection], numbered: list[tuple[int, Outgoing]]) -> None:
+        self.connections = connections
+        self._numbered = numbered
+        self._blocks: dict[int, Block] = {}
+
+    def block(self, cursor: int) -> Block:
+        """For those who have had all entries before this one; empty where that was all."""
+        block = self._blocks.get(cursor)
+        if block is None:
+            block = Block([message for number, message in self._numbered if number >= cursor])
+            self._blocks[cursor] = block
+        return block
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Let these follow the last ones."""
+        number = self._numbered[-1][0] + 1
+        self._numbered += [(number + offset, entry.message) for offset, entry in enumerate(entries)]
+        self._blocks.clear()
+
+
+def groups_of(entries: Sequence[Entry], first: int) -> list[Group]:
+    """Connections grouped by the entries that concern them. Exclusions are left to the caller.
+
+    Almost always there is one audience; with several, what a connection gets depends on which of
+    them it is in.
+
+    Args:
+        entries: of the turn log.
+        first: number of the first of them.
+    """
+    numbered = [(first + offset, entry.message) for offset, entry in enumerate(entries)]
     audiences = {id(entry.audience): entry.audience for entry in entries}
     if len(audiences) == 1:
-        yield list(entries[0].audience), Block([entry.message for entry in entries])
-        return
+        return [Group(list(entries[0].audience), numbered)]
     membership: dict[Connection, int] = {}
     for bit, audience in enumerate(audiences.values()):
         for connection in list(audience):
             membership[connection] = membership.get(connection, 0) | 1 << bit
-    groups: dict[int, list[Connection]] = {}
+    members: dict[int, list[Connection]] = {}
     for connection, bits in membership.items():
-        groups.setdefault(bits, []).append(connection)
+        members.setdefault(bits, []).append(connection)
     bit_of = {audience_id: 1 << bit for bit, audience_id in enumerate(audiences)}
-    for bits, connections in groups.items():
-        yield connections, Block([entry.message for entry in entries if bits & bit_of[id(entry.audience)]])
+    bits_of = [bit_of[id(entry.audience)] for entry in entries]
+    return [
+        Group(connections, [pair for pair, bit in zip(numbered, bits_of, strict=True) if bits & bit])
+        for bits, connections in members.items()
+    ]

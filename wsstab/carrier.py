@@ -96,10 +96,10 @@ class Carrier:
 
     def begin_reading(self) -> bool:
         """Let the handler read from the wire itself, if it may; it must say `end_reading` when it has."""
-        if not self.direct or self.attended:
-            return False
-        self.reading = True
-        return True
+        if self.direct and not self.reading and self._reader is None:
+            self.reading = True
+            return True
+        return False
 
     def end_reading(self) -> None:
         """The handler has its event, or was cancelled."""

@@ -178,9 +178,9 @@ class Connection:
         self.shard = self.memory = 0
         self.data: UserData | None = None
         self.ending = Ending(self)
+        self.heartbeat = self.make_heartbeat()
         self.receiver = Receiver(self)
         self.sender = Sender(self)
-        self.heartbeat = self.make_heartbeat()
         self.application = Application(self)
         carrier.connection = self
 

@@ -105,12 +105,15 @@ def frame_header(opcode: int, length: int, rsv1: bool = False) -> bytes:
         raise ValueError(f"opcode={opcode!r}: must be 0 to 15")
     if not 0 <= length <= (MAX_LENGTH if opcode < FIRST_CONTROL else MAX_CONTROL_LENGTH):
         raise ValueError(f"length={length!r}: must be 0 to 125 for a control frame, 0 to 2**63 - 1 for others")
-    first = FIN | opcode | (RSV1 if rsv1 else 0)
+    return _header(opcode | (RSV1 if rsv1 else 0), length)
+
+
+def _header(opcode: int, length: int) -> bytes:
     if length < 126:
-        return pack("!BB", first, length)
+        return bytes((FIN | opcode, length))
     if length < 65536:
-        return pack("!BBH", first, 126, length)
-    return pack("!BBQ", first, 127, length)
+        return pack("!BBH", FIN | opcode, 126, length)
+    return pack("!BBQ", FIN | opcode, 127, length)
 
 
 class Outgoing:
@@ -133,8 +136,15 @@ class Outgoing:
 
     def __init__(self, data: str | bytes) -> None:
         self.data = data
-        self.text = isinstance(data, str)
-        self.payload = _to_utf8(data) if isinstance(data, str) else data
+        if isinstance(data, str):
+            self.text = True
+            try:
+                self.payload = data.encode()
+            except UnicodeEncodeError as error:
+                raise _no_utf8(data, error) from None
+        else:
+            self.text = False
+            self.payload = data
         self.size = len(self.payload)
         self._frame: bytes | None = None
         self._deflated: dict[int, bytes] | None = None
@@ -147,7 +157,7 @@ class Outgoing:
         """The message as a ready frame; made at the first use."""
         frame = self._frame
         if frame is None:
-            frame = self._frame = frame_header(self._opcode, self.size) + self.payload
+            frame = self._frame = _header(TEXT if self.text else BINARY, self.size) + self.payload
         return frame
 
     def event(self) -> dict[str, Any]:
@@ -182,12 +192,9 @@ class Outgoing:
         return TEXT if self.text else BINARY
 
 
-def _to_utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        half = text[error.start]
-        raise ValueError(f"text with half of a surrogate pair ({half!r} at index {error.start}): not UTF-8") from None
+def _no_utf8(text: str, error: UnicodeEncodeError) -> ValueError:
+    half = text[error.start]
+    return ValueError(f"text with half of a surrogate pair ({half!r} at index {error.start}): not UTF-8")
 
 
 def _deflate(payload: bytes, window_bits: int) -> bytes:

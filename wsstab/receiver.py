@@ -46,9 +46,12 @@ class Receiver:
 
     __slots__ = (
         "_connection",
+        "_custom",
+        "_deadlines",
         "_handler_reads",
         "_limiter",
         "_max_size",
+        "_timekeeper",
         "bytes",
         "delay",
         "dropped",
@@ -59,6 +62,9 @@ class Receiver:
     def __init__(self, connection: Connection) -> None:
         config = connection.config
         self._connection = connection
+        self._deadlines = connection.heartbeat.deadlines
+        self._timekeeper = connection.services.timekeeper
+        self._custom = connection.heartbeat.message is not None
         self.inbox: Inbox[Event] = Inbox(config.inbound.max_messages, config.inbound.max_bytes)
         self.messages = self.bytes = self.dropped = 0
         self.delay = 0.0
@@ -72,15 +78,14 @@ class Receiver:
         Raises:
             RuntimeError: the disconnect was delivered before.
         """
+        if not self._handler_reads:
+            self._check_not_ended()
         connection = self._connection
-        carrier, inbound = connection.carrier, connection.lifecycle.inbound
-        if inbound is InboundState.ENDED:
-            raise RuntimeError('Cannot call "receive" once a disconnect message has been received.')
-        self._handler_reads = inbound is InboundState.OPEN
-        connection.sender.rested()
+        carrier = connection.carrier
+        connection.sender.streak = 0
         event: Event | None = None
         while event is None:
-            if self.inbox:
+            if self.inbox.waiting is not None:
                 event = self._take()
             elif carrier.begin_reading():
                 # Here and not in a method of the carrier: each costs a coroutine for every idle connection.
@@ -93,6 +98,7 @@ class Receiver:
                 await carrier.arrival()
         if event["type"] != "websocket.receive":
             connection.lifecycle.fire(HAPPENINGS[event["type"]])
+            self._handler_reads = False
         return event
 
     @property
@@ -116,16 +122,16 @@ class Receiver:
         connection = self._connection
         if event["type"] != "websocket.receive":
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
-        if connection.ending.close is not None:
+        if not connection.open:
             return None
-        deadlines = connection.heartbeat.deadlines
-        deadlines.heard_at = deadlines.data_at = connection.services.timekeeper.now
+        self._deadlines.heard_at = self._deadlines.data_at = self._timekeeper.now
         connection.last_traffic = monotonic()
-        size = payload_size(event)
+        text = event.get("text")
+        size = len(text) if text is not None and text.isascii() else payload_size(event)
         if self._max_size is not None and size > self._max_size:
             self._limit_hit("max_message_size", MESSAGE_TOO_BIG)
             return None
-        if connection.heartbeat.message is not None and is_pong(event):
+        if self._custom and connection.heartbeat.message is not None and is_pong(event):
             connection.heartbeat.pong(b"")
             return None
         self.messages += 1
@@ -147,6 +153,12 @@ class Receiver:
     def disconnect(self) -> None:
         """Let the handler find its disconnect in the inbox."""
         self.inbox.put(self._disconnect_event(), 0)
+
+    def _check_not_ended(self) -> None:
+        inbound = self._connection.lifecycle.inbound
+        if inbound is InboundState.ENDED:
+            raise RuntimeError('Cannot call "receive" once a disconnect message has been received.')
+        self._handler_reads = inbound is InboundState.OPEN
 
     def _take(self) -> Event:
         event, size = self.inbox.take()

@@ -25,7 +25,7 @@ from .wires.base import Block
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Delivery", "Sender"]
+__all__ = ["CHECKPOINT_EVERY", "Delivery", "Sender"]
 
 FLUSH_BYTES = 65536
 """Bytes handed to a wire at a time: what it holds can no longer be dropped, and delays a ping."""
@@ -56,15 +56,30 @@ class Sender:
         cursor: number of the first entry of the turn log that the peer has not had.
         messages: application messages handed to the wire.
         bytes: their payload, in bytes.
+        streak: messages since the handler last waited for one of its peer.
         gone: a send found that the peer has left; the server has not told how.
     """
 
-    __slots__ = ("_connection", "_room", "_streak", "_wire", "bytes", "cursor", "gone", "messages", "queue")
+    __slots__ = (
+        "_connection",
+        "_deadlines",
+        "_room",
+        "_timekeeper",
+        "_wire",
+        "bytes",
+        "cursor",
+        "gone",
+        "messages",
+        "queue",
+        "streak",
+    )
 
     def __init__(self, connection: Connection) -> None:
         outbound = connection.config.outbound
         self._connection = connection
         self._wire = connection.wire
+        self._deadlines = connection.heartbeat.deadlines
+        self._timekeeper = connection.services.timekeeper
         self.queue: OutboundQueue[Outgoing] = OutboundQueue(
             outbound.max_bytes, outbound.max_messages, outbound.policy.value
         )
@@ -72,11 +87,31 @@ class Sender:
         self.messages = self.bytes = 0
         self.gone = False
         self._room: anyio.Event | None = None
-        self._streak = 0
+        self.streak = 0
         self._wire.on_blocked = self._fell_behind
         self._wire.on_writable = self.flush
 
     # The handler's own messages.
+
+    def send_at_once(self, message: Outgoing) -> bool:
+        """Send for the handler, if that needs no waiting; raises what `send` raises."""
+        connection = self._connection
+        if not connection.open:
+            self._check_open()
+        if connection.services.broadcaster.log:
+            connection.services.broadcaster.catch_up(connection)
+        if self.queue.waiting is not None or not self._wire.writable:
+            return False
+        try:
+            if not self._wire.send_at_once(message):
+                return False
+        except OSError as error:
+            raise self._lost() from error
+        self.streak += 1
+        self.messages += 1
+        self.bytes += message.size
+        self._mark()
+        return True
 
     async def send(self, message: Outgoing, key: Hashable = None) -> None:
         """Send for the handler: where a message may wait for room, so does the handler.
@@ -85,37 +120,38 @@ class Sender:
             PeerGoneError: the peer has left, or the connection was closed under the handler.
             RuntimeError: the connection is not accepted, or the handler closed it.
         """
-        connection = self._connection
-        self._check_open()
-        if connection.services.broadcaster.log:
-            connection.services.broadcaster.catch_up(connection)
-        connection.heartbeat.deadlines.data_at = connection.services.timekeeper.now
-        connection.last_traffic = monotonic()
-        if self.queue or not self._wire.writable:
-            await self._send_behind(message, key)
-        else:
-            self.messages += 1
-            self.bytes += message.size
-            await self._write_own(message)
-        self._streak += 1
-        if self._streak >= CHECKPOINT_EVERY:
-            self._streak = 0
+        if not self.send_at_once(message):
+            self.streak += 1
+            if self.queue or not self._wire.writable:
+                await self._send_behind(message, key)
+            else:
+                self.messages += 1
+                self.bytes += message.size
+                self._mark()
+                await self._write_own(message)
+        if self.streak >= CHECKPOINT_EVERY:
+            self.streak = 0
             await anyio.lowlevel.checkpoint()
 
-    def rested(self) -> None:
-        """The handler waits for something: others have their turn."""
-        self._streak = 0
+    def _mark(self) -> None:
+        """Note that there is traffic."""
+        self._deadlines.data_at = self._timekeeper.now
+        self._connection.last_traffic = monotonic()
+
+    def _lost(self) -> PeerGoneError:
+        self.gone = True
+        self._connection.carrier.read_ahead()
+        return PeerGoneError("the peer has left")
 
     async def _write_own(self, message: Outgoing) -> None:
         try:
             await self._wire.send(message)
         except (OSError, RuntimeError) as error:
             # A RuntimeError: the server closed by itself. How, the reader will be told.
-            self.gone = True
-            self._connection.carrier.read_ahead()
-            raise PeerGoneError("the peer has left") from error
+            raise self._lost() from error
 
     async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
+        self._mark()
         waits = self._connection.config.outbound.policy in WAITING_POLICIES
         # Half of the queue is for others: a handler that streams must not make its peer look slow to them.
         while waits and self.queue and (self.half_full or not self.queue.fits(message.size)):
@@ -147,7 +183,7 @@ class Sender:
     def put(self, message: Outgoing, key: Hashable = None) -> Delivery:
         """`deliver`, when all broadcasts before it are written."""
         self._connection.last_traffic = monotonic()
-        if self.queue or not self._wire.writable:
+        if self.queue.waiting is not None or not self._wire.writable:
             return self._enqueue(message, key)
         if not self._wire.is_open():
             return Delivery.GONE
@@ -156,11 +192,9 @@ class Sender:
 
     def write(self, block: Block) -> None:
         """Hand a block to the wire, which must be writable, with nothing queued before it."""
-        connection = self._connection
         self.messages += block.count
         self.bytes += block.size
-        connection.heartbeat.deadlines.data_at = connection.services.timekeeper.now
-        connection.last_traffic = monotonic()
+        self._mark()
         self._wire.write(block)
 
     # What waits.

@@ -78,13 +78,13 @@ def test_an_empty_inbox_holds_no_container() -> None:
     """Fifty thousand idle connections pay for one small object each, before and after their traffic."""
     inbox = build()
     assert sys.getsizeof(inbox) < 128
-    assert inbox._waiting is None
+    assert inbox.waiting is None
     inbox.put("a", 1)
     inbox.take()
-    assert inbox._waiting is None
+    assert inbox.waiting is None
     inbox.put("a", 1)
     inbox.drop_oldest()
-    assert inbox._waiting is None
+    assert inbox.waiting is None
 
 
 @pytest.mark.parametrize(("max_messages", "max_bytes"), [(0, 1), (1, 0), (-1, 1)])

@@ -210,16 +210,16 @@ def test_an_empty_queue_holds_no_container(policy: str) -> None:
     """Fifty thousand idle connections pay for one small object each, before and after their traffic."""
     queue = build(policy)
     assert sys.getsizeof(queue) < 128
-    assert queue._waiting is None
+    assert queue.waiting is None
     for _ in range(3):
         queue.put(A, "a")
         queue.put(B, "b")
         queue.take(10)
         queue.take(10)
-        assert queue._waiting is None
+        assert queue.waiting is None
     queue.put(A, "a")
     queue.clear()
-    assert queue._waiting is None
+    assert queue.waiting is None
 
 
 def test_a_policy_may_be_a_string_enum() -> None:

@@ -244,7 +244,7 @@ async def test_messages_are_frames_on_the_transport() -> None:
     """Blocks, single ones and empty ones."""
     protocol, wire = await opened()
     wire.write(Block([Outgoing("a"), Outgoing(b"bc")]))
-    await wire.send(Outgoing(""))
+    assert wire.send_at_once(Outgoing(""))
     assert protocol.transport.written == b"\x81\x01a\x82\x02bc\x81\x00"
     assert wire.buffered() == 7
 
@@ -262,7 +262,7 @@ async def test_nothing_is_written_behind_a_close() -> None:
     await wire.close(1012, "restart é")
     wire.write(Block([Outgoing("late")]))
     with pytest.raises(OSError, match="left"):
-        await wire.send(Outgoing("late"))
+        wire.send_at_once(Outgoing("late"))
     assert (protocol.transport.written, protocol.closes) == (b"", [(1012, "restart é".encode())])
     assert (protocol.closeHandshakeTimeout, wire.server_closed()) == (10, False)
 

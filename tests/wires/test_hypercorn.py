@@ -289,7 +289,7 @@ async def test_frames_close_and_pings_go_out_in_order(hypercorn: Hypercorn) -> N
     wire, peer = await hypercorn.accepted(), client()
     wire.write(Block((Outgoing("one"), Outgoing("two"))))
     await until(lambda: wire.writable)
-    await wire.send(Outgoing(b"three"))
+    assert wire.send_at_once(Outgoing(b"three"))
     await until(lambda: wire.writable)
     await wire.close(4000, "done")
     await until(lambda: not isinstance(wire, StreamWire) or any(isinstance(event, EndData) for event in hypercorn.sent))
@@ -300,7 +300,7 @@ async def test_frames_close_and_pings_go_out_in_order(hypercorn: Hypercorn) -> N
     assert seen == [(TextMessage, "one"), (TextMessage, "two"), (BytesMessage, b"three"), (CloseConnection, 4000)]
     assert not wire.is_open()
     with pytest.raises(ConnectionResetError):
-        await wire.send(Outgoing("late"))
+        wire.send_at_once(Outgoing("late"))
 
 
 async def test_hypercorn_knows_of_our_close(hypercorn: Hypercorn) -> None:

@@ -26,6 +26,7 @@ class Inbox(Generic[E]):
         max_bytes: payload bytes at which it is full, at least 1.
 
     Attributes:
+        waiting: what waits, with its size; ``None`` exactly when nothing does, which is the cheapest way to ask.
         bytes: payload bytes that wait.
         dropped: messages ever dropped.
 
@@ -35,7 +36,7 @@ class Inbox(Generic[E]):
 
     # A connection with nothing unread has no deque: an empty one holds 0.7 KiB.
 
-    __slots__ = ("_max_bytes", "_max_messages", "_waiting", "bytes", "dropped")
+    __slots__ = ("_max_bytes", "_max_messages", "bytes", "dropped", "waiting")
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         for name, value in (("max_messages", max_messages), ("max_bytes", max_bytes)):
@@ -43,15 +44,15 @@ class Inbox(Generic[E]):
                 raise ValueError(f"{name}={value!r}: must be at least 1")
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._waiting: deque[tuple[E, int]] | None = None
+        self.waiting: deque[tuple[E, int]] | None = None
         self.bytes = 0
         self.dropped = 0
 
     def __bool__(self) -> bool:
-        return self._waiting is not None
+        return self.waiting is not None
 
     def __len__(self) -> int:
-        return len(self._waiting) if self._waiting is not None else 0
+        return len(self.waiting) if self.waiting is not None else 0
 
     def __repr__(self) -> str:
         return f"<Inbox [{len(self)} messages, {self.bytes} bytes | {self.dropped} dropped]>"
@@ -73,9 +74,9 @@ class Inbox(Generic[E]):
             event: what arrived.
             size: its payload, in bytes.
         """
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append((event, size))
+        if self.waiting is None:
+            self.waiting = deque()
+        self.waiting.append((event, size))
         self.bytes += size
 
     def take(self) -> tuple[E, int]:
@@ -87,12 +88,12 @@ class Inbox(Generic[E]):
         Raises:
             IndexError: nothing waits.
         """
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting is None:
             raise IndexError("the inbox is empty")
         event, size = waiting.popleft()
         self.bytes -= size
-        self._waiting = waiting or None
+        self.waiting = waiting or None
         return event, size
 
     def drop_oldest(self) -> int:

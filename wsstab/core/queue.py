@@ -101,6 +101,7 @@ class OutboundQueue(Generic[M]):
             same key leaves first, then as ``drop_oldest``.
 
     Attributes:
+        waiting: the messages that wait; ``None`` exactly when there are none, which is the cheapest way to ask.
         bytes: payload bytes that wait.
         dropped: messages ever put that will not be sent: refused, dropped, conflated or cleared.
 
@@ -108,9 +109,9 @@ class OutboundQueue(Generic[M]):
         ValueError: no such policy.
     """
 
-    # An idle connection has no deque: an empty one holds 0.7 KiB. So `_waiting` is None exactly when nothing waits.
+    # An idle connection has no deque: an empty one holds 0.7 KiB.
 
-    __slots__ = ("_max_bytes", "_max_messages", "_policy", "_waiting", "bytes", "dropped")
+    __slots__ = ("_max_bytes", "_max_messages", "_policy", "bytes", "dropped", "waiting")
 
     def __init__(self, max_bytes: int | None, max_messages: int | None, policy: str) -> None:
         if policy not in POLICIES:
@@ -118,15 +119,15 @@ class OutboundQueue(Generic[M]):
         self._max_bytes = sys.maxsize if max_bytes is None else max_bytes
         self._max_messages = sys.maxsize if max_messages is None else max_messages
         self._policy = policy
-        self._waiting: _Line[M] | _ByKey[M] | None = None
+        self.waiting: _Line[M] | _ByKey[M] | None = None
         self.bytes = 0
         self.dropped = 0
 
     def __bool__(self) -> bool:
-        return self._waiting is not None
+        return self.waiting is not None
 
     def __len__(self) -> int:
-        return len(self._waiting) if self._waiting is not None else 0
+        return len(self.waiting) if self.waiting is not None else 0
 
     def __repr__(self) -> str:
         return f"<OutboundQueue [{len(self)} messages, {self.bytes} bytes | {self.dropped} dropped]>"
@@ -138,7 +139,7 @@ class OutboundQueue(Generic[M]):
 
     def fits(self, size: int) -> bool:
         """Whether a message of ``size`` bytes finds room as things are; always, when nothing waits."""
-        waiting = self._waiting
+        waiting = self.waiting
         return waiting is None or (self.bytes + size <= self._max_bytes and len(waiting) < self._max_messages)
 
     def put(self, message: M, key: Hashable = None) -> Verdict:
@@ -156,16 +157,16 @@ class OutboundQueue(Generic[M]):
             TypeError: ``key`` is not hashable under ``latest``; the queue is as before.
         """
         size = message.size
-        if isinstance(self._waiting, _ByKey):
-            self._conflate(self._waiting, key)
+        if isinstance(self.waiting, _ByKey):
+            self._conflate(self.waiting, key)
         if not self.fits(size) and not self._make_room(size):
             self.dropped += 1
             return _OVERFLOW if self._policy == "close" else _DROPPED
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting is None:
             waiting = _ByKey() if self._policy == "latest" else _Line()
         waiting.add(message, key)
-        self._waiting = waiting
+        self.waiting = waiting
         self.bytes += size
         return _QUEUED
 
@@ -178,7 +179,7 @@ class OutboundQueue(Generic[M]):
         Returns:
             The messages in order; none when nothing waits.
         """
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting is None or self.bytes <= max_bytes:
             return self._take_all()
         taken = [waiting.popleft()]
@@ -187,7 +188,7 @@ class OutboundQueue(Generic[M]):
             taken.append(waiting.popleft())
             room -= taken[-1].size
         self.bytes -= max_bytes - room
-        self._waiting = waiting or None
+        self.waiting = waiting or None
         return taken
 
     def clear(self) -> int:
@@ -203,16 +204,16 @@ class OutboundQueue(Generic[M]):
     def _make_room(self, size: int) -> bool:
         if self._policy not in MAKING_ROOM:
             return False
-        while self._waiting is not None and not self.fits(size):
-            self._discard(self._waiting, self._waiting.popleft())
+        while self.waiting is not None and not self.fits(size):
+            self._discard(self.waiting, self.waiting.popleft())
         return True
 
     def _discard(self, waiting: _Line[M] | _ByKey[M], message: M) -> None:
         self.bytes -= message.size
         self.dropped += 1
-        self._waiting = waiting or None
+        self.waiting = waiting or None
 
     def _take_all(self) -> list[M]:
-        waiting, self._waiting = self._waiting, None
+        waiting, self.waiting = self.waiting, None
         self.bytes = 0
         return waiting.everything() if waiting is not None else []

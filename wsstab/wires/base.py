@@ -153,8 +153,16 @@ class Wire:
         """Hand over messages; does not wait. Only while `writable`."""
         raise NotImplementedError
 
+    def send_at_once(self, message: Outgoing) -> bool:
+        """Hand over one message of the handler's own; ``False`` where one must wait to know. Only while `writable`.
+
+        Raises:
+            OSError: the peer has left.
+        """
+        return False
+
     async def send(self, message: Outgoing) -> None:
-        """Hand over one message of the handler's own. Only while `writable`.
+        """Hand over one message of the handler's own, and wait to know. Only while `writable`.
 
         Raises:
             OSError: the peer has left.

@@ -211,10 +211,11 @@ class DaphneWire(Wire):
         if self.is_open():
             self._transport_write(block.frames())
 
-    async def send(self, message: Outgoing) -> None:
+    def send_at_once(self, message: Outgoing) -> bool:
         if not self.is_open():
             raise ConnectionResetError("the peer has left")
         self._transport_write(message.frame)
+        return True
 
     def is_open(self) -> bool:
         return bool(self.protocol.state == self.protocol.STATE_OPEN)

@@ -68,10 +68,11 @@ class TransportWire(Wire):
         if self.is_open():
             self._transport_write(block.frames(self.deflates))
 
-    async def send(self, message: Outgoing) -> None:
+    def send_at_once(self, message: Outgoing) -> bool:
         if not self.is_open():
             raise ConnectionResetError("the peer has left")
         self._transport_write(frame_for(message, self.deflates))
+        return True
 
     def is_open(self) -> bool:
         # A server closes its transport in the same turn in which it learns or causes an end.

@@ -22,8 +22,9 @@ class HypercornWire(Watching, TransportWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_peer", "_receive", "_send")
+    __slots__ = ("_peer", "_send", "receive")
 
+    receive: Receive
     needs: tuple[str, ...] = ("writer.transport.get_protocol", "reader.read", "send_lock")
     what = "hypercorn's TCP server"
     traits = TRAITS["hypercorn asyncio"]
@@ -34,7 +35,7 @@ class HypercornWire(Watching, TransportWire):
         transport = server.writer.transport
         super().__init__(transport, transport.get_protocol())
         self._peer = Peer(stream, receive, self)
-        self._receive = receive
+        self.receive = self._peer.receive
         self._send = send
 
         async def end() -> None:
@@ -54,9 +55,6 @@ class HypercornWire(Watching, TransportWire):
 
     async def deny(self, event: Event) -> None:
         await self._send(event)
-
-    async def receive(self) -> Event:
-        return self._peer.told(await self._receive())
 
     def is_open(self) -> bool:
         return self._peer.is_open() and not self.transport.is_closing()

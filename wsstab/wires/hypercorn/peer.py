@@ -116,8 +116,9 @@ class Peer:
         data: bytes = self.connection.send(CloseConnection(code=code, reason=reason))
         return data
 
-    def told(self, event: Event) -> Event:
+    async def receive(self) -> Event:
         """What the application is told: with code and reason of the close, where hypercorn has only 1006."""
+        event = await self._receive()
         if event["type"] == "websocket.disconnect" and self._code is not None:
             return {**event, "code": self._code, "reason": self._reason}
         return event

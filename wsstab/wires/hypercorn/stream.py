@@ -52,6 +52,7 @@ class StreamWire(Watching, AsgiWire):
     def __init__(self, stream: Any, receive: Receive, send: Send) -> None:
         super().__init__(receive, send)
         self._peer = Peer(stream, receive, self)
+        self.receive = self._peer.receive
         self._protocol = stream.send.__self__
         self._send_event = stream.send
         self._deflates: Deflate | None = None
@@ -63,16 +64,14 @@ class StreamWire(Watching, AsgiWire):
         await super().accept(event)
         self._deflates = self.deflate(window_bits(self._peer.connection))
 
-    async def receive(self) -> Event:
-        return self._peer.told(await super().receive())
-
     def is_open(self) -> bool:
         return not self._closing and self._peer.is_open()
 
-    async def send(self, message: Outgoing) -> None:
+    def send_at_once(self, message: Outgoing) -> bool:
         if not self.is_open():
             raise ConnectionResetError("the peer has left")
         self.write(Block((message,)))
+        return True
 
     def ping(self, payload: bytes) -> bool:
         if self.is_open() and not self._pinging:
