@@ -16,64 +16,17 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from .picture import picture
+from .plan import EVERY_DAY, SCENARIOS, Scenario
 from .report import Result, table
-from .scenarios import broadcast, echo, handshakes, heartbeat, http, memory, rooms, shutdown, stalled, stalls
 from .systems import SYSTEMS, System, versions
+from .targets import judged
 
 LOAD_CORE = 1
 BUSY = 0.9
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One thing to measure.
-
-    Args:
-        title: for the tables.
-        measure: runs one system once.
-        size: its arguments.
-        systems: which take part; empty: all that have the capability.
-        needs: the capability.
-    """
-
-    title: str
-    measure: Callable[..., Mapping[str, float]]
-    size: Mapping[str, Any] = field(default_factory=dict)
-    systems: tuple[str, ...] = ()
-    needs: str = "broadcast"
-
-
-OURS_AND_BARE = ("wsstab", "Starlette loop")
-SCENARIOS = {
-    "single": Scenario("one message of 128 B to 1,000 clients", broadcast.measure),
-    "burst": Scenario("a burst of 20 of 128 B to 1,000 clients", broadcast.measure, {"burst": 20}),
-    "single-4k": Scenario("one message of 4 KiB to 1,000 clients", broadcast.measure, {"size": 4096}),
-    "burst-4k": Scenario("a burst of 20 of 4 KiB to 1,000 clients", broadcast.measure, {"burst": 20, "size": 4096}),
-    "single-10k": Scenario("one message of 128 B to 10,000 clients", broadcast.measure, {"clients": 10_000}),
-    "burst-10k": Scenario("a burst of 20 of 128 B to 10,000", broadcast.measure, {"clients": 10_000, "burst": 20}),
-    "rooms": Scenario("one message to one of 1,000 rooms of 10", rooms.measure, needs="rooms"),
-    "echo": Scenario("echo of 128 B, 50 clients", echo.measure, needs="echo"),
-    "echo-1k": Scenario("echo of 128 B, 1,000 clients", echo.measure, {"clients": 1000}, needs="echo"),
-    "handshakes": Scenario("handshakes", handshakes.measure, needs="echo"),
-    "churn": Scenario("churn of 100,000 connections", handshakes.measure, {"connections": 100_000}, OURS_AND_BARE),
-    "memory": Scenario("idle connections, deflate not offered", memory.measure),
-    "memory-deflate": Scenario("idle connections, deflate offered", memory.measure, {"deflate": True}),
-    "heartbeat": Scenario("heartbeat of 10,000 idle clients every 10 s", heartbeat.measure, {}, ("wsstab",)),
-    "stalls": Scenario("loop stall, one message of 4 KiB to 10,000", stalls.measure, {}, OURS_AND_BARE),
-    "stalls-burst": Scenario("loop stall, 20 of 4 KiB to 10,000", stalls.measure, {"burst": 20}, OURS_AND_BARE),
-    "healthy": Scenario("4 KiB to 1,000 healthy clients", stalled.measure, {}, OURS_AND_BARE),
-    "stalled": Scenario("the same beside 10 stalled ones", stalled.measure, {"stalled": 10}, ("wsstab",)),
-    "shutdown": Scenario("SIGTERM with 10,000 clients", shutdown.measure, {}, OURS_AND_BARE),
-    "http": Scenario("HTTP requests beside it", http.measure, {}, OURS_AND_BARE),
-}
-EVERY_DAY = ("single", "burst", "echo", "handshakes", "http")
-"""What runs when nothing is named."""
 
 
 def run(scenario: Scenario, systems: list[System], turns: int) -> list[Result]:
@@ -94,13 +47,7 @@ def run(scenario: Scenario, systems: list[System], turns: int) -> list[Result]:
 
 def chosen(scenario: Scenario, names: list[str]) -> list[System]:
     """The systems that take part and are there."""
-    part = [
-        system
-        for system in SYSTEMS
-        if scenario.needs in system.what
-        and (not scenario.systems or system.name in scenario.systems)
-        and (not names or system.name in names)
-    ]
+    part = [system for system in SYSTEMS if scenario.needs in system.what and (not names or system.name in names)]
     for system in part:
         if missing := system.missing():
             print(f"- {system.name} is left out: {', '.join(missing)} is not there", file=sys.stderr)
@@ -127,6 +74,7 @@ def main() -> None:
         if measured:
             print(table(measured), end="\n\n", flush=True)
             results += measured
+    print(judged(results), end="")
     if options.json:
         facts = {"versions": versions(), "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
         options.json.write_text(json.dumps({**facts, "results": [each.as_json() for each in results]}, indent=1))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["Arrival", "Swarm", "TimedOut", "frame_size", "masked"]
+__all__ = ["Arrival", "Frames", "Swarm", "TimedOut", "frame_size", "masked"]
 
 BUFFER = 262_144
 """Bytes that one recv may take."""
@@ -38,11 +38,61 @@ class Arrival:
         seconds: from the command to the last byte at the last client.
         times: seconds from the command until each client had everything, sorted.
         busy: part of that time in which this process worked, 0 to 1.
+        received: bytes on the wire, where they were not known before.
     """
 
     seconds: float
     times: list[float] = field(default_factory=list)
     busy: float = 0.0
+    received: int = 0
+
+
+class Frames:
+    """Counts the frames of one stream, without looking into them.
+
+    Args:
+        left: how many there are to be.
+    """
+
+    __slots__ = ("_beginning", "_skip", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self._skip = 0
+        self._beginning = b""
+
+    def take(self, data: memoryview) -> bool:
+        """Take what arrived; whether the last frame is complete.
+
+        Raises:
+            ConnectionError: something came after it.
+        """
+        if self._beginning:
+            data, self._beginning = memoryview(self._beginning + bytes(data)), b""
+        while len(data):
+            if not self._skip:
+                length = frame_length(data)
+                if length is None:
+                    self._beginning = bytes(data)
+                    return False
+                self._skip = length
+            if len(data) < self._skip:
+                self._skip -= len(data)
+                return False
+            data = data[self._skip :]
+            self._skip = 0
+            self.left -= 1
+        if self.left < 0:
+            raise ConnectionError(f"{-self.left} frames too many")
+        return self.left == 0
+
+
+def frame_length(data: memoryview) -> int | None:
+    """Bytes of a server's frame with its header; ``None`` while too little of that is there."""
+    header = (2, 4, 10)[max((data[1] & 0x7F) - 125, 0)] if len(data) > 1 else 11
+    if len(data) < header:
+        return None
+    return header + (data[1] if header == 2 else int.from_bytes(data[2:header], "big"))
 
 
 class Swarm:
@@ -184,6 +234,30 @@ class Swarm:
                     raise ConnectionError(f"{-rest} bytes too many")
         seconds = clock() - began
         return Arrival(seconds, times, (time.process_time() - cpu) / seconds)
+
+    def gather_frames(self, command: Callable[[], None], clients: Iterable[int], count: int) -> Arrival:
+        """Give a command, and count until each of these clients has had so many frames, whose sizes nobody knows.
+
+        Raises:
+            TimedOut: they did not come.
+            ConnectionError: a client had more.
+        """
+        streams = {fd: Frames(count) for fd in clients}
+        left, times, view = len(streams), list[float](), memoryview(self._buffer)
+        cpu, began, received = time.process_time(), time.perf_counter(), 0
+        command()
+        while left:
+            events = self._poll.poll(PATIENCE)
+            if not events:
+                raise TimedOut(f"{left} of {len(streams)} clients wait for frames")
+            for fd, _ in events:
+                size = self._receivers[fd](self._buffer)
+                received += size
+                if streams[fd].take(view[:size]):
+                    left -= 1
+                    times.append(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return Arrival(seconds, times, (time.process_time() - cpu) / seconds, received)
 
     def echo(self, clients: list[int], payload: bytes, seconds: float) -> tuple[float, list[float], float]:
         """Each client sends, waits for its echo, sends again, for so long.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from types import TracebackType
 
 from .load import Arrival, Swarm, frame_size
@@ -31,7 +32,8 @@ class Members:
         if rooms is None:
             self.clients = self.swarm.connect(path, count)
         else:
-            self.clients = [fd for names in rooms for fd in self.swarm.connect(f"/?rooms={names}", 1)]
+            runs = [(names, len(list(run))) for names, run in groupby(rooms)]
+            self.clients = [fd for names, size in runs for fd in self.swarm.connect(f"/?rooms={names}", size)]
         if self.system.socketio:
             for client in self.clients:
                 self.swarm.send(client, "40")
@@ -62,6 +64,10 @@ class Members:
         text = f"broadcast {count} {size}" + (f" {room}" if room else "")
         clients = self.clients if audience is None else audience
         return self.swarm.gather(lambda: self.say(text), dict.fromkeys(clients, each))
+
+    def broadcast_json(self, count: int, size: int) -> Arrival:
+        """The same with JSON, and frames of a size that only the server knows."""
+        return self.swarm.gather_frames(lambda: self.say(f"json {count} {size}"), self.clients, count)
 
     def stall(self) -> float:
         """Milliseconds of the longest stall of the server's loop since the last time this was asked."""

@@ -169,11 +169,18 @@ STABILIZED, BARE = "benchmarks.apps.stabilized:app", "benchmarks.apps.bare:app"
 GATHER = {"WAY": "gather"}
 BROADCAST = frozenset({"broadcast"})
 
+EVERYTHING = frozenset({"broadcast", "echo", "rooms", "heartbeat", "command", "http"})
+
 SYSTEMS = [
-    System("wsstab", uvicorn(STABILIZED)),
+    System("wsstab", uvicorn(STABILIZED), what=EVERYTHING),
     System("limit: write each", uvicorn("benchmarks.apps.limit:app"), what=BROADCAST),
     System("limit: joined", uvicorn("benchmarks.apps.limit:app"), {"WAY": "joined"}, what=BROADCAST),
-    System("Starlette loop", uvicorn(BARE)),
+    System("Starlette loop", uvicorn(BARE), what=EVERYTHING - {"heartbeat"}),
+    System(
+        "uvicorn's keepalive",
+        uvicorn(BARE, "--ws-ping-interval", "10", "--ws-ping-timeout", "20"),
+        what=frozenset({"heartbeat"}),
+    ),
     System("Starlette gather", uvicorn(BARE), GATHER, what=frozenset({"broadcast", "rooms"})),
     System(
         "fastapi-websocket-stabilizer",
@@ -200,9 +207,9 @@ SYSTEMS = [
         what=BROADCAST,
     ),
     System("Bun", ("node_modules/.bin/bun", "bun.mjs"), needs=("node_modules/.bin/bun",), directory=NODE),
-    System("wsstab on hypercorn", hypercorn(STABILIZED), needs=("hypercorn",)),
+    System("wsstab on hypercorn", hypercorn(STABILIZED), needs=("hypercorn",), what=EVERYTHING),
     System("gather on hypercorn", hypercorn(BARE), GATHER, needs=("hypercorn",), what=BROADCAST),
-    System("wsstab on granian", granian(STABILIZED), needs=("granian",)),
+    System("wsstab on granian", granian(STABILIZED), needs=("granian",), what=EVERYTHING - {"heartbeat"}),
     System("gather on granian", granian(BARE), GATHER, needs=("granian",), what=BROADCAST),
     System("wsstab asyncio", uvicorn(STABILIZED, "--loop", "asyncio")),
     System("limit: write each asyncio", uvicorn("benchmarks.apps.limit:app", "--loop", "asyncio"), what=BROADCAST),

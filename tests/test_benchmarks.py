@@ -9,13 +9,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.__main__ import SCENARIOS, Scenario, chosen, main, run
-from benchmarks.load import Swarm, TimedOut, frame_size, masked
+from benchmarks.__main__ import chosen, main, run
+from benchmarks.load import Frames, Swarm, TimedOut, frame_size, masked
 from benchmarks.member import Members
 from benchmarks.picture import picture
+from benchmarks.plan import SCENARIOS, Scenario
 from benchmarks.report import Result, number, table
 from benchmarks.systems import SYSTEMS, System
+from benchmarks.targets import TARGETS, Target, judged
 from tests.support.frames import TEXT
+from wsstab.payload import frame_header
 
 OURS = next(system for system in SYSTEMS if system.name == "wsstab")
 BARE = next(system for system in SYSTEMS if system.name == "Starlette loop")
@@ -23,7 +26,9 @@ LIMITS = [system for system in SYSTEMS if system.name in ("limit: write each", "
 SMALL: dict[str, dict[str, Any]] = {
     "single": {"clients": 10},
     "burst": {"clients": 10, "burst": 5},
+    "deflate-1k": {"clients": 10, "burst": 3},
     "rooms": {"clients": 80, "rooms": 40},
+    "growth": {"clients": 60},
     "echo": {"clients": 3, "seconds": 0.3},
     "handshakes": {"connections": 200},
     "memory": {"clients": 200},
@@ -74,6 +79,55 @@ def test_frames_are_as_long_as_rfc_6455_says(size: int, frame: int) -> None:
     assert frame_size(size) == frame
     assert len(masked(b"x" * size)) == frame + 4
     assert masked(b"x" * size)[0] == 0x80 | TEXT
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000, 1_000_000])
+def test_frames_are_counted_wherever_they_are_cut(step: int) -> None:
+    """Of all three kinds of length; one too many is noticed."""
+    sizes = [0, 125, 126, 65_535, 65_536]
+    stream = b"".join(frame_header(TEXT, size) + b"x" * size for size in sizes)
+    frames = Frames(len(sizes))
+    parts = [memoryview(stream)[start : start + step] for start in range(0, len(stream), step)]
+    assert [frames.take(part) for part in parts] == [False] * (len(parts) - 1) + [True]
+    with pytest.raises(ConnectionError, match="1 frames too many"):
+        frames.take(memoryview(frame_header(TEXT, 0)))
+
+
+def test_a_small_message_goes_as_it_is_and_a_large_one_compressed() -> None:
+    """The bytes on the wire tell."""
+    with OURS.running(COMPRESSION="deflate") as running, Members(running, 5, deflate=True) as members:
+        assert members.broadcast_json(2, 128).received == 5 * 2 * 132
+        assert members.broadcast_json(1, 16_384).received < 5 * 16_384 / 2
+
+
+def results_of(scenario: str, **values: float) -> list[Result]:
+    """So much for each system."""
+    title = SCENARIOS[scenario].title
+    return [Result(title, system, [{"deliveries/s": value}]) for system, value in values.items()]
+
+
+def test_targets_say_what_was_reached_and_what_was_not() -> None:
+    """Of what was measured; nothing is said of the rest."""
+    lines = judged(results_of("single", wsstab=90.0, picows=100.0, websockets=80.0)).splitlines()
+    assert [line.split()[:3] for line in lines] == [["reached", "0.90", "≥"], ["MISSED", "1.12", "≥"]]
+
+
+def test_every_target_can_be_told() -> None:
+    """Its scenario measures its metric on systems that there are."""
+    names = {system.name for system in SYSTEMS}
+    for target in TARGETS:
+        assert target.scenario in SCENARIOS
+        assert {target.ours, target.against or target.ours} <= names, target.text
+
+
+def test_a_target_may_be_a_difference_and_have_an_upper_bound() -> None:
+    """As for memory."""
+    target = Target("single", "deliveries/s", most=2.0, against="bare", difference=True)
+    value = target.value(results_of("single", wsstab=26.5, bare=25.0))
+    assert value == 1.5
+    assert target.reached(1.5)
+    assert not target.reached(2.5)
+    assert target.value(results_of("single", bare=25.0)) is None
 
 
 def result(system: str, *values: float) -> Result:

@@ -22,7 +22,7 @@ class AbsentHandler:
         self.ending = SimpleNamespace(event=None)
         self.receiver = SimpleNamespace(over=False, full=False)
         self.connection = SimpleNamespace(ending=self.ending, receiver=self.receiver)
-        self.away_seen = False
+        self.watched = self.away_seen = self.attended = False
         self.readers: list[float] = []
         self._at = at
 
@@ -33,6 +33,7 @@ class AbsentHandler:
 
     def leave(self) -> None:
         """The handler leaves ``receive()``."""
+        self.attended = False
         self._at.readahead.away(cast(Carrier, self))
 
     def back(self) -> None:
@@ -116,6 +117,19 @@ def test_the_clock_ticks_only_while_somebody_is_away() -> None:
     handler.back()
     handler.back()
     assert at.wait(TICK) is False
+
+
+def test_who_reads_at_the_time_of_a_look_is_watched_no_more() -> None:
+    """And is not taken out at every message, which would cost more than the look."""
+    at = Studio()
+    handler = at.handler()
+    handler.attended = True
+    assert at.wait(1.0) is False
+    assert (handler.readers, handler.watched) == ([], False)
+    handler.leave()
+    assert handler.watched
+    at.wait(1.0)
+    assert len(handler.readers) == 1
 
 
 def test_nobody_reads_for_a_connection_that_has_ended() -> None:

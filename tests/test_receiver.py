@@ -8,7 +8,7 @@ import anyio
 import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.support.stage import echo, on_stage, push_only, settle, until
+from tests.support.stage import Peer, echo, on_stage, push_only, settle, until
 from wsstab import CloseCode, ConnectionClosed, Inbound, LimitHit, RateLimit
 from wsstab.close import Cause
 from wsstab.receiver import close_of, is_pong, payload_size
@@ -259,3 +259,21 @@ async def test_a_pong_of_the_application_is_an_ordinary_message_without_a_custom
         peer = await stage.open()
         peer.says("pong")
         assert await peer.hears() == ["pong"]
+
+
+@pytest.mark.parametrize("delayed", [False, True])
+@pytest.mark.parametrize("capable", [False, True])
+async def test_what_comes_before_the_accept_has_returned_is_not_lost(capable: bool, delayed: bool) -> None:
+    """A quick client speaks while the server is still telling the handler that it may."""
+    options: dict[str, Any] = {"rate_limit": RateLimit(1000, action="delay")} if delayed else {}
+
+    async with on_stage(echo, capable=capable, **options) as stage:
+        peer = Peer()
+        peer.stalled = True
+        stage.call(peer)
+        await settle()
+        peer.says("early", "bird")
+        await settle()
+        assert peer.sent == []
+        peer.resume()
+        assert await peer.hears(2) == ["early", "bird"]

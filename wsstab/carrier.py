@@ -90,7 +90,7 @@ class Carrier:
     def opened(self) -> None:
         """The handshake is complete: from now on somebody must be reading."""
         if self.direct:
-            self._watch()
+            self.on_away(self)
         elif self.wire.readable:
             self.read_ahead()
 
@@ -105,7 +105,7 @@ class Carrier:
         """The handler has its event, or was cancelled."""
         self.reading = self.away_seen = False
         if not self.watched:
-            self._watch()
+            self.on_away(self)
 
     async def arrival(self) -> None:
         """Wait until something is in the inbox, or what came was none of the handler's business."""
@@ -164,10 +164,6 @@ class Carrier:
         for event in denial(close, self._can_deny):
             await self.wire.deny(event)
 
-    def _watch(self) -> None:
-        self.away_seen = False
-        self.on_away(self)
-
     async def _read_ahead(self) -> None:
         reader = self._reader
         try:
@@ -177,7 +173,7 @@ class Carrier:
             # A closing that cancelled it may have forgotten it already.
             if self._reader is reader:
                 self._reader = None
-            self._watch()
+            self.on_away(self)
 
     async def _read_one(self) -> bool:
         """Read one event into the inbox; whether to go on."""

@@ -31,7 +31,7 @@ class ReadAhead:
     def away(self, carrier: Carrier) -> None:
         """Nobody reads from this carrier now."""
         if carrier.connection.ending.event is None:
-            carrier.watched = True
+            carrier.watched, carrier.away_seen = True, False
             self._away.add(carrier)
             self._timekeeper.wake()
 

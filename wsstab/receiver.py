@@ -122,7 +122,7 @@ class Receiver:
         connection = self._connection
         if event["type"] != "websocket.receive":
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
-        if not connection.open:
+        if connection.ending.close is not None:
             return None
         self._deadlines.heard_at = self._deadlines.data_at = self._timekeeper.now
         connection.last_traffic = monotonic()

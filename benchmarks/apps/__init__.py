@@ -4,12 +4,14 @@ A client that connects to ``/`` is one of those who get broadcasts, and of the r
 names (``/?rooms=a,b``). On ``/echo`` a message comes back. What a client says on ``/`` is a command:
 
 ``broadcast COUNT SIZE [ROOM]``  send COUNT messages of SIZE characters, in one go
+``json COUNT SIZE``              the same with JSON, to all
 ``stall``                        answer with the longest time the event loop did nothing else, in ms
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 
@@ -45,6 +47,15 @@ class Loop:
 loop = Loop()
 
 
+def json_text(size: int) -> str:
+    """A list of trades, cut to so many characters: as compressible as such things are."""
+    trades = [
+        {"symbol": f"S{(number * 7919) % 500}", "price": round((number * 104729) % 99991 / 100, 2), "size": number % 97}
+        for number in range(size // 40 + 1)
+    ]
+    return json.dumps(trades)[:size]
+
+
 async def command(text: str, broadcast: Broadcast, answer: Callable[[str], Awaitable[object]]) -> None:
     """Do what a client said.
 
@@ -57,6 +68,9 @@ async def command(text: str, broadcast: Broadcast, answer: Callable[[str], Await
     if verb == "broadcast":
         count, size, *room = arguments
         await broadcast("x" * int(size), int(count), room[0] if room else None)
+    elif verb == "json":
+        count, size = arguments
+        await broadcast(json_text(int(size)), int(count), None)
     elif verb == "stall":
         loop.watch()
         await answer(loop.take())

@@ -45,7 +45,7 @@ class AsgiWire(Wire):
         self._writer: Task | None = None
         self._closing = False
         self._own: anyio.Event | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._idle: anyio.Event | None = None
 
     async def accept(self, event: Event) -> None:
@@ -59,7 +59,7 @@ class AsgiWire(Wire):
         self._in_flight += block.size
         self._block()
         if self._writer is None:
-            self._writer = current_loop().spawn(self._write)
+            self._start_writer()
 
     async def send(self, message: Outgoing) -> None:
         own = self._own = anyio.Event()
@@ -98,16 +98,16 @@ class AsgiWire(Wire):
         super().detach()
         self._stop_writer()
 
+    def _start_writer(self) -> None:
+        self._writer = current_loop().spawn(self._write)
+
     async def _write(self) -> None:
         try:
             while self._waiting:
                 await self._transmit_block(self._waiting.popleft())
                 self._taken()
         except Exception as failure:
-            # The peer has left, or the server closed first: the reader is told of it.
-            self._waiting.clear()
-            self._in_flight = 0
-            if not self._taken(failure) and not isinstance(failure, (OSError, RuntimeError)):
+            if not self._failed(failure):
                 raise
         finally:
             self._writer = None
@@ -124,7 +124,13 @@ class AsgiWire(Wire):
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    def _taken(self, failure: Exception | None = None) -> bool:
+    def _failed(self, failure: BaseException) -> bool:
+        """The peer has left, or the server closed first, of which the reader is told; whether that explains it."""
+        self._waiting.clear()
+        self._in_flight = 0
+        return self._taken(failure) or isinstance(failure, (OSError, RuntimeError))
+
+    def _taken(self, failure: BaseException | None = None) -> bool:
         """The handler's own message, which is always the first, was taken or lost; whether it waits for one."""
         own, self._own = self._own, None
         if own is not None:
