@@ -55,8 +55,8 @@ def stop_with_all_kinds_of_clients(server: Server, send_signal: Callable[[int], 
     assert times[-1] - times[0] >= 0.4
     assert took < 3.0 + 2.5
     assert status == variant.status()
-    assert server.log.count('NOTE "cancelled"') == 2
-    assert server.log.count('NOTE "shutdown"') == variant.traits.lifespan
+    assert server.log.count('NOTE "cancelled"') == 2, server.log
+    assert server.log.count('NOTE "shutdown"') == variant.traits.lifespan, server.log
     assert [line for line in server.complaints() if "Cancel" not in line] == []
 
 
@@ -81,7 +81,7 @@ def test_ctrl_c_drains_too(serve: MakeServer, variant: Variant) -> None:
         assert (close.code, close.reason) == variant.drained
         peer.vanish()
         assert server.wait(within=10) == variant.status(signal.SIGINT)
-    assert server.log.count('NOTE "shutdown"') == variant.traits.lifespan
+    assert server.log.count('NOTE "shutdown"') == variant.traits.lifespan, server.log
 
 
 @each_implementation

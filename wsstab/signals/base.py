@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from ..config import WebSocketConfig
@@ -31,6 +32,8 @@ DEBOUNCE = 1.0
 """Seconds in which a second signal counts as the first."""
 TURNS = 5
 """Turns of the loop in which what a drain has cancelled ends."""
+AFTER_A_CUT = 0.25
+"""Seconds in which what a drain has cut off ends elsewhere too."""
 
 
 class Drainable(Protocol):
@@ -166,10 +169,12 @@ class SignalOwner:
 
     async def _drain(self, manager: Drainable, number: int | None) -> None:
         try:
-            await manager.drain()
+            report = await manager.drain()
             for _ in range(TURNS):
-                # A send that is still pending when granian stops aborts the process.
                 await checkpoint()
+            if report.failed_count:
+                # A send of granian's that ends after its loop makes it panic: its threads must have learnt of the cut.
+                await anyio.sleep(AFTER_A_CUT)
         finally:
             self._draining -= 1
             if not self._draining:
