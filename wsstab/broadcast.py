@@ -156,35 +156,53 @@ class Broadcaster:
         return self.log[:]
 
     def _write(self, entries: list[Entry]) -> Iterator[None]:
-        """Write these entries to all they concern: the hot loop. What is said meanwhile goes along, where it can."""
+        """Write these entries to all they concern. What is said meanwhile goes along, where it can."""
         start, end = self._start, self._start + len(entries)
         excluded = frozenset().union(*(entry.excluded for entry in entries))
+        at_once = min(LOOK_AT_CLOCK_EVERY, self._slice_size)
         time, until, since_yield = self._loop.time, self._loop.time() + BUDGET, 0
         groups = groups_of(entries, start)
         for group in groups:
-            whole = group.block(start)
-            for connection in group.connections:
-                sender = connection.sender
-                try:
-                    if sender.queue.waiting or not connection.wire.writable or connection in excluded:
-                        self._write_singly(connection, entries, start, end)
-                    elif sender.cursor < end and connection.open:
-                        block = whole if sender.cursor <= start else group.block(sender.cursor)
-                        sender.cursor = end
-                        if block.count:
-                            sender.write(block)
-                except Exception:
-                    # One peer's wire must not end the writer of all.
-                    logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
-                    connection.ending.begin(RAISED, flush=False)
-                since_yield += 1
-                look = not since_yield % LOOK_AT_CLOCK_EVERY
-                if since_yield >= self._slice_size or (look and time() > until):
+            for first in range(0, len(group.connections), at_once):
+                some = group.connections[first : first + at_once]
+                self._write_to_some(some, group, entries, start, end, excluded)
+                since_yield += len(some)
+                if since_yield >= self._slice_size or time() > until:
                     yield
                     until, since_yield = time() + BUDGET, 0
                     if self.end > end and len(groups) == 1 and not excluded:
                         group.add(self._more(entries))
-                        end, whole = start + len(entries), group.block(start)
+                        end = start + len(entries)
+
+    def _write_to_some(
+        self,
+        connections: Iterable[Connection],
+        group: Group,
+        entries: Sequence[Entry],
+        start: int,
+        end: int,
+        excluded: Set[Connection],
+    ) -> None:
+        """The hot loop."""
+        whole = group.block(start)
+        for connection in connections:
+            sender = connection.sender
+            try:
+                if sender.queue.waiting or not connection.wire.writable or (excluded and connection in excluded):
+                    self._write_singly(connection, entries, start, end)
+                elif sender.cursor <= start:
+                    sender.cursor = end
+                    if connection.open:
+                        sender.write(whole)
+                elif sender.cursor < end and connection.open:
+                    block = group.block(sender.cursor)
+                    sender.cursor = end
+                    if block.count:
+                        sender.write(block)
+            except Exception:
+                # One peer's wire must not end the writer of all.
+                logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
+                connection.ending.begin(RAISED, flush=False)
 
     def _more(self, entries: list[Entry]) -> list[Entry]:
         """What was said since to the same audience goes to those the pass has not reached; the others get it next."""
@@ -216,7 +234,7 @@ class Group:
 
     __slots__ = ("_blocks", "_numbered", "connections")
 
-    def __init__(self, connections: Iterable[Connection], numbered: list[tuple[int, Outgoing]]) -> None:
+    def __init__(self, connections: Sequence[Connection], numbered: list[tuple[int, Outgoing]]) -> None:
         self.connections = connections
         self._numbered = numbered
         self._blocks: dict[int, Block] = {}

@@ -194,7 +194,9 @@ class Sender:
         """Hand a block to the wire, which must be writable, with nothing queued before it."""
         self.messages += block.count
         self.bytes += block.size
-        self._mark()
+        self._deadlines.data_at = self._timekeeper.now
+        # One clock for all whom the block goes to.
+        self._connection.last_traffic = block.made_at
         self._wire.write(block)
 
     # What waits.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from time import monotonic
 
 from ..payload import Outgoing
 from ..types import Event
@@ -24,15 +25,27 @@ logger = logging.getLogger("wsstab")
 
 
 class Block:
-    """Messages that go to many peers in one write: joined once, shared by all."""
+    """Messages that go to many peers in one write: joined once, shared by all.
 
-    __slots__ = ("_joined", "count", "messages", "size")
+    Args:
+        messages: in order.
+
+    Attributes:
+        messages: the same.
+        count: how many they are.
+        size: their payload, in bytes.
+        made_at: when, in monotonic seconds.
+        joined: what `frames` has made.
+    """
+
+    __slots__ = ("count", "joined", "made_at", "messages", "size")
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
         self.messages = messages
         self.count = len(messages)
         self.size = sum(message.size for message in messages)
-        self._joined: dict[Deflate | None, bytes] = {}
+        self.made_at = monotonic()
+        self.joined: dict[Deflate | None, bytes] = {}
 
     def frames(self, deflate: Deflate | None = None) -> bytes:
         """All frames in one piece.
@@ -40,10 +53,10 @@ class Block:
         Args:
             deflate: how they are compressed for the peer; ``None`` for not at all.
         """
-        joined = self._joined.get(deflate)
+        joined = self.joined.get(deflate)
         if joined is None:
             joined = b"".join([frame_for(message, deflate) for message in self.messages])
-            self._joined[deflate] = joined
+            self.joined[deflate] = joined
         return joined
 
 

@@ -30,7 +30,7 @@ from functools import cache
 from typing import Any, cast
 
 from ..types import Event, Receive, Scope, Send
-from .base import lacks
+from .base import Block, lacks
 from .deflate import without_takeover
 from .lean import make_lean
 from .traits import TRAITS
@@ -189,6 +189,11 @@ class SansioWire(UvicornWire):
 
     def is_open(self) -> bool:
         return not self.protocol.close_sent and not self.transport.is_closing()
+
+    def write(self, block: Block) -> None:
+        # `is_open` in full, and what `Block.frames` has: this is what a broadcast spends its time with.
+        if not self.protocol.close_sent and not self.transport.is_closing():
+            self._transport_write(block.joined.get(self.deflates) or block.frames(self.deflates))
 
     def partial(self) -> int:
         connection = self.protocol.conn
