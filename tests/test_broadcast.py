@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -27,23 +27,24 @@ from wsstab.broadcast import (
 from wsstab.connection import Connection
 from wsstab.payload import Outgoing
 from wsstab.tasks import current_loop
-from wsstab.wires.base import Block
+from wsstab.wires.base import Block, Turn
 
 
 class RecordingWire:
-    """A wire that takes data or not, as a test says."""
+    """A wire that takes data or not, as a test says; its transport is itself."""
 
     def __init__(self) -> None:
         self.writable = True
+        self.transport = self
+        self.on_write: Callable[[], None] = lambda: None
 
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
 
-class Line(list[Outgoing]):
-    """A queue."""
-
-    @property
-    def waiting(self) -> Line | None:
-        """Itself, unless it is empty."""
-        return self or None
+    def write(self, data: bytes) -> None:
+        """Take a write in its turn."""
+        self.on_write()
 
 
 class RecordingSender:
@@ -57,21 +58,38 @@ class RecordingSender:
         cost: seconds that a write takes.
     """
 
-    def __init__(self, loop: HandLoop, wire: RecordingWire) -> None:
+    def __init__(self, loop: HandLoop, peer: Peer) -> None:
         self._loop = loop
-        self._wire = wire
+        self._wire = peer.wire
+        self.peer = peer
+        self._block: Block | None = None
         self.cursor = 0
-        self.queue = Line()
+        self.queue: list[Outgoing] = []
         self.blocks: list[Block] = []
         self.keys: list[Hashable] = []
         self.cost = 0.0
 
-    def write(self, block: Block) -> None:
-        """Record a block."""
+    @property
+    def ready(self) -> bool:
+        """Whether it takes a block."""
+        return self.peer.open and self._wire.writable and not self.queue
+
+    def write(self, block: Block, turn: Turn | None = None) -> None:
+        """Record a block, at once or in its turn."""
         assert self._wire.writable
         assert not self.queue
+        if turn is None or not self.peer.in_turn:
+            self._loop.now += self.cost
+            self.blocks.append(block)
+        else:
+            self._block = block
+            turn.append((self.peer.wire.transport, b""))
+
+    def written(self) -> None:
+        """Its turn has come."""
         self._loop.now += self.cost
-        self.blocks.append(block)
+        assert self._block is not None
+        self.blocks.append(self._block)
 
     def put(self, message: Outgoing, key: Hashable = None) -> None:
         """Record one message, or queue it."""
@@ -84,7 +102,7 @@ class RecordingSender:
     def flush(self) -> None:
         """The wire takes data again, and gets what waits."""
         self._wire.writable = True
-        waiting, self.queue = self.queue, Line()
+        waiting, self.queue = self.queue, []
         if waiting:
             self.write(Block(waiting))
 
@@ -94,9 +112,11 @@ class Peer:
 
     def __init__(self, loop: HandLoop, name: str = "") -> None:
         self.name = name
+        self.in_turn = True
         self.open = True
         self.wire = RecordingWire()
-        self.sender = RecordingSender(loop, self.wire)
+        self.sender = RecordingSender(loop, self)
+        self.wire.on_write = self.sender.written
         self.ending = Mock()
 
     def log_fields(self) -> dict[str, Any]:
@@ -365,7 +385,7 @@ def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.Log
     """The others get theirs, and the log does not stand still from then on."""
     at = Studio(3)
 
-    def fail(block: Block) -> None:
+    def fail(block: Block, turn: Turn | None = None) -> None:
         raise ValueError("on purpose")
 
     at.peers[1].sender.write = fail  # type: ignore[method-assign]
@@ -376,6 +396,38 @@ def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.Log
     assert (at.peers[0].texts, at.peers[2].texts, at.broadcaster.log) == (["1", "2"], ["1", "2"], [])
     assert any(record.exc_info for record in caplog.records)
     assert at.peers[1].ending.begin.called
+
+
+def test_a_transport_that_fails_in_its_turn_costs_its_own_peer_and_nobody_else() -> None:
+    """Those after it are written to all the same, and the peer is closed."""
+    at = Studio(5)
+
+    def fail() -> None:
+        raise RuntimeError("on purpose")
+
+    at.peers[2].wire.on_write = fail
+    at.say("1")
+    at.work()
+    assert [peer.texts for peer in at.peers] == [["1"], ["1"], [], ["1"], ["1"]]
+    assert [peer.ending.begin.called for peer in at.peers] == [False, False, True, False, False]
+
+
+def test_a_transport_that_closes_before_its_turn_gets_nothing() -> None:
+    """No frame goes behind a close frame."""
+    at = Studio(2)
+    at.peers[1].wire.is_closing = lambda: True  # type: ignore[method-assign]
+    at.say("1")
+    at.work()
+    assert [peer.texts for peer in at.peers] == [["1"], []]
+
+
+def test_a_wire_without_a_transport_writes_at_once() -> None:
+    """As plain ASGI does."""
+    at = Studio(3)
+    at.peers[1].in_turn = False
+    at.say("1")
+    at.work()
+    assert all(peer.texts == ["1"] for peer in at.peers)
 
 
 def test_the_time_from_the_first_entry_to_the_last_write_is_told() -> None:

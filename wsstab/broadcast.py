@@ -11,7 +11,7 @@ of rooms) is written at once by `Broadcaster.catch_up`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,7 +19,7 @@ import anyio
 from .close import RAISED
 from .payload import Outgoing
 from .tasks import EventLoop
-from .wires.base import Block
+from .wires.base import Block, Turn
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -30,7 +30,7 @@ logger = logging.getLogger("wsstab")
 
 BUDGET = 0.004
 """Seconds of writing in one turn of the loop."""
-LOOK_AT_CLOCK_EVERY = 32
+LOOK_AT_CLOCK_EVERY = 64
 """Writes between two looks at the clock."""
 MAX_JOINED_BYTES = 65_536
 """Payload bytes that are joined into one write, beyond one message."""
@@ -45,7 +45,7 @@ class Entry:
 
     Args:
         message: what.
-        audience: for whom; the live set, which changes only after `Broadcaster.catch_up`.
+        audience: for whom; which changes only after `Broadcaster.catch_up`.
         excluded: for whom not.
         key: what an unsent message of the same key is replaced by, see ``Outbound.policy``.
     """
@@ -55,7 +55,7 @@ class Entry:
     def __init__(
         self,
         message: Outgoing,
-        audience: Set[Connection],
+        audience: Collection[Connection],
         excluded: frozenset[Connection] = frozenset(),
         key: Hashable = None,
     ) -> None:
@@ -183,26 +183,37 @@ class Broadcaster:
         end: int,
         excluded: Set[Connection],
     ) -> None:
-        """The hot loop."""
-        whole = group.block(start)
+        """The hot loop: first all that there is to look at, then the system calls."""
+        whole, turn = group.block(start), Turn()
         for connection in connections:
             sender = connection.sender
             try:
-                if sender.queue.waiting or not connection.wire.writable or (excluded and connection in excluded):
+                if not sender.ready or (excluded and connection in excluded):
                     self._write_singly(connection, entries, start, end)
                 elif sender.cursor <= start:
                     sender.cursor = end
-                    if connection.open:
-                        sender.write(whole)
-                elif sender.cursor < end and connection.open:
+                    sender.write(whole, turn)
+                elif sender.cursor < end:
                     block = group.block(sender.cursor)
                     sender.cursor = end
                     if block.count:
-                        sender.write(block)
+                        sender.write(block, turn)
             except Exception:
-                # One peer's wire must not end the writer of all.
-                logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
-                connection.ending.begin(RAISED, flush=False)
+                self._failed(connection)
+        writes = iter(turn)
+        while True:
+            try:
+                for transport, data in writes:
+                    if not transport.is_closing():
+                        transport.write(data)
+                return
+            except Exception:
+                self._failed(next(each for each in connections if getattr(each.wire, "transport", None) is transport))
+
+    def _failed(self, connection: Connection) -> None:
+        """One peer's wire must not end the writer of all."""
+        logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
+        connection.ending.begin(RAISED, flush=False)
 
     def _more(self, entries: list[Entry]) -> list[Entry]:
         """What was said since to the same audience goes to those the pass has not reached; the others get it next."""

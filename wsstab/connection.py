@@ -123,7 +123,6 @@ class Connection:
         "heartbeat",
         "id",
         "identified",
-        "last_traffic",
         "lifecycle",
         "loop",
         "memory",
@@ -171,7 +170,7 @@ class Connection:
         self.open = self.named = self.foreign = self.counted = False
         self.accepts_broadcasts = config.broadcast
         self.started = services.loop.time()
-        self.opened = self.identified = self.last_traffic = monotonic()
+        self.opened = self.identified = monotonic()
         self.opened_at = 0.0
         # Written by the registry, the ledger and the manager, which say what they mean.
         self.rooms_joined: set[str] | None = None
@@ -216,9 +215,14 @@ class Connection:
         return self.services.draining
 
     @property
+    def last_traffic(self) -> float:
+        """When an application message last passed, in monotonic seconds."""
+        return self.sender.passed_at
+
+    @property
     def last_activity(self) -> float:
         """When an application message last passed, in seconds since 1970; exact to a tenth of a second."""
-        idle = self.services.timekeeper.now - self.heartbeat.deadlines.data_at
+        idle = self.services.timekeeper.now - self.sender.data_at
         return max(self.opened_at, time.time() - max(idle, 0.0)) if self.opened_at else 0.0
 
     async def send(self, message: Payload, key: Hashable = None) -> bool:
@@ -284,8 +288,8 @@ class Connection:
         """The handshake is complete."""
         self.open = True
         self.opened_at = time.time()
-        self.opened = self.identified = self.last_traffic = monotonic()
-        self.sender.cursor = self.services.broadcaster.end
+        self.opened = self.identified = monotonic()
+        self.sender.open()
         self.heartbeat.deadlines.opened(self.services.timekeeper.now)
         self.heartbeat.deadlines.heard_at += self._phase()
         if self.subprotocol is not None or self.foreign:
@@ -296,6 +300,10 @@ class Connection:
         self.owner.accepted(self)
         self.carrier.opened()
         logger.info("= connection opened", extra=self.log_fields())
+
+    def shut(self) -> None:
+        """No message may be sent any more."""
+        self.open = self.sender.ready = False
 
     def _phase(self) -> float:
         """Seconds by which the shard delays the first ping: what opened together must not beat together."""

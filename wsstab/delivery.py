@@ -7,7 +7,7 @@ event loop are handed their message and count as queued.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Set
+from collections.abc import Callable, Collection, Hashable, Iterable
 
 import anyio
 
@@ -99,7 +99,7 @@ class Courier:
         return delivery in (Delivery.SENT, Delivery.QUEUED)
 
     async def broadcast(
-        self, message: Payload, audience: Set[Connection], excluded: Iterable[Connection], key: Hashable
+        self, message: Payload, audience: Collection[Connection], excluded: Iterable[Connection], key: Hashable
     ) -> BroadcastResult:
         """One message for many.
 

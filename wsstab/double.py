@@ -74,8 +74,8 @@ class DoubleConnection(Connection):
             self.ending.begin(VANISHED, flush=False)
             return str(failure) or type(failure).__name__
         self.sender.messages += 1
-        self.last_traffic = monotonic()
-        self.heartbeat.deadlines.data_at = self.services.timekeeper.read()
+        self.sender.passed_at = monotonic()
+        self.sender.data_at = self.services.timekeeper.read()
         return None
 
     async def post(self, message: Payload) -> None:
@@ -112,6 +112,7 @@ class DoubleHeartbeat(Heartbeat):
             super().schedule()
 
     def visit(self, now: float) -> None:
+        self.deadlines.data_at = self._double.sender.data_at
         try:
             self.act(self.deadlines.decide(now), now)
         finally:
@@ -131,7 +132,7 @@ class DoubleHeartbeat(Heartbeat):
 
     def pong(self, payload: bytes) -> None:
         super().pong(payload)
-        self._double.last_traffic = monotonic()
+        self._double.sender.passed_at = monotonic()
 
     def _give_up(self) -> None:
         self.deadlines.stop_heartbeat()

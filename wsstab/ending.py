@@ -123,7 +123,7 @@ class Ending:
         connection = self._connection
         if flush and connection.open and connection.services.broadcaster.log:
             connection.services.broadcaster.catch_up(connection)
-        connection.open = False
+        connection.shut()
         self._forget()
         if not flush:
             connection.sender.queue.clear()
@@ -191,7 +191,7 @@ class Ending:
         if self.event is not None:
             return
         connection = self._connection
-        connection.open = False
+        connection.shut()
         self._forget()
         connection.sender.queue.clear()
         if connection.lifecycle.can(Happening.CLOSED):

@@ -83,6 +83,7 @@ class Heartbeat:
     def visit(self, now: float) -> None:
         """Do what is due."""
         connection = self._connection
+        self.deadlines.data_at = connection.sender.data_at
         partial = connection.wire.partial()
         if partial != self._partial:
             # A message so large that no pong can come before its end.

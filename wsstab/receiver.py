@@ -124,8 +124,9 @@ class Receiver:
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
         if connection.ending.close is not None:
             return None
-        self._deadlines.heard_at = self._deadlines.data_at = self._timekeeper.now
-        connection.last_traffic = monotonic()
+        sender = connection.sender
+        self._deadlines.heard_at = sender.data_at = self._timekeeper.now
+        sender.passed_at = monotonic()
         text = event.get("text")
         size = len(text) if text is not None and text.isascii() else payload_size(event)
         if self._max_size is not None and size > self._max_size:

@@ -20,7 +20,7 @@ from .errors import PeerGoneError
 from .events import SlowConsumer
 from .options import SlowConsumerPolicy
 from .payload import Outgoing
-from .wires.base import Block
+from .wires.base import Block, Turn
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -52,44 +52,58 @@ class Sender:
         connection: whose.
 
     Attributes:
+        wire: of its carrier.
         queue: what the wire has not taken yet.
+        ready: whether a message may go to the wire now: it is open, nothing waits, and the wire is writable.
         cursor: number of the first entry of the turn log that the peer has not had.
         messages: application messages handed to the wire.
         bytes: their payload, in bytes.
+        data_at: when a message last passed, in either direction, on the clock of the `Timekeeper`.
+        passed_at: the same in monotonic seconds.
         streak: messages since the handler last waited for one of its peer.
         gone: a send found that the peer has left; the server has not told how.
     """
 
     __slots__ = (
         "_connection",
-        "_deadlines",
         "_room",
         "_timekeeper",
-        "_wire",
         "bytes",
         "cursor",
+        "data_at",
         "gone",
         "messages",
+        "passed_at",
         "queue",
+        "ready",
         "streak",
+        "wire",
     )
 
     def __init__(self, connection: Connection) -> None:
         outbound = connection.config.outbound
         self._connection = connection
-        self._wire = connection.wire
-        self._deadlines = connection.heartbeat.deadlines
+        self.wire = connection.wire
         self._timekeeper = connection.services.timekeeper
         self.queue: OutboundQueue[Outgoing] = OutboundQueue(
             outbound.max_bytes, outbound.max_messages, outbound.policy.value
         )
+        self.ready = False
         self.cursor = 0
+        self.data_at = self._timekeeper.now
+        self.passed_at = monotonic()
         self.messages = self.bytes = 0
         self.gone = False
         self._room: anyio.Event | None = None
         self.streak = 0
-        self._wire.on_blocked = self._fell_behind
-        self._wire.on_writable = self.flush
+        self.wire.on_blocked = self._fell_behind
+        self.wire.on_writable = self.flush
+
+    def open(self) -> None:
+        """The handshake is complete."""
+        self.cursor = self._connection.services.broadcaster.end
+        self._mark()
+        self._look_whether_ready()
 
     # The handler's own messages.
 
@@ -100,10 +114,10 @@ class Sender:
             self._check_open()
         if connection.services.broadcaster.log:
             connection.services.broadcaster.catch_up(connection)
-        if self.queue.waiting is not None or not self._wire.writable:
+        if self.queue.waiting is not None or not self.wire.writable:
             return False
         try:
-            if not self._wire.send_at_once(message):
+            if not self.wire.send_at_once(message):
                 return False
         except OSError as error:
             raise self._lost() from error
@@ -122,7 +136,7 @@ class Sender:
         """
         if not self.send_at_once(message):
             self.streak += 1
-            if self.queue or not self._wire.writable:
+            if self.queue or not self.wire.writable:
                 await self._send_behind(message, key)
             else:
                 self.messages += 1
@@ -135,8 +149,8 @@ class Sender:
 
     def _mark(self) -> None:
         """Note that there is traffic."""
-        self._deadlines.data_at = self._timekeeper.now
-        self._connection.last_traffic = monotonic()
+        self.data_at = self._timekeeper.now
+        self.passed_at = monotonic()
 
     def _lost(self) -> PeerGoneError:
         self.gone = True
@@ -145,7 +159,7 @@ class Sender:
 
     async def _write_own(self, message: Outgoing) -> None:
         try:
-            await self._wire.send(message)
+            await self.wire.send(message)
         except (OSError, RuntimeError) as error:
             # A RuntimeError: the server closed by itself. How, the reader will be told.
             raise self._lost() from error
@@ -182,34 +196,40 @@ class Sender:
 
     def put(self, message: Outgoing, key: Hashable = None) -> Delivery:
         """`deliver`, when all broadcasts before it are written."""
-        self._connection.last_traffic = monotonic()
-        if self.queue.waiting is not None or not self._wire.writable:
+        self.passed_at = monotonic()
+        if self.queue.waiting is not None or not self.wire.writable:
             return self._enqueue(message, key)
-        if not self._wire.is_open():
+        if not self.wire.is_open():
             return Delivery.GONE
         self.write(Block((message,)))
         return Delivery.SENT
 
-    def write(self, block: Block) -> None:
-        """Hand a block to the wire, which must be writable, with nothing queued before it."""
+    def write(self, block: Block, turn: Turn | None = None) -> None:
+        """Hand a block to the wire, which must be writable, with nothing queued before it.
+
+        Args:
+            block: what.
+            turn: see `Wire.write`.
+        """
         self.messages += block.count
         self.bytes += block.size
-        self._deadlines.data_at = self._timekeeper.now
-        # One clock for all whom the block goes to.
-        self._connection.last_traffic = block.made_at
-        self._wire.write(block)
+        self.data_at = self._timekeeper.now
+        # One look at the clock for all whom the block goes to.
+        self.passed_at = block.made_at
+        self.wire.write(block, turn)
 
     # What waits.
 
     def flush(self) -> None:
         """The wire takes data again: give it what waits, a little at a time."""
         connection = self._connection
-        while self.queue and self._wire.writable and self._wire.is_open():
+        while self.queue and self.wire.writable and self.wire.is_open():
             before = self.queue.bytes
             block = Block(self.queue.take(FLUSH_BYTES))
             connection.owner.charge(connection, self.queue.bytes - before)
             self.write(block)
-        if self._wire.writable:
+        self._look_whether_ready()
+        if self.wire.writable:
             connection.services.backpressure.caught_up(connection)
         self.wake()
 
@@ -265,8 +285,9 @@ class Sender:
         verdict = self.queue.put(message, key)
         connection.owner.charge(connection, self.queue.bytes - before)
         if verdict is Verdict.QUEUED:
+            self.ready = False
             connection.services.backpressure.behind(connection)
-            if self._wire.writable:
+            if self.wire.writable:
                 # It became so while the sender waited for room, and will not say it again.
                 self.flush()
             return Delivery.QUEUED
@@ -275,5 +296,9 @@ class Sender:
         self.too_slow()
         return Delivery.CLOSED
 
+    def _look_whether_ready(self) -> None:
+        self.ready = self._connection.open and self.wire.writable and self.queue.waiting is None
+
     def _fell_behind(self) -> None:
+        self.ready = False
         self._connection.services.backpressure.behind(self._connection)

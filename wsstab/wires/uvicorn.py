@@ -30,7 +30,7 @@ from functools import cache
 from typing import Any, cast
 
 from ..types import Event, Receive, Scope, Send
-from .base import Block, lacks
+from .base import Block, Turn, lacks
 from .deflate import without_takeover
 from .lean import make_lean
 from .traits import TRAITS
@@ -75,7 +75,7 @@ class UvicornWire(TransportWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_send", "protocol", "receive", "takes_over")
+    __slots__ = ("_closed", "_send", "protocol", "receive", "takes_over")
 
     receive: Receive
 
@@ -85,7 +85,7 @@ class UvicornWire(TransportWire):
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
         super().__init__(protocol.transport, protocol)
         self.protocol = protocol
-        self.takes_over = False
+        self.takes_over = self._closed = False
         # The server's own: nothing to go through, and no coroutine of ours for each idle connection.
         self.receive = receive
         self._send = send
@@ -116,12 +116,24 @@ class UvicornWire(TransportWire):
 
     # After it.
 
+    def write(self, block: Block, turn: Turn | None = None) -> None:
+        if turn is None:
+            super().write(block)
+        elif not self._closed:
+            # Whether the transport closes is asked when it is written to: both look at the same memory.
+            turn.append((self.transport, block.joined.get(self.deflates) or block.frames(self.deflates)))
+
+    def is_open(self) -> bool:
+        # Not the protocol's `close_sent`: when uvicorn itself sets that, it closes the transport too.
+        return not self._closed and not self.transport.is_closing()
+
     def reading_paused(self) -> bool:
         return bool(getattr(self.protocol, "read_paused", False))
 
     async def close(self, code: int, reason: str) -> None:
         # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
         self.protocol.writable.set()
+        self._closed = True
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def _negotiated_bits(self) -> int:
@@ -178,7 +190,7 @@ class SansioWire(UvicornWire):
         close = protocol.conn.close_sent
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         protocol.transport.write(b"".join(protocol.conn.data_to_send()))
-        protocol.close_sent = True
+        protocol.close_sent = self._closed = True
         if protocol.transport.can_write_eof():
             # So the peer need not wait for us, and what it still sends meets a socket that reads.
             protocol.transport.write_eof()
@@ -186,14 +198,6 @@ class SansioWire(UvicornWire):
         if protocol.read_paused:
             protocol.read_paused = False
             protocol.transport.resume_reading()
-
-    def is_open(self) -> bool:
-        return not self.protocol.close_sent and not self.transport.is_closing()
-
-    def write(self, block: Block) -> None:
-        # `is_open` in full, and what `Block.frames` has: this is what a broadcast spends its time with.
-        if not self.protocol.close_sent and not self.transport.is_closing():
-            self._transport_write(block.joined.get(self.deflates) or block.frames(self.deflates))
 
     def partial(self) -> int:
         connection = self.protocol.conn
@@ -255,9 +259,6 @@ class WsprotoWire(UvicornWire):
     @staticmethod
     def observing(protocol_class: Any) -> Any:
         return observed_wsproto(protocol_class)
-
-    def is_open(self) -> bool:
-        return not self.protocol.close_sent and not self.transport.is_closing()
 
     def partial(self) -> int:
         return undecoded(getattr(self.protocol.conn, "connection", None)) + int(self.protocol.buffer.length)
@@ -338,6 +339,9 @@ class LegacyWire(UvicornWire):
             self.transport.close()
         else:
             asyncio.get_running_loop().call_later(LINGER, self.transport.close)
+
+    def write(self, block: Block, turn: Turn | None = None) -> None:
+        TransportWire.write(self, block, turn)
 
     def is_open(self) -> bool:
         return self.protocol.state == 1 and not self.transport.is_closing()

@@ -64,7 +64,7 @@ class HypercornWire(Watching, TransportWire):
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
         elif self.is_open():
             # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
-            self._transport_write(self._peer.closing_frame(code, reason))
+            self.transport.write(self._peer.closing_frame(code, reason))
 
     def detach(self) -> None:
         super().detach()
