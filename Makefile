@@ -18,7 +18,7 @@ help:
 	@echo "make matrix    the conformance suite of the servers; renews docs/matrix.json and the README's matrix"
 	@echo "make coverage  core/ by its own tests, then everything with the server processes, and what was missed"
 	@echo "make bench     every peer that is installed, in turn, in one run; ARGS='single burst --turns 5' chooses"
-	@echo "make soak      the long tests, if there are any"
+	@echo "make soak      the long tests: 100,000 connections on each server, broadcasts beside churn"
 	@echo "make clean     remove the environment and what the tools left"
 
 $(BIN)/python:
@@ -67,7 +67,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.dev
-	@if [ -d tests/soak ]; then $(BIN)/python -m pytest tests/soak $(ARGS); else echo "no soak tests yet"; fi
+	$(BIN)/python -m pytest tests/soak/soak_*.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

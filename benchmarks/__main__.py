@@ -1,6 +1,7 @@
 """Runs the benchmarks: every system in turn, in one run, again and again.
 
     python -m benchmarks [SCENARIO ...] [--systems NAME,NAME] [--turns 5] [--json FILE] [--svg FILE]
+    python -m benchmarks.publish
 
 Each system is a process of its own on one core, the load is this process on another. A turn runs
 them all once, one after the other; printed are the medians of all turns. A peer that is not
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from .picture import picture
 from .plan import EVERY_DAY, SCENARIOS, Scenario
+from .publish import read
 from .report import Result, table
 from .systems import SYSTEMS, System, versions
 from .targets import judged
@@ -76,10 +78,19 @@ def main() -> None:
             results += measured
     print(judged(results), end="")
     if options.json:
-        facts = {"versions": versions(), "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
-        options.json.write_text(json.dumps({**facts, "results": [each.as_json() for each in results]}, indent=1))
+        write(options.json, results)
     if options.svg:
         options.svg.write_text(picture(results))
+
+
+def write(path: Path, results: list[Result]) -> None:
+    """Write these results; what the file has of other scenarios stays."""
+    measured = {each.scenario for each in results}
+    kept = [each for each in read(path)[1] if each.scenario not in measured]
+    facts = {"versions": versions(), "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
+    lines = [json.dumps(each.as_json()) for each in [*kept, *results]]
+    head = json.dumps(facts, indent=1).removesuffix("\n}")
+    path.write_text(head + ',\n "results": [\n' + ",\n".join(lines) + "\n]}\n")
 
 
 def prepare() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.__main__ import chosen, main, run
+from benchmarks.__main__ import chosen, main, run, write
 from benchmarks.load import Frames, Swarm, TimedOut, frame_size, masked
 from benchmarks.member import Members
 from benchmarks.picture import picture
 from benchmarks.plan import SCENARIOS, Scenario
+from benchmarks.publish import read, section
 from benchmarks.report import Result, number, table
 from benchmarks.systems import SYSTEMS, System
 from benchmarks.targets import TARGETS, Target, judged
@@ -128,6 +130,27 @@ def test_a_target_may_be_a_difference_and_have_an_upper_bound() -> None:
     assert target.reached(1.5)
     assert not target.reached(2.5)
     assert target.value(results_of("single", bare=25.0)) is None
+
+
+def test_results_of_other_scenarios_stay_in_the_file(tmp_path: Path) -> None:
+    """One may be measured anew by itself."""
+    path = tmp_path / "results.json"
+    write(path, [*results_of("single", wsstab=1.0), *results_of("burst", wsstab=2.0)])
+    write(path, results_of("single", wsstab=3.0))
+    facts, found = read(path)
+    assert {(each.scenario, each.median("deliveries/s")) for each in found} == {
+        (SCENARIOS["burst"].title, 2.0),
+        (SCENARIOS["single"].title, 3.0),
+    }
+    assert facts["versions"]["python"]
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    """Systems by columns, and each target that can be told."""
+    facts = {"machine": "2 cores", "versions": {"python": "3.13"}}
+    text = section(facts, [*results_of("single", wsstab=95_000.0, picows=100_000.0)])
+    assert "| wsstab |  | 95.0 (95.0–95.0) |  |" in text
+    assert "| ≥ 0.9 | 0.95 | ✓ |" in text
 
 
 def result(system: str, *values: float) -> Result:

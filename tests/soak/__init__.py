@@ -1,0 +1,1 @@
+"""Long tests, run by ``make soak``: their files are not named as pytest looks for them."""
