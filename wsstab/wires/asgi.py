@@ -45,7 +45,7 @@ class AsgiWire(Wire):
         self._writer: Task | None = None
         self._closing = False
         self._own: anyio.Event | None = None
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._idle: anyio.Event | None = None
 
     async def accept(self, event: Event) -> None:
@@ -124,13 +124,13 @@ class AsgiWire(Wire):
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    def _failed(self, failure: BaseException) -> bool:
+    def _failed(self, failure: Exception) -> bool:
         """The peer has left, or the server closed first, of which the reader is told; whether that explains it."""
         self._waiting.clear()
         self._in_flight = 0
         return self._taken(failure) or isinstance(failure, (OSError, RuntimeError))
 
-    def _taken(self, failure: BaseException | None = None) -> bool:
+    def _taken(self, failure: Exception | None = None) -> bool:
         """The handler's own message, which is always the first, was taken or lost; whether it waits for one."""
         own, self._own = self._own, None
         if own is not None:

@@ -104,15 +104,19 @@ class GranianWire(AsgiWire):
     def _sent(self, future: asyncio.Future[None]) -> None:
         if self._writer is None or self._sending is None:
             return  # It was stopped meanwhile.
-        failure = ConnectionAbortedError("the send was cancelled") if future.cancelled() else future.exception()
-        if failure is None:
+        try:
+            # Not cancelled() and exception(): of granian's futures not all versions have them.
+            future.result()
+        except asyncio.CancelledError:
+            self._end_writer(ConnectionAbortedError("the send was cancelled"))
+        except Exception as failure:
+            self._end_writer(failure)
+        else:
             self._in_flight -= self._sending.size
             self._taken()
             self._send_next()
-        else:
-            self._end_writer(failure)
 
-    def _end_writer(self, failure: BaseException) -> None:
+    def _end_writer(self, failure: Exception) -> None:
         self._writer = self._sending = None
         if not self._failed(failure):
             logger.error("! a send failed", exc_info=failure)
