@@ -59,7 +59,7 @@ class AsgiWire(Wire):
         self._in_flight += block.size
         self._block()
         if self._writer is None:
-            self._start_writer()
+            self._writer = current_loop().spawn(self._write)
 
     async def send(self, message: Outgoing) -> None:
         own = self._own = anyio.Event()
@@ -98,16 +98,16 @@ class AsgiWire(Wire):
         super().detach()
         self._stop_writer()
 
-    def _start_writer(self) -> None:
-        self._writer = current_loop().spawn(self._write)
-
     async def _write(self) -> None:
         try:
             while self._waiting:
                 await self._transmit_block(self._waiting.popleft())
                 self._taken()
         except Exception as failure:
-            if not self._failed(failure):
+            # The peer has left, or the server closed first: the reader is told of it.
+            self._waiting.clear()
+            self._in_flight = 0
+            if not self._taken(failure) and not isinstance(failure, (OSError, RuntimeError)):
                 raise
         finally:
             self._writer = None
@@ -123,12 +123,6 @@ class AsgiWire(Wire):
             if self._idle is None:
                 self._idle = anyio.Event()
             await self._idle.wait()
-
-    def _failed(self, failure: Exception) -> bool:
-        """The peer has left, or the server closed first, of which the reader is told; whether that explains it."""
-        self._waiting.clear()
-        self._in_flight = 0
-        return self._taken(failure) or isinstance(failure, (OSError, RuntimeError))
 
     def _taken(self, failure: Exception | None = None) -> bool:
         """The handler's own message, which is always the first, was taken or lost; whether it waits for one."""

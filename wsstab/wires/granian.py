@@ -4,29 +4,20 @@ Recognised so that the package knows what does not work there, and can say so. N
 buffer size. A peer that takes nothing is let go of all the same: granian drops a connection whose
 close was cancelled on its way, once the handler has returned.
 
-What its ``send`` returns is a future, of a send that has begun. So no task waits for it: a callback
-begins the next one.
-
 Nothing private is used. Tried with granian 2.8.0 to 2.8.7.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-from collections.abc import Iterator
 
 import anyio
 
-from ..payload import Outgoing
 from ..types import Event, Receive, Scope, Send
 from .asgi import AsgiWire
 from .traits import TRAITS
 
 __all__ = ["GranianWire", "recognise"]
-
-logger = logging.getLogger("wsstab")
 
 A_WHILE = 0.05
 """Seconds in which granian's threads learn what was cancelled, and a close begins to wait for the peer."""
@@ -48,15 +39,13 @@ class GranianWire(AsgiWire):
         send: granian's.
     """
 
-    __slots__ = ("_attempt", "_rest", "_sending")
+    __slots__ = ("_attempt",)
 
     traits = TRAITS["granian"]
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__(receive, send)
         self._attempt: anyio.CancelScope | None = None
-        self._rest: Iterator[Outgoing] = iter(())
-        self._sending: Outgoing | None = None
 
     async def close(self, code: int, reason: str) -> None:
         sent = False
@@ -80,47 +69,6 @@ class GranianWire(AsgiWire):
         super().detach()
         # It ends the TCP connection when the last reference to its object is gone.
         self.receive, self._send = _nothing_comes, _nothing_goes
-
-    def _start_writer(self) -> None:
-        self._rest = iter(())
-        self._send_next()
-
-    def _send_next(self) -> None:
-        message = next(self._rest, None)
-        if message is None and self._waiting:
-            self._rest = iter(self._waiting.popleft().messages)
-            message = next(self._rest, None)
-        self._sending = message
-        if message is None:
-            self._writer = None
-            self._unblock()
-            return
-        try:
-            self._writer = future = asyncio.ensure_future(self._send(message.event()))
-            future.add_done_callback(self._sent)
-        except Exception as failure:
-            self._end_writer(failure)
-
-    def _sent(self, future: asyncio.Future[None]) -> None:
-        if self._writer is None or self._sending is None:
-            return  # It was stopped meanwhile.
-        try:
-            # Not cancelled() and exception(): of granian's futures not all versions have them.
-            future.result()
-        except asyncio.CancelledError:
-            self._end_writer(ConnectionAbortedError("the send was cancelled"))
-        except Exception as failure:
-            self._end_writer(failure)
-        else:
-            self._in_flight -= self._sending.size
-            self._taken()
-            self._send_next()
-
-    def _end_writer(self, failure: Exception) -> None:
-        self._writer = self._sending = None
-        if not self._failed(failure):
-            logger.error("! a send failed", exc_info=failure)
-        self._unblock()
 
     async def _drop(self, code: int, reason: str) -> None:
         # A send that is blocked when the process is told to stop makes the worker panic.
