@@ -332,6 +332,45 @@ def test_what_is_said_while_the_writer_pauses_goes_along_to_those_it_has_not_rea
     assert len({id(block) for peer in at.peers for block in peer.sender.blocks}) == 5
 
 
+def test_who_left_before_something_was_said_does_not_get_what_goes_along() -> None:
+    """Although the pass that it goes along with began when it was there."""
+    at = Studio(3 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
+    at.say("1")
+    at.loop.turn()
+    leaver = next(peer for peer in at.peers if not peer.texts)
+    at.broadcaster.catch_up(connection(leaver))
+    at.everybody.discard(leaver)
+    at.say("secret")
+    at.work()
+    assert leaver.texts == ["1"]
+    assert all(peer.texts == ["1", "secret"] for peer in at.peers if peer is not leaver)
+
+
+@pytest.mark.parametrize("emptied", ["first", "second"])
+def test_nothing_goes_along_where_an_audience_of_the_pass_is_empty(emptied: str) -> None:
+    """Its messages are for nobody, and those of the other are neither lost nor misled."""
+    at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
+    other: set[Peer] = {Peer(at.loop)}
+    if emptied == "first":
+        at.say("nobody's", other)
+        at.say("1")
+    else:
+        at.say("1")
+        at.say("nobody's", other)
+    other.clear()
+    at.loop.turn()
+    unvisited = next(peer for peer in at.peers if not peer.texts)
+    at.broadcaster.catch_up(connection(unvisited))
+    newcomer = Peer(at.loop)
+    newcomer.sender.cursor = at.broadcaster.end
+    other.add(newcomer)
+    at.say("theirs", other)
+    at.say("2")
+    at.work()
+    assert all(peer.texts == ["1", "2"] for peer in at.peers)
+    assert newcomer.texts == ["theirs"]
+
+
 @pytest.mark.parametrize("way", ["another audience", "somebody excluded", "too large", "excluded before"])
 def test_what_cannot_go_along_waits_for_the_next_pass(way: str) -> None:
     """Another audience, an exclusion, or more than may be joined."""

@@ -167,6 +167,22 @@ async def test_doubles_and_sockets_may_be_mixed() -> None:
         await stage.manager.disconnect("double")
 
 
+async def test_a_double_that_enters_a_room_right_after_a_broadcast_to_it_gets_nothing_of_it() -> None:
+    """And is not taken for a socket, which would cost it its connection."""
+    async with on_stage(push_only) as stage:
+        (ann,) = await stage.named("ann")
+        await ann.connection.join("room")
+        double = AsyncMock()
+        await stage.manager.connect("double", double)
+        await stage.manager.broadcast("before", room="room")
+        await stage.manager.join("double", "room")
+        assert await ann.hears() == ["before"]
+        await stage.manager.broadcast("after", room="room")
+        assert await ann.hears(2) == ["before", "after"]
+        double.send_text.assert_awaited_once_with("after")
+        await stage.manager.disconnect("double")
+
+
 async def test_a_broadcast_takes_what_is_a_message_only() -> None:
     """Before anybody gets anything."""
     async with on_stage(push_only) as stage:

@@ -170,7 +170,7 @@ class Broadcaster:
                 if since_yield >= self._slice_size or time() > until:
                     yield
                     until, since_yield = time() + BUDGET, 0
-                    if self.end > end and len(groups) == 1 and not excluded:
+                    if self.end > end and group.audience is not None and not excluded:
                         group.add(self._more(entries))
                         end = start + len(entries)
 
@@ -196,7 +196,8 @@ class Broadcaster:
                 elif sender.cursor < end:
                     block = group.block(sender.cursor)
                     sender.cursor = end
-                    if block.count:
+                    # It may have left the room before what goes along was said.
+                    if block.count and (group.audience is None or connection in group.audience):
                         sender.write(block, turn)
             except Exception:
                 self._failed(connection)
@@ -208,7 +209,9 @@ class Broadcaster:
                         transport.write(data)
                 return
             except Exception:
-                self._failed(next(each for each in connections if getattr(each.wire, "transport", None) is transport))
+                for connection in connections:
+                    if getattr(connection.wire, "transport", None) is transport:
+                        self._failed(connection)
 
     def _failed(self, connection: Connection) -> None:
         """One peer's wire must not end the writer of all."""
@@ -239,14 +242,21 @@ class Group:
     """Connections that get the same messages in a pass, with these messages: joined once for all who need as many.
 
     Args:
-        connections: who.
+        connections: who, as it was when the pass began.
         numbered: the messages, each with the number of its entry.
+        audience: the live audience of all entries of the pass, if it is one.
     """
 
-    __slots__ = ("_blocks", "_numbered", "connections")
+    __slots__ = ("_blocks", "_numbered", "audience", "connections")
 
-    def __init__(self, connections: Sequence[Connection], numbered: list[tuple[int, Outgoing]]) -> None:
+    def __init__(
+        self,
+        connections: Sequence[Connection],
+        numbered: list[tuple[int, Outgoing]],
+        audience: Collection[Connection] | None = None,
+    ) -> None:
         self.connections = connections
+        self.audience = audience
         self._numbered = numbered
         self._blocks: dict[int, Block] = {}
 
@@ -259,7 +269,7 @@ class Group:
         return block
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Let these follow the last ones."""
+        """Let these follow the last ones; only where there is one audience, and so no gap in the numbers."""
         number = self._numbered[-1][0] + 1
         self._numbered += [(number + offset, entry.message) for offset, entry in enumerate(entries)]
         self._blocks.clear()
@@ -278,7 +288,7 @@ def groups_of(entries: Sequence[Entry], first: int) -> list[Group]:
     numbered = [(first + offset, entry.message) for offset, entry in enumerate(entries)]
     audiences = {id(entry.audience): entry.audience for entry in entries}
     if len(audiences) == 1:
-        return [Group(list(entries[0].audience), numbered)]
+        return [Group(list(entries[0].audience), numbered, entries[0].audience)]
     membership: dict[Connection, int] = {}
     for bit, audience in enumerate(audiences.values()):
         for connection in list(audience):

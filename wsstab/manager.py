@@ -645,7 +645,10 @@ class WebSocketConnectionManager:
 
     def _catch_up(self, connection: Connection) -> None:
         broadcaster = connection.services.broadcaster
-        if broadcaster.log and not isinstance(connection, DoubleConnection):
+        if isinstance(connection, DoubleConnection):
+            # What is in the log for it was awaited when it was said.
+            connection.sender.cursor = broadcaster.end
+        elif broadcaster.log:
             broadcaster.catch_up(connection)
 
     async def _close_all(self, connections: Iterable[Connection], close: Close) -> None:

@@ -116,14 +116,18 @@ class Sender:
             connection.services.broadcaster.catch_up(connection)
         if self.queue.waiting is not None or not self.wire.writable:
             return False
-        try:
-            if not self.wire.send_at_once(message):
-                return False
-        except OSError as error:
-            raise self._lost() from error
-        self.streak += 1
+        # Before the write: if that blocks the wire, what it takes is compared with these.
         self.messages += 1
         self.bytes += message.size
+        try:
+            sent = self.wire.send_at_once(message)
+        except (OSError, RuntimeError) as error:
+            raise self._lost() from error
+        if not sent:
+            self.messages -= 1
+            self.bytes -= message.size
+            return False
+        self.streak += 1
         self._mark()
         return True
 
@@ -215,7 +219,8 @@ class Sender:
         self.bytes += block.size
         self.data_at = self._timekeeper.now
         # One look at the clock for all whom the block goes to.
-        self.passed_at = block.made_at
+        if block.made_at > self.passed_at:
+            self.passed_at = block.made_at
         self.wire.write(block, turn)
 
     # What waits.

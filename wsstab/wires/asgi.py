@@ -147,7 +147,7 @@ class AsgiWire(Wire):
 
     def _stop_writer(self) -> None:
         self._closing = True
-        self.writable = False
+        self._block()
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
