@@ -108,7 +108,11 @@ class Drainer:
         await self._close_in_batches(plan, began, time)
         await self._wait(lambda: not self._unfinished(), time)
         failed = self._cut()
-        self._deadline += plan.timeout * LAST_PART
+        if self._hurried:
+            # Handlers that were cancelled just now still end properly, unless somebody hurries again.
+            self._hurried, self._deadline = False, time() + min(1.0, plan.timeout * LAST_PART)
+        else:
+            self._deadline += plan.timeout * LAST_PART
         await self._wait(lambda: not manager.calls, time)
         report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
         self._leaving = {}
