@@ -55,6 +55,8 @@ class AsgiWire(Wire):
         await self._send(event)
 
     def write(self, block: Block, turn: Turn | None = None) -> None:
+        if self._closing:
+            return
         self._waiting.append(block)
         self._in_flight += block.size
         self._block()
@@ -147,7 +149,7 @@ class AsgiWire(Wire):
 
     def _stop_writer(self) -> None:
         self._closing = True
-        self._block()
+        self.writable = False
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
