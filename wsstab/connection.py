@@ -22,6 +22,7 @@ from .ending import Ending
 from .events import ConnectionClosed
 from .events import Event as LifeEvent
 from .heartbeat import Heartbeat
+from .logs import is_heard
 from .payload import Payload
 from .receiver import Receiver
 from .reports import ConnectionStatistics
@@ -299,7 +300,8 @@ class Connection:
         self.heartbeat.schedule()
         self.owner.accepted(self)
         self.carrier.opened()
-        logger.info("= connection opened", extra=self.log_fields())
+        if is_heard(logger, logging.INFO):
+            logger.info("= connection opened", extra=self.log_fields())
 
     def shut(self) -> None:
         """No message may be sent any more."""

@@ -16,6 +16,7 @@ from .core.lifecycle import Event as Happening
 from .core.lifecycle import InboundState, OutboundState
 from .errors import WebSocketStabilizerError
 from .events import ConnectionClosed
+from .logs import is_heard
 from .tasks import Latch
 
 if TYPE_CHECKING:
@@ -213,8 +214,9 @@ class Ending:
         )
         if connection.opened_at:
             connection.owner.emit(event)
-            told = {"code": event.code, "cause": close.cause.value, "duration": round(duration, 3)}
-            logger.info("= connection closed", extra={**connection.log_fields(), **told})
+            if is_heard(logger, logging.INFO):
+                told = {"code": event.code, "cause": close.cause.value, "duration": round(duration, 3)}
+                logger.info("= connection closed", extra={**connection.log_fields(), **told})
         return event
 
     def _tell_handler(self) -> None:

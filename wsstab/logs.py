@@ -37,7 +37,7 @@ from datetime import datetime, timezone
 from json import dumps
 from typing import Any, TextIO
 
-__all__ = ["JSONFormatter", "StructuredLogger", "configure_logging", "get_logger"]
+__all__ = ["JSONFormatter", "StructuredLogger", "configure_logging", "get_logger", "is_heard"]
 
 ROOT = "wsstab"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -47,6 +47,11 @@ RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "mes
 """What ``logging`` itself puts into a record; ``taskName`` since Python 3.12."""
 LINE_FIELDS = frozenset({"exc_info", "level", "logger", "message", "stack_info", "time"})
 """What `JSONFormatter` itself puts into a line."""
+
+
+def is_heard(logger: logging.Logger, level: int) -> bool:
+    """Whether a line would get anywhere: below WARNING, Python throws away what has no handler, but makes it first."""
+    return logger.isEnabledFor(level) and (level >= logging.WARNING or logger.hasHandlers())
 
 
 def get_logger(name: str | None = None) -> logging.Logger:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsstab.core.lifecycle import TRANSITIONS, Event, InboundState, Lifecycle, OutboundState, State
+from wsstab.core.lifecycle import INBOUND, OUTBOUND, Event, InboundState, Lifecycle, OutboundState
 
-ALL_STATES: list[State] = [*InboundState, *OutboundState]
 REACHABLE = [
     (inbound, outbound)
     for inbound, outbound in product(InboundState, OutboundState)
@@ -98,23 +97,24 @@ def test_what_is_not_in_the_table_is_refused(events: list[Event], illegal: Event
 
 def test_every_state_has_a_row() -> None:
     """The table is complete, and rows stay within their direction."""
-    assert list(TRANSITIONS) == ALL_STATES
-    for state, row in TRANSITIONS.items():
-        assert {type(after) for after in row.values()} <= {type(state)}
+    assert list(INBOUND) == list(InboundState)
+    assert list(OUTBOUND) == list(OutboundState)
+    assert {type(after) for row in INBOUND.values() for after in row.values()} == {InboundState}
+    assert {type(after) for row in OUTBOUND.values() for after in row.values()} == {OutboundState}
 
 
 def test_every_event_belongs_to_one_direction() -> None:
     """So one event never has two meanings."""
-    inbound = {event for state in InboundState for event in TRANSITIONS[state]}
-    outbound = {event for state in OutboundState for event in TRANSITIONS[state]}
+    inbound = {event for row in INBOUND.values() for event in row}
+    outbound = {event for row in OUTBOUND.values() for event in row}
     assert not inbound & outbound
     assert inbound | outbound == set(Event)
 
 
 def test_the_last_states_are_final() -> None:
     """Nothing leads out of ENDED and CLOSED."""
-    assert TRANSITIONS[InboundState.ENDED] == {}
-    assert set(TRANSITIONS[OutboundState.CLOSED].values()) == {OutboundState.CLOSED}
+    assert INBOUND[InboundState.ENDED] == {}
+    assert set(OUTBOUND[OutboundState.CLOSED].values()) == {OutboundState.CLOSED}
 
 
 @pytest.mark.parametrize(("inbound", "outbound"), REACHABLE)
@@ -122,7 +122,7 @@ def test_the_last_states_are_final() -> None:
 def test_can_tells_what_fire_would_do(inbound: InboundState, outbound: OutboundState, event: Event) -> None:
     """For each pair of states and each event: moved along the table, or refused."""
     lifecycle = at(inbound, outbound)
-    rows = {**TRANSITIONS[inbound], **TRANSITIONS[outbound]}
+    rows: dict[Event, InboundState | OutboundState] = {**INBOUND[inbound], **OUTBOUND[outbound]}
     assert lifecycle.can(event) == (event in rows)
     if event in rows:
         lifecycle.fire(event)

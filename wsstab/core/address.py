@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
@@ -162,6 +163,8 @@ def _hop(text: str) -> str | None:
     return None if parsed is None else str(parsed)
 
 
+# A handshake asks several times for the same address, and those behind a proxy all have its.
+@lru_cache(maxsize=1024)
 def _parse(text: str | None) -> _Address | None:
     try:
         address = ip_address(text or "")

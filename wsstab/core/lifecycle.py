@@ -19,13 +19,15 @@ those of the ASGI specification's WebSocket scope and of RFC 6455 section 7.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TypeAlias
 
-__all__ = ["TRANSITIONS", "Event", "InboundState", "Lifecycle", "OutboundState", "State"]
+__all__ = ["INBOUND", "OUTBOUND", "Event", "InboundState", "Lifecycle", "OutboundState"]
 
 
 class InboundState(Enum):
     """What the peer still sends us."""
+
+    # There is one of each. An Enum's own hash is computed in Python, from its name.
+    __hash__ = object.__hash__
 
     CONNECTING = auto()
     """The handler has not taken ``websocket.connect``."""
@@ -37,6 +39,8 @@ class InboundState(Enum):
 
 class OutboundState(Enum):
     """What we still send the peer."""
+
+    __hash__ = object.__hash__
 
     CONNECTING = auto()
     """Neither accepted nor refused."""
@@ -52,6 +56,8 @@ class OutboundState(Enum):
 
 class Event(Enum):
     """What happens to a connection."""
+
+    __hash__ = object.__hash__
 
     CONNECT = auto()
     """The handler took ``websocket.connect``."""
@@ -69,12 +75,14 @@ class Event(Enum):
     """The carrier is gone: flushed and closed, or aborted."""
 
 
-State: TypeAlias = InboundState | OutboundState
-
-TRANSITIONS: dict[State, dict[Event, State]] = {
+INBOUND: dict[InboundState, dict[Event, InboundState]] = {
     InboundState.CONNECTING: {Event.CONNECT: InboundState.OPEN, Event.DISCONNECT: InboundState.ENDED},
     InboundState.OPEN: {Event.DISCONNECT: InboundState.ENDED},
     InboundState.ENDED: {},
+}
+"""The state after an event, by the state before it."""
+
+OUTBOUND: dict[OutboundState, dict[Event, OutboundState]] = {
     OutboundState.CONNECTING: {
         Event.ACCEPT: OutboundState.OPEN,
         Event.DENY: OutboundState.DENYING,
@@ -103,18 +111,16 @@ class Lifecycle:
 
     def can(self, event: Event) -> bool:
         """Whether ``event`` is legal now."""
-        return event in TRANSITIONS[self.inbound] or event in TRANSITIONS[self.outbound]
+        return event in INBOUND[self.inbound] or event in OUTBOUND[self.outbound]
 
     def fire(self, event: Event) -> None:
         """Move along the table; ``RuntimeError`` for an illegal event, and then nothing has moved."""
-        if not self.can(event):
+        inbound, outbound = INBOUND[self.inbound].get(event), OUTBOUND[self.outbound].get(event)
+        if inbound is not None:
+            self.inbound = inbound
+        elif outbound is not None:
+            self.outbound = outbound
+        else:
             raise RuntimeError(f"{event.name} is illegal in {self!r}")
-        before: tuple[State, State] = (self.inbound, self.outbound)
-        for state in before:
-            after = TRANSITIONS[state].get(event, state)
-            if isinstance(after, InboundState):
-                self.inbound = after
-            else:
-                self.outbound = after
         if self.inbound is InboundState.ENDED:
             self.outbound = OutboundState.CLOSED

@@ -5,12 +5,13 @@ one step, so that any number of handshakes at once never exceed a limit.
 `TokenBucket` and `RateLimiter` bound the rate of messages and bytes; they
 answer with a number of seconds and leave the waiting to others.
 
-Does not read the clock, does not close anything, and keeps nothing of an
+Does not read the clock, does not close anything, and counts nothing of an
 address that has no connection.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from math import inf, isfinite
 
@@ -193,6 +194,7 @@ class RateLimiter:
         return seconds
 
 
+@lru_cache(maxsize=1024)
 def _holder_of(address: str | None) -> str | None:
     if address is None:
         return None

@@ -20,7 +20,7 @@ from ..types import Event
 from .deflate import Deflate
 from .traits import ASGI, Traits
 
-__all__ = ["Block", "Turn", "Wire", "frame_for", "lacks"]
+__all__ = ["Block", "Turn", "Wire", "frame_for", "lacks", "nothing_comes", "nothing_goes"]
 
 logger = logging.getLogger("wsstab")
 
@@ -241,6 +241,16 @@ class Wire:
         """Nobody listens any more; only ``on_lost`` is still called."""
         self.on_writable = self.on_blocked = _nothing
         self.on_pong = _ignore
+
+
+async def nothing_comes() -> Event:
+    """The ``receive`` of a wire that has let go of its server."""
+    raise ConnectionResetError("the connection is over")
+
+
+async def nothing_goes(event: Event) -> None:
+    """Its ``send``."""
+    raise ConnectionResetError("the connection is over")
 
 
 def _nothing() -> None:

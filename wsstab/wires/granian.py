@@ -13,8 +13,9 @@ import contextlib
 
 import anyio
 
-from ..types import Event, Receive, Scope, Send
+from ..types import Receive, Scope, Send
 from .asgi import AsgiWire
+from .base import nothing_comes, nothing_goes
 from .traits import TRAITS
 
 __all__ = ["GranianWire", "recognise"]
@@ -68,7 +69,7 @@ class GranianWire(AsgiWire):
     def detach(self) -> None:
         super().detach()
         # It ends the TCP connection when the last reference to its object is gone.
-        self.receive, self._send = _nothing_comes, _nothing_goes
+        self.receive, self._send = nothing_comes, nothing_goes
 
     async def _drop(self, code: int, reason: str) -> None:
         # A send that is blocked when the process is told to stop makes the worker panic.
@@ -79,11 +80,3 @@ class GranianWire(AsgiWire):
             with anyio.move_on_after(A_WHILE):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
             await anyio.sleep(A_WHILE)
-
-
-async def _nothing_comes() -> Event:
-    raise ConnectionResetError("the ASGI call is over")
-
-
-async def _nothing_goes(event: Event) -> None:
-    raise ConnectionResetError("the ASGI call is over")

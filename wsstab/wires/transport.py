@@ -16,7 +16,7 @@ from ..payload import Outgoing, frame_header
 from .base import Block, Turn, Wire, frame_for
 from .deflate import Deflate
 
-__all__ = ["LINGER", "TransportWire", "observed"]
+__all__ = ["DEPARTED", "LINGER", "TransportWire", "observed"]
 
 PING = 0x9
 HIGH_WATER = 65_536
@@ -37,13 +37,14 @@ class TransportWire(Wire):
         deflates: how messages are compressed for this peer, ``None`` for not at all.
     """
 
-    __slots__ = ("_flow", "deflates", "transport")
+    __slots__ = ("_detached", "_flow", "deflates", "transport")
 
     def __init__(self, transport: asyncio.Transport, flow: Any) -> None:
         super().__init__()
         self.transport = transport
         self.deflates: Deflate | None = None
         self._flow = flow
+        self._detached = False
 
     def peer_address(self) -> str | None:
         peer = self.transport.get_extra_info("peername")
@@ -93,6 +94,19 @@ class TransportWire(Wire):
     def abort(self) -> None:
         self.transport.abort()
 
+    def detach(self) -> None:
+        super().detach()
+        self._detached = True
+        if self.lost:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """All is over: what is held of the server, which holds this in turn, is left to it.
+
+        Otherwise everything that both have of a connection is a cycle, which only the garbage collector frees.
+        """
+        self.transport = self._flow = DEPARTED
+
     # Callbacks of the transport.
 
     def paused(self) -> None:
@@ -110,6 +124,29 @@ class TransportWire(Wire):
         self.on_lost()
         self.writable = True
         self.on_writable()
+        if self._detached:
+            self.let_go()
+
+
+class Departed(asyncio.Transport):
+    """The transport of those whose own is gone."""
+
+    def is_closing(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: object) -> None:
+        """Nobody gets them."""
+
+    def abort(self) -> None:
+        """There is nothing left to abort."""
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits."""
+        return 0
+
+
+DEPARTED = Departed()
 
 
 @cache

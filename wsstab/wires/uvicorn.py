@@ -30,11 +30,11 @@ from functools import cache
 from typing import Any, cast
 
 from ..types import Event, Receive, Scope, Send
-from .base import Block, Turn, lacks
+from .base import Block, Turn, lacks, nothing_comes, nothing_goes
 from .deflate import without_takeover
 from .lean import make_lean
 from .traits import TRAITS
-from .transport import LINGER, TransportWire, observed
+from .transport import DEPARTED, LINGER, TransportWire, observed
 from .wsproto import bound_inflating, undecoded, window_bits
 
 __all__ = ["UvicornWire", "recognise"]
@@ -48,12 +48,14 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
     """The wire for this connection, ``None`` when ``send`` is not uvicorn's own."""
     extensions = scope.get("extensions") or {}
     protocol = extensions.get(EXTENSION) or getattr(send, "__self__", None)
-    module = _implementation(type(protocol))
-    wire_class = IMPLEMENTATIONS.get(module)
+    protocol_class = type(protocol)
+    wire_class = _complete.get(protocol_class)
     if wire_class is None:
-        return None
-    if lacks(protocol, wire_class.needs, module):
-        return None
+        module = _implementation(protocol_class)
+        wire_class = IMPLEMENTATIONS.get(module)
+        if wire_class is None or lacks(protocol, wire_class.needs, module):
+            return None
+        _complete[protocol_class] = wire_class
     if EXTENSION in extensions:
         receive, send = wire_class.callables(protocol)
     return wire_class(protocol, receive, send)
@@ -135,6 +137,12 @@ class UvicornWire(TransportWire):
         self.protocol.writable.set()
         self._closed = True
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._closed = True
+        self.protocol = DEPARTED
+        self.receive, self._send = nothing_comes, nothing_goes
 
     def _negotiated_bits(self) -> int:
         raise NotImplementedError
@@ -323,6 +331,10 @@ class LegacyWire(UvicornWire):
             return {**event, "code": int(close.code), "reason": close.reason}
         return event
 
+    def let_go(self) -> None:
+        super().let_go()
+        self._receive = nothing_comes
+
     def partial(self) -> int:
         return len(getattr(self.protocol.reader, "_buffer", b""))
 
@@ -344,7 +356,7 @@ class LegacyWire(UvicornWire):
         TransportWire.write(self, block, turn)
 
     def is_open(self) -> bool:
-        return self.protocol.state == 1 and not self.transport.is_closing()
+        return not self._closed and self.protocol.state == 1 and not self.transport.is_closing()
 
     def ping(self, payload: bytes) -> bool:
         if not self.is_open():
@@ -372,6 +384,8 @@ IMPLEMENTATIONS: dict[str, type[UvicornWire]] = {
     "wsproto_impl": WsprotoWire,
     "websockets_impl": LegacyWire,
 }
+_complete: dict[type, type[UvicornWire]] = {}
+"""The wires of protocol classes that had all that is needed, and of which each object has it."""
 
 
 @cache
