@@ -135,7 +135,7 @@ class Ending:
         connection = self._connection
         sent, flushed = False, True
         try:
-            if connection.lifecycle.outbound is OutboundState.OPEN:
+            if connection.sender.queue and connection.lifecycle.outbound is OutboundState.OPEN:
                 with anyio.move_on_after(LONGEST_FLUSH):
                     flushed = False
                     flushed = await self._flush(min(within, connection.config.outbound.send_timeout))
