@@ -39,7 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "stalls": {"clients": 20},
     "stalled": {"clients": 20, "stalled": 2},
     "shutdown": {"clients": 50},
-    "http": {"requests": 50},
+    "http": {"rounds": 20},
 }
 
 

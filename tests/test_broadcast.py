@@ -27,7 +27,8 @@ from wsstab.broadcast import (
 from wsstab.connection import Connection
 from wsstab.payload import Outgoing
 from wsstab.tasks import current_loop
-from wsstab.wires.base import Block, Turn
+from wsstab.timekeeper import Timekeeper
+from wsstab.wires.base import Block
 
 
 class RecordingWire:
@@ -35,16 +36,15 @@ class RecordingWire:
 
     def __init__(self) -> None:
         self.writable = True
-        self.transport = self
-        self.on_write: Callable[[], None] = lambda: None
+        self.on_write: Callable[[bytes], None] = lambda data: None
 
     def is_closing(self) -> bool:
         """Never."""
         return False
 
     def write(self, data: bytes) -> None:
-        """Take a write in its turn."""
-        self.on_write()
+        """Take a write."""
+        self.on_write(data)
 
 
 class RecordingSender:
@@ -53,7 +53,7 @@ class RecordingSender:
     Attributes:
         cursor: the first entry of the log that it has not had.
         queue: what waits.
-        blocks: what was written, block by block.
+        blocks: the frames that were written, block by block.
         keys: the keys of the messages that came one by one.
         cost: seconds that a write takes.
     """
@@ -62,10 +62,13 @@ class RecordingSender:
         self._loop = loop
         self._wire = peer.wire
         self.peer = peer
-        self._block: Block | None = None
-        self.cursor = 0
+        self.connection = peer
+        self.transport: RecordingWire | None = peer.wire
+        self.deflates = None
+        self.cursor = self.messages = self.bytes = 0
+        self.data_at = self.passed_at = 0.0
         self.queue: list[Outgoing] = []
-        self.blocks: list[Block] = []
+        self.blocks: list[bytes] = []
         self.keys: list[Hashable] = []
         self.cost = 0.0
 
@@ -74,22 +77,18 @@ class RecordingSender:
         """Whether it takes a block."""
         return self.peer.open and self._wire.writable and not self.queue
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
-        """Record a block, at once or in its turn."""
-        assert self._wire.writable
+    def write(self, block: Block) -> None:
+        """Record a block."""
         assert not self.queue
-        if turn is None or not self.peer.in_turn:
-            self._loop.now += self.cost
-            self.blocks.append(block)
-        else:
-            self._block = block
-            turn.append((self.peer.wire.transport, b""))
+        self.messages += block.count
+        self.bytes += block.size
+        self.written(block.frames())
 
-    def written(self) -> None:
-        """Its turn has come."""
+    def written(self, data: bytes) -> None:
+        """Record frames."""
+        assert self._wire.writable
         self._loop.now += self.cost
-        assert self._block is not None
-        self.blocks.append(self._block)
+        self.blocks.append(data)
 
     def put(self, message: Outgoing, key: Hashable = None) -> None:
         """Record one message, or queue it."""
@@ -112,7 +111,6 @@ class Peer:
 
     def __init__(self, loop: HandLoop, name: str = "") -> None:
         self.name = name
-        self.in_turn = True
         self.open = True
         self.wire = RecordingWire()
         self.sender = RecordingSender(loop, self)
@@ -129,8 +127,21 @@ class Peer:
     @property
     def texts(self) -> list[str]:
         """What it was given and what waits for it, in order."""
-        sent = [message for block in self.sender.blocks for message in block.messages]
-        return [str(message.data) for message in [*sent, *self.sender.queue]]
+        sent = [text for block in self.sender.blocks for text in texts_of(block)]
+        return [*sent, *(str(message.data) for message in self.sender.queue)]
+
+
+def texts_of(data: bytes) -> list[str]:
+    """The payloads of some frames (RFC 6455 section 5.2)."""
+    texts = []
+    while data:
+        size, extended = data[1], {126: 2, 127: 8}.get(data[1], 0)
+        if extended:
+            size = int.from_bytes(data[2 : 2 + extended], "big")
+        end = 2 + extended + size
+        texts.append(data[2 + extended : end].decode())
+        data = data[end:]
+    return texts
 
 
 def connection(peer: Peer) -> Connection:
@@ -144,7 +155,7 @@ class Studio:
     def __init__(self, peers: int = 3, slice_size: int = 1000) -> None:
         self.loop = HandLoop()
         self.passes: list[float] = []
-        self.broadcaster = Broadcaster(self.loop, slice_size, self.passes.append)
+        self.broadcaster = Broadcaster(self.loop, Timekeeper(self.loop), slice_size, self.passes.append)
         self.peers = [Peer(self.loop, f"p{number}") for number in range(peers)]
         self.everybody = set(self.peers)
 
@@ -424,9 +435,10 @@ def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.Log
     """The others get theirs, and the log does not stand still from then on."""
     at = Studio(3)
 
-    def fail(block: Block, turn: Turn | None = None) -> None:
+    def fail(block: Block) -> None:
         raise ValueError("on purpose")
 
+    at.peers[1].sender.transport = None
     at.peers[1].sender.write = fail  # type: ignore[method-assign]
     at.say("1")
     at.work()
@@ -441,7 +453,7 @@ def test_a_transport_that_fails_in_its_turn_costs_its_own_peer_and_nobody_else()
     """Those after it are written to all the same, and the peer is closed."""
     at = Studio(5)
 
-    def fail() -> None:
+    def fail(data: bytes) -> None:
         raise RuntimeError("on purpose")
 
     at.peers[2].wire.on_write = fail
@@ -463,7 +475,7 @@ def test_a_transport_that_closes_before_its_turn_gets_nothing() -> None:
 def test_a_wire_without_a_transport_writes_at_once() -> None:
     """As plain ASGI does."""
     at = Studio(3)
-    at.peers[1].in_turn = False
+    at.peers[1].sender.transport = None
     at.say("1")
     at.work()
     assert all(peer.texts == ["1"] for peer in at.peers)
@@ -532,8 +544,7 @@ def test_the_messages_of_a_group_are_joined_once_for_each_combination_of_rooms()
     tens, odd = set(peers[:10]), set(peers[1::2])
     entries = [Entry(Outgoing(text), cast(Any, room)) for text, room in (("1", tens), ("2", odd), ("3", tens))]
     groups = [
-        (len(list(group.connections)), [message.data for message in group.block(7).messages])
-        for group in groups_of(entries, 7)
+        (len(group.senders), [message.data for message in group.block(7).messages]) for group in groups_of(entries, 7)
     ]
     assert sorted(groups) == [(5, ["1", "2", "3"]), (5, ["1", "3"]), (10, ["2"])]
 
@@ -566,7 +577,7 @@ async def test_a_caller_can_wait_until_the_log_is_empty(anyio_backend: str) -> N
 async def test_on_a_real_loop_the_writer_runs_by_itself(anyio_backend: str) -> None:
     """In the next turn."""
     done = anyio.Event()
-    broadcaster = Broadcaster(current_loop(), 1000, lambda seconds: done.set())
+    broadcaster = Broadcaster(current_loop(), Timekeeper(current_loop()), 1000, lambda seconds: done.set())
     broadcaster.append(Entry(Outgoing("1"), set()))
     with anyio.fail_after(5):
         await done.wait()

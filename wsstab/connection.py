@@ -305,7 +305,8 @@ class Connection:
 
     def shut(self) -> None:
         """No message may be sent any more."""
-        self.open = self.sender.ready = False
+        self.open = False
+        self.sender.shut()
 
     def _phase(self) -> float:
         """Seconds by which the shard delays the first ping: what opened together must not beat together."""

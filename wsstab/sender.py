@@ -20,7 +20,8 @@ from .errors import PeerGoneError
 from .events import SlowConsumer
 from .options import SlowConsumerPolicy
 from .payload import Outgoing
-from .wires.base import Block, Turn
+from .wires.base import Block, Transport
+from .wires.deflate import Deflate
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -52,7 +53,10 @@ class Sender:
         connection: whose.
 
     Attributes:
+        connection: whose.
         wire: of its carrier.
+        transport: where frames may go while `ready`, past the wire; ``None`` where it must be asked.
+        deflates: how those are compressed.
         queue: what the wire has not taken yet.
         ready: whether a message may go to the wire now: it is open, nothing waits, and the wire is writable.
         cursor: number of the first entry of the turn log that the peer has not had.
@@ -65,30 +69,34 @@ class Sender:
     """
 
     __slots__ = (
-        "_connection",
         "_room",
         "_timekeeper",
         "bytes",
+        "connection",
         "cursor",
         "data_at",
+        "deflates",
         "gone",
         "messages",
         "passed_at",
         "queue",
         "ready",
         "streak",
+        "transport",
         "wire",
     )
 
     def __init__(self, connection: Connection) -> None:
         outbound = connection.config.outbound
-        self._connection = connection
+        self.connection = connection
         self.wire = connection.wire
         self._timekeeper = connection.services.timekeeper
         self.queue: OutboundQueue[Outgoing] = OutboundQueue(
             outbound.max_bytes, outbound.max_messages, outbound.policy.value
         )
         self.ready = False
+        self.transport: Transport | None = None
+        self.deflates: Deflate | None = None
         self.cursor = 0
         self.data_at = self._timekeeper.now
         self.passed_at = monotonic()
@@ -101,15 +109,21 @@ class Sender:
 
     def open(self) -> None:
         """The handshake is complete."""
-        self.cursor = self._connection.services.broadcaster.end
+        self.transport, self.deflates = self.wire.shortcut() or (None, None)
+        self.cursor = self.connection.services.broadcaster.end
         self._mark()
         self._look_whether_ready()
+
+    def shut(self) -> None:
+        """No message may be sent any more."""
+        self.ready = False
+        self.transport = None
 
     # The handler's own messages.
 
     def send_at_once(self, message: Outgoing) -> bool:
         """Send for the handler, if that needs no waiting; raises what `send` raises."""
-        connection = self._connection
+        connection = self.connection
         if not connection.open:
             self._check_open()
         if connection.services.broadcaster.log:
@@ -158,7 +172,7 @@ class Sender:
 
     def _lost(self) -> PeerGoneError:
         self.gone = True
-        self._connection.carrier.read_ahead()
+        self.connection.carrier.read_ahead()
         return PeerGoneError("the peer has left")
 
     async def _write_own(self, message: Outgoing) -> None:
@@ -170,7 +184,7 @@ class Sender:
 
     async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
         self._mark()
-        waits = self._connection.config.outbound.policy in WAITING_POLICIES
+        waits = self.connection.config.outbound.policy in WAITING_POLICIES
         # Half of the queue is for others: a handler that streams must not make its peer look slow to them.
         while waits and self.queue and (self.half_full or not self.queue.fits(message.size)):
             await self.room_made()
@@ -178,12 +192,12 @@ class Sender:
         self._enqueue(message, key)
 
     def _check_open(self) -> None:
-        if self._connection.open:
+        if self.connection.open:
             return
-        close = self._connection.ending.close
+        close = self.connection.ending.close
         if close is None:
             raise RuntimeError('Cannot call "send" before the connection is accepted.')
-        if self._connection.ending.by_handler:
+        if self.connection.ending.by_handler:
             raise RuntimeError('Cannot call "send" once a close message has been sent.')
         raise PeerGoneError(f"the connection has ended: {int(close.code)} {close.reason}".rstrip())
 
@@ -191,7 +205,7 @@ class Sender:
 
     def deliver(self, message: Outgoing, key: Hashable = None) -> Delivery:
         """Hand over or queue a message; never waits. Only on the connection's own loop."""
-        connection = self._connection
+        connection = self.connection
         if not connection.open:
             return Delivery.GONE
         if connection.services.broadcaster.log:
@@ -208,26 +222,19 @@ class Sender:
         self.write(Block((message,)))
         return Delivery.SENT
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
-        """Hand a block to the wire, which must be writable, with nothing queued before it.
-
-        Args:
-            block: what.
-            turn: see `Wire.write`.
-        """
+    def write(self, block: Block) -> None:
+        """Hand a block to the wire, which must be writable, with nothing queued before it."""
         self.messages += block.count
         self.bytes += block.size
         self.data_at = self._timekeeper.now
-        # One look at the clock for all whom the block goes to.
-        if block.made_at > self.passed_at:
-            self.passed_at = block.made_at
-        self.wire.write(block, turn)
+        self.passed_at = monotonic()
+        self.wire.write(block)
 
     # What waits.
 
     def flush(self) -> None:
         """The wire takes data again: give it what waits, a little at a time."""
-        connection = self._connection
+        connection = self.connection
         while self.queue and self.wire.writable and self.wire.is_open():
             before = self.queue.bytes
             block = Block(self.queue.take(FLUSH_BYTES))
@@ -253,7 +260,7 @@ class Sender:
     @property
     def half_full(self) -> bool:
         """Whether the queue is nearer to its bounds than to being empty."""
-        outbound = self._connection.config.outbound
+        outbound = self.connection.config.outbound
         return (outbound.max_bytes is not None and self.queue.bytes * 2 > outbound.max_bytes) or (
             outbound.max_messages is not None and len(self.queue) * 2 > outbound.max_messages
         )
@@ -261,7 +268,7 @@ class Sender:
     @property
     def crowded(self) -> bool:
         """Whether there is little room left, more than a handler's own sends ever take."""
-        outbound = self._connection.config.outbound
+        outbound = self.connection.config.outbound
         return (outbound.max_bytes is not None and self.queue.bytes * 4 > outbound.max_bytes * 3) or (
             outbound.max_messages is not None and len(self.queue) * 4 > outbound.max_messages * 3
         )
@@ -272,20 +279,20 @@ class Sender:
         Args:
             within: seconds in which it may still take the close frame; ``None``: ``send_timeout``.
         """
-        connection = self._connection
+        connection = self.connection
         self.tell_slow()
         connection.ending.begin(SLOW_CONSUMER, flush=False, within=within or connection.config.outbound.send_timeout)
 
     def tell_slow(self) -> None:
         """Emit that the peer has fallen behind."""
-        connection = self._connection
+        connection = self.connection
         policy = connection.config.outbound.policy.value
         connection.owner.emit(
             SlowConsumer(connection.id, connection.client_id, policy, self.queue.bytes, len(self.queue))
         )
 
     def _enqueue(self, message: Outgoing, key: Hashable) -> Delivery:
-        connection = self._connection
+        connection = self.connection
         before = self.queue.bytes
         verdict = self.queue.put(message, key)
         connection.owner.charge(connection, self.queue.bytes - before)
@@ -302,8 +309,8 @@ class Sender:
         return Delivery.CLOSED
 
     def _look_whether_ready(self) -> None:
-        self.ready = self._connection.open and self.wire.writable and self.queue.waiting is None
+        self.ready = self.connection.open and self.wire.writable and self.queue.waiting is None and self.wire.is_open()
 
     def _fell_behind(self) -> None:
         self.ready = False
-        self._connection.services.backpressure.behind(self._connection)
+        self.connection.services.backpressure.behind(self.connection)

@@ -60,7 +60,7 @@ class Services:
         self.backpressure = Backpressure(loop, self.timekeeper)
         self.readahead = ReadAhead(self.timekeeper)
         self.broadcaster = Broadcaster(
-            loop, config.max_concurrent_broadcast, lambda seconds: observe("broadcast", seconds)
+            loop, self.timekeeper, config.max_concurrent_broadcast, lambda seconds: observe("broadcast", seconds)
         )
         self._chores: dict[Callable[[], None], Deadline] = {}
         self.connections = self.carried = 0

@@ -20,6 +20,7 @@ class Socket:
         self.id = id
         self.client_id = id
         self.rooms_joined: set[str] | None = None
+        self.sender = None
 
     def __repr__(self) -> str:
         return self.id

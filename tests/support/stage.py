@@ -21,7 +21,7 @@ from wsstab.manager import CONNECTION_KEY
 from wsstab.payload import Outgoing
 from wsstab.types import ASGIApp, Event, Receive, Scope, Send
 from wsstab.wires.asgi import AsgiWire
-from wsstab.wires.base import Block, Turn, Wire
+from wsstab.wires.base import Block, Wire
 from wsstab.wires.traits import TRAITS
 
 __all__ = ["CapableWire", "Handler", "Peer", "Stage", "echo", "on_stage", "push_only", "settle", "until"]
@@ -225,7 +225,7 @@ class CapableWire(Wire):
     async def deny(self, event: Event) -> None:
         await self._peer.send(event)
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
+    def write(self, block: Block) -> None:
         assert not self.closing
         self.blocks.append(block.size)
         self._peer.sent.extend(message.event() for message in block.messages)

@@ -14,7 +14,7 @@ import anyio
 from ..payload import Outgoing
 from ..tasks import Task, current_loop
 from ..types import Event, Receive, Send
-from .base import Block, Turn, Wire
+from .base import Block, Wire
 
 __all__ = ["AsgiWire"]
 
@@ -54,7 +54,7 @@ class AsgiWire(Wire):
     async def deny(self, event: Event) -> None:
         await self._send(event)
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
+    def write(self, block: Block) -> None:
         if self._closing:
             return
         self._waiting.append(block)

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from time import monotonic
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from ..payload import Outgoing
 from ..types import Event
 from .deflate import Deflate
 from .traits import ASGI, Traits
 
-__all__ = ["Block", "Turn", "Wire", "frame_for", "lacks", "nothing_comes", "nothing_goes"]
+__all__ = ["Block", "Transport", "Wire", "frame_for", "lacks", "nothing_comes", "nothing_goes"]
 
 logger = logging.getLogger("wsstab")
 
@@ -35,14 +34,6 @@ class Transport(Protocol):
         """Send them, or keep them until they can be sent."""
 
 
-Turn: TypeAlias = list[tuple[Transport, bytes]]
-"""Writes to be done in one go, but for those whose transport is closing.
-
-Each is a system call, after which nothing that Python needs is in the processor's caches any more:
-to look at each connection between two of them takes four times as long as to look at them all before.
-"""
-
-
 class Block:
     """Messages that go to many peers in one write: joined once, shared by all.
 
@@ -53,18 +44,15 @@ class Block:
         messages: the same.
         count: how many they are.
         size: their payload, in bytes.
-        made_at: when, in monotonic seconds.
-        joined: what `frames` has made.
     """
 
-    __slots__ = ("count", "joined", "made_at", "messages", "size")
+    __slots__ = ("_joined", "count", "messages", "size")
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
         self.messages = messages
         self.count = len(messages)
         self.size = sum(message.size for message in messages)
-        self.made_at = monotonic()
-        self.joined: dict[Deflate | None, bytes] = {}
+        self._joined: dict[Deflate | None, bytes] = {}
 
     def frames(self, deflate: Deflate | None = None) -> bytes:
         """All frames in one piece.
@@ -72,10 +60,10 @@ class Block:
         Args:
             deflate: how they are compressed for the peer; ``None`` for not at all.
         """
-        joined = self.joined.get(deflate)
+        joined = self._joined.get(deflate)
         if joined is None:
             joined = b"".join([frame_for(message, deflate) for message in self.messages])
-            self.joined[deflate] = joined
+            self._joined[deflate] = joined
         return joined
 
 
@@ -181,14 +169,16 @@ class Wire:
         """Pass on an event of a refusal: a close before accept, or a part of an HTTP response."""
         raise NotImplementedError
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
-        """Hand over messages; does not wait. Only while `writable`.
-
-        Args:
-            block: the messages.
-            turn: where a wire with a transport may leave its write to the caller, who does them all at once.
-        """
+    def write(self, block: Block) -> None:
+        """Hand over messages; does not wait. Only while `writable`."""
         raise NotImplementedError
+
+    def shortcut(self) -> tuple[Transport, Deflate | None] | None:
+        """Where frames may be written past this wire, and how they are compressed; ``None`` where it must be asked.
+
+        Only while `writable`, while the transport is not closing, and until `close`.
+        """
+        return None
 
     def send_at_once(self, message: Outgoing) -> bool:
         """Hand over one message of the handler's own; ``False`` where one must wait to know. Only while `writable`.

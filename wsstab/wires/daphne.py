@@ -31,7 +31,7 @@ from typing import Any
 
 from ..payload import Outgoing
 from ..types import Event, Receive, Scope, Send
-from .base import Block, Turn, Wire, lacks
+from .base import Block, Wire, lacks
 from .traits import TRAITS
 
 __all__ = ["DaphneWire", "recognise"]
@@ -207,7 +207,7 @@ class DaphneWire(Wire):
 
     # After it.
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
+    def write(self, block: Block) -> None:
         if self.is_open():
             self._transport_write(block.frames())
 

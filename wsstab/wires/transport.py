@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from ..payload import Outgoing, frame_header
-from .base import Block, Turn, Wire, frame_for
+from .base import Block, Wire, frame_for
 from .deflate import Deflate
 
 __all__ = ["DEPARTED", "LINGER", "TransportWire", "observed"]
@@ -64,14 +64,9 @@ class TransportWire(Wire):
         """The class that the protocol object has while we watch it: derived from its own, with nothing more in it."""
         return observed(protocol_class)
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
-        if not self.is_open():
-            return
-        data = block.joined.get(self.deflates) or block.frames(self.deflates)
-        if turn is None:
-            self.transport.write(data)
-        else:
-            turn.append((self.transport, data))
+    def write(self, block: Block) -> None:
+        if self.is_open():
+            self.transport.write(block.frames(self.deflates))
 
     def send_at_once(self, message: Outgoing) -> bool:
         if not self.is_open():

@@ -30,8 +30,8 @@ from functools import cache
 from typing import Any, cast
 
 from ..types import Event, Receive, Scope, Send
-from .base import Block, Turn, lacks, nothing_comes, nothing_goes
-from .deflate import without_takeover
+from .base import Transport, lacks, nothing_comes, nothing_goes
+from .deflate import Deflate, without_takeover
 from .lean import make_lean
 from .traits import TRAITS
 from .transport import DEPARTED, LINGER, TransportWire, observed
@@ -118,12 +118,8 @@ class UvicornWire(TransportWire):
 
     # After it.
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
-        if turn is None:
-            super().write(block)
-        elif not self._closed:
-            # Whether the transport closes is asked when it is written to: both look at the same memory.
-            turn.append((self.transport, block.joined.get(self.deflates) or block.frames(self.deflates)))
+    def shortcut(self) -> tuple[Transport, Deflate | None] | None:
+        return self.transport, self.deflates
 
     def is_open(self) -> bool:
         # Not the protocol's `close_sent`: when uvicorn itself sets that, it closes the transport too.
@@ -199,6 +195,8 @@ class SansioWire(UvicornWire):
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         protocol.transport.write(b"".join(protocol.conn.data_to_send()))
         protocol.close_sent = self._closed = True
+        # Nothing may follow the close frame, by the shortcut either.
+        self.paused()
         if protocol.transport.can_write_eof():
             # So the peer need not wait for us, and what it still sends meets a socket that reads.
             protocol.transport.write_eof()
@@ -352,8 +350,9 @@ class LegacyWire(UvicornWire):
         else:
             asyncio.get_running_loop().call_later(LINGER, self.transport.close)
 
-    def write(self, block: Block, turn: Turn | None = None) -> None:
-        TransportWire.write(self, block, turn)
+    def shortcut(self) -> tuple[Transport, Deflate | None] | None:
+        # It may send its close while its transport stays open.
+        return None
 
     def is_open(self) -> bool:
         return not self._closed and self.protocol.state == 1 and not self.transport.is_closing()
