@@ -124,12 +124,14 @@ def test_latest_keeps_the_newest_of_each_key(lab: MakeLab) -> None:
     made.burst(600, SIZE, text=False, key="first")
     made.burst(600, SIZE, text=False, key="second")
     made.call("broadcast", "the end", key="third")
-    # The three keys, and that of what filled it, unless a kernel that grew its buffer has taken that one since.
-    assert made.connections[0]["statistics"]["queued_messages"] in (3, 4)
+    # The three keys, and that of what filled it, unless a kernel that grew its buffer has taken some of them since.
+    assert made.connections[0]["statistics"]["queued_messages"] <= 4
     messages: list[str | bytes] = []
     while not messages or messages[-1] != "the end":
         messages.append(peer.receive())
-    assert [str(message)[2:10] for message in messages[-3:-1]] == ["00000599", "00000599"]
+    numbers = [str(message)[2:10] for message in messages]
+    assert numbers[-2] == "00000599"
+    assert numbers.count("00000599") == 2
     assert made.statistics["dropped_outbound"] == filled + 1201 - len(messages)
 
 
