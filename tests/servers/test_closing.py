@@ -184,3 +184,18 @@ def test_a_protocol_error_ends_the_connection(lab: MakeLab, variant: Variant) ->
     codes = {"wsproto": [], "granian": [1005]}.get(variant.implementation or variant.server, [1002])
     assert [frame.code for frame in peer.frames] == codes
     assert made.note()["code"] in (1002, 1005, 1006)
+
+
+@pytest.mark.parametrize("variant", [each for each in VARIANTS if each.sansio], indirect=True, ids=str)
+def test_what_came_before_a_protocol_error_is_answered(lab: MakeLab) -> None:
+    """In one segment or in two; the server by itself forgets what came in the same."""
+    made = lab()
+    for apart in (False, True):
+        peer = made.connect("/echo")
+        data = [Frame(1, b"one").encode() + Frame(9, b"?").encode() + Frame(2, b"two").encode()]
+        data.append(Frame(1, b"odd", reserved=2).encode())
+        for piece in data if apart else [b"".join(data)]:
+            peer.send_raw(piece)
+        assert close_of(peer)[0] == 1002
+        assert [frame.payload for frame in peer.frames if frame.opcode in (1, 2)] == [b"one", b"two"]
+        assert [frame.payload for frame in peer.frames if frame.opcode == 10] == [b"?"]

@@ -13,7 +13,7 @@ all                          ``transport``, ``pause_writing``, ``resume_writing`
                              ``connection_lost``, ``ping_interval``
 websockets-sansio            ``conn.max_message_size`` (or ``max_size``), ``conn.extensions``,
                              ``response.headers``, ``handle_pong``, ``handle_parser_exception``,
-                             ``queue``, ``writable``, ``read_paused``
+                             ``handle_events``, ``queue``, ``writable``, ``read_paused``
 wsproto                      ``conn.connection._proto.extensions``, ``config``, ``buffer.max_length``,
                              ``handle_pong``, ``queue``, ``writable``, ``read_paused``
 websockets (deprecated)      ``state``, ``pings``, ``max_size``, ``extensions``,
@@ -147,13 +147,30 @@ class UvicornWire(TransportWire):
 class SansioWire(UvicornWire):
     """``--ws websockets-sansio``, the default."""
 
-    __slots__ = ()
+    __slots__ = ("_failing", "_last_frame")
 
-    needs = (*UvicornWire.needs, "conn", "response", "queue", "writable", "handle_pong", "handle_parser_exception")
+    needs = (
+        *UvicornWire.needs,
+        "conn",
+        "response",
+        "queue",
+        "writable",
+        "handle_pong",
+        "handle_parser_exception",
+        "handle_events",
+    )
 
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
         super().__init__(protocol, receive, send)
+        self._failing = False
+        self._last_frame = b""
         make_lean(protocol)
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._failing:
+            self._fail()
+        else:
+            await super().close(code, reason)
 
     def limit_message_size(self, limit: int) -> int | None:
         name = "max_message_size" if hasattr(self.protocol.conn, "max_message_size") else "max_size"
@@ -186,14 +203,29 @@ class SansioWire(UvicornWire):
         """Tell the peer why, and go on discarding what it sends for a while.
 
         uvicorn closes the transport at once; with data unread the kernel then answers with a reset,
-        which destroys the close frame on its way (RFC 6455 section 7.1.1 warns of it).
+        which destroys the close frame on its way (RFC 6455 section 7.1.1 warns of it). It also forgets the
+        messages that came before in the same segment: here the handler gets them, and answers in this turn of
+        the loop; the close frame is written in the next.
         """
         protocol = self.protocol
-        if protocol.close_sent:
+        if self._failing or protocol.close_sent:
+            return
+        self._failing = True
+        frames = [data for data in protocol.conn.data_to_send() if data]
+        self._last_frame = frames.pop() if frames else b""
+        protocol.transport.write(b"".join(frames))
+        try:
+            protocol.handle_events()
+        finally:
+            protocol.loop.call_soon(self._fail)
+
+    def _fail(self) -> None:
+        protocol = self.protocol
+        if self._closed or protocol.close_sent:
             return
         close = protocol.conn.close_sent
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
-        protocol.transport.write(b"".join(protocol.conn.data_to_send()))
+        protocol.transport.write(self._last_frame)
         protocol.close_sent = self._closed = True
         # Nothing may follow the close frame, by the shortcut either.
         self.paused()
