@@ -36,6 +36,8 @@ BUDGET = 0.004
 """Seconds of writing in one turn of the loop."""
 LOOK_AT_CLOCK_EVERY = 64
 """Writes between two looks at the clock."""
+BYTES_AT_ONCE = 262_144
+"""Bytes of them: large ones take longer."""
 MAX_JOINED_BYTES = 65_536
 """Payload bytes that are joined into one write, beyond one message."""
 MAX_LOG_BYTES = 262_144
@@ -167,10 +169,11 @@ class Broadcaster:
         """Write these entries to all they concern. What is said meanwhile goes along, where it can."""
         start, end = self._start, self._start + len(entries)
         excluded = frozenset().union(*(entry.excluded for entry in entries))
-        at_once = min(LOOK_AT_CLOCK_EVERY, self._slice_size)
+        most = min(LOOK_AT_CLOCK_EVERY, self._slice_size)
         time, until, since_yield = self._loop.time, self._loop.time() + BUDGET, 0
         groups = groups_of(entries, start)
         for group in groups:
+            at_once = max(min(most, BYTES_AT_ONCE // max(group.block(start).size, 1)), 1)
             for first in range(0, len(group.senders), at_once):
                 some = group.senders[first : first + at_once]
                 self._write_to_some(some, group, entries, start, end, excluded)

@@ -83,6 +83,9 @@ class Heartbeat:
     def visit(self, now: float) -> None:
         """Do what is due."""
         connection = self._connection
+        if connection.ending.event is not None:
+            # It was due in the same tick as what ended it.
+            return
         self.deadlines.data_at = connection.sender.data_at
         partial = connection.wire.partial()
         if partial != self._partial:

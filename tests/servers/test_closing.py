@@ -186,6 +186,30 @@ def test_a_protocol_error_ends_the_connection(lab: MakeLab, variant: Variant) ->
     assert made.note()["code"] in (1002, 1005, 1006)
 
 
+BAD_TEXT = Frame(1, b"\xff").encode()
+
+
+@pytest.mark.parametrize("variant", [each for each in VARIANTS if each.sansio], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "after",
+    [BAD_TEXT, Frame(1, b"odd", reserved=2).encode(), Frame(1, b"late").encode(), Frame(9, b"?").encode()],
+    ids=["another", "a protocol error", "a message", "a ping"],
+)
+def test_nothing_after_an_error_in_the_same_segment_counts(lab: MakeLab, after: bytes) -> None:
+    """Of two errors one is told, and no message has an answer (RFC 6455 section 7.1.7)."""
+    made = lab()
+    # uvicorn logs text that is none, and how it found it.
+    made.forgive("Traceback")
+    peer = made.connect("/echo")
+    peer.send_raw(Frame(1, b"one").encode() + BAD_TEXT + after)
+    peer.send_frame(9, b"?")
+    assert close_of(peer)[0] in (1002, 1007)
+    assert [frame.payload for frame in peer.frames if frame.opcode in (1, 2)] == [b"one"]
+    assert made.note()["code"] in (1002, 1007)
+    assert "Fatal error" not in made.log
+    assert made.statistics["messages_received"] == 1
+
+
 @pytest.mark.parametrize("variant", [each for each in VARIANTS if each.sansio], indirect=True, ids=str)
 def test_what_came_before_a_protocol_error_is_answered(lab: MakeLab) -> None:
     """In one segment or in two; the server by itself forgets what came in the same."""

@@ -37,14 +37,14 @@ class TransportWire(Wire):
         deflates: how messages are compressed for this peer, ``None`` for not at all.
     """
 
-    __slots__ = ("_detached", "_flow", "deflates", "transport")
+    __slots__ = ("_attached", "_detached", "_flow", "deflates", "transport")
 
     def __init__(self, transport: asyncio.Transport, flow: Any) -> None:
         super().__init__()
         self.transport = transport
         self.deflates: Deflate | None = None
         self._flow = flow
-        self._detached = False
+        self._attached = self._detached = False
 
     def peer_address(self) -> str | None:
         peer = self.transport.get_extra_info("peername")
@@ -56,6 +56,7 @@ class TransportWire(Wire):
             # Over TLS both loops let eight times as much pile up before they say so.
             self.transport.set_write_buffer_limits(high=HIGH_WATER)
         # A method hidden on the object itself would take a bound method and a place in its dict for each.
+        self._attached = True
         self._flow.wsstab_wire = self
         self._flow.__class__ = self.observing(type(self._flow))
 
@@ -92,7 +93,8 @@ class TransportWire(Wire):
     def detach(self) -> None:
         super().detach()
         self._detached = True
-        if self.lost:
+        # Of one that never was accepted we do not hear when its connection is lost.
+        if self.lost or not self._attached:
             self.let_go()
 
     def let_go(self) -> None:

@@ -13,7 +13,7 @@ all                          ``transport``, ``pause_writing``, ``resume_writing`
                              ``connection_lost``, ``ping_interval``
 websockets-sansio            ``conn.max_message_size`` (or ``max_size``), ``conn.extensions``,
                              ``response.headers``, ``handle_pong``, ``handle_parser_exception``,
-                             ``handle_events``, ``queue``, ``writable``, ``read_paused``
+                             ``handle_events``, ``handle_ping``, ``queue``, ``writable``, ``read_paused``
 wsproto                      ``conn.connection._proto.extensions``, ``config``, ``buffer.max_length``,
                              ``handle_pong``, ``queue``, ``writable``, ``read_paused``
 websockets (deprecated)      ``state``, ``pings``, ``max_size``, ``extensions``,
@@ -24,6 +24,7 @@ websockets (deprecated)      ``state``, ``pings``, ``max_size``, ``extensions``,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
 from functools import cache
@@ -158,6 +159,7 @@ class SansioWire(UvicornWire):
         "handle_pong",
         "handle_parser_exception",
         "handle_events",
+        "handle_ping",
     )
 
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
@@ -214,21 +216,24 @@ class SansioWire(UvicornWire):
         frames = [data for data in protocol.conn.data_to_send() if data]
         self._last_frame = frames.pop() if frames else b""
         protocol.transport.write(b"".join(frames))
-        try:
-            protocol.handle_events()
-        finally:
-            protocol.loop.call_soon(self._fail)
+        if protocol.conn.parser_exc is not None:
+            # What the parser found before; a text among it may be no UTF-8, which would fail what has failed.
+            with contextlib.suppress(Exception):
+                protocol.handle_events()
+        # uvicorn discards what comes after.
+        protocol.close_sent = True
+        protocol.loop.call_soon(self._fail)
 
     def _fail(self) -> None:
         protocol = self.protocol
-        if self._closed or protocol.close_sent:
+        if self._closed:
             return
         close = protocol.conn.close_sent
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
         protocol.transport.write(self._last_frame)
-        protocol.close_sent = self._closed = True
-        # Nothing may follow the close frame, by the shortcut either.
-        self.paused()
+        self._closed = True
+        # Nothing may follow the close frame, by the shortcut either: have the sender look again.
+        self.on_writable()
         if protocol.transport.can_write_eof():
             # So the peer need not wait for us, and what it still sends meets a socket that reads.
             protocol.transport.write_eof()
@@ -238,10 +243,14 @@ class SansioWire(UvicornWire):
             protocol.transport.resume_reading()
 
     def partial(self) -> int:
+        if self.protocol is DEPARTED:
+            return 0
         connection = self.protocol.conn
         return len(connection.reader.buffer) + (getattr(connection, "current_size", 0) or 0)
 
     def server_closed(self) -> bool:
+        if self.protocol is DEPARTED:
+            return False
         return self.protocol.conn.close_sent is not None and self.protocol.conn.close_rcvd is None
 
 
@@ -299,10 +308,12 @@ class WsprotoWire(UvicornWire):
         return observed_wsproto(protocol_class)
 
     def partial(self) -> int:
+        if self.protocol is DEPARTED:
+            return 0
         return undecoded(getattr(self.protocol.conn, "connection", None)) + int(self.protocol.buffer.length)
 
     def server_closed(self) -> bool:
-        return bool(self.protocol.close_sent)
+        return self.protocol is not DEPARTED and bool(self.protocol.close_sent)
 
 
 class LegacyWire(UvicornWire):
@@ -429,6 +440,13 @@ def observed_sansio(protocol_class: Any) -> Any:
                 self.wsstab_wire.on_pong(bytes(event.data))
             else:
                 super().handle_pong(event)
+
+        def handle_ping(self) -> None:
+            if self.wsstab_wire.is_open():
+                super().handle_ping()
+            else:
+                # No pong behind a close frame, nor where our side has said its end.
+                self.conn.data_to_send()
 
         def handle_parser_exception(self) -> None:
             self.wsstab_wire.fail_gently()
