@@ -113,6 +113,19 @@ async def test_silence_after_a_ping_is_death() -> None:
         assert (statistics.heartbeats_missed, statistics.closed, statistics.connections) == (1, {1006: 1}, 0)
 
 
+async def test_who_has_ended_is_not_looked_at_any_more() -> None:
+    """It may have been due in the same tick as what ended it."""
+    missed: list[HeartbeatMissed] = []
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        stage.manager.on(HeartbeatMissed, missed.append)
+        peer = await stage.open()
+        assert peer.wire is not None
+        peer.wire.abort()
+        await peer.connection.closed
+        peer.connection.heartbeat.visit(peer.connection.services.timekeeper.now + 100)
+        assert (peer.pings, missed) == ([], [])
+
+
 async def test_any_message_after_a_ping_is_as_good_as_a_pong() -> None:
     """What counts is that something arrived."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:

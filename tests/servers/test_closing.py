@@ -223,3 +223,15 @@ def test_what_came_before_a_protocol_error_is_answered(lab: MakeLab) -> None:
         assert close_of(peer)[0] == 1002
         assert [frame.payload for frame in peer.frames if frame.opcode in (1, 2)] == [b"one", b"two"]
         assert [frame.payload for frame in peer.frames if frame.opcode == 10] == [b"?"]
+
+
+@pytest.mark.parametrize("variant", [each for each in VARIANTS if each.sansio], indirect=True, ids=str)
+def test_who_only_gets_messages_ends_with_the_error_that_was_told(lab: MakeLab) -> None:
+    """What is broadcast before its handler has read of the end is not queued, and makes it no slow peer."""
+    made = lab()
+    peer = made.connect("/push")
+    peer.send_frame(1, b"odd", reserved=2)
+    assert peer.receive_close(reply=False).code == 1002
+    made.burst(2000, 1000)
+    assert made.event("ConnectionClosed")["code"] == 1002
+    assert made.statistics["dropped_outbound"] == 0
