@@ -13,7 +13,8 @@ all                          ``transport``, ``pause_writing``, ``resume_writing`
                              ``connection_lost``, ``ping_interval``
 websockets-sansio            ``conn.max_message_size`` (or ``max_size``), ``conn.extensions``,
                              ``response.headers``, ``handle_pong``, ``handle_parser_exception``,
-                             ``handle_events``, ``handle_ping``, ``queue``, ``writable``, ``read_paused``
+                             ``handle_events``, ``handle_ping``,
+                             ``send_receive_event_to_app``, ``queue``, ``writable``, ``read_paused``
 wsproto                      ``conn.connection._proto.extensions``, ``config``, ``buffer.max_length``,
                              ``handle_pong``, ``queue``, ``writable``, ``read_paused``
 websockets (deprecated)      ``state``, ``pings``, ``max_size``, ``extensions``,
@@ -160,6 +161,7 @@ class SansioWire(UvicornWire):
         "handle_parser_exception",
         "handle_events",
         "handle_ping",
+        "send_receive_event_to_app",
     )
 
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
@@ -220,7 +222,7 @@ class SansioWire(UvicornWire):
             # What the parser found before; a text among it may be no UTF-8, which would fail what has failed.
             with contextlib.suppress(Exception):
                 protocol.handle_events()
-        # uvicorn discards what comes after.
+        # What comes after is discarded.
         protocol.close_sent = True
         protocol.loop.call_soon(self._fail)
 
@@ -447,6 +449,11 @@ def observed_sansio(protocol_class: Any) -> Any:
             else:
                 # No pong behind a close frame, nor where our side has said its end.
                 self.conn.data_to_send()
+
+        def send_receive_event_to_app(self) -> None:
+            # Older versions of uvicorn hand on what comes after a failure.
+            if not self.close_sent:
+                super().send_receive_event_to_app()
 
         def handle_parser_exception(self) -> None:
             self.wsstab_wire.fail_gently()
