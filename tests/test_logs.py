@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstab.close import Cause
-from wsstab.logs import RECORD_FIELDS, JSONFormatter, StructuredLogger, configure_logging, get_logger
+from wsstab.logs import RECORD_FIELDS, JSONFormatter, StructuredLogger, configure_logging, get_logger, is_heard
 
 
 @pytest.fixture(autouse=True)
@@ -280,3 +280,13 @@ def test_a_line_knows_who_wrote_it(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "wsstab"):
         StructuredLogger(get_logger()).log_connection("opened", "ann")
     assert caplog.records[0].funcName == sys._getframe().f_code.co_name
+
+
+def test_a_line_is_heard_where_somebody_takes_it() -> None:
+    """A logger without a handler anywhere still says warnings, as Python has it."""
+    alone = logging.Logger("alone", logging.INFO)
+    assert not is_heard(alone, logging.INFO)
+    assert is_heard(alone, logging.WARNING)
+    alone.addHandler(logging.NullHandler())
+    assert is_heard(alone, logging.INFO)
+    assert not is_heard(alone, logging.DEBUG)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsstab.core.address import MAX_HOPS, ClientAddress
+from wsstab.core.address import MAX_HOPS, ClientAddress, _parsed
 
 LOCAL = ("127.0.0.1", "::1")
 
@@ -249,3 +249,18 @@ def test_what_a_client_writes_changes_nothing(addresses: list[object], hops: int
     """Behind any number of our proxies, the entry of the outermost is the client, whatever stands left of it."""
     header = ", ".join([*map(str, addresses), *["127.0.0.1"] * hops])
     assert forwarded(header) == str(addresses[-1])
+
+
+def test_what_peers_write_is_not_kept_beyond_its_bound() -> None:
+    """Neither many addresses nor long ones: a header may have 64 KiB."""
+    trusting = ClientAddress(["10.0.0.1"])
+    _parsed.cache_clear()
+    for number in range(3000):
+        hop = f"2001:db8::{number:x}" if number % 2 else "f" * (60_000 + number)
+        trusting.of({"client": ("10.0.0.1", 1), "headers": [(b"x-forwarded-for", hop.encode())]})
+    info = _parsed.cache_info()
+    assert info.maxsize is not None
+    assert info.currsize <= info.maxsize
+    _parsed.cache_clear()
+    assert trusting.of({"client": ("f" * 60_000, 1), "headers": []}) == "f" * 60_000
+    assert _parsed.cache_info().currsize == 0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsstab.close import ADDRESS_LIMIT, CONNECTION_LIMIT
-from wsstab.core.limits import Admission, RateLimiter, TokenBucket
+from wsstab.core.limits import Admission, RateLimiter, TokenBucket, _parsed_holder
 
 # Admission
 
@@ -387,3 +387,19 @@ def test_the_limiter_does_what_two_buckets_do(
             for bucket, amount in asked:
                 bucket.take(amount, now, force=True)
         assert limiter.check(size, now, force) == expected
+
+
+def test_what_peers_write_is_not_kept_beyond_its_bound() -> None:
+    """A long name is counted as itself, and kept no longer than its connection."""
+    admission = Admission(None, 1)
+    _parsed_holder.cache_clear()
+    name = "x" * 60_000
+    assert admission.admit(name) is None
+    assert admission.admit(name) is ADDRESS_LIMIT
+    admission.release(name)
+    assert (admission.count_of(name), _parsed_holder.cache_info().currsize) == (0, 0)
+    for number in range(3000):
+        admission.admit(f"10.0.{number // 250}.{number % 250}")
+    info = _parsed_holder.cache_info()
+    assert info.maxsize is not None
+    assert info.currsize <= info.maxsize

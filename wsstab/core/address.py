@@ -20,6 +20,9 @@ __all__ = ["ClientAddress"]
 MAX_HOPS = 100
 """How many entries of X-Forwarded-For are looked at, from the right."""
 
+LONGEST_ADDRESS = 100
+"""Characters; IPv6 has 45 at most, and the name of an interface may follow. What is longer is no address."""
+
 HOP = re.compile(
     r"\[(?P<bracketed>[0-9a-fA-F:.]+)\](?::[0-9]{1,5})?"
     r"|(?P<v4>[0-9.]+)(?::[0-9]{1,5})?"
@@ -163,11 +166,16 @@ def _hop(text: str) -> str | None:
     return None if parsed is None else str(parsed)
 
 
+def _parse(text: str | None) -> _Address | None:
+    # What a peer wrote is kept below: so many entries are no bound without one on their length.
+    return _parsed(text) if text and len(text) <= LONGEST_ADDRESS else None
+
+
 # A handshake asks several times for the same address, and those behind a proxy all have its.
 @lru_cache(maxsize=1024)
-def _parse(text: str | None) -> _Address | None:
+def _parsed(text: str) -> _Address | None:
     try:
-        address = ip_address(text or "")
+        address = ip_address(text)
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

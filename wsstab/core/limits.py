@@ -19,6 +19,8 @@ from ..close import ADDRESS_LIMIT, CONNECTION_LIMIT, Close
 
 __all__ = ["Admission", "RateLimiter", "TokenBucket"]
 
+LONGEST_ADDRESS = 100
+"""Characters; what is longer is no address, and counts as itself."""
 CLOCK_ERROR = 1e-6
 """Seconds: a wait below it is the rounding of clocks, and counts as none."""
 
@@ -194,10 +196,14 @@ class RateLimiter:
         return seconds
 
 
-@lru_cache(maxsize=1024)
 def _holder_of(address: str | None) -> str | None:
-    if address is None:
-        return None
+    if address is None or len(address) > LONGEST_ADDRESS:
+        return address
+    return _parsed_holder(address)
+
+
+@lru_cache(maxsize=1024)
+def _parsed_holder(address: str) -> str:
     try:
         parsed = ip_address(address)
     except ValueError:
