@@ -22,7 +22,8 @@ FLOORS = {
     "core.origin core.queue core.registry core.token core.wheel",
     "2 ports": "tasks timekeeper userdata wires wires.asgi wires.base wires.daphne wires.deflate wires.double "
     "wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer wires.hypercorn.stream wires.lean "
-    "wires.traits wires.transport wires.uvicorn wires.wsproto "
+    "wires.traits wires.transport wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol "
+    "wires.uvicorn.sansio wires.uvicorn.wsproto wires.wsproto "
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
@@ -39,7 +40,7 @@ THIRD_PARTIES = {
     "h2": "wires.hypercorn.stream",
     "hypercorn": "signals.hypercorn wires.hypercorn.stream",
     "trio": "tasks signals.hypercorn",
-    "uvicorn": "wires.uvicorn",
+    "uvicorn": "wires.uvicorn.protocol",
     "wsproto": "wires.hypercorn.peer wires.hypercorn.stream wires.wsproto",
 }
 """Who else may be imported, and by whom."""

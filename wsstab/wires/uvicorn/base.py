@@ -1,0 +1,109 @@
+"""What the wires to the three WebSocket implementations of uvicorn have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...types import Event, Receive, Send
+from ..base import Transport, nothing_comes, nothing_goes
+from ..deflate import Deflate
+from ..traits import TRAITS
+from ..transport import DEPARTED, TransportWire
+
+__all__ = ["EXTENSION", "UvicornWire", "lower", "window_bits"]
+
+EXTENSION = "wsstab.protocol"
+"""Key in ``scope["extensions"]`` under which `wsstab.wires.uvicorn.Protocol` shows itself through other middleware."""
+
+
+class UvicornWire(TransportWire):
+    """What the three implementations have in common.
+
+    Args:
+        protocol: uvicorn's protocol object of this connection.
+        receive: its ``receive``.
+        send: its ``send``.
+    """
+
+    __slots__ = ("_closed", "_send", "protocol", "receive", "takes_over")
+
+    receive: Receive
+
+    needs: tuple[str, ...] = ("transport", "pause_writing", "resume_writing", "connection_lost", "ping_interval")
+    traits = TRAITS["uvicorn websockets-sansio"]
+
+    def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
+        super().__init__(protocol.transport, protocol)
+        self.protocol = protocol
+        self.takes_over = self._closed = False
+        # The server's own: nothing to go through, and no coroutine of ours for each idle connection.
+        self.receive = receive
+        self._send = send
+
+    @staticmethod
+    def callables(protocol: Any) -> tuple[Receive, Send]:
+        """The server's own ``receive`` and ``send``."""
+        return protocol.receive, protocol.send
+
+    # Before and at the handshake.
+
+    def take_over_keepalive(self) -> None:
+        # With one message unread uvicorn would kill a healthy peer.
+        self.server_ping_interval = self.protocol.ping_interval
+        self.protocol.ping_interval = None
+        self.takes_over = True
+
+    async def accept(self, event: Event) -> None:
+        await self._send(event)
+        self._attach()
+
+    def _attach(self) -> None:
+        self.attach()
+        self.deflates = self.deflate(self._negotiated_bits())
+
+    async def deny(self, event: Event) -> None:
+        await self._send(event)
+
+    # After it.
+
+    def shortcut(self) -> tuple[Transport, Deflate | None] | None:
+        return self.transport, self.deflates
+
+    def is_open(self) -> bool:
+        # Not the protocol's `close_sent`: when uvicorn itself sets that, it closes the transport too.
+        return not self._closed and not self.transport.is_closing()
+
+    def reading_paused(self) -> bool:
+        return bool(getattr(self.protocol, "read_paused", False))
+
+    async def close(self, code: int, reason: str) -> None:
+        # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
+        self.protocol.writable.set()
+        self._closed = True
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._closed = True
+        self.protocol = DEPARTED
+        self.receive, self._send = nothing_comes, nothing_goes
+
+    def _negotiated_bits(self) -> int:
+        raise NotImplementedError
+
+
+def lower(owner: Any, name: str, limit: int) -> int | None:
+    """Lower a limit of the server; its own where that is smaller."""
+    current: int | None = getattr(owner, name)
+    if current is not None and current < limit:
+        return current
+    setattr(owner, name, limit)
+    return None
+
+
+def window_bits(extensions: list[Any]) -> int:
+    """What a list of extensions of the websockets library compresses with; 0 where it does not."""
+    for extension in extensions:
+        if extension.name == "permessage-deflate":
+            return int(extension.local_max_window_bits)
+    return 0

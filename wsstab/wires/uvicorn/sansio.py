@@ -1,0 +1,165 @@
+"""The wire to ``--ws websockets-sansio``, the default of uvicorn."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cache
+from typing import Any
+
+from ...types import Receive, Send
+from ..deflate import without_takeover
+from ..lean import make_lean
+from ..transport import DEPARTED, LINGER, observed
+from .base import UvicornWire, lower, window_bits
+
+__all__ = ["SansioWire"]
+
+EXTENSIONS = "Sec-WebSocket-Extensions"
+
+
+class SansioWire(UvicornWire):
+    """The implementation on the websockets library's protocol without input and output."""
+
+    __slots__ = ("_failing", "_last_frame")
+
+    needs = (
+        *UvicornWire.needs,
+        "conn",
+        "response",
+        "queue",
+        "writable",
+        "handle_pong",
+        "handle_parser_exception",
+        "handle_events",
+        "handle_ping",
+        "send_receive_event_to_app",
+    )
+
+    def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
+        super().__init__(protocol, receive, send)
+        self._failing = False
+        self._last_frame = b""
+        make_lean(protocol)
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._failing:
+            self._fail()
+        else:
+            await super().close(code, reason)
+
+    def limit_message_size(self, limit: int) -> int | None:
+        name = "max_message_size" if hasattr(self.protocol.conn, "max_message_size") else "max_size"
+        return lower(self.protocol.conn, name, limit)
+
+    def refuse_compression(self) -> bool:
+        # uvicorn negotiated already, but has not sent its answer. The old list goes with its compressors.
+        self.protocol.conn.extensions = []
+        self.protocol.response.headers.pop(EXTENSIONS, None)
+        return True
+
+    def refuse_context_takeover(self) -> bool:
+        # The old extension goes, and its compressor and inflater with it.
+        self.protocol.conn.extensions = [without_contexts(each) for each in self.protocol.conn.extensions]
+        headers = self.protocol.response.headers
+        answer = headers.get(EXTENSIONS)
+        if answer is not None:
+            del headers[EXTENSIONS]
+            headers[EXTENSIONS] = without_takeover(answer)
+        return True
+
+    def _negotiated_bits(self) -> int:
+        return window_bits(self.protocol.conn.extensions)
+
+    @staticmethod
+    def observing(protocol_class: Any) -> Any:
+        return observed_sansio(protocol_class)
+
+    def fail_gently(self) -> None:
+        """Tell the peer why, and go on discarding what it sends for a while.
+
+        uvicorn closes the transport at once; with data unread the kernel then answers with a reset,
+        which destroys the close frame on its way (RFC 6455 section 7.1.1 warns of it). It also forgets the
+        messages that came before in the same segment: here the handler gets them, and answers in this turn of
+        the loop; the close frame is written in the next.
+        """
+        protocol = self.protocol
+        if self._failing or protocol.close_sent:
+            return
+        self._failing = True
+        frames = [data for data in protocol.conn.data_to_send() if data]
+        self._last_frame = frames.pop() if frames else b""
+        protocol.transport.write(b"".join(frames))
+        if protocol.conn.parser_exc is not None:
+            # What the parser found before; a text among it may be no UTF-8, which would fail what has failed.
+            with contextlib.suppress(Exception):
+                protocol.handle_events()
+        # What comes after is discarded.
+        protocol.close_sent = True
+        protocol.loop.call_soon(self._fail)
+
+    def _fail(self) -> None:
+        protocol = self.protocol
+        if self._closed:
+            return
+        close = protocol.conn.close_sent
+        protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        protocol.transport.write(self._last_frame)
+        self._closed = True
+        # Nothing may follow the close frame, by the shortcut either: have the sender look again.
+        self.on_writable()
+        if protocol.transport.can_write_eof():
+            # So the peer need not wait for us, and what it still sends meets a socket that reads.
+            protocol.transport.write_eof()
+        protocol.close_timer = protocol.loop.call_later(LINGER, protocol.transport.close)
+        if protocol.read_paused:
+            protocol.read_paused = False
+            protocol.transport.resume_reading()
+
+    def partial(self) -> int:
+        if self.protocol is DEPARTED:
+            return 0
+        connection = self.protocol.conn
+        return len(connection.reader.buffer) + (getattr(connection, "current_size", 0) or 0)
+
+    def server_closed(self) -> bool:
+        if self.protocol is DEPARTED:
+            return False
+        return self.protocol.conn.close_sent is not None and self.protocol.conn.close_rcvd is None
+
+
+@cache
+def observed_sansio(protocol_class: Any) -> Any:
+    """The observed class that also tells of pongs, and fails so that the peer can read why."""
+
+    class Observed(observed(protocol_class)):  # type: ignore[misc]
+        def handle_pong(self, event: Any) -> None:
+            if self.wsstab_wire.takes_over:
+                self.wsstab_wire.on_pong(bytes(event.data))
+            else:
+                super().handle_pong(event)
+
+        def handle_ping(self) -> None:
+            if self.wsstab_wire.is_open():
+                super().handle_ping()
+            else:
+                # No pong behind a close frame, nor where our side has said its end.
+                self.conn.data_to_send()
+
+        def send_receive_event_to_app(self) -> None:
+            # Older versions of uvicorn hand on what comes after a failure.
+            if not self.close_sent:
+                super().send_receive_event_to_app()
+
+        def handle_parser_exception(self) -> None:
+            self.wsstab_wire.fail_gently()
+
+    Observed.__name__, Observed.__qualname__ = protocol_class.__name__, protocol_class.__qualname__
+    return Observed
+
+
+def without_contexts(extension: Any) -> Any:
+    """The same extension of the websockets library, if it is permessage-deflate, with no context takeover."""
+    if extension.name != "permessage-deflate":
+        return extension
+    bits = extension.remote_max_window_bits, extension.local_max_window_bits
+    return type(extension)(True, True, *bits, extension.compress_settings)
