@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Generator
 from typing import Any
 
 import anyio
@@ -20,6 +21,38 @@ pytestmark = pytest.mark.anyio
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Each test runs on both."""
     return str(request.param)
+
+
+class Handed:
+    """What granian's ``send()`` gives: it has begun, may be asked, awaited and cancelled."""
+
+    def __init__(self, protocol: Protocol, event: Event) -> None:
+        self._protocol = protocol
+        self._event = event
+        protocol.pending.append(event)
+        self.done()
+
+    def done(self) -> bool:
+        """Whether it was taken or given up."""
+        protocol = self._protocol
+        if protocol.free.is_set() and self._event in protocol.pending:
+            protocol.pending.remove(self._event)
+            protocol.sent.append(self._event)
+        return self._event not in protocol.pending
+
+    def cancel(self) -> None:
+        """Give it up."""
+        if not self.done():
+            self._protocol.pending.remove(self._event)
+            self._protocol.given_up.append(self._event["type"])
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            yield from self._protocol.free.wait().__await__()
+        except BaseException:
+            self.cancel()
+            raise
+        self.done()
 
 
 class Protocol:
@@ -42,33 +75,40 @@ class Protocol:
         """Some event."""
         return {"type": "websocket.connect"}
 
+    def send(self, event: Event) -> Awaitable[None]:
+        """Take an event, now or never."""
+        return Handed(self, event)
+
+
+class AnotherVersion(Protocol):
+    """One whose ``send()`` is a coroutine, which begins only when it is awaited."""
+
     async def send(self, event: Event) -> None:
         """Take an event, now or never."""
-        self.pending.append(event)
-        try:
-            await self.free.wait()
-            self.sent.append(event)
-        except BaseException:
-            self.given_up.append(event["type"])
-            raise
-        finally:
-            self.pending.remove(event)
+        await Handed(self, event)
 
 
-Protocol.__module__ = "granian._granian"
+Protocol.__module__ = AnotherVersion.__module__ = "granian._granian"
 
 
-def build() -> tuple[Protocol, GranianWire]:
+@pytest.fixture(params=[Protocol, AnotherVersion])
+def kind(request: pytest.FixtureRequest) -> type[Protocol]:
+    """What holds on every version."""
+    kind: type[Protocol] = request.param
+    return kind
+
+
+def build(kind: type[Protocol] = Protocol) -> tuple[Protocol, GranianWire]:
     """A protocol object and its wire."""
-    protocol = Protocol()
+    protocol = kind()
     wire = recognise({}, protocol.receive, protocol.send)
     assert wire is not None
     return protocol, wire
 
 
-async def stuck() -> tuple[Protocol, GranianWire]:
+async def stuck(kind: type[Protocol] = Protocol) -> tuple[Protocol, GranianWire]:
     """A wire whose peer takes nothing, with a message on its way."""
-    protocol, wire = build()
+    protocol, wire = build(kind)
     protocol.free = anyio.Event()
     wire.write(Block([Outgoing("never")]))
     with anyio.fail_after(5):
@@ -77,9 +117,9 @@ async def stuck() -> tuple[Protocol, GranianWire]:
     return protocol, wire
 
 
-async def test_a_send_of_granian_is_recognised() -> None:
+async def test_a_send_of_granian_is_recognised(kind: type[Protocol]) -> None:
     """It is plain ASGI with its own row of traits."""
-    protocol, wire = build()
+    protocol, wire = build(kind)
     assert wire.traits.server == "granian"
     assert (await wire.receive())["type"] == "websocket.connect"
     await wire.send(Outgoing("a"))
@@ -103,9 +143,9 @@ async def test_a_limit_over_granian_s_own_is_told() -> None:
     assert wire.limit_message_size(1 << 30) == 1 << 24
 
 
-async def test_who_takes_nothing_is_dropped_at_the_deadline() -> None:
+async def test_who_takes_nothing_is_dropped_at_the_deadline(kind: type[Protocol]) -> None:
     """The send is cancelled first, then a close on its way: that makes granian drop the connection."""
-    protocol, wire = await stuck()
+    protocol, wire = await stuck(kind)
     with anyio.move_on_after(0.01) as patience:
         await wire.close(1013, "slow consumer")
     assert patience.cancelled_caught
@@ -113,9 +153,9 @@ async def test_who_takes_nothing_is_dropped_at_the_deadline() -> None:
     assert (protocol.pending, wire.buffered()) == ([], 0)
 
 
-async def test_an_abort_ends_a_close_that_waits() -> None:
+async def test_an_abort_ends_a_close_that_waits(kind: type[Protocol]) -> None:
     """As a drain does when its time is over."""
-    protocol, wire = await stuck()
+    protocol, wire = await stuck(kind)
     failures: list[OSError] = []
 
     async def close() -> None:
@@ -133,9 +173,9 @@ async def test_an_abort_ends_a_close_that_waits() -> None:
     assert (protocol.given_up[0], protocol.pending) == ("websocket.send", [])
 
 
-async def test_an_abort_without_a_close_ends_the_send() -> None:
+async def test_an_abort_without_a_close_ends_the_send(kind: type[Protocol]) -> None:
     """A blocked one would make the worker panic when it is told to stop."""
-    protocol, wire = await stuck()
+    protocol, wire = await stuck(kind)
     wire.abort()
     with anyio.fail_after(5):
         while protocol.pending:
@@ -155,9 +195,9 @@ async def test_after_the_call_nothing_refers_to_granian_s_object() -> None:
         await wire.accept({"type": "websocket.accept"})
 
 
-async def test_one_send_is_on_its_way_at_a_time_and_the_order_is_kept() -> None:
+async def test_one_send_is_on_its_way_at_a_time_and_the_order_is_kept(kind: type[Protocol]) -> None:
     """Whatever comes while it waits goes behind it."""
-    protocol, wire = await stuck()
+    protocol, wire = await stuck(kind)
     wire.write(Block([Outgoing("b"), Outgoing("c")]))
     wire.write(Block([Outgoing("d")]))
     for _ in range(5):
@@ -169,3 +209,42 @@ async def test_one_send_is_on_its_way_at_a_time_and_the_order_is_kept() -> None:
             await anyio.lowlevel.checkpoint()
     assert [event["text"] for event in protocol.sent] == ["never", "b", "c", "d"]
     assert wire.buffered() == 0
+
+
+async def test_a_single_message_needs_no_task_and_leaves_the_wire_writable() -> None:
+    """The next one finds it taken."""
+    protocol, wire = build()
+    for text in ("a", "b", "c"):
+        wire.write(Block([Outgoing(text)]))
+        assert (wire._writer, wire.writable, wire.buffered()) == (None, True, 0)
+    assert [event["text"] for event in protocol.sent] == ["a", "b", "c"]
+
+
+async def test_a_message_that_is_not_taken_soon_blocks_the_wire() -> None:
+    """Though nothing more is said: who stalls must be known to."""
+    protocol, wire = await stuck()
+    told = []
+    wire.on_blocked = lambda: told.append("blocked")
+    wire.on_writable = lambda: told.append("writable")
+    assert (wire.writable, wire.buffered()) == (True, 5)
+    with anyio.fail_after(5):
+        while wire.writable:
+            await anyio.lowlevel.checkpoint()
+    assert (told, wire.buffered()) == (["blocked"], 5)
+    protocol.free.set()
+    with anyio.fail_after(5):
+        while not wire.writable:
+            await anyio.lowlevel.checkpoint()
+    assert (told, wire.buffered(), len(protocol.sent)) == (["blocked", "writable"], 0, 1)
+
+
+async def test_a_close_waits_for_a_message_on_its_way() -> None:
+    """And goes behind it."""
+    protocol, wire = await stuck()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wire.close, 1000, "")
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        assert [event["type"] for event in protocol.pending] == ["websocket.send"]
+        protocol.free.set()
+    assert [event["type"] for event in protocol.sent] == ["websocket.send", "websocket.close"]

@@ -55,18 +55,14 @@ class AsgiWire(Wire):
         await self._send(event)
 
     def write(self, block: Block) -> None:
-        if self._closing:
-            return
-        self._waiting.append(block)
-        self._in_flight += block.size
-        self._block()
-        if self._writer is None:
-            self._writer = current_loop().spawn(self._write)
+        if not self._closing:
+            self._give_to_writer(block)
 
     async def send(self, message: Outgoing) -> None:
         own = self._own = anyio.Event()
         self._failure = None
-        self.write(Block((message,)))
+        if not self._closing:
+            self._give_to_writer(Block((message,)))
         with anyio.move_on_after(MOMENT):
             await own.wait()
         failure, self._failure = self._failure, None
@@ -99,6 +95,16 @@ class AsgiWire(Wire):
     def detach(self) -> None:
         super().detach()
         self._stop_writer()
+
+    def _give_to_writer(self, block: Block) -> None:
+        self._waiting.append(block)
+        self._in_flight += block.size
+        self._block()
+        self._have_a_writer()
+
+    def _have_a_writer(self) -> None:
+        if self._writer is None:
+            self._writer = current_loop().spawn(self._write)
 
     async def _write(self) -> None:
         try:
