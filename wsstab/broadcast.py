@@ -38,7 +38,7 @@ LOOK_AT_CLOCK_EVERY = 64
 """Writes between two looks at the clock."""
 BYTES_AT_ONCE = 262_144
 """Bytes of them: large ones take longer."""
-MAX_JOINED_BYTES = 65_536
+MAX_JOINED_BYTES = 131_072
 """Payload bytes that are joined into one write, beyond one message."""
 MAX_LOG_BYTES = 262_144
 """Payload bytes in the log from which a caller waits for the writer."""

@@ -90,7 +90,8 @@ class Carrier:
     def opened(self) -> None:
         """The handshake is complete: from now on somebody must be reading."""
         if self.direct:
-            self.on_away(self)
+            if not self.watched:
+                self.on_away(self)
         elif self.wire.readable:
             self.read_ahead()
 

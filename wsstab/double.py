@@ -112,6 +112,7 @@ class DoubleHeartbeat(Heartbeat):
             super().schedule()
 
     def visit(self, now: float) -> None:
+        self._deadline = None
         self.deadlines.data_at = self._double.sender.data_at
         try:
             self.act(self.deadlines.decide(now), now)

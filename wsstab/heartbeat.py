@@ -67,10 +67,13 @@ class Heartbeat:
         connection.wire.on_pong = self.pong
 
     def schedule(self) -> None:
-        """Have `visit` called when the next deadline is due."""
-        self.stop()
+        """Have `visit` called when the next deadline is due, or sooner: then it finds nothing, and looks further."""
         timekeeper = self._connection.services.timekeeper
         due = self.deadlines.next(timekeeper.now)
+        # A handshake need not take back its own deadline.
+        if due is not None and self._deadline is not None and self._deadline.deadline <= due:
+            return
+        self.stop()
         if due is not None:
             self._deadline = timekeeper.schedule(self.visit, due)
 
@@ -83,6 +86,7 @@ class Heartbeat:
     def visit(self, now: float) -> None:
         """Do what is due."""
         connection = self._connection
+        self._deadline = None
         if connection.ending.event is not None:
             # It was due in the same tick as what ended it.
             return

@@ -91,9 +91,7 @@ class Sender:
         self.connection = connection
         self.wire = connection.wire
         self._timekeeper = connection.services.timekeeper
-        self.queue: OutboundQueue[Outgoing] = OutboundQueue(
-            outbound.max_bytes, outbound.max_messages, outbound.policy.value
-        )
+        self.queue: OutboundQueue[Outgoing] = OutboundQueue(outbound.max_bytes, outbound.max_messages, outbound.policy)
         self.ready = False
         self.transport: Transport | None = None
         self.deflates: Deflate | None = None

@@ -56,7 +56,7 @@ class Subscribers:
 
     def wants(self, event_class: type[Event]) -> bool:
         """Whether anybody listens for this class: an event that nobody hears need not be made."""
-        return any(issubclass(event_class, listened) for listened in self._callbacks)
+        return bool(self._callbacks) and any(issubclass(event_class, listened) for listened in self._callbacks)
 
     def emit(self, event: Event) -> None:
         """Tell everyone, in the order of registration. Never raises."""

@@ -55,7 +55,8 @@ class Timekeeper:
 
     def schedule(self, visit: Visit, at: float) -> Deadline:
         """Call ``visit`` at ``at`` or up to a tick later."""
-        self.wake()
+        if self._task is None:
+            self.wake()
         return self._wheel.schedule(visit, at)
 
     def cancel(self, deadline: Deadline) -> None:

@@ -16,9 +16,10 @@ from wsstab.errors import ConnectionNotFoundError
 class Socket:
     """A member and nothing else."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, num_shards: int = 4) -> None:
         self.id = id
         self.client_id = id
+        self.shard = Registry[Socket](num_shards).shard_of(id)
         self.rooms_joined: set[str] | None = None
         self.sender = None
 
@@ -29,7 +30,7 @@ class Socket:
 def registry_of(*ids: str, num_shards: int = 4) -> tuple[Registry[Socket], list[Socket]]:
     """A registry, and the sockets in it."""
     registry: Registry[Socket] = Registry(num_shards)
-    sockets = [Socket(id) for id in ids]
+    sockets = [Socket(id, num_shards) for id in ids]
     for socket in sockets:
         registry.add(socket)
     return registry, sockets
@@ -65,7 +66,7 @@ def test_a_new_member_goes_by_its_connection_id() -> None:
 def test_a_member_may_be_added_under_a_client_id_of_its_own() -> None:
     """A socket that was named before it was added is found by both names."""
     registry: Registry[Socket] = Registry(1000)
-    socket = Socket("a")
+    socket = Socket("a", 1000)
     socket.client_id = "ann"
     registry.add(socket)
     assert registry.shard_of("a") != registry.shard_of("ann")
@@ -300,7 +301,7 @@ class RegistryBesideModel(RuleBasedStateMachine):
     @rule(target=sockets)
     def add(self) -> Socket:
         """A new socket arrives."""
-        socket = Socket(f"#{self.next_id}")
+        socket = Socket(f"#{self.next_id}", 3)
         self.next_id += 1
         self.registry.add(socket)
         self.arrivals.append((socket.id, socket))

@@ -69,6 +69,8 @@ class ClientAddress:
         entries = [trusted_proxies] if isinstance(trusted_proxies, str) else list(trusted_proxies)
         self._all = "*" in entries
         self._networks = tuple(_network(entry) for entry in entries if entry != "*")
+        # Those behind a proxy all have its address.
+        self._peers = lru_cache(maxsize=1024)(self._peer)
 
     def of(self, scope: Scope) -> str | None:
         """The client's address.
@@ -86,10 +88,13 @@ class ClientAddress:
             the one before. Without ports and brackets; IPv4 that came as IPv6 is IPv4 again.
             ``None`` where the server knows no address, as behind a Unix socket.
         """
-        peer = _peer(scope)
-        if not self._trusts(peer):
-            return peer
-        return self._forwarded_for(scope) or peer
+        client = scope.get("client")
+        if client and type(client[0]) is str and len(client[0]) <= LONGEST_ADDRESS:
+            peer, trusted = self._peers(client[0])
+        else:
+            peer = _peer(scope)
+            trusted = self._trusts(peer)
+        return (self._forwarded_for(scope) if trusted else None) or peer
 
     def forwarded_host(self, scope: Scope, peer: str | None = None) -> list[str]:
         """The hosts under which the request was made, to compare an Origin with.
@@ -119,6 +124,12 @@ class ClientAddress:
         parsed = _parse(address)
         return parsed is not None and _within(parsed, PRIVATE)
 
+    def _peer(self, text: str) -> tuple[str | None, bool]:
+        """The address that a server tells, and whether its headers are believed."""
+        parsed = _parse(text)
+        peer = text or None if parsed is None else str(parsed)
+        return peer, self._trusts(peer)
+
     def _trusts(self, address: str | None) -> bool:
         if self._all:
             return True
@@ -127,8 +138,10 @@ class ClientAddress:
 
     def _forwarded_for(self, scope: Scope) -> str | None:
         found = None
-        hops = ",".join(_values(scope, b"x-forwarded-for")).rsplit(",", MAX_HOPS)[-MAX_HOPS:]
-        for hop in reversed(hops):
+        values = _values(scope, b"x-forwarded-for")
+        if not values:
+            return None
+        for hop in reversed(",".join(values).rsplit(",", MAX_HOPS)[-MAX_HOPS:]):
             address = _hop(hop)
             if address is None:
                 break

@@ -102,14 +102,13 @@ class Deadlines:
     def next(self, now: float) -> float | None:
         """When `decide` should be asked again; ``None`` for never. May be early, is never late."""
         if self._opened_at is None:
-            due = [_at(self._started_at, self._accept_timeout)]
-        else:
-            due = [
-                _at(self._opened_at, self._max_age),
-                _at(self.data_at, self._idle_timeout),
-                self._next_heartbeat(now),
-            ]
-        return min((at for at in due if at is not None), default=None)
+            return _at(self._started_at, self._accept_timeout)
+        due = self._next_heartbeat(now)
+        if self._max_age is not None:
+            due = _sooner(due, self._opened_at + self._max_age)
+        if self._idle_timeout is not None:
+            due = _sooner(due, self.data_at + self._idle_timeout)
+        return due
 
     def _heartbeat(self, now: float, reading: bool) -> Action:
         if self.ping_at is not None:
@@ -135,6 +134,10 @@ class Deadlines:
 
 def _due(since: float, span: float | None, now: float) -> bool:
     return span is not None and now - since >= span
+
+
+def _sooner(at: float | None, other: float) -> float:
+    return other if at is None or other < at else at
 
 
 def _at(since: float, span: float | None) -> float | None:

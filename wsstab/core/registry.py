@@ -22,6 +22,8 @@ __all__ = ["Crowd", "Member", "Registry"]
 class Member(Protocol):
     """What the registry asks of a connection; ``client_id`` and ``rooms_joined`` are written by the registry alone."""
 
+    shard: int
+    """That of its id, by `Registry.shard_of`; never changes."""
     client_id: str
     """The name it goes by; equal to ``id`` until `Registry.identify` gives another."""
     rooms_joined: set[str] | None
@@ -128,12 +130,14 @@ class Registry(Generic[M]):
         Raises:
             ValueError: another member has this connection id.
         """
-        if member in self:
+        members = self._shards[member.shard].members
+        if member.id in members:
+            if members[member.id] is not member:
+                raise ValueError(f"connection id {member.id!r} is taken")
             return
-        if self._shard(member.id).members.setdefault(member.id, member) is not member:
-            raise ValueError(f"connection id {member.id!r} is taken")
+        members[member.id] = member
         member.rooms_joined = None
-        self._shard(member.client_id).name(member)
+        self._shard_of_client(member).name(member)
 
     def remove(self, member: M) -> bool:
         """Forget ``member``: its names, its rooms, its place in the audience.
@@ -141,13 +145,14 @@ class Registry(Generic[M]):
         Returns:
             Whether it was in.
         """
-        if member not in self:
+        members = self._shards[member.shard].members
+        if members.get(member.id) is not member:
             return False
         self.audience.discard(member)
         for room in tuple(member.rooms_joined or ()):
             self.leave(member, room)
-        self._shard(member.client_id).unname(member)
-        del self._shard(member.id).members[member.id]
+        self._shard_of_client(member).unname(member)
+        del members[member.id]
         return True
 
     def identify(self, member: M, client_id: str) -> None:
@@ -253,7 +258,7 @@ class Registry(Generic[M]):
         self.audience.discard(member)
 
     def __contains__(self, member: M) -> bool:
-        return self.by_id(member.id) is member
+        return self._shards[member.shard].members.get(member.id) is member
 
     def __len__(self) -> int:
         return sum(len(shard.members) for shard in self._shards)
@@ -264,6 +269,10 @@ class Registry(Generic[M]):
 
     def _shard(self, name: str) -> _Shard[M]:
         return self._shards[self.shard_of(name)]
+
+    def _shard_of_client(self, member: M) -> _Shard[M]:
+        # Without a client id of its own it goes by its connection id, whose shard it knows.
+        return self._shards[member.shard] if member.client_id == member.id else self._shard(member.client_id)
 
     def _walk(self, size: int) -> Iterator[list[M]]:
         # One list goes on in the next shard: otherwise a drain of 30 connections in 16 shards would take 16 rounds.

@@ -26,7 +26,7 @@ def watch_signals(manager: Drainable, send: Send | None = None) -> None:
         manager: whom.
         send: that of a WebSocket, where there is one: some servers can only be reached through it.
     """
-    if not manager.config.drain.handle_signals or manager.is_draining:
+    if owner.in_place(manager) or not manager.config.drain.handle_signals or manager.is_draining:
         return
     if threading.current_thread() is not threading.main_thread():
         return

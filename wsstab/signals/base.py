@@ -30,6 +30,8 @@ logger = logging.getLogger("wsstab")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DEBOUNCE = 1.0
 """Seconds in which a second signal counts as the first."""
+A_MOMENT = 0.5
+"""Seconds after a WebSocket found everything in its place in which others need not look."""
 TURNS = 5
 """Turns of the loop in which what a drain has cancelled ends."""
 AFTER_A_CUT = 0.25
@@ -88,6 +90,8 @@ class SignalOwner:
         self._managers: weakref.WeakKeyDictionary[Drainable, EventLoop] = weakref.WeakKeyDictionary()
         self._takeovers: list[Takeover] = []
         self._saw_send = False
+        self._in_place_for: Callable[[], Drainable | None] = _nobody
+        self._in_place_until = 0.0
         self._first: float | None = None
         self._stopped = Latch()
         self._draining = 0
@@ -103,7 +107,10 @@ class SignalOwner:
         Returns:
             Whether there is anything to hear it from.
         """
-        if self._first is None and not self._settled(send):
+        in_place = self._settled(send)
+        if in_place and send is not None:
+            self._in_place_for, self._in_place_until = weakref.ref(manager), time.monotonic() + A_MOMENT
+        if self._first is None and not in_place:
             self._give_back()
             self._saw_send = send is not None
             taken = [takeover for take in takes for takeover in take(self, send)]
@@ -115,8 +122,13 @@ class SignalOwner:
             self._managers[manager] = current_loop()
         return bool(self._takeovers)
 
+    def in_place(self, manager: Drainable) -> bool:
+        """Whether a WebSocket of this manager found a moment ago that all is taken over: no need to look again."""
+        return self._in_place_for() is manager and time.monotonic() < self._in_place_until
+
     def forget(self, manager: Drainable) -> None:
         """The manager has stopped; the last one gives everything back, where it is still ours."""
+        self._in_place_for = _nobody
         self._managers.pop(manager, None)
         if not self._managers and not self._draining:
             self._give_back()
@@ -182,6 +194,7 @@ class SignalOwner:
 
     def _let_stop(self, number: int | None) -> None:
         takeovers, self._takeovers = self._takeovers, []
+        self._in_place_for = _nobody
         self._first = None
         try:
             for takeover in takeovers:
@@ -191,6 +204,7 @@ class SignalOwner:
             self._stopped.set()
 
     def _give_back(self) -> None:
+        self._in_place_for = _nobody
         for takeover in self._takeovers:
             takeover.give_back()
         self._takeovers = [*buried(self._takeovers)]
@@ -252,6 +266,10 @@ class Chain:
 def buried(takeovers: Sequence[Takeover]) -> list[Chain]:
     """Those through which we may still be called, though they were given back."""
     return [takeover for takeover in takeovers if isinstance(takeover, Chain) and takeover.buried]
+
+
+def _nobody() -> None:
+    pass
 
 
 owner = SignalOwner()
