@@ -27,10 +27,10 @@ class Application:
         connection: the connection.
     """
 
-    __slots__ = ("_connection",)
+    __slots__ = ("connection",)
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     async def send(self, event: Event) -> None:
         """The ASGI ``send`` of the handler.
@@ -40,21 +40,25 @@ class Application:
             RuntimeError: the event is illegal now.
         """
         kind = event["type"]
-        if kind == "websocket.send":
-            sender, message = self._connection.sender, outgoing_of(event)
-            if sender.streak >= CHECKPOINT_EVERY or not sender.send_at_once(message):
-                await sender.send(message)
-        elif kind == "websocket.close":
-            await self._close(event)
-        elif kind == "websocket.accept":
-            await self._accept(event)
-        elif kind.startswith("websocket.http.response."):
-            await self._deny(event)
-        else:
-            raise RuntimeError(f"Unexpected ASGI message {kind!r}.")
+        try:
+            if kind == "websocket.send":
+                sender, message = self.connection.sender, outgoing_of(event)
+                if sender.streak >= CHECKPOINT_EVERY or not sender.send_at_once(message):
+                    await sender.send(message)
+            elif kind == "websocket.close":
+                await self._close(event)
+            elif kind == "websocket.accept":
+                await self._accept(event)
+            elif kind.startswith("websocket.http.response."):
+                await self._deny(event)
+            else:
+                raise RuntimeError(f"Unexpected ASGI message {kind!r}.")
+        except ReferenceError:
+            # Kept by somebody who did not keep the connection.
+            raise PeerGoneError("the connection has ended") from None
 
     async def _accept(self, event: Event) -> None:
-        connection = self._connection
+        connection = self.connection
         self._check_not_ended()
         connection.lifecycle.fire(Happening.ACCEPT)
         connection.subprotocol = event.get("subprotocol")
@@ -66,7 +70,7 @@ class Application:
             connection.opens()
 
     async def _deny(self, event: Event) -> None:
-        connection = self._connection
+        connection = self.connection
         self._check_not_ended()
         start = event["type"] == "websocket.http.response.start"
         if start:
@@ -77,14 +81,14 @@ class Application:
             connection.lifecycle.fire(Happening.DENIED)
 
     async def _close(self, event: Event) -> None:
-        connection = self._connection
+        connection = self.connection
         if connection.ending.close is None:
             connection.ending.by_handler = True
             connection.ending.begin(requested(event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason")))
             await connection.ending.latch.wait()
 
     def _check_not_ended(self) -> None:
-        close = self._connection.ending.close
+        close = self.connection.ending.close
         if close is not None:
             raise PeerGoneError(f"the connection has ended: {int(close.code)} {close.reason}".rstrip())
 

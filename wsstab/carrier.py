@@ -19,6 +19,7 @@ from .types import Event
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .receiver import Receiver
     from .wires.base import Wire
 
 __all__ = ["Carrier"]
@@ -118,7 +119,7 @@ class Carrier:
     def read_ahead(self) -> None:
         """Have a reader at work, if nobody reads and there is anything to read."""
         if not self.attended and not self.connection.receiver.over and not self._closing_alone:
-            self._reader = self.loop.spawn(self._read_ahead)
+            self._reader = self.loop.spawn(self._read_ahead, self.connection)
 
     def notify(self) -> None:
         """Wake the handler, which waits for the inbox."""
@@ -165,10 +166,10 @@ class Carrier:
         for event in denial(close, self._can_deny):
             await self.wire.deny(event)
 
-    async def _read_ahead(self) -> None:
+    async def _read_ahead(self, connection: Connection) -> None:
         reader = self._reader
         try:
-            while await self._read_one():
+            while await self._read_one(connection.receiver):
                 pass
         finally:
             # A closing that cancelled it may have forgotten it already.
@@ -176,9 +177,8 @@ class Carrier:
                 self._reader = None
             self.on_away(self)
 
-    async def _read_one(self) -> bool:
+    async def _read_one(self, receiver: Receiver) -> bool:
         """Read one event into the inbox; whether to go on."""
-        receiver = self.connection.receiver
         self.reading = True
         try:
             event = await self.wire.receive()

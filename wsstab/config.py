@@ -342,7 +342,10 @@ class WebSocketConfig:
         """
         if not self._taken:
             return self.frozen().for_path(path)
-        return next((config for pattern, config in self._by_pattern if _matches(pattern, path)), self)
+        for pattern, config in self._by_pattern:
+            if _matches(pattern, path):
+                return config
+        return self
 
     @classmethod
     def from_env(cls, prefix: str = "WSSTAB_", environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:

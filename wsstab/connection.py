@@ -13,6 +13,7 @@ from collections.abc import Generator, Hashable, Mapping
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import proxy
 
 from .application import Application
 from .close import CloseCode, requested
@@ -23,10 +24,10 @@ from .events import ConnectionClosed
 from .events import Event as LifeEvent
 from .heartbeat import Heartbeat
 from .logs import is_heard
-from .payload import Payload
+from .payload import Outgoing, Payload
 from .receiver import Receiver
 from .reports import ConnectionStatistics
-from .sender import Sender
+from .sender import Delivery, Sender
 from .tasks import current_loop
 from .userdata import UserData
 
@@ -307,6 +308,23 @@ class Connection:
         """No message may be sent any more."""
         self.open = False
         self.sender.shut()
+
+    def charge(self, delta: int) -> None:
+        """Count memory: bytes more, or fewer."""
+        self.owner.charge(self, delta)
+
+    def deliver(self, message: Outgoing, key: Hashable) -> Delivery:
+        """Hand over or queue a message; only on its own loop."""
+        return self.sender.deliver(message, key)
+
+    def let_go(self) -> None:
+        """Its ASGI call is over: from now on its parts refer to it weakly, and whoever uses it holds it.
+
+        It and they would be a cycle, which only the garbage collector frees: much later, and with the loop standing.
+        """
+        weak: Connection = proxy(self)
+        for part in (self.ending, self.heartbeat, self.receiver, self.sender, self.application, self.carrier):
+            part.connection = weak
 
     def _phase(self) -> float:
         """Seconds by which the shard delays the first ping: what opened together must not beat together."""

@@ -90,7 +90,7 @@ class Courier:
         if isinstance(connection, DoubleConnection):
             return await connection.measure(message) is None
         if current_loop() is not connection.loop:
-            return connection.open and connection.loop.call_from_thread(connection.sender.deliver, outgoing, key)
+            return connection.open and connection.loop.call_from_thread(connection.deliver, outgoing, key)
         if current_connection.get() is connection:
             return await self._send_own(connection, outgoing, key)
         delivery = connection.sender.deliver(outgoing, key)
@@ -152,7 +152,7 @@ class Courier:
                 continue
             if connection.loop is here:
                 tally.count(connection, connection.sender.deliver(message, key))
-            elif connection.loop.call_from_thread(connection.sender.deliver, message, key):
+            elif connection.loop.call_from_thread(connection.deliver, message, key):
                 tally.count(connection, Delivery.QUEUED)
             else:
                 tally.count(connection, Delivery.GONE)

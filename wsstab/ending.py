@@ -50,10 +50,10 @@ class Ending:
         by_handler: whether the handler closed it by its own ``websocket.close``.
     """
 
-    __slots__ = ("_connection", "_error", "by_handler", "close", "cut", "event", "latch")
+    __slots__ = ("_error", "by_handler", "close", "connection", "cut", "event", "latch")
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._error: WebSocketStabilizerError | None = None
         self.close: Close | None = None
         self.event: ConnectionClosed | None = None
@@ -80,21 +80,22 @@ class Ending:
             return
         self.close = close
         self._error = error
-        if not self._connection.elsewhere():
-            self._start(close, flush, within)
-        elif not self._connection.loop.call_from_thread(self._start, close, flush, within):
+        connection = self.connection
+        if not connection.elsewhere():
+            self._start(connection, close, flush, within)
+        elif not connection.loop.call_from_thread(self._start, connection, close, flush, within):
             # Its event loop has ended, and its socket with it.
             self._finish(close)
 
     def abort(self, close: Close, error: WebSocketStabilizerError | None = None) -> None:
         """End it at once, where the server lets us; elsewhere try to close."""
-        if not self._connection.wire.traits.can_abort:
+        if not self.connection.wire.traits.can_abort:
             self.begin(close, flush=False, error=error)
             return
         if self.close is None:
             self.close = close
             self._error = error
-        self._connection.wire.abort()
+        self.connection.wire.abort()
         self._finish(self.close)
 
     def learn(self, close: Close) -> None:
@@ -110,18 +111,20 @@ class Ending:
             self.close = CANCELLED
         self._finish(self.close)
         self._linger(CLOSE_TIMEOUT)
-        self._connection.carrier.release()
+        self.connection.carrier.release()
 
     async def settled(self) -> None:
         """If it is closing, or its peer has left, wait until that is done and known."""
         if self.close is not None:
             await self.latch.wait()
-        elif self._connection.sender.gone:
+        elif self.connection.sender.gone:
             with anyio.move_on_after(LEARN_TIMEOUT):
                 await self.latch.wait()
 
-    def _start(self, close: Close, flush: bool, within: float) -> None:
-        connection = self._connection
+    def _start(self, connection: Connection, close: Close, flush: bool, within: float) -> None:
+        if self.event is not None:
+            # It came from another thread, and too late.
+            return
         if flush and connection.open and connection.services.broadcaster.log:
             connection.services.broadcaster.catch_up(connection)
         connection.shut()
@@ -129,10 +132,9 @@ class Ending:
         if not flush:
             connection.sender.queue.clear()
         connection.sender.wake()
-        connection.loop.spawn(self._close, close, within)
+        connection.loop.spawn(self._close, connection, close, within)
 
-    async def _close(self, close: Close, within: float) -> None:
-        connection = self._connection
+    async def _close(self, connection: Connection, close: Close, within: float) -> None:
         sent, flushed = False, True
         try:
             if connection.sender.queue and connection.lifecycle.outbound is OutboundState.OPEN:
@@ -158,7 +160,7 @@ class Ending:
 
     def _linger(self, seconds: float) -> None:
         """The server closes, but waits for a peer that takes nothing for ever: not longer than this."""
-        connection = self._connection
+        connection = self.connection
         if connection.opened_at and connection.wire.traits.can_abort:
             connection.services.abort_later(connection.wire, seconds)
 
@@ -168,7 +170,7 @@ class Ending:
         Returns:
             Whether it took all of it.
         """
-        sender, wire = self._connection.sender, self._connection.wire
+        sender, wire = self.connection.sender, self.connection.wire
         while sender.queue and wire.is_open():
             unsent = sender.queue.bytes + wire.buffered()
             with anyio.move_on_after(patience) as turn:
@@ -178,7 +180,7 @@ class Ending:
         return not sender.queue
 
     async def _send(self, close: Close) -> None:
-        connection = self._connection
+        connection = self.connection
         accepted = connection.lifecycle.outbound is OutboundState.OPEN
         if not connection.lifecycle.can(Happening.CLOSE):
             return
@@ -191,7 +193,7 @@ class Ending:
     def _finish(self, close: Close) -> None:
         if self.event is not None:
             return
-        connection = self._connection
+        connection = self.connection
         connection.shut()
         self._forget()
         connection.sender.queue.clear()
@@ -207,7 +209,7 @@ class Ending:
             connection.carrier.cancel()
 
     def _tell(self, close: Close) -> ConnectionClosed:
-        connection = self._connection
+        connection = self.connection
         duration = connection.loop.time() - connection.started if connection.opened_at else 0.0
         event = ConnectionClosed(
             connection.id, connection.client_id, int(close.code), close.reason, close.cause, duration, self._error
@@ -221,7 +223,7 @@ class Ending:
 
     def _tell_handler(self) -> None:
         """Let a handler that waits for the inbox find its disconnect there."""
-        connection = self._connection
+        connection = self.connection
         carrier, receiver = connection.carrier, connection.receiver
         if carrier.reading and carrier.direct and not receiver.inbox:
             return  # The server wakes whoever is in its receive().
@@ -230,7 +232,7 @@ class Ending:
             carrier.notify()
 
     def _forget(self) -> None:
-        connection = self._connection
+        connection = self.connection
         connection.heartbeat.stop()
         connection.services.forget(connection)
         connection.owner.forget(connection)

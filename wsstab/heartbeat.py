@@ -43,19 +43,19 @@ class Heartbeat:
 
     __slots__ = (
         "_buffered",
-        "_connection",
         "_deadline",
         "_partial",
         "_ping_id",
         "_ping_sent",
         "answered",
+        "connection",
         "deadlines",
         "latency",
         "message",
     )
 
     def __init__(self, connection: Connection, deadlines: Deadlines) -> None:
-        self._connection = connection
+        self.connection = connection
         self._deadline: Deadline | None = None
         self._buffered = self._partial = 0
         self._ping_id = 0
@@ -68,7 +68,7 @@ class Heartbeat:
 
     def schedule(self) -> None:
         """Have `visit` called when the next deadline is due, or sooner: then it finds nothing, and looks further."""
-        timekeeper = self._connection.services.timekeeper
+        timekeeper = self.connection.services.timekeeper
         due = self.deadlines.next(timekeeper.now)
         # A handshake need not take back its own deadline.
         if due is not None and self._deadline is not None and self._deadline.deadline <= due:
@@ -81,15 +81,15 @@ class Heartbeat:
         """Nothing is due any more."""
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
-            self._connection.services.timekeeper.cancel(deadline)
+            self.connection.services.timekeeper.cancel(deadline)
 
     def visit(self, now: float) -> None:
         """Do what is due."""
-        connection = self._connection
-        self._deadline = None
-        if connection.ending.event is not None:
-            # It was due in the same tick as what ended it.
+        if self._deadline is None:
+            # It was due in the same tick as what ended the connection.
             return
+        connection = self.connection
+        self._deadline = None
         self.deadlines.data_at = connection.sender.data_at
         partial = connection.wire.partial()
         if partial != self._partial:
@@ -117,7 +117,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Ask the peer whether it is there."""
-        connection = self._connection
+        connection = self.connection
         connection.services.heartbeats_sent += 1
         self._ping_sent = connection.loop.time()
         if self.message is not None:
@@ -132,7 +132,7 @@ class Heartbeat:
         Args:
             payload: of the pong; empty for an application's own.
         """
-        connection = self._connection
+        connection = self.connection
         self.deadlines.heard_at = connection.services.timekeeper.now
         self.answered = True
         if self._ping_sent and payload in (b"", self._ping_id.to_bytes(4, "big")):
@@ -142,7 +142,7 @@ class Heartbeat:
 
     def dead(self, now: float) -> None:
         """Nothing arrived in time."""
-        connection = self._connection
+        connection = self.connection
         connection.services.heartbeats_missed += 1
         silent = now - self.deadlines.heard_at
         connection.owner.emit(HeartbeatMissed(connection.id, connection.client_id, silent))
@@ -150,7 +150,7 @@ class Heartbeat:
 
     def expire(self, action: Action) -> None:
         """Another deadline has passed."""
-        connection = self._connection
+        connection = self.connection
         if action is Action.NOT_ACCEPTED:
             connection.owner.emit(LimitHit("accept_timeout", connection.address, connection.path))
         connection.ending.begin(CLOSES[action])
@@ -159,11 +159,11 @@ class Heartbeat:
         """The peer speaks a protocol of its own, into which no message of ours may go."""
         if self.message is not None:
             self.message = None
-            if not self._connection.wire.traits.native_ping:
+            if not self.connection.wire.traits.native_ping:
                 self.deadlines.stop_heartbeat()
 
     def _send_message(self) -> None:
-        connection = self._connection
+        connection = self.connection
         outgoing = Outgoing(encode(self.message() if callable(self.message) else self.message))
         if connection.wire.traits.native_ping and connection.wire.is_open():
             # Ahead of what is queued: a slow peer must not be taken for a dead one.
@@ -173,10 +173,10 @@ class Heartbeat:
 
     def sample(self) -> None:
         """Count what the transport holds."""
-        connection = self._connection
+        connection = self.connection
         buffered = connection.wire.buffered() if connection.open else self._buffered
         if buffered != self._buffered:
-            connection.owner.charge(connection, buffered - self._buffered)
+            connection.charge(buffered - self._buffered)
             self._buffered = buffered
 
 

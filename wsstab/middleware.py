@@ -226,6 +226,7 @@ class WebSocketStabilizer:
             manager.calls.discard(carrier)
             manager.left(connection)
             current_connection.reset(token)
+            connection.let_go()
 
     async def _settle(self, error: Exception, connection: Connection) -> bool:
         """End the connection of a handler that raised; whether the server need not hear of it."""

@@ -27,6 +27,7 @@ __all__ = ["Receiver", "close_of", "is_pong", "payload_size"]
 LONGEST_PONG = 64
 """Characters; a longer message answers no heartbeat."""
 HAPPENINGS = {"websocket.connect": Happening.CONNECT, "websocket.disconnect": Happening.DISCONNECT}
+ENDED = 'Cannot call "receive" once a disconnect message has been received.'
 COMING_BACK = frozenset({CloseCode.ABNORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART})
 
 
@@ -45,7 +46,6 @@ class Receiver:
     """
 
     __slots__ = (
-        "_connection",
         "_custom",
         "_deadlines",
         "_handler_reads",
@@ -53,6 +53,7 @@ class Receiver:
         "_max_size",
         "_timekeeper",
         "bytes",
+        "connection",
         "delay",
         "dropped",
         "inbox",
@@ -61,7 +62,7 @@ class Receiver:
 
     def __init__(self, connection: Connection) -> None:
         config = connection.config
-        self._connection = connection
+        self.connection = connection
         self._deadlines = connection.heartbeat.deadlines
         self._timekeeper = connection.services.timekeeper
         self._custom = connection.heartbeat.message is not None
@@ -78,10 +79,14 @@ class Receiver:
         Raises:
             RuntimeError: the disconnect was delivered before.
         """
-        if not self._handler_reads:
-            self._check_not_ended()
-        connection = self._connection
-        carrier = connection.carrier
+        try:
+            if not self._handler_reads:
+                self._check_not_ended()
+            connection = self.connection
+            carrier = connection.carrier
+        except ReferenceError:
+            # Kept by somebody who did not keep the connection.
+            raise RuntimeError(ENDED) from None
         connection.sender.streak = 0
         event: Event | None = None
         while event is None:
@@ -104,7 +109,7 @@ class Receiver:
     @property
     def over(self) -> bool:
         """Whether nothing more will arrive."""
-        connection = self._connection
+        connection = self.connection
         return connection.ending.event is not None or connection.lifecycle.inbound is InboundState.ENDED
 
     @property
@@ -119,7 +124,7 @@ class Receiver:
 
     def admit(self, event: Event) -> Event | None:
         """Look at what the server read; ``None`` for what is not the handler's business."""
-        connection = self._connection
+        connection = self.connection
         if event["type"] != "websocket.receive":
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
         if connection.ending.close is not None:
@@ -143,12 +148,12 @@ class Receiver:
 
     def keep(self, event: Event) -> None:
         """Put an admitted event where the handler will find it."""
-        connection = self._connection
+        connection = self.connection
         size = payload_size(event)
         self.inbox.put(event, size)
-        connection.owner.charge(connection, size)
+        connection.charge(size)
         if self.inbox.full and not self._handler_reads and len(self.inbox) > 1:
-            connection.owner.charge(connection, -self.inbox.drop_oldest())
+            connection.charge(-self.inbox.drop_oldest())
             self.dropped += 1
 
     def disconnect(self) -> None:
@@ -156,19 +161,19 @@ class Receiver:
         self.inbox.put(self._disconnect_event(), 0)
 
     def _check_not_ended(self) -> None:
-        inbound = self._connection.lifecycle.inbound
+        inbound = self.connection.lifecycle.inbound
         if inbound is InboundState.ENDED:
-            raise RuntimeError('Cannot call "receive" once a disconnect message has been received.')
+            raise RuntimeError(ENDED)
         self._handler_reads = inbound is InboundState.OPEN
 
     def _take(self) -> Event:
         event, size = self.inbox.take()
-        self._connection.owner.charge(self._connection, -size)
-        self._connection.carrier.made_room()
+        self.connection.charge(-size)
+        self.connection.carrier.made_room()
         return event
 
     def _admit_disconnect(self, event: Event) -> Event:
-        connection = self._connection
+        connection = self.connection
         by_server = connection.wire.server_closed()
         close = close_of(event, by_server)
         if connection.ending.close is None and by_server and close.code == MESSAGE_TOO_BIG.code:
@@ -179,12 +184,12 @@ class Receiver:
         return self._disconnect_event()
 
     def _disconnect_event(self) -> Event:
-        close = self._connection.ending.close
+        close = self.connection.ending.close
         assert close is not None
         return {"type": "websocket.disconnect", "code": int(close.code), "reason": close.reason}
 
     def _within_rate(self, limiter: RateLimiter, size: int) -> bool:
-        connection = self._connection
+        connection = self.connection
         assert connection.config.rate_limit is not None
         action = connection.config.rate_limit.action
         wait = limiter.check(size, connection.loop.time(), force=action == "delay")
@@ -200,7 +205,7 @@ class Receiver:
         return False
 
     def _limit_hit(self, limit: str, close: Close) -> None:
-        connection = self._connection
+        connection = self.connection
         connection.owner.emit(LimitHit(limit, connection.address, connection.path))
         connection.ending.begin(close)
 

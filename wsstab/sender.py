@@ -6,6 +6,7 @@ to its own peer may wait for room; whoever sends to somebody else's never does: 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from enum import Enum
 from time import monotonic
@@ -116,6 +117,8 @@ class Sender:
         """No message may be sent any more."""
         self.ready = False
         self.transport = None
+        # Nor what a broadcast has begun to write.
+        self.cursor = sys.maxsize
 
     # The handler's own messages.
 
@@ -236,7 +239,7 @@ class Sender:
         while self.queue and self.wire.writable and self.wire.is_open():
             before = self.queue.bytes
             block = Block(self.queue.take(FLUSH_BYTES))
-            connection.owner.charge(connection, self.queue.bytes - before)
+            connection.charge(self.queue.bytes - before)
             self.write(block)
         self._look_whether_ready()
         if self.wire.writable:
@@ -293,7 +296,7 @@ class Sender:
         connection = self.connection
         before = self.queue.bytes
         verdict = self.queue.put(message, key)
-        connection.owner.charge(connection, self.queue.bytes - before)
+        connection.charge(self.queue.bytes - before)
         if verdict is Verdict.QUEUED:
             self.ready = False
             connection.services.backpressure.behind(connection)
