@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from unittest.mock import AsyncMock
 
 import anyio
+import anyio.lowlevel
 import pytest
 from starlette.websockets import WebSocket
 
-from tests.support.stage import on_stage, push_only, settle, until
-from wsstab import Connection, ConnectionClosed, ConnectionOpened, WebSocketConnectionManager
+from tests.support.stage import Handler, Peer, on_stage, push_only, settle, until
+from wsstab import (
+    Connection,
+    ConnectionClosed,
+    ConnectionOpened,
+    WebSocketConnectionManager,
+    WebSocketStabilizer,
+)
 from wsstab.close import Cause
 from wsstab.connection import current_connection
+from wsstab.errors import PeerGoneError
+from wsstab.types import Event, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 
@@ -253,3 +266,136 @@ def test_the_end_may_be_awaited_on_another_loop(own: str, other: str) -> None:
 
     anyio.run(live, backend=own)
     assert [(event.code, event.reason) for event in told] == [(4000, "bye")]
+
+
+class Call:
+    """One ASGI call by hand, of which nothing is kept but what a test asks for."""
+
+    def __init__(self, *events: str) -> None:
+        self.events = list(events)
+        self.sent: list[str] = []
+
+    async def receive(self) -> Event:
+        """The next event; a peer that says no more is silent."""
+        await anyio.lowlevel.checkpoint()
+        if not self.events:
+            await anyio.sleep_forever()
+        kind = self.events.pop(0)
+        return {"type": f"websocket.{kind}", **({"text": "hello"} if kind == "receive" else {})}
+
+    async def send(self, event: Event) -> None:
+        """Take it."""
+        await anyio.lowlevel.checkpoint()
+        self.sent.append(event["type"].removeprefix("websocket."))
+
+
+async def returns(websocket: WebSocket) -> None:
+    """Accept, and be done."""
+    await websocket.accept()
+
+
+async def raises(websocket: WebSocket) -> None:
+    """Accept, and fail."""
+    await websocket.accept()
+    raise LookupError("on purpose")
+
+
+async def reads(websocket: WebSocket) -> None:
+    """Accept, and read to the end."""
+    await websocket.accept()
+    async for _ in websocket.iter_text():
+        pass
+
+
+async def refuses(websocket: WebSocket) -> None:
+    """Close in place of accepting."""
+    await websocket.close()
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Without the garbage collector, so that what is freed was no cycle."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("handler", [returns, raises, reads, refuses])
+async def test_it_is_freed_when_its_call_is_over(handler: Handler) -> None:
+    """With all its parts, and at once."""
+    held: list[weakref.ref[Connection]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        held.append(weakref.ref(scope["state"]["connection"]))
+        await handler(WebSocket(scope, receive, send))
+
+    call = Call("connect", "receive", "disconnect")
+    with suppress(LookupError):
+        await WebSocketStabilizer(app)({"type": "websocket", "path": "/ws"}, call.receive, call.send)
+    assert call.sent[0] in ("accept", "close")
+    (connection,) = held
+    await until(lambda: connection() is None)
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_what_was_kept_of_it_alone_says_that_it_is_over() -> None:
+    """As it would with the connection."""
+    kept: list[tuple[Receive, Send]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        kept.append((receive, send))
+        await reads(WebSocket(scope, receive, send))
+
+    call = Call("connect", "disconnect")
+    await WebSocketStabilizer(app)({"type": "websocket", "path": "/ws"}, call.receive, call.send)
+    await settle()
+    ((receive, send),) = kept
+    with pytest.raises(RuntimeError, match="once a disconnect"):
+        await receive()
+    for kind in ("websocket.send", "websocket.close", "websocket.accept"):
+        with pytest.raises(PeerGoneError, match="has ended"):
+            await send({"type": kind, "text": "late"})
+    assert call.sent == ["accept"]
+
+
+async def test_whoever_keeps_it_can_ask_it_to_the_end() -> None:
+    """Nothing is lost that it was, and nothing can be done to it any more."""
+    async with on_stage() as stage:
+        peer = await stage.open()
+        connection = peer.connection
+        await connection.join("lobby")
+        peer.says("hello")
+        await peer.hears()
+        peer.leaves(4001)
+        await peer.over()
+        await settle()
+        assert (await connection.closed).code == 4001
+        statistics = connection.statistics()
+        assert (statistics.messages_received, statistics.messages_sent, statistics.queued_messages) == (1, 1, 0)
+        assert not await connection.send("late")
+        await connection.close()
+        await connection.leave("lobby")
+        with pytest.raises(PeerGoneError):
+            await connection.application.send({"type": "websocket.accept"})
+        with pytest.raises(RuntimeError, match="once a disconnect"):
+            await connection.receiver.receive()
+        assert (connection.latency, connection.rooms) == (None, frozenset())
+        assert connection.last_activity > 0
+        assert repr(connection).endswith("closed]>")
+
+
+async def test_a_handler_that_did_not_read_its_disconnect_finds_it_later() -> None:
+    """In what it left running, with what it had not read before it."""
+    async with on_stage(returns) as stage:
+        peer = Peer()
+        peer.says("unread")
+        stage.call(peer)
+        await peer.over()
+        await settle()
+        connection = peer.connection
+        kinds = [(await connection.receiver.receive())["type"]]
+        while kinds[-1] != "websocket.disconnect":
+            kinds.append((await connection.receiver.receive())["type"])
+        assert connection.statistics().unread_messages == 0

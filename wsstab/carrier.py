@@ -175,6 +175,8 @@ class Carrier:
             # A closing that cancelled it may have forgotten it already.
             if self._reader is reader:
                 self._reader = None
+            # A task that was cancelled keeps the traceback, and so this frame.
+            reader = None
             self.on_away(self)
 
     async def _read_one(self, receiver: Receiver) -> bool:

@@ -121,10 +121,16 @@ class Services:
         def left() -> None:
             self._lingering.pop(wire, None)
             self.timekeeper.cancel(deadline)
+            # This refers to the wire, and the wire to this.
+            wire.on_lost = _nobody
 
         deadline = self.timekeeper.schedule(abort, self.timekeeper.now + seconds)
         self._lingering[wire] = self.loop
         wire.on_lost = left
+
+
+def _nobody() -> None:
+    pass
 
 
 def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:

@@ -9,6 +9,9 @@ from tests.support.crowd import Crowd
 from tests.support.server import VARIANTS, Server, Variant
 from tests.support.waiting import eventually
 
+FREEING = [each for each in VARIANTS if each.server != "hypercorn" and each.implementation != "websockets"]
+"""Those that are no cycle themselves: the others keep the scope, and the connection in it, for the collector."""
+
 
 def churn(server: Server, path: str) -> None:
     """A thousand connections, a hundred at a time, that end in three ways."""
@@ -32,6 +35,25 @@ def test_a_thousand_connections_leave_no_trace(lab: MakeLab) -> None:
     assert made.call("get_active_connections") == []
     assert made.call("get_memory_usage")["total_memory"] == 0
     assert len(made.events("ConnectionOpened")) == len(made.events("ConnectionClosed")) == 1000
+
+
+@pytest.mark.parametrize("variant", FREEING, indirect=True, ids=str)
+def test_what_has_gone_is_freed_at_once(serve: MakeServer, variant: Variant) -> None:
+    """However it ended, and without the garbage collector, which stops the loop: nothing of ours is a cycle."""
+    server = serve("tests.support.apps.service:app", variant, {"max_connections": 30}, log_level="warning")
+    server.post("/-/collector?run=false")
+    for path in ("/echo", "/push"):
+        for how in ("close", "fin", "rst"):
+            with Crowd(server.address) as crowd:
+                statuses = crowd.open(path, 40)
+                assert statuses.count(101) == 30
+                crowd.leave(how)
+                eventually(lambda: server.get("/-/count") == 0, within=15)
+    for path in ("/returns", "/raises", "/returns-early", "/closes-early", "/denies"):
+        with Crowd(server.address) as crowd:
+            crowd.open(path, 10)
+            eventually(lambda: server.get("/-/count") == 0, within=15)
+    eventually(lambda: server.get("/-/held") == 0)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ a test can read it when the process has ended.
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from tests.support.settings import stabilizer_options
-from wsstab import WebSocketStabilizer
+from wsstab import Connection, WebSocketStabilizer
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
 from . import echo, endings, silent, talking
@@ -84,6 +85,19 @@ async def broadcast(request: Request, count: int, size: int) -> int:
     """Broadcast so many messages of so many bytes; deliveries that succeeded."""
     results = [await request.state.manager.broadcast(b"x" * size) for _ in range(count)]
     return sum(result.succeeded for result in results)
+
+
+@app.post("/-/collector")
+async def collector(run: bool) -> None:
+    """Let Python's garbage collector run, or not; it has run once before."""
+    gc.collect()
+    (gc.enable if run else gc.disable)()
+
+
+@app.get("/-/held")
+async def held() -> int:
+    """How many connections are in memory, open or not."""
+    return sum(type(each) is Connection for each in gc.get_objects())
 
 
 @app.get("/-/tasks")
