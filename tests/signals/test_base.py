@@ -15,7 +15,7 @@ import pytest
 from tests.support.hand import HandLoop
 from wsstab import Drain, ShutdownReport, WebSocketConfig, WebSocketConnectionManager
 from wsstab.signals import base, forget_signals, watch_signals
-from wsstab.signals.base import DEBOUNCE, Chain, SignalOwner
+from wsstab.signals.base import A_MOMENT, DEBOUNCE, Chain, SignalOwner
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -353,6 +353,34 @@ def test_a_server_that_installs_its_handler_again_is_taken_over_again(process: P
     assert process.taken
 
 
+def test_what_a_socket_found_in_place_the_next_need_not_look_at(process: Process) -> None:
+    """For a moment, and for its own manager: a handshake has more to do."""
+    manager = process.watch()
+    assert not process.owner.in_place(manager)
+    process.watch(manager, send=object())
+    assert not process.owner.in_place(manager)
+    process.watch(manager, send=object())
+    assert process.owner.in_place(manager)
+    assert not process.owner.in_place(DrainingManager())
+    process.now += A_MOMENT
+    assert not process.owner.in_place(manager)
+
+
+@pytest.mark.parametrize("end", ["forgotten", "stopped"])
+async def test_nothing_is_in_place_once_it_was_given_back(process: Process, end: str) -> None:
+    """The next socket looks."""
+    manager = process.watch()
+    for _ in range(2):
+        process.watch(manager, send=object())
+    assert process.owner.in_place(manager)
+    if end == "forgotten":
+        process.owner.forget(manager)
+    else:
+        process.send()
+        await finish(process.start_drains())
+    assert not process.owner.in_place(manager)
+
+
 @pytest.mark.parametrize("number", [TERM, INT])
 async def test_a_handler_that_an_application_puts_before_ours_leads_to_the_server_all_the_same(
     process: Process, number: int
@@ -491,6 +519,10 @@ class Watched:
         self.managers: list[Any] = []
         self.sends: list[Any] = []
         monkeypatch.setattr("wsstab.signals.owner", self)
+
+    def in_place(self, manager: Any) -> bool:
+        """It is looked at each time."""
+        return False
 
     def watch(self, manager: Any, takes: Sequence[Any], send: Any) -> bool:
         """Note the manager."""
