@@ -90,6 +90,21 @@ async def test_a_pong_nobody_asked_for_is_a_sign_of_life_and_no_measurement() ->
         assert not peer.wire.aborted
 
 
+async def test_a_message_that_takes_long_to_arrive_is_a_sign_of_life() -> None:
+    """No pong can come before its end; what has stopped to arrive is none."""
+    async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
+        peer = await stage.open()
+        assert peer.wire is not None
+        stage.pass_time(10.5)
+        for _ in range(10):
+            peer.wire.half += 1000
+            stage.pass_time(5.5)
+        assert not peer.wire.aborted
+        for _ in range(4):
+            stage.pass_time(5.5)
+        assert peer.wire.aborted
+
+
 async def test_silence_after_a_ping_is_death() -> None:
     """Aborted, and everyone is told how: hooks, ``closed`` and the counters."""
     missed: list[HeartbeatMissed] = []

@@ -91,11 +91,12 @@ class Heartbeat:
         connection = self.connection
         self._deadline = None
         self.deadlines.data_at = connection.sender.data_at
-        partial = connection.wire.partial()
-        if partial != self._partial:
-            # A message so large that no pong can come before its end.
-            self._partial = partial
-            self.deadlines.heard_at = now
+        if self.deadlines.unanswered:
+            partial = connection.wire.partial()
+            if partial != self._partial:
+                # A message so large that no pong can come before its end.
+                self._partial = partial
+                self.deadlines.heard_at = now
         try:
             self.act(
                 self.deadlines.decide(now, connection.carrier.reading and not connection.wire.reading_paused()), now

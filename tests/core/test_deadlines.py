@@ -51,6 +51,16 @@ def test_without_deadlines_nothing_is_ever_due() -> None:
     assert (deadlines.next(1e9), deadlines.decide(2e9)) == (None, Action.NOTHING)
 
 
+def test_a_ping_is_unanswered_until_anything_arrives() -> None:
+    """And none was sent before the first."""
+    deadlines = build(heartbeat_interval=10.0)
+    assert not deadlines.unanswered
+    assert deadlines.decide(10.0) is Action.PING
+    assert deadlines.unanswered
+    deadlines.heard_at = 10.0
+    assert not deadlines.unanswered
+
+
 def test_a_handshake_that_takes_too_long_is_due_at_its_timeout() -> None:
     """Exactly then, and not a moment before; nothing else counts until it is complete."""
     deadlines = Deadlines(5.0, accept_timeout=10.0, heartbeat_interval=1.0, idle_timeout=1.0, max_age=1.0)

@@ -200,12 +200,13 @@ class CapableWire(Wire):
 
     Attributes:
         held: bytes in its buffer.
+        half: bytes of a message that is not complete.
         paused: whether the server has stopped reading.
         aborted: whether it was aborted.
         blocks: bytes of payload in each block that was written.
     """
 
-    __slots__ = ("_peer", "aborted", "blocks", "closing", "held", "paused")
+    __slots__ = ("_peer", "aborted", "blocks", "closing", "half", "held", "paused")
 
     traits = TRAITS["uvicorn websockets-sansio"]
 
@@ -213,7 +214,7 @@ class CapableWire(Wire):
         super().__init__()
         self._peer = peer
         self.closing = self.aborted = self.paused = False
-        self.held = 0
+        self.held = self.half = 0
         self.blocks: list[int] = []
 
     async def receive(self) -> Event:
@@ -238,6 +239,9 @@ class CapableWire(Wire):
 
     def buffered(self) -> int:
         return self.held
+
+    def partial(self) -> int:
+        return self.half
 
     def reading_paused(self) -> bool:
         return self.paused

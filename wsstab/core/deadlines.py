@@ -80,6 +80,11 @@ class Deadlines:
         """The handshake is complete."""
         self._opened_at = self.heard_at = self.data_at = now
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether nothing has arrived since the last ping."""
+        return self.ping_at is not None and self.heard_at < self.ping_at
+
     def stop_heartbeat(self) -> None:
         """No pings from now on; all other deadlines stay."""
         self._heartbeat_interval = self.ping_at = None
