@@ -21,7 +21,7 @@ from .errors import PeerGoneError
 from .events import SlowConsumer
 from .options import SlowConsumerPolicy
 from .payload import Outgoing
-from .wires.base import Block, Transport
+from .wires.base import Block, Transport, frame_for
 from .wires.deflate import Deflate
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Sender:
     """
 
     __slots__ = (
+        "_broadcaster",
         "_room",
         "_timekeeper",
         "bytes",
@@ -92,6 +93,7 @@ class Sender:
         self.connection = connection
         self.wire = connection.wire
         self._timekeeper = connection.services.timekeeper
+        self._broadcaster = connection.services.broadcaster
         self.queue: OutboundQueue[Outgoing] = OutboundQueue(outbound.max_bytes, outbound.max_messages, outbound.policy)
         self.ready = False
         self.transport: Transport | None = None
@@ -109,7 +111,7 @@ class Sender:
     def open(self) -> None:
         """The handshake is complete."""
         self.transport, self.deflates = self.wire.shortcut() or (None, None)
-        self.cursor = self.connection.services.broadcaster.end
+        self.cursor = self._broadcaster.end
         self._mark()
         self._look_whether_ready()
 
@@ -124,16 +126,20 @@ class Sender:
 
     def send_at_once(self, message: Outgoing) -> bool:
         """Send for the handler, if that needs no waiting; raises what `send` raises."""
+        transport = self.transport
+        if self.ready and transport is not None and not self._broadcaster.log and not transport.is_closing():
+            # Almost always. Each object more that this looked at would have to come from memory.
+            self._count(message)
+            transport.write(frame_for(message, self.deflates))
+            return True
         connection = self.connection
         if not connection.open:
             self._check_open()
-        if connection.services.broadcaster.log:
-            connection.services.broadcaster.catch_up(connection)
+        if self._broadcaster.log:
+            self._broadcaster.catch_up(connection)
         if self.queue.waiting is not None or not self.wire.writable:
             return False
-        # Before the write: if that blocks the wire, what it takes is compared with these.
-        self.messages += 1
-        self.bytes += message.size
+        self._count(message)
         try:
             sent = self.wire.send_at_once(message)
         except (OSError, RuntimeError) as error:
@@ -141,10 +147,8 @@ class Sender:
         if not sent:
             self.messages -= 1
             self.bytes -= message.size
-            return False
-        self.streak += 1
-        self._mark()
-        return True
+            self.streak -= 1
+        return sent
 
     async def send(self, message: Outgoing, key: Hashable = None) -> None:
         """Send for the handler: where a message may wait for room, so does the handler.
@@ -165,6 +169,14 @@ class Sender:
         if self.streak >= CHECKPOINT_EVERY:
             self.streak = 0
             await anyio.lowlevel.checkpoint()
+
+    def _count(self, message: Outgoing) -> None:
+        """Count a message of the handler; before its write: if that blocks the wire, what it takes is compared."""
+        self.messages += 1
+        self.bytes += message.size
+        self.streak += 1
+        self.data_at = self._timekeeper.now
+        self.passed_at = monotonic()
 
     def _mark(self) -> None:
         """Note that there is traffic."""
@@ -209,8 +221,8 @@ class Sender:
         connection = self.connection
         if not connection.open:
             return Delivery.GONE
-        if connection.services.broadcaster.log:
-            connection.services.broadcaster.catch_up(connection)
+        if self._broadcaster.log:
+            self._broadcaster.catch_up(connection)
         return self.put(message, key)
 
     def put(self, message: Outgoing, key: Hashable = None) -> Delivery:
