@@ -145,13 +145,9 @@ class Watch:
     """The wires of one event loop to which something was handed lately.
 
     Asked once, a while later: a peer that takes nothing must be known to be blocked, though nothing more is said to it.
-
-    Args:
-        loop: the loop.
     """
 
-    def __init__(self, loop: EventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._wires: list[GranianWire] = []
 
     def add(self, wire: GranianWire) -> None:
@@ -159,7 +155,8 @@ class Watch:
         wire.watched = True
         self._wires.append(wire)
         if len(self._wires) == 1:
-            self._loop.spawn(self._look_at_all)
+            # Not kept: this is the value of a table whose key is the loop, and must not keep it alive.
+            current_loop().spawn(self._look_at_all)
 
     async def _look_at_all(self) -> None:
         await anyio.sleep(A_WHILE)
@@ -189,5 +186,5 @@ def watch_of(loop: EventLoop) -> Watch:
     """The one of this loop."""
     watch = _watches.get(loop)
     if watch is None:
-        watch = _watches[loop] = Watch(loop)
+        watch = _watches[loop] = Watch()
     return watch
