@@ -19,7 +19,7 @@ from ..types import Event
 from .deflate import Deflate
 from .traits import ASGI, Traits
 
-__all__ = ["Block", "Transport", "Wire", "frame_for", "lacks", "nothing_comes", "nothing_goes"]
+__all__ = ["Block", "Transport", "Wire", "frame_for", "lacks", "nothing_comes", "nothing_goes", "nothing_is_left"]
 
 logger = logging.getLogger("wsstab")
 
@@ -241,6 +241,10 @@ async def nothing_comes() -> Event:
 async def nothing_goes(event: Event) -> None:
     """Its ``send``."""
     raise ConnectionResetError("the connection is over")
+
+
+def nothing_is_left() -> None:
+    """What it would take back is taken back."""
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import Event, Receive, Send
+from ..base import nothing_comes, nothing_goes, nothing_is_left
 from ..traits import TRAITS
 from ..transport import TransportWire
 from ..wsproto import window_bits
@@ -22,7 +23,7 @@ class HypercornWire(Watching, TransportWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_peer", "_send", "receive")
+    __slots__ = ("_peer", "_send", "_take_back", "receive")
 
     receive: Receive
     needs: tuple[str, ...] = ("writer.transport.get_protocol", "reader.read", "send_lock")
@@ -41,7 +42,7 @@ class HypercornWire(Watching, TransportWire):
         async def end() -> None:
             server.writer.write_eof()
 
-        linger_after_failure(protocol, self._peer, lambda: server.reader.read(65536), end)
+        self._take_back = linger_after_failure(protocol, self._peer, lambda: server.reader.read(65536), end)
 
     @staticmethod
     def fits(protocol: object, server: object) -> bool:
@@ -67,5 +68,13 @@ class HypercornWire(Watching, TransportWire):
             self.transport.write(self._peer.closing_frame(code, reason))
 
     def detach(self) -> None:
-        super().detach()
+        # Before it is let go.
         self._peer.forget()
+        super().detach()
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._take_back()
+        self._take_back = nothing_is_left
+        self._peer.let_go()
+        self.receive, self._send = nothing_comes, nothing_goes

@@ -131,6 +131,13 @@ class Peer:
         self.stream.app_put = _discard
         self._empty_queue()
 
+    def let_go(self) -> None:
+        """All is over: nothing of hypercorn's refers to this any more, so that it is freed at once."""
+        self.stream.handshake.__dict__.pop("accept", None)
+        if self.connection is not None:
+            self.connection.__dict__.pop("events", None)
+        self.stream, self.connection, self._wire = NO_STREAM, None, NO_WIRE
+
     def _empty_queue(self) -> None:
         queue = getattr(self._receive, "__self__", None)
         take = getattr(queue, "get_nowait", None) or getattr(queue, "receive_nowait", None)
@@ -208,6 +215,16 @@ class Peer:
         return CloseConnection(code=int(code), reason=reason)
 
 
+class NoStream:
+    """A stream that is over."""
+
+    closed = True
+
+
+NO_STREAM, NO_WIRE = NoStream(), Wire()
+"""Of those that have been let go."""
+
+
 class Watching(Wire):
     """What the wires to hypercorn leave to the peer that they watch."""
 
@@ -238,7 +255,7 @@ class Watching(Wire):
 
 def linger_after_failure(
     protocol: Any, peer: Peer, read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]
-) -> None:
+) -> Callable[[], None]:
     """Read and discard for a while, before TCP is ended under a peer that broke the rules.
 
     hypercorn would end it at once; with data unread the kernel then answers with a reset, which
@@ -249,6 +266,9 @@ def linger_after_failure(
         peer: whose.
         read: reads some bytes; none when the peer has ended.
         end: tells the peer that nothing more will come.
+
+    Returns:
+        What takes it back.
     """
     send = protocol.send
 
@@ -260,7 +280,12 @@ def linger_after_failure(
                 await _read_out(read, end)
         await send(event)
 
+    def take_back() -> None:
+        if protocol.__dict__.get("send") is send_or_linger:
+            protocol.__dict__["send"] = send
+
     protocol.send = send_or_linger
+    return take_back
 
 
 async def _read_out(read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]) -> None:

@@ -9,7 +9,7 @@ from ...payload import Outgoing, frame_header
 from ...tasks import current_loop
 from ...types import Event, Receive, Send
 from ..asgi import AsgiWire
-from ..base import Block, Wire
+from ..base import Block, Wire, nothing_comes, nothing_goes, nothing_is_left
 from ..deflate import Deflate
 from ..traits import TRAITS
 from ..transport import PING
@@ -44,7 +44,7 @@ class StreamWire(Watching, AsgiWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_closed", "_deflates", "_peer", "_pinging", "_protocol", "_send_event")
+    __slots__ = ("_closed", "_deflates", "_detached", "_peer", "_pinging", "_protocol", "_send_event")
 
     needs: tuple[str, ...] = ()
     what = "hypercorn"
@@ -57,7 +57,7 @@ class StreamWire(Watching, AsgiWire):
         self._send_event = stream.send
         self._deflates: Deflate | None = None
         self._pinging = False
-        self._closed = False
+        self._closed = self._detached = False
         stream.send = self._end_behind
 
     async def accept(self, event: Event) -> None:
@@ -91,6 +91,14 @@ class StreamWire(Watching, AsgiWire):
         self._peer.forget()
         if not self._closed:
             self._stop_writer()
+        self._detached = True
+        self._over()
+
+    def let_go(self) -> None:
+        """All is over: nothing of hypercorn's refers to this any more, and this keeps nothing of its own."""
+        self._peer.stream.send = self._send_event
+        self._peer.let_go()
+        self.receive, self._send, self._send_event = nothing_comes, nothing_goes, nothing_goes
 
     async def _ping(self, payload: bytes) -> None:
         try:
@@ -123,12 +131,18 @@ class StreamWire(Watching, AsgiWire):
         self.lost = True
         self._stop_writer()
         self.on_lost()
+        self._over()
+
+    def _over(self) -> None:
+        # hypercorn may end a connection twice.
+        if self.lost and self._detached and self._send_event is not nothing_goes:
+            self.let_go()
 
 
 class TrioWire(StreamWire):
     """HTTP/1.1 on trio."""
 
-    __slots__ = ("_server",)
+    __slots__ = ("_server", "_take_back")
 
     needs = ("stream", "_close")
     what = "hypercorn's TCP server"
@@ -147,7 +161,7 @@ class TrioWire(StreamWire):
                 self._left()
 
         server._close = close_and_tell
-        linger_after_failure(
+        self._take_back = linger_after_failure(
             self._protocol, self._peer, lambda: server.stream.receive_some(65536), lambda: server.stream.send_eof()
         )
 
@@ -162,6 +176,11 @@ class TrioWire(StreamWire):
         except OSError:
             return None
         return str(name[0]) if isinstance(name, tuple) and name else None
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._take_back()
+        self._take_back = nothing_is_left
 
     def abort(self) -> None:
         super().abort()
@@ -198,10 +217,15 @@ class Http2Wire(StreamWire):
         """Whether this is the wire for them."""
         return comes_from(protocol, "hypercorn.protocol.h2")
 
+    def let_go(self) -> None:
+        self._peer.stream.__dict__.pop("handle", None)
+        super().let_go()
+
     def abort(self) -> None:
         super().abort()
-        # Only the stream: the connection below it is shared with others.
-        current_loop().spawn(self._reset)
+        if not self.lost:
+            # Only the stream: the connection below it is shared with others.
+            current_loop().spawn(self._reset, self._peer.stream.stream_id)
 
     async def _put(self, data: bytes) -> None:
         await super()._put(data)
@@ -210,11 +234,11 @@ class Http2Wire(StreamWire):
         if buffer is not None:
             await buffer.drain()
 
-    async def _reset(self) -> None:
+    async def _reset(self, number: int) -> None:
         from h2.errors import ErrorCodes
         from h2.exceptions import ProtocolError
 
-        protocol, number = self._protocol, self._peer.stream.stream_id
+        protocol = self._protocol
         with contextlib.suppress(ProtocolError):  # It may have ended.
             protocol.connection.reset_stream(number, ErrorCodes.CANCEL)
         buffer = protocol.stream_buffers.get(number)
