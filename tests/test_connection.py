@@ -276,11 +276,13 @@ class Call:
         self.sent: list[str] = []
 
     async def receive(self) -> Event:
-        """The next event; a peer that says no more is silent."""
-        await anyio.lowlevel.checkpoint()
+        """The next event; a peer says nothing before it has its answer, and is silent when it has said all."""
         if not self.events:
             await anyio.sleep_forever()
         kind = self.events.pop(0)
+        while kind != "connect" and not self.sent:
+            await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
         return {"type": f"websocket.{kind}", **({"text": "hello"} if kind == "receive" else {})}
 
     async def send(self, event: Event) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -83,15 +84,17 @@ class Person:
 
     def opens(self, pane: str, name: str) -> None:
         """Choose a conversation or a person in the list at one side."""
-        row = eventually(lambda: self._row(pane, name), PATIENCE)
-        assert row is not None
-        row.click()
+        eventually(lambda: self._clicks(pane, name), PATIENCE)
 
     def unread(self, pane: str, name: str) -> str:
-        """The number at a conversation."""
-        row = self._row(pane, name)
-        badges = [] if row is None else row.find_elements(By.CSS_SELECTOR, ".unread")
-        return badges[0].text.split()[0] if badges else ""
+        """The number at a conversation, read in one go."""
+        script = """
+            const rows = [...document.querySelectorAll(`#${arguments[0]} button`)]
+            const row = rows.find((one) => one.querySelector(".name")?.textContent === arguments[1])
+            return row?.querySelector(".unread")?.textContent ?? ""
+        """
+        words = str(self.driver.execute_script(script, pane, name)).split()
+        return words[0] if words else ""
 
     def complaints(self) -> list[str]:
         """Errors of scripts, styles and the page's policy; sockets that were cut are no mistake of the page."""
@@ -99,6 +102,16 @@ class Person:
         return [
             str(entry["message"]) for entry in entries if entry["source"] in ("javascript", "security", "rendering")
         ]
+
+    def _clicks(self, pane: str, name: str) -> bool:
+        row = self._row(pane, name)
+        try:
+            if row is not None:
+                row.click()
+        except StaleElementReferenceException:
+            # The list was drawn anew in between.
+            return False
+        return row is not None
 
     def _row(self, pane: str, name: str) -> WebElement | None:
         path = f"//*[@id='{pane}']//button[.//span[@class='name'][text()='{name}']]"
