@@ -181,7 +181,8 @@ class Peer:
             elif isinstance(event, CloseConnection):
                 event = self._noted(event)
             yield event
-            if self.failed:
+            # hypercorn comes back late: it may have waited, while all went on to its end.
+            if self.failed or self.connection is None:
                 return
 
     def _measured(self, message: Any) -> Any:

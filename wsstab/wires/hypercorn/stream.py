@@ -107,12 +107,14 @@ class StreamWire(Watching, AsgiWire):
             self._pinging = False
 
     async def _transmit_block(self, block: Block) -> None:
+        # All may be over, and let go, before the peer has taken it.
+        stream, send_event = self._peer.stream, self._send_event
         await self._put(block.frames(self._deflates))
         self._in_flight -= block.size
         if isinstance(block, CloseBlock):
             from hypercorn.protocol.events import EndData
 
-            await self._send_event(EndData(stream_id=self._peer.stream.stream_id))
+            await send_event(EndData(stream_id=stream.stream_id))
 
     async def _put(self, data: bytes) -> None:
         from hypercorn.protocol.events import Data
@@ -123,9 +125,10 @@ class StreamWire(Watching, AsgiWire):
 
     async def _end_behind(self, event: Any) -> None:
         """hypercorn's sends: it ends the connection only when our close frame is out."""
+        send_event = self._send_event
         if self._closed and type(event).__name__ == "StreamClosed":
             await self._until_idle()
-        await self._send_event(event)
+        await send_event(event)
 
     def _left(self) -> None:
         self.lost = True
@@ -228,9 +231,10 @@ class Http2Wire(StreamWire):
             current_loop().spawn(self._reset, self._peer.stream.stream_id)
 
     async def _put(self, data: bytes) -> None:
+        stream = self._peer.stream
         await super()._put(data)
         # By itself hypercorn takes ever more for a peer that lets it send nothing.
-        buffer = self._protocol.stream_buffers.get(self._peer.stream.stream_id)
+        buffer = None if stream.closed else self._protocol.stream_buffers.get(stream.stream_id)
         if buffer is not None:
             await buffer.drain()
 
