@@ -4,7 +4,8 @@
     python -m benchmarks.publish
 
 Each system is a process of its own on one core, the load is this process on another. A turn runs
-them all once, one after the other; printed are the medians of all turns. A peer that is not
+them all once, one after the other (or, where a hundredth is asked for, in slices of a moment each);
+printed are the medians of all turns. A peer that is not
 installed is left out with a line. A client that is busy for over 90 % of the time is a bottleneck,
 and it is said.
 """
@@ -35,11 +36,9 @@ def run(scenario: Scenario, systems: list[System], turns: int) -> list[Result]:
     """All systems in turn."""
     runs: dict[str, list[Mapping[str, float]]] = {system.name: [] for system in systems}
     for turn in range(turns):
-        for system in systems:
-            try:
-                measured = scenario.measure(system, **scenario.size)
-            except (RuntimeError, OSError, TimeoutError, ConnectionError) as error:
-                print(f"! {system.name}, turn {turn + 1}: {error}", file=sys.stderr)
+        for system, measured in scenario.turn(systems):
+            if isinstance(measured, Exception):
+                print(f"! {system.name}, turn {turn + 1}: {measured}", file=sys.stderr)
                 continue
             if measured.get("client busy", 0.0) > BUSY:
                 print(f"! {system.name}: the client is the bottleneck", file=sys.stderr)

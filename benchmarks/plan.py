@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from .scenarios import (
     stalled,
     stalls,
 )
+from .systems import System
 
 __all__ = ["EVERY_DAY", "SCENARIOS", "Scenario"]
 
@@ -30,15 +31,28 @@ class Scenario:
 
     Args:
         title: for the tables.
-        measure: runs one system once.
+        measure: runs one system once; or all of them, where `together`.
         size: its arguments.
         needs: the capability of the systems that take part.
+        together: whether all run at the same time, and are measured in slices of a moment each.
     """
 
     title: str
-    measure: Callable[..., Mapping[str, float]]
+    measure: Callable[..., Mapping[str, Any]]
     size: Mapping[str, Any] = field(default_factory=dict)
     needs: str = "broadcast"
+    together: bool = False
+
+    def turn(self, systems: Sequence[System]) -> Iterator[tuple[System, Mapping[str, float] | Exception]]:
+        """Each system measured once; what went wrong with those that could not be."""
+        parts = [systems] if self.together else [[system] for system in systems]
+        for part in parts:
+            try:
+                measured = self.measure(part if self.together else part[0], **self.size)
+            except (RuntimeError, OSError, TimeoutError, ConnectionError) as error:
+                yield from ((system, error) for system in part)
+            else:
+                yield from ((system, measured[system.name] if self.together else measured) for system in part)
 
 
 SCENARIOS = {
@@ -67,7 +81,7 @@ SCENARIOS = {
     "stalls-burst": Scenario("loop stall, 20 of 4 KiB to 10,000", stalls.measure, {"burst": 20}, "command"),
     "stalled": Scenario("4 KiB to 1,000 clients beside 10 stalled ones", stalled.measure, {}, "command"),
     "shutdown": Scenario("SIGTERM with 10,000 clients", shutdown.measure, {}, "command"),
-    "http": Scenario("HTTP requests beside it", http.measure, {}, "http"),
+    "http": Scenario("HTTP requests beside it", http.measure, {}, "http", together=True),
 }
 EVERY_DAY = ("single", "burst", "echo", "handshakes", "http")
 """What runs when nothing is named."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -39,15 +40,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "stalls": {"clients": 20},
     "stalled": {"clients": 20, "stalled": 2},
     "shutdown": {"clients": 50},
-    "http": {"rounds": 20},
+    "http": {"slices": 2, "rounds": 20},
 }
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_scenario_gives_figures(name: str) -> None:
     """Every one of them is a number above zero, but for what may well be nothing."""
-    measured = SCENARIOS[name].measure(OURS, **SMALL[name])
+    ((_, measured),) = replace(SCENARIOS[name], size=SMALL[name]).turn([OURS])
     may_be_zero = {"left bytes", "stall ms", "client busy", "CPU %", "CPU µs each"}
+    assert not isinstance(measured, Exception)
     assert all(value > 0 for metric, value in measured.items() if metric not in may_be_zero), measured
 
 
@@ -201,6 +203,23 @@ def test_systems_take_turns_and_one_that_fails_is_told_of(capsys: pytest.Capture
     told = capsys.readouterr().err
     assert "broken" in told
     assert "wsstab: the client is the bottleneck" in told
+
+
+def test_systems_may_be_measured_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """And fail together."""
+
+    def measure(systems: Sequence[System], *, broken: bool) -> Mapping[str, Mapping[str, float]]:
+        if broken:
+            raise RuntimeError("broken")
+        return {system.name: {"things/s": float(place)} for place, system in enumerate(systems)}
+
+    together = Scenario("a title", measure, {"broken": False}, together=True)
+    assert [(each.system, each.runs) for each in run(together, [OURS, BARE], 2)] == [
+        ("wsstab", [{"things/s": 0.0}] * 2),
+        ("Starlette loop", [{"things/s": 1.0}] * 2),
+    ]
+    assert run(replace(together, size={"broken": True}), [OURS, BARE], 1) == []
+    assert capsys.readouterr().err == "! wsstab, turn 1: broken\n! Starlette loop, turn 1: broken\n"
 
 
 def test_a_peer_that_is_not_installed_is_left_out_with_a_line(

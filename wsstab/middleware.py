@@ -85,25 +85,23 @@ class WebSocketStabilizer:
         self._door = Door(manager)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Every HTTP request comes by here, and what it meets is written out: a call would be felt.
         kind = scope["type"]
-        if kind == "lifespan":
-            await self._lifespan(scope, receive, send)
-        elif kind not in ("http", "websocket") or MANAGER in scope:
-            await self.app(scope, receive, send)
-        else:
-            self._put(scope.setdefault("state", {}), self._manager_key, self.manager, "manager_key")
-            scope[MANAGER] = self.manager
+        if (kind == "http" or kind == "websocket") and MANAGER not in scope:
+            scope[MANAGER] = manager = self.manager
+            state = scope.get("state")
+            if state is None:
+                state = scope["state"] = {}
+            if state.setdefault(self._manager_key, manager) is not manager:
+                raise taken(state, self._manager_key, "manager_key")
             if kind == "http":
                 await self.app(scope, receive, send)
             elif (connection := await self._enter(scope, receive, send)) is not None:
                 await self._run(scope, connection)
-
-    def _put(self, state: dict[str, Any], key: str, value: object, option: str) -> None:
-        if state.setdefault(key, value) is not value:
-            raise RuntimeError(
-                f'scope["state"][{key!r}] holds {state[key]!r}, which is not of this middleware: '
-                f"choose another name with {option}="
-            )
+        elif kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     # Lifespan: the manager starts and stops with the application.
 
@@ -171,7 +169,9 @@ class WebSocketStabilizer:
         )
         connection.authorized_id = guest.client_id
         connection.foreign = is_engine_io(scope)
-        self._put(scope["state"], self._connection_key, connection, "connection_key")
+        state: dict[str, Any] = scope["state"]
+        if state.setdefault(self._connection_key, connection) is not connection:
+            raise taken(state, self._connection_key, "connection_key")
         self.manager.enrol(connection)
         scope[CONNECTION_KEY] = connection
         return connection
@@ -262,6 +262,14 @@ def is_quiet(error: Exception, connection: Connection) -> bool:
     if not connection.sender.gone and (ending.close is None or ending.by_handler):
         return False
     return isinstance(error, (OSError, WebSocketDisconnect))
+
+
+def taken(state: dict[str, Any], key: str, option: str) -> RuntimeError:
+    """What to say of a name in ``scope["state"]`` that somebody else has used."""
+    return RuntimeError(
+        f'scope["state"][{key!r}] holds {state[key]!r}, which is not of this middleware: '
+        f"choose another name with {option}="
+    )
 
 
 def is_engine_io(scope: Scope) -> bool:
