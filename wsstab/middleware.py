@@ -170,7 +170,8 @@ class WebSocketStabilizer:
         connection.authorized_id = guest.client_id
         connection.foreign = is_engine_io(scope)
         state: dict[str, Any] = scope["state"]
-        if state.setdefault(self._connection_key, connection) is not connection:
+        there: object = state.setdefault(self._connection_key, connection)
+        if there is not connection:
             raise taken(state, self._connection_key, "connection_key")
         self.manager.enrol(connection)
         scope[CONNECTION_KEY] = connection
