@@ -57,6 +57,8 @@ class Hypercorn:
     def __init__(self, backend: str, http: int = 1, offer: bytes | None = None) -> None:
         self.config, self.context = Config(), MagicMock()
         self.sent: list[Any] = []
+        self.takes = anyio.Event()
+        self.takes.set()
         self.flow = Flow()
         self.transport = MagicMock()
         self.transport.get_protocol.return_value = self.flow
@@ -77,6 +79,7 @@ class Hypercorn:
 
     async def take(self, protocol: Any, event: Any) -> None:
         """What the stream sends, in place of the protocol."""
+        await self.takes.wait()
         self.sent.append(event)
 
     def _server(self, backend: str) -> Any:
@@ -102,6 +105,16 @@ class Hypercorn:
         """What hypercorn sees when the peer sends this."""
         self.stream.connection.receive_data(b"".join(frames))
         return list(self.stream.connection.events())
+
+    async def end(self, wire: Wire) -> None:
+        """The application has returned, and the peer has left."""
+        wire.detach()
+        if isinstance(wire, HypercornWire):
+            self.flow.connection_lost(None)
+        elif isinstance(wire, TrioWire):
+            await self.server._close()
+        else:
+            await self.stream.handle(StreamClosed(stream_id=1))
 
     @property
     def frames(self) -> bytes:
@@ -396,3 +409,31 @@ async def test_the_loss_of_the_connection_is_told(hypercorn: Hypercorn, anyio_ba
     else:
         await hypercorn.server._close()
     assert lost == [True]
+
+
+async def test_all_may_end_while_hypercorn_looks_at_what_was_read(hypercorn: Hypercorn) -> None:
+    """It waits for room in the middle of that; what raised then would raise in the server."""
+    wire, peer = await hypercorn.accepted(), client()
+    hypercorn.stream.connection.receive_data(peer.send(TextMessage("one")) + peer.send(TextMessage("two")))
+    events = hypercorn.stream.connection.events()
+    assert next(events).data == "one"
+    await hypercorn.end(wire)
+    assert list(events) == []
+    assert not wire.is_open()
+    assert wire.buffered() == 0
+
+
+async def test_all_may_end_while_a_stream_takes_nothing(anyio_backend: str) -> None:
+    """hypercorn's own end of it waits behind our close frame; it is for hypercorn to say what becomes of both."""
+    hypercorn = Hypercorn(anyio_backend, http=2)
+    wire = await hypercorn.accepted()
+    before, hypercorn.takes = len(hypercorn.sent), anyio.Event()
+    await wire.close(1000, "")
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hypercorn.stream.send, StreamClosed(stream_id=1))
+            await anyio.wait_all_tasks_blocked()
+            await hypercorn.end(wire)
+            hypercorn.takes.set()
+    assert isinstance(hypercorn.sent[-1], StreamClosed)
+    assert all(isinstance(event, (Data, EndData, StreamClosed)) for event in hypercorn.sent[before:])
