@@ -24,7 +24,7 @@ TICK = 0.1
 """Seconds between two looks at the wheel."""
 LONGEST_STEP = 2 * TICK
 """Seconds that a tick may count for, however late it is."""
-BUDGET = 0.002
+BUDGET = 0.001
 """Seconds of callbacks in one turn of the loop; the rest waits for the next."""
 
 Visit: TypeAlias = Callable[[float], object]

@@ -149,9 +149,10 @@ async def test_a_derived_class_is_recognised_too(hypercorn: Hypercorn) -> None:
     assert type(hypercorn.wire()) is not AsgiWire
 
 
-async def test_the_state_of_a_connection_is_not_shared_by_its_streams(anyio_backend: str) -> None:
+@pytest.mark.parametrize("http", [1, 2])
+async def test_the_state_of_a_connection_is_not_shared_by_its_streams(anyio_backend: str, http: int) -> None:
     """Over HTTP/2 old versions hand the same one to all of them; what a stream put there is not the next one's."""
-    made, state = Hypercorn(anyio_backend, http=2), {"shared": 1}
+    made, state = Hypercorn(anyio_backend, http=http), {"shared": 1}
     scope: dict[str, Any] = {"state": state}
     wire_for(scope, made.receive, made.stream.app_send)
     scope["state"]["own"] = 2

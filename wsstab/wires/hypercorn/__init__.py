@@ -47,8 +47,8 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
             owner = protocol if wire_class is Http2Wire else server
             if lacks(owner, wire_class.needs, wire_class.what):
                 return None
-            if wire_class is Http2Wire and "state" in scope:
-                # hypercorn 0.17 shares it among all streams of one connection.
+            if "state" in scope:
+                # hypercorn 0.17 shares it among all streams of one connection, and leaves it to the garbage collector.
                 scope["state"] = scope["state"].copy()
             return wire_class(stream, receive, send)
     # HTTP/3, over which there is nothing more to be had.
