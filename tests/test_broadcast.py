@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+import sys
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -76,6 +78,12 @@ class RecordingSender:
     def ready(self) -> bool:
         """Whether it takes a block."""
         return self.peer.open and self._wire.writable and not self.queue
+
+    def shut(self) -> None:
+        """Take nothing any more."""
+        self.peer.open = False
+        self.transport = None
+        self.cursor = sys.maxsize
 
     def write(self, block: Block) -> None:
         """Record a block."""
@@ -461,6 +469,56 @@ def test_a_transport_that_fails_in_its_turn_costs_its_own_peer_and_nobody_else()
     at.work()
     assert [peer.texts for peer in at.peers] == [["1"], ["1"], [], ["1"], ["1"]]
     assert [peer.ending.begin.called for peer in at.peers] == [False, False, True, False, False]
+
+
+def test_who_is_over_never_comes_back_into_a_pass() -> None:
+    """Its handler may leave its rooms last of all; nobody holds the connection then, whom a look at it would miss."""
+    at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
+    at.say("1")
+    at.loop.turn()
+    over = next(peer for peer in at.peers if not peer.texts)
+    over.sender.shut()
+    at.broadcaster.catch_up(connection(over))
+    at.say("2")
+    del over.sender.connection
+    at.work()
+    assert over.texts == []
+    assert [peer.texts for peer in at.peers if peer is not over] == [["1", "2"]] * (2 * LOOK_AT_CLOCK_EVERY - 1)
+
+
+def test_a_peer_that_nobody_holds_any_more_fails_alone() -> None:
+    """There is nothing to close then."""
+    at = Studio(3)
+
+    def fail(block: Block) -> None:
+        at.peers[1].sender.connection = weakref.proxy(Peer(at.loop))
+        raise ValueError("on purpose")
+
+    at.peers[1].sender.transport = None
+    at.peers[1].sender.write = fail  # type: ignore[method-assign]
+    at.say("1")
+    at.work()
+    at.say("2")
+    at.work()
+    assert [peer.texts for peer in at.peers] == [["1", "2"], [], ["1", "2"]]
+
+
+def test_what_goes_wrong_in_a_pass_is_not_the_end_of_all(caplog: pytest.LogCaptureFixture) -> None:
+    """What the log held is lost, and it is said; what is said then arrives."""
+
+    class Broken(set[Peer]):
+        def __iter__(self) -> Iterator[Peer]:
+            raise ValueError("on purpose")
+
+    at = Studio(2)
+    at.say("1", Broken(at.peers))
+    at.say("2")
+    at.work()
+    assert (at.broadcaster.log, at.broadcaster.crowded) == ([], False)
+    assert "2 broadcasts are lost" in caplog.text
+    at.say("3")
+    at.work()
+    assert [peer.texts for peer in at.peers] == [["3"], ["3"]]
 
 
 def test_a_transport_that_closes_before_its_turn_gets_nothing() -> None:

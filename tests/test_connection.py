@@ -356,10 +356,68 @@ async def test_what_was_kept_of_it_alone_says_that_it_is_over() -> None:
     ((receive, send),) = kept
     with pytest.raises(RuntimeError, match="once a disconnect"):
         await receive()
-    for kind in ("websocket.send", "websocket.close", "websocket.accept"):
+    for kind in ("websocket.send", "websocket.accept"):
         with pytest.raises(PeerGoneError, match="has ended"):
             await send({"type": kind, "text": "late"})
+    await send({"type": "websocket.close"})
     assert call.sent == ["accept"]
+
+
+class Leaver:
+    """A client of which nothing is kept when it has left."""
+
+    def __init__(self) -> None:
+        self.left = anyio.Event()
+        self.heard: list[str] = []
+        self._greeted = False
+
+    async def receive(self) -> Event:
+        """The handshake, and then the end."""
+        if not self._greeted:
+            self._greeted = True
+            return {"type": "websocket.connect"}
+        await self.left.wait()
+        return {"type": "websocket.disconnect", "code": 1001, "reason": ""}
+
+    async def send(self, event: Event) -> None:
+        """Hear a message."""
+        if event["type"] == "websocket.send":
+            self.heard.append(event["text"])
+
+
+async def test_a_handler_may_leave_its_room_last_of_all_beside_broadcasts() -> None:
+    """The connection is freed in the middle of the pass, and the pass goes on, and all that follow."""
+
+    async def tidy(scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        await websocket.accept()
+        connection = websocket.state.connection
+        await connection.join("lobby")
+        try:
+            async for _ in websocket.iter_text():
+                pass
+        finally:
+            await connection.leave("lobby")
+
+    middleware = WebSocketStabilizer(tidy, max_concurrent_broadcast=2)
+    manager, peers = middleware.manager, [Leaver() for _ in range(60)]
+
+    async def call(peer: Leaver) -> None:
+        await middleware({"type": "websocket", "path": "/ws"}, peer.receive, peer.send)
+
+    async with anyio.create_task_group() as group:
+        for peer in peers:
+            group.start_soon(call, peer)
+        await until(lambda: len(manager.registry.members("lobby")) == 60)
+        for number in range(90):
+            await manager.broadcast(str(number), room="lobby")
+            if number % 3 == 0:
+                peers[-1 - number // 3].left.set()
+            await settle(3)
+        await manager.broadcast("the last", room="lobby")
+        await until(lambda: all(peer.heard[-1] == "the last" for peer in peers[:30]))
+        for peer in peers:
+            peer.left.set()
 
 
 async def test_whoever_keeps_it_can_ask_it_to_the_end() -> None:

@@ -54,8 +54,9 @@ class Application:
             else:
                 raise RuntimeError(f"Unexpected ASGI message {kind!r}.")
         except ReferenceError:
-            # Kept by somebody who did not keep the connection.
-            raise PeerGoneError("the connection has ended") from None
+            # Kept by somebody who did not keep the connection. To close it again was never an error.
+            if kind != "websocket.close":
+                raise PeerGoneError("the connection has ended") from None
 
     async def _accept(self, event: Event) -> None:
         connection = self.connection

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -128,6 +129,9 @@ class Broadcaster:
 
     def catch_up(self, connection: Connection) -> None:
         """Give a connection at once what the log holds for it."""
+        if not connection.open:
+            # Its place in the log is behind all that will ever be said, and stays there.
+            return
         entries = self.log[max(connection.sender.cursor - self._start, 0) :]
         connection.sender.cursor = self.end
         for entry in entries:
@@ -140,12 +144,21 @@ class Broadcaster:
         try:
             next(self._pass)
         except StopIteration:
-            self._pass = None
-            idle, self._idle = self._idle, None
-            if idle is not None:
-                idle.set()
+            self._rest()
+        except Exception:
+            # Whatever it was: it must not be the last that was ever said.
+            logger.exception("! %d broadcasts are lost", len(self.log))
+            self.log.clear()
+            self._start, self._bytes = self.end, 0
+            self._rest()
         else:
             self._loop.call_soon(self._step)
+
+    def _rest(self) -> None:
+        self._pass = None
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.set()
 
     def _write_all(self) -> Iterator[None]:
         while self.log:
@@ -225,7 +238,7 @@ class Broadcaster:
                     if block.count and (group.audience is None or sender.connection in group.audience):
                         sender.write(block)
             except Exception:
-                self._failed(sender.connection)
+                self._failed(sender)
         rest = iter(writes)
         while True:
             try:
@@ -236,12 +249,16 @@ class Broadcaster:
             except Exception:
                 for sender in senders:
                     if sender.transport is transport:
-                        self._failed(sender.connection)
+                        self._failed(sender)
 
-    def _failed(self, connection: Connection) -> None:
+    def _failed(self, sender: Sender) -> None:
         """One peer's wire must not end the writer of all."""
-        logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
-        connection.ending.begin(RAISED, flush=False)
+        sender.shut()
+        # Who is over and let go of needs nothing more.
+        with suppress(ReferenceError):
+            connection = sender.connection
+            logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
+            connection.ending.begin(RAISED, flush=False)
 
     def _more(self, entries: list[Entry]) -> list[Entry]:
         """What was said since to the same audience goes to those the pass has not reached; the others get it next."""

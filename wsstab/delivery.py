@@ -129,10 +129,11 @@ class Courier:
         broadcaster.append(entry)
         for connection in behind:
             # Who is behind is served at once, because only the queue knows the verdict.
-            connection.sender.cursor = broadcaster.end
-            tally.count(
-                connection, connection.sender.put(entry.message, entry.key) if connection.open else Delivery.GONE
-            )
+            verdict = Delivery.GONE
+            if connection.open:
+                connection.sender.cursor = broadcaster.end
+                verdict = connection.sender.put(entry.message, entry.key)
+            tally.count(connection, verdict)
         if broadcaster.crowded:
             await broadcaster.idle()
         if behind:

@@ -196,6 +196,8 @@ class Sender:
             raise self._lost() from error
 
     async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
+        # What others have said to it meanwhile may have been too much.
+        self._check_open()
         self._mark()
         waits = self.connection.config.outbound.policy in WAITING_POLICIES
         # Half of the queue is for others: a handler that streams must not make its peer look slow to them.
