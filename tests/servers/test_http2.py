@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.conftest import MakeLab
@@ -78,6 +80,37 @@ def test_a_stalled_stream_is_cut_off(lab: MakeLab) -> None:
         assert made.event("ConnectionClosed")["code"] == 1013
         healthy.wait(BINARY, 1)
         assert made.call("get_connection_count") == 1
+
+
+def test_a_peer_may_answer_a_close_when_the_call_is_over(lab: MakeLab) -> None:
+    """As it must; hypercorn has forgotten the stream by then. Nor do its neighbours hear of it."""
+    made = lab()
+    with Http2Connection(made.server.address) as connection:
+        neighbour, closed = connection.connect(made.path("/echo")), connection.connect(made.path("/returns"))
+        assert closed.wait(CLOSE).code == 1000
+        eventually(lambda: made.call("get_connection_count") == 1)
+        closed.close(1000)
+        neighbour.send("still here")
+        assert neighbour.wait(TEXT).text == "still here"
+
+
+def test_a_stalled_stream_that_closes_too_does_not_stop_its_neighbours(lab: MakeLab) -> None:
+    """Our close frame waits behind what it does not take; all the others are read meanwhile."""
+    made = lab()
+    with Http2Connection(made.server.address) as connection:
+        stalled = connection.connect(made.path("/push"), reads=False)
+        made.wait_for_connections(1)
+        name = made.connections[0]["client_id"]
+        made.burst(1, 100_000, text=False)
+        neighbour = connection.connect(made.path("/echo"))
+        made.wait_for_connections(2)
+        with ThreadPoolExecutor(1) as pool:
+            closing = pool.submit(made.call, "disconnect", name, 4000, "done")
+            eventually(lambda: made.call("get_connection_count") == 1)
+            stalled.close(1000)
+            neighbour.send("still read")
+            assert neighbour.wait(TEXT).text == "still read"
+            closing.result()
 
 
 def fill(made: Lab) -> None:

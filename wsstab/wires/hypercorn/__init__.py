@@ -15,7 +15,7 @@ stream               ``send``, ``app_put``, ``handshake``, ``buffer.max_length``
 HTTP/1.1             ``stream.send.__self__.send`` of the protocol
 asyncio, uvloop      ``writer``, ``reader`` of the TCP server; methods of its transport's protocol
 trio                 ``stream``, ``_close`` of the TCP server
-HTTP/2               ``connection``, ``stream_buffers``, ``_close_stream``, ``_flush`` of the protocol
+HTTP/2               ``connection``, ``streams``, ``stream_buffers``, ``_close_stream``, ``_flush`` of the protocol
 wsproto              ``connection._state``, see also the module ``wsproto`` beside this one
 ===================  ======================================================================
 """

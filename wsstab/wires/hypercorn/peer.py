@@ -220,6 +220,7 @@ class NoStream:
     """A stream that is over."""
 
     closed = True
+    stream_id = 0
 
 
 NO_STREAM, NO_WIRE = NoStream(), Wire()

@@ -195,12 +195,35 @@ class TrioWire(StreamWire):
         return getattr(stream, "transport_stream", stream).socket
 
 
+class Streams(dict[int, Any]):
+    """hypercorn's streams of a connection, with one that takes everything for those that have gone.
+
+    hypercorn forgets a stream as soon as its application has returned, and what a peer says then, as it
+    has to where we closed first, would end the task that reads; on trio the whole server.
+    """
+
+    def __missing__(self, number: int) -> Any:
+        return GONE
+
+
+class Gone:
+    """A stream that hypercorn has forgotten."""
+
+    idle = True
+
+    async def handle(self, event: Any) -> None:
+        """Nobody listens."""
+
+
+GONE = Gone()
+
+
 class Http2Wire(StreamWire):
     """One stream of an HTTP/2 connection (RFC 8441), on any loop."""
 
     __slots__ = ()
 
-    needs = ("connection.reset_stream", "stream_buffers", "_close_stream", "_flush")
+    needs = ("connection.reset_stream", "streams", "stream_buffers", "_close_stream", "_flush")
     what = "hypercorn's HTTP/2"
     traits = TRAITS["hypercorn http/2"]
 
@@ -214,6 +237,8 @@ class Http2Wire(StreamWire):
                 self._left()
 
         stream.handle = handle_and_tell
+        if type(self._protocol.streams) is dict:
+            self._protocol.streams = Streams(self._protocol.streams)
 
     @staticmethod
     def fits(protocol: object, server: object) -> bool:
@@ -237,6 +262,20 @@ class Http2Wire(StreamWire):
         buffer = None if stream.closed else self._protocol.stream_buffers.get(stream.stream_id)
         if buffer is not None:
             await buffer.drain()
+
+    async def _end_behind(self, event: Any) -> None:
+        send_event = self._send_event
+        if self._closed and self._writer is not None and type(event).__name__ == "StreamClosed":
+            # This may be the task that reads, for all streams: without it no peer can say that it takes more.
+            current_loop().spawn(self._end_when_idle, send_event, event)
+        else:
+            await send_event(event)
+
+    async def _end_when_idle(self, send_event: Any, event: Any) -> None:
+        await self._until_idle()
+        # Otherwise hypercorn knows, and what it would do it with may be gone.
+        if not self.lost:
+            await send_event(event)
 
     async def _reset(self, number: int) -> None:
         from h2.errors import ErrorCodes
