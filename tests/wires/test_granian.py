@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.support.stage import until
 from wsstab.payload import Outgoing
 from wsstab.types import Event
 from wsstab.wires.base import Block
@@ -236,6 +237,37 @@ async def test_a_message_that_is_not_taken_soon_blocks_the_wire() -> None:
         while not wire.writable:
             await anyio.lowlevel.checkpoint()
     assert (told, wire.buffered(), len(protocol.sent)) == (["blocked", "writable"], 0, 1)
+
+
+async def test_a_close_that_waits_ends_with_the_call(kind: type[Protocol]) -> None:
+    """Nothing is on its way any more that it could wait for."""
+    _, wire = await stuck(kind)
+
+    async def close() -> None:
+        with pytest.raises(OSError):
+            await wire.close(1000, "")
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(close)
+            await anyio.wait_all_tasks_blocked()
+            wire.detach()
+
+
+async def test_what_is_given_for_a_peer_that_has_left_is_no_other_version(caplog: pytest.LogCaptureFixture) -> None:
+    """It can be awaited, and no more; nothing is said of it."""
+    protocol, wire = build()
+    wire.write(Block([Outgoing("one")]))
+
+    class Empty:
+        def __await__(self) -> Generator[Any, Any, None]:
+            yield from ()
+
+    wire._send = lambda event: Empty()
+    wire.write(Block([Outgoing("two")]))
+    await until(lambda: wire.writable)
+    assert [event["text"] for event in protocol.sent] == ["one"]
+    assert caplog.text == ""
 
 
 async def test_a_close_waits_for_a_message_on_its_way() -> None:

@@ -116,8 +116,14 @@ class GranianWire(AsgiWire):
         handed, self._handed = self._handed, None
         if handed is not None:
             self._in_flight += self._handed_size
-            with contextlib.suppress(Exception):
-                await handed
+            try:
+                with contextlib.suppress(Exception):
+                    await handed
+            except BaseException:
+                # Cancelled: whoever waits to close waits no longer.
+                self._writer = None
+                self._unblock()
+                raise
             self._in_flight -= self._handed_size
         await super()._write()
 
@@ -173,6 +179,9 @@ def is_future(awaitable: Any) -> bool:
     kind = type(awaitable)
     if kind in _futures:
         return True
+    if _futures and not hasattr(awaitable, "done"):
+        # What it gives for a peer that has left, which is done before it begins.
+        return False
     if lacks(awaitable, ("done", "cancel"), "what granian's send() gives"):
         return False
     _futures.add(kind)
