@@ -57,8 +57,7 @@ class Hypercorn:
     def __init__(self, backend: str, http: int = 1, offer: bytes | None = None) -> None:
         self.config, self.context = Config(), MagicMock()
         self.sent: list[Any] = []
-        self.takes = anyio.Event()
-        self.takes.set()
+        self.takes: anyio.Event | None = None
         self.flow = Flow()
         self.transport = MagicMock()
         self.transport.get_protocol.return_value = self.flow
@@ -79,7 +78,8 @@ class Hypercorn:
 
     async def take(self, protocol: Any, event: Any) -> None:
         """What the stream sends, in place of the protocol."""
-        await self.takes.wait()
+        if self.takes is not None:
+            await self.takes.wait()
         self.sent.append(event)
 
     def _server(self, backend: str) -> Any:
