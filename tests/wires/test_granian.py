@@ -254,8 +254,11 @@ async def test_a_close_that_waits_ends_with_the_call(kind: type[Protocol]) -> No
             wire.detach()
 
 
-async def test_what_is_given_for_a_peer_that_has_left_is_no_other_version(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_given_for_a_peer_that_has_left_is_no_other_version(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It can be awaited, and no more; nothing is said of it."""
+    monkeypatch.setattr("wsstab.wires.base._lacking", set())
     protocol, wire = build()
     wire.write(Block([Outgoing("one")]))
 
