@@ -108,6 +108,8 @@ def test_a_stalled_stream_that_closes_too_does_not_stop_its_neighbours(lab: Make
             closing = pool.submit(made.call, "disconnect", name, 4000, "done")
             eventually(lambda: made.call("get_connection_count") == 1)
             stalled.close(1000)
+            for _ in range(3):
+                stalled.send("behind its own close, which is against the rules")
             neighbour.send("still read")
             assert neighbour.wait(TEXT).text == "still read"
             closing.result()

@@ -102,6 +102,10 @@ class Peer:
         """Whether neither side has begun to close."""
         return self.connection is not None and self.connection.state is self._open and not self.stream.closed
 
+    def both_closed(self) -> bool:
+        """Whether both sides have closed."""
+        return self.connection is not None and self.connection.state.name == "CLOSED"
+
     def partial(self) -> int:
         """Bytes of a message that is not complete."""
         return self._size + undecoded(self.connection)

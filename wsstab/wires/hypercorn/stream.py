@@ -232,6 +232,9 @@ class Http2Wire(StreamWire):
         handle = stream.handle
 
         async def handle_and_tell(event: Any) -> None:
+            if type(event).__name__ == "Body" and self._peer.both_closed():
+                # Nothing may come behind the peer's close, and wsproto would raise in the task that reads for all.
+                return
             await handle(event)
             if stream.closed and not self.lost:
                 self._left()
