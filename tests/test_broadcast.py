@@ -125,6 +125,10 @@ class Peer:
         self.wire.on_write = self.sender.written
         self.ending = Mock()
 
+    def log_name(self) -> str:
+        """Its own."""
+        return self.name
+
     def log_fields(self) -> dict[str, Any]:
         """Nothing to tell."""
         return {}

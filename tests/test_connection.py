@@ -234,6 +234,22 @@ async def test_the_opening_is_told_with_all_that_is_known() -> None:
         assert opened == [ConnectionOpened(connection.id, connection.id, "/ws/x", "203.0.113.7", "chat")]
 
 
+async def test_its_name_in_the_log_is_three_words_whatever_strangers_chose() -> None:
+    """A name and a path come from a URL: neither a line break nor a space in them forges anything."""
+    async with on_stage(push_only) as stage:
+        peer = await stage.open("/ws/a b\n2024 ERROR \ud800'")
+        stage.manager.identify(peer.connection, "ann' 198.51.100.1\r\n= closed \u2028\u202e")
+        assert peer.connection.log_name() == (
+            '/ws/a%20b%0A2024%20ERROR%20%3F%27 "ann\' 198.51.100.1\\r\\n= closed \\u2028\\u202e" 203.0.113.7'
+        )
+        stage.manager.identify(peer.connection, "\n" * 5000)
+        peer.connection.path = "/" + "é" * 5000
+        address, peer.connection.address = peer.connection.address, None
+        assert len(peer.connection.log_name()) < 450
+        assert peer.connection.log_name().endswith("...' -")
+        peer.connection.address = address
+
+
 def test_a_connection_without_a_loop_around_is_elsewhere() -> None:
     """A plain thread is no event loop."""
     manager = WebSocketConnectionManager()

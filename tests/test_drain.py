@@ -156,7 +156,8 @@ async def test_handlers_that_ignore_the_drain_are_cancelled(caplog: pytest.LogCa
         report = await stage.manager.graceful_shutdown(timeout=0.3)
         assert peer.closed == (1012, "service restart")
         assert (report.closed_count, report.failed_count, cancelled) == (1, 0, ["deaf"])
-        assert "! handler cancelled: it ignored the drain" in [record.getMessage() for record in caplog.records]
+        line = f"! handler of /ws '{peer.connection.id}' 203.0.113.7 cancelled: it ignored the drain"
+        assert line in [record.getMessage() for record in caplog.records]
 
 
 async def test_peers_that_do_not_take_their_close_are_aborted() -> None:

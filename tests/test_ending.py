@@ -194,7 +194,7 @@ async def test_a_close_that_the_server_finds_illegal_is_over_all_the_same(caplog
         await peer.connection.close(4000)
         assert (await peer.connection.closed).code == 4000
         assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [
-            "- close not sent: the peer has left"
+            f"- close not sent to /ws '{peer.connection.client_id}' 203.0.113.7: the peer has left"
         ]
         peer.gone = False
 
@@ -303,11 +303,16 @@ async def test_an_open_and_a_close_are_one_line_each(caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO, "wsstab")
     async with on_stage() as stage:
         peer = await stage.open("/ws/room", query_string=b"token=secret")
+        stage.manager.identify(peer.connection, "ann")
+        peer.says("hello")
+        await until(lambda: peer.messages == ["hello"])
         peer.leaves(4000, "off")
         await peer.over()
     opened, closed = [record for record in caplog.records if record.levelno == logging.INFO]
-    assert [record.getMessage() for record in (opened, closed)] == ["= connection opened", "= connection closed"]
+    assert opened.getMessage() == f"= opened /ws/room '{peer.connection.id}' 203.0.113.7"
+    assert closed.getMessage() == "= closed /ws/room 'ann' 203.0.113.7 after 0.0 s: 4000 by the client, 1 in, 1 out"
     fields = vars(closed)
+    assert (fields["client_id"], fields["messages_received"], fields["messages_sent"]) == ("ann", 1, 1)
     assert (fields["path"], fields["address"], fields["code"], fields["cause"]) == (
         "/ws/room",
         "203.0.113.7",
@@ -315,6 +320,21 @@ async def test_an_open_and_a_close_are_one_line_each(caplog: pytest.LogCaptureFi
         "client",
     )
     assert "secret" not in str(vars(opened)) + str(fields)
+
+
+async def test_a_close_of_ours_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    """What a handler or a peer gives as its reason is theirs, and stays out of the log."""
+    caplog.set_level(logging.INFO, "wsstab")
+    async with on_stage(push_only) as stage:
+        ours, theirs = await stage.named("ann", "bob")
+        ours.connection.ending.begin(Close(4100, "it is\nso", Cause.STABILIZER))
+        await theirs.connection.close(4101, "secret")
+        await stage.manager.disconnect_all()
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("= closed")]
+    assert [line.partition(": ")[2] for line in sorted(lines)] == [
+        "4100 'it is\\nso' by the stabilizer, 0 in, 0 out",
+        "4101 by the application, 0 in, 0 out",
+    ]
 
 
 async def test_a_refused_socket_has_no_events_of_a_life() -> None:

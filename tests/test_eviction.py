@@ -122,6 +122,7 @@ async def test_an_eviction_is_counted_and_logged(caplog: pytest.LogCaptureFixtur
     await house.connect("dan", 4 * KIB)
     assert house.manager.statistics().evicted == 1
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert " 'bob' " in record.getMessage()
     assert vars(record)["client_id"] == "bob"
     assert vars(record)["policy"] == "largest"
     assert vars(record)["freed"] > 3 * KIB

@@ -119,6 +119,16 @@ async def test_the_first_refusal_of_each_origin_says_how_to_allow_it(caplog: pyt
     assert "secret" not in caplog.text
 
 
+async def test_a_refusal_is_one_line_with_who_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    """And with the option that refused."""
+    caplog.set_level(logging.INFO, "wsstab")
+    at = Entrance(max_connections=1)
+    for _ in range(2):
+        await at.knock()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert line == "x refused /ws 203.0.113.7: 'connection limit reached' by max_connections"
+
+
 async def test_a_forwarded_host_counts_only_from_a_trusted_proxy() -> None:
     """Anybody can send the header."""
     at = Entrance(trusted_proxies=[NEIGHBOUR])

@@ -16,7 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstab.close import Cause
-from wsstab.logs import RECORD_FIELDS, JSONFormatter, StructuredLogger, configure_logging, get_logger, is_heard
+from wsstab.logs import (
+    LONGEST_WORD,
+    RECORD_FIELDS,
+    JSONFormatter,
+    StructuredLogger,
+    as_in_url,
+    configure_logging,
+    get_logger,
+    is_heard,
+    quoted,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -290,3 +300,24 @@ def test_a_line_is_heard_where_somebody_takes_it() -> None:
     alone.addHandler(logging.NullHandler())
     assert is_heard(alone, logging.INFO)
     assert not is_heard(alone, logging.DEBUG)
+
+
+@given(text=st.text(), times=st.integers(1, 1000))
+def test_what_strangers_chose_is_one_bounded_word(text: str, times: int) -> None:
+    """A name in quotes, a path without a space; both of them can be printed."""
+    name, path = quoted(text * times), as_in_url(text * times)
+    assert name.isprintable()
+    assert path.isascii()
+    assert path.isprintable()
+    assert not set(path) & set(" '\"")
+    assert max(len(name), len(path)) <= LONGEST_WORD + 4
+    assert path
+
+
+def test_what_is_harmless_stays_as_it_is() -> None:
+    """Addresses of both kinds, and names in other scripts."""
+    assert [as_in_url(text) for text in ("/ws/ann", "203.0.113.7", "2001:db8::1", None, "")] == [
+        *("/ws/ann", "203.0.113.7", "2001:db8::1", "-", "-")
+    ]
+    assert (quoted("Zoë 王"), quoted("x" * LONGEST_WORD)) == ("'Zoë 王'", f"'{'x' * LONGEST_WORD}'")
+    assert as_in_url("/" * LONGEST_WORD) == "/" * LONGEST_WORD

@@ -257,7 +257,7 @@ class Broadcaster:
         # Who is over and let go of needs nothing more.
         with suppress(ReferenceError):
             connection = sender.connection
-            logger.exception("! broadcast failed for one peer", extra=connection.log_fields())
+            logger.exception("! broadcast failed for %s", connection.log_name(), extra=connection.log_fields())
             connection.ending.begin(RAISED, flush=False)
 
     def _more(self, entries: list[Entry]) -> list[Entry]:

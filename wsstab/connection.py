@@ -23,7 +23,7 @@ from .ending import Ending
 from .events import ConnectionClosed
 from .events import Event as LifeEvent
 from .heartbeat import Heartbeat
-from .logs import is_heard
+from .logs import as_in_url, is_heard, quoted
 from .payload import Outgoing, Payload
 from .receiver import Receiver
 from .reports import ConnectionStatistics
@@ -302,7 +302,7 @@ class Connection:
         self.owner.accepted(self)
         self.carrier.opened()
         if is_heard(logger, logging.INFO):
-            logger.info("= connection opened", extra=self.log_fields())
+            logger.info("= opened %s", self.log_name(), extra=self.log_fields())
 
     def shut(self) -> None:
         """No message may be sent any more."""
@@ -336,6 +336,10 @@ class Connection:
             return current_loop() is not self.loop
         except RuntimeError:
             return True
+
+    def log_name(self) -> str:
+        """What every sentence about it says: path, client id and address. Neither query string nor token, ever."""
+        return f"{as_in_url(self.path)} {quoted(self.client_id)} {as_in_url(self.address)}"
 
     def log_fields(self) -> dict[str, Any]:
         """What every log line about it carries. Neither query string nor token, ever."""

@@ -19,6 +19,7 @@ from .connection import Connection, Owner
 from .core.deadlines import Action, Deadlines
 from .core.lifecycle import Event as Happening
 from .heartbeat import Heartbeat, default_message
+from .logs import quoted
 from .options import HeartbeatType
 from .payload import Payload
 from .sender import Delivery
@@ -138,6 +139,7 @@ class DoubleHeartbeat(Heartbeat):
     def _give_up(self) -> None:
         self.deadlines.stop_heartbeat()
         logger.warning(
-            "! never answered a heartbeat, left to TCP: call handle_pong() on a pong, or add the middleware",
+            "! %s never answered a heartbeat, left to TCP: call handle_pong() on a pong, or add the middleware",
+            quoted(self._double.client_id),
             extra=self._double.log_fields(),
         )

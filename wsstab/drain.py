@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -108,7 +108,8 @@ class Drainer:
         leaving = manager.connections()
         self._leaving = dict.fromkeys(leaving)
         manager.emit(DrainStarted(len(leaving), plan.timeout))
-        logger.info("- drain started", extra={"connections": len(leaving), "timeout": plan.timeout})
+        told: dict[str, Any] = {"connections": len(leaving), "timeout": plan.timeout}
+        logger.info("- drain started: %d connections, %g s", *told.values(), extra=told)
         await self._close_in_batches(plan, began, time)
         self._staying = list(self._leaving)
         await self._wait(lambda: not self._unfinished(), time)
@@ -122,7 +123,8 @@ class Drainer:
         report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
         self._leaving, self._closing, self._staying = {}, [], []
         manager.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
-        logger.info("- drain finished", extra={"closed": report.closed_count, "failed": failed})
+        told = {"closed": report.closed_count, "failed": failed, "duration": round(report.duration_seconds, 3)}
+        logger.info("- drain finished: %d closed, %d failed, after %.1f s", *told.values(), extra=told)
         return report
 
     async def _close_in_batches(self, plan: Drain, began: float, time: Callable[[], float]) -> None:
@@ -182,7 +184,8 @@ class Drainer:
             connection.loop.call_from_thread(connection.wire.abort)
         self._manager.cut_lingering()
         for carrier in list(self._manager.calls):
-            logger.warning("! handler cancelled: it ignored the drain", extra=carrier.connection.log_fields())
+            name, fields = carrier.connection.log_name(), carrier.connection.log_fields()
+            logger.warning("! handler of %s cancelled: it ignored the drain", name, extra=fields)
             carrier.loop.call_from_thread(carrier.cancel)
         return sum(connection.ending.cut or connection in failed for connection in self._leaving)
 

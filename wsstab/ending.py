@@ -16,7 +16,7 @@ from .core.lifecycle import Event as Happening
 from .core.lifecycle import InboundState, OutboundState
 from .errors import WebSocketStabilizerError
 from .events import ConnectionClosed
-from .logs import is_heard
+from .logs import is_heard, quoted
 from .tasks import Latch
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Ending:
                 sent = True
         except Exception as failure:
             # The peer was faster, or the server found the close illegal: either way it is over.
-            logger.debug("- close not sent: %s", failure, extra=connection.log_fields())
+            logger.debug("- close not sent to %s: %s", connection.log_name(), failure, extra=connection.log_fields())
         finally:
             if not sent:
                 self.cut = True
@@ -217,9 +217,21 @@ class Ending:
         if connection.opened_at:
             connection.owner.emit(event)
             if is_heard(logger, logging.INFO):
-                told = {"code": event.code, "cause": close.cause.value, "duration": round(duration, 3)}
-                logger.info("= connection closed", extra={**connection.log_fields(), **told})
+                self._log(event)
         return event
+
+    def _log(self, event: ConnectionClosed) -> None:
+        connection = self.connection
+        received, sent = connection.receiver.messages, connection.sender.messages
+        told = {"code": event.code, "cause": event.cause.value, "duration": round(event.duration, 3)}
+        counts = {"messages_received": received, "messages_sent": sent}
+        # A reason of the peer or of the handler may tell anything; ours tells what to change.
+        reason = f" {quoted(event.reason)}" if event.reason and event.cause is Cause.STABILIZER else ""
+        logger.info(
+            "= closed %s after %.1f s: %d%s by the %s, %d in, %d out",
+            *(connection.log_name(), event.duration, event.code, reason, event.cause.value, received, sent),
+            extra={**connection.log_fields(), **told, **counts},
+        )
 
     def _tell_handler(self) -> None:
         """Let a handler that waits for the inbox find its disconnect there."""

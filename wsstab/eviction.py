@@ -89,6 +89,7 @@ class Evictor:
                 continue
             self.evicted += 1
             freed = victim.memory
-            logger.warning("! connection evicted", extra={**victim.log_fields(), "policy": policy, "freed": freed})
+            told = {**victim.log_fields(), "policy": policy, "freed": freed}
+            logger.warning("! evicted %s: %d bytes freed by %s", victim.log_name(), freed, policy, extra=told)
             victim.ending.begin(EVICTED, flush=False)
             self._emit(ConnectionEvicted(victim.id, victim.client_id, policy, freed))

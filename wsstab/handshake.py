@@ -26,6 +26,7 @@ from .config import WebSocketConfig
 from .core.address import ClientAddress
 from .core.origin import OriginPolicy
 from .events import LimitHit
+from .logs import as_in_url, is_heard, quoted
 from .types import Scope
 
 if TYPE_CHECKING:
@@ -130,7 +131,10 @@ class Door:
             with anyio.move_on_after(config.accept_timeout) as patience:
                 answer = await config.authorize(scope)
         except Exception:
-            logger.exception("! authorize failed, the connection is refused", extra={"path": scope.get("path", "")})
+            path = scope.get("path", "")
+            logger.exception(
+                "! authorize failed for %s, the connection is refused", as_in_url(path), extra={"path": path}
+            )
             return UNAUTHORIZED
         finally:
             self._authorizing -= 1
@@ -174,7 +178,10 @@ class Door:
     def _refuse(self, limit: str, close: Close, scope: Scope, address: str | None) -> Close:
         path = scope.get("path", "")
         self._manager.emit(LimitHit(limit, address, path))
-        logger.info("x refused: %s", close.reason, extra={"limit": limit, "path": path, "address": address})
+        if is_heard(logger, logging.INFO):
+            who = f"{as_in_url(path)} {as_in_url(address)}"
+            told = {"limit": limit, "path": path, "address": address}
+            logger.info("x refused %s: %s by %s", who, quoted(close.reason), limit, extra=told)
         return close
 
 

@@ -4,7 +4,9 @@ All lines of this package come from the logger ``wsstab`` and its children. They
 are set up only by who calls `configure_logging`: until then warnings and errors
 go where the process sends those of every other library.
 
-No line holds a token, a query string or a payload.
+No line holds a token, a query string or a payload. What strangers choose is one word of its line
+and no longer than `LONGEST_WORD`: names stand in quotes, paths as in a URL, so that neither a line
+break nor a space forges anything.
 
 Levels:
 
@@ -36,8 +38,9 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from json import dumps
 from typing import Any, TextIO
+from urllib.parse import quote
 
-__all__ = ["JSONFormatter", "StructuredLogger", "configure_logging", "get_logger", "is_heard"]
+__all__ = ["JSONFormatter", "StructuredLogger", "as_in_url", "configure_logging", "get_logger", "is_heard", "quoted"]
 
 ROOT = "wsstab"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -47,6 +50,24 @@ RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "mes
 """What ``logging`` itself puts into a record; ``taskName`` since Python 3.12."""
 LINE_FIELDS = frozenset({"exc_info", "level", "logger", "message", "stack_info", "time"})
 """What `JSONFormatter` itself puts into a line."""
+LONGEST_WORD = 200
+"""Characters of a client id, a path or an address that stand in a sentence; the fields of a line hold all of them."""
+
+
+def quoted(name: object) -> str:
+    """A name in quotes, with what cannot be printed escaped, and cut."""
+    text = str(name)
+    shown = repr(text[:LONGEST_WORD])
+    if len(text) <= LONGEST_WORD and len(shown) <= LONGEST_WORD + 2:
+        return shown
+    return f"{shown[:LONGEST_WORD]}...{shown[-1]}"
+
+
+def as_in_url(path: object) -> str:
+    """A path or an address as it stands in a URL, and cut; ``-`` for none."""
+    # Lone surrogates are legal in a str, and not in UTF-8.
+    shown = quote(str(path or "-")[: LONGEST_WORD + 1], safe="/:@+,;=~", errors="replace")
+    return shown if len(shown) <= LONGEST_WORD else f"{shown[:LONGEST_WORD]}..."
 
 
 def is_heard(logger: logging.Logger, level: int) -> bool:
@@ -180,7 +201,7 @@ class StructuredLogger:
             client_id: to whom.
             fields: anything else.
         """
-        self._log(logging.INFO, f"connection {event}: {client_id!r}", event=event, client_id=client_id, **fields)
+        self._log(logging.INFO, f"connection {event}: {quoted(client_id)}", event=event, client_id=client_id, **fields)
 
     def log_heartbeat(self, event: str, client_id: str, **fields: Any) -> None:
         """A ping, a pong, or none; DEBUG.
@@ -190,7 +211,9 @@ class StructuredLogger:
             client_id: to whom.
             fields: anything else.
         """
-        self._log(logging.DEBUG, f"% heartbeat {event}: {client_id!r}", event=event, client_id=client_id, **fields)
+        self._log(
+            logging.DEBUG, f"% heartbeat {event}: {quoted(client_id)}", event=event, client_id=client_id, **fields
+        )
 
     def log_broadcast(self, total: int, succeeded: int, failed: int, **fields: Any) -> None:
         """A broadcast is done; DEBUG, and WARNING where a delivery failed.
@@ -213,7 +236,7 @@ class StructuredLogger:
             client_id: whom it is for.
             fields: anything else.
         """
-        self._log(logging.DEBUG, f"- token {event}: {client_id!r}", event=event, client_id=client_id, **fields)
+        self._log(logging.DEBUG, f"- token {event}: {quoted(client_id)}", event=event, client_id=client_id, **fields)
 
     def log_error(self, error_type: str, client_id: str | None, error_message: str, **fields: Any) -> None:
         """Something failed; ERROR.
@@ -225,7 +248,8 @@ class StructuredLogger:
             fields: anything else.
         """
         named = {"error_type": error_type, "client_id": client_id, "error_message": error_message}
-        self._log(logging.ERROR, f"! {error_type} for {client_id!r}: {error_message}", **named, **fields)
+        whom = None if client_id is None else quoted(client_id)
+        self._log(logging.ERROR, f"! {error_type} for {whom}: {error_message}", **named, **fields)
 
     def _log(self, level: int, sentence: str, /, **fields: Any) -> None:
         if self.logger.isEnabledFor(level):
