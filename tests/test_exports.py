@@ -7,9 +7,12 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import ClassVar, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
+import typing_extensions
 
 import wsstab
 
@@ -21,12 +24,13 @@ def words(text: str) -> list[str]:
 
 PROMISED = words("""
     WebSocketStabilizer WebSocketConnectionManager WebSocketConfig Override Connection
-    BroadcastResult ShutdownReport Statistics
+    BroadcastResult ShutdownReport Statistics ConnectionStatistics Histogram
     MemoryEvictionPolicy CompressionMode HeartbeatType SlowConsumerPolicy
-    CloseCode Close Inbound Outbound RateLimit Drain Hooks
+    CloseCode Close Cause Inbound Outbound RateLimit Drain Hooks
     get_manager get_connection get_logger configure_logging StructuredLogger
     WebSocketStabilizerError ConnectionNotFoundError ConnectionLimitExceededError ConnectionTimeoutError
     TokenExpiredError InvalidTokenError BroadcastFailedError ShutdownError MemoryLimitExceededError
+    PeerGoneError
     Event ConnectionOpened ConnectionIdentified ConnectionClosed HeartbeatMissed SlowConsumer LimitHit
     ConnectionEvicted TokenIssued TokenUsed TokenRefused DrainStarted DrainRound DrainFinished
 """)
@@ -52,6 +56,9 @@ CONNECTION = words("""
     statistics send close join leave
 """)
 """What a connection has."""
+
+FOR_CHECKERS = {"Self": object, "Unpack": typing_extensions.Unpack}
+"""What some modules import for type checkers only."""
 
 OPTIONAL = {"uvicorn", "websockets", "wsproto", "trio", "fastapi", "pydantic", "uvloop", "httpx"}
 """What may not be installed, and must not be loaded before it is needed."""
@@ -106,6 +113,51 @@ def test_a_manager_has_what_was_promised(name: str) -> None:
     assert isinstance(member, property) == name.startswith("is_")
 
 
+def classes_of(annotation: object) -> set[type]:
+    """The classes of this package that an annotation names."""
+    if get_origin(annotation) is ClassVar:
+        return set()
+    if isinstance(annotation, type) and not get_args(annotation):
+        # Protocols and typed keywords are what arguments have to look like; nobody makes one or gets one.
+        shape = getattr(annotation, "_is_protocol", False) or is_typeddict(annotation)
+        return {annotation} if annotation.__module__.partition(".")[0] == "wsstab" and not shape else set()
+    inner = annotation if isinstance(annotation, list) else get_args(annotation)
+    return {found for each in inner for found in classes_of(each)}
+
+
+def promised(name: str) -> list[object]:
+    """What of an exported name users call or read."""
+    thing = getattr(wsstab, name)
+    lists = {"WebSocketConnectionManager": MANAGER, "Connection": CONNECTION}
+    if not isinstance(thing, type):
+        return [thing]
+    # Connections are made by us alone.
+    own = [thing] if name == "Connection" else [thing, thing.__init__]  # type: ignore[misc]
+    taken = [inspect.getattr_static(thing, each, None) for each in lists.get(name, members(thing))]
+    return [*own, *(each.fget if isinstance(each, property) else each for each in taken)]
+
+
+@pytest.mark.parametrize("name", wsstab.__all__)
+def test_a_class_that_a_public_signature_names_is_offered_too(name: str) -> None:
+    """Whoever gets one can write its type, and catch it: arguments, answers, and the fields of dataclasses."""
+    names = vars(importlib.import_module(getattr(wsstab, name).__module__)) | {"Connection": wsstab.Connection}
+    for thing in promised(name):
+        if not isinstance(thing, type) and not inspect.isroutine(thing):
+            continue
+        # Attributes that `Connection` merely declares are its parts; what is promised of them is in the list.
+        hints = {} if thing is wsstab.Connection else get_type_hints(thing, names, FOR_CHECKERS)
+        for annotation in hints.values():
+            assert {each.__name__ for each in classes_of(annotation)} <= set(wsstab.__all__), thing
+
+
+def test_the_walk_through_annotations_finds_what_is_nested() -> None:
+    """Else the test above could not fail."""
+    hints = get_type_hints(wsstab.Statistics)
+    assert classes_of(hints["latencies"]) == {wsstab.Histogram}
+    assert classes_of(get_type_hints(wsstab.Connection.statistics)["return"]) == {wsstab.ConnectionStatistics}
+    assert classes_of(Callable[[wsstab.Close], list[wsstab.Cause | None]]) == {wsstab.Close, wsstab.Cause}
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -158,8 +210,12 @@ def offers(module: ModuleType) -> list[str]:
 
 
 def test_every_error_is_below_the_root() -> None:
-    """One except clause covers them, and each says how a connection ends that it escapes from."""
-    errors = [getattr(wsstab, name) for name in wsstab.__all__ if name.endswith("Error")]
+    """One except clause covers them, and each says how a connection ends that it escapes from.
+
+    `PeerGoneError` is none: Starlette and the servers expect an `OSError` there.
+    """
+    errors = [getattr(wsstab, name) for name in wsstab.__all__ if name.endswith("Error") and name != "PeerGoneError"]
+    assert issubclass(wsstab.PeerGoneError, OSError)
     assert all(issubclass(error, wsstab.WebSocketStabilizerError) for error in errors)
     assert all(isinstance(error.close, wsstab.Close) for error in errors)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .close import Close, CloseCode
+from .close import Cause, Close, CloseCode
 from .config import Override, WebSocketConfig
 from .connection import Connection
 from .errors import (
@@ -12,6 +12,7 @@ from .errors import (
     ConnectionTimeoutError,
     InvalidTokenError,
     MemoryLimitExceededError,
+    PeerGoneError,
     ShutdownError,
     TokenExpiredError,
     WebSocketStabilizerError,
@@ -46,13 +47,14 @@ from .options import (
     RateLimit,
     SlowConsumerPolicy,
 )
-from .reports import BroadcastResult, ShutdownReport, Statistics
+from .reports import BroadcastResult, ConnectionStatistics, Histogram, ShutdownReport, Statistics
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BroadcastFailedError",
     "BroadcastResult",
+    "Cause",
     "Close",
     "CloseCode",
     "CompressionMode",
@@ -63,6 +65,7 @@ __all__ = [
     "ConnectionLimitExceededError",
     "ConnectionNotFoundError",
     "ConnectionOpened",
+    "ConnectionStatistics",
     "ConnectionTimeoutError",
     "Drain",
     "DrainFinished",
@@ -71,6 +74,7 @@ __all__ = [
     "Event",
     "HeartbeatMissed",
     "HeartbeatType",
+    "Histogram",
     "Hooks",
     "Inbound",
     "InvalidTokenError",
@@ -79,6 +83,7 @@ __all__ = [
     "MemoryLimitExceededError",
     "Outbound",
     "Override",
+    "PeerGoneError",
     "RateLimit",
     "ShutdownError",
     "ShutdownReport",

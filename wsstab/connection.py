@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Awaitable, Generator, Hashable, Mapping
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -202,7 +202,7 @@ class Connection:
         return self.data if self.data is not None else NO_DATA
 
     @property
-    def closed(self) -> Closed:
+    def closed(self) -> Awaitable[ConnectionClosed]:
         """Awaits the end and gives the `ConnectionClosed` event; any number of times, on any loop."""
         return Closed(self)
 

@@ -18,12 +18,8 @@ when it escapes the handler carries the `Close` to end it with.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .close import CONNECTION_LIMIT, DRAINING, EVICTED, HEARTBEAT_TIMEOUT, RAISED, UNAUTHORIZED, Close
-
-if TYPE_CHECKING:
-    from .reports import BroadcastResult
+from .reports import BroadcastResult
 
 __all__ = [
     "BroadcastFailedError",

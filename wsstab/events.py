@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from .close import Cause
-    from .errors import WebSocketStabilizerError
+from .close import Cause
+from .errors import WebSocketStabilizerError
 
 __all__ = [
     "ConnectionClosed",

@@ -41,6 +41,7 @@ from .signals import forget_signals
 from .subscribers import Subscribers
 from .tasks import EventLoop, current_loop
 from .tokens import TokenDesk
+from .types import ASGIApp
 from .userdata import UserData
 from .wires.base import Wire
 from .wires.double import is_websocket
@@ -134,12 +135,15 @@ class WebSocketConnectionManager:
         await self._subscribers.idle(HOOKS_TIMEOUT)
         return report
 
-    def drain_endpoint(self) -> DrainEndpoint:
+    def drain_endpoint(self) -> ASGIApp:
         """The drain as an ASGI application, for a ``preStop`` hook.
 
-        ``app.add_route("/drain", manager.drain_endpoint(), methods=["GET", "POST"])``. A request with
-        ``Authorization: Bearer <token>`` is answered when the drain is over, with the report as JSON. The token is
-        ``config.drain.endpoint_token``; without one every answer is 404.
+        With ``from starlette.routing import Route``, on Starlette and FastAPI:
+
+            app.router.routes.append(Route("/drain", manager.drain_endpoint(), methods=["GET", "POST"]))
+
+        A request with ``Authorization: Bearer <token>`` is answered when the drain is over, with the report as JSON.
+        The token is ``config.drain.endpoint_token``; without one every answer is 404.
         """
         return DrainEndpoint(self)
 
