@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
+from starlette.websockets import WebSocket
 
-from tests.support.stage import on_stage
-from wsstab import ConnectionLimitExceededError, ConnectionNotFoundError
+from tests.support.stage import Peer, echo, on_stage, settle
+from wsstab import ConnectionLimitExceededError, ConnectionNotFoundError, MemoryLimitExceededError
 from wsstab.clients import Clients
 from wsstab.connection import current_connection
 from wsstab.events import LimitHit
@@ -70,3 +72,99 @@ async def test_whoever_is_replaced_must_go() -> None:
         clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
         assert clients.others(other.connection, "ann") == [holder.connection]
         assert clients.others(holder.connection, "ann") == []
+
+
+class Early:
+    """A handler that does things before accept, and accepts when it is let."""
+
+    def __init__(self) -> None:
+        self.accept = anyio.Event()
+        self.errors: list[Exception] = []
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        if websocket.url.path != "/early":
+            return await echo(websocket)
+        manager, connection = websocket.state.manager, websocket.state.connection
+        try:
+            await manager.connect("ann", websocket, {"a": "x" * 100})
+            await manager.join("ann", "lobby")
+            await connection.join("attic")
+            await connection.join("cellar")
+            await connection.leave("cellar")
+            await manager.leave("ann", "nowhere")
+            await manager.set_user_data("ann", "b", "y" * 100)
+            await manager.set_user_data("ann", "c", "z" * 100)
+        except Exception as error:
+            self.errors.append(error)
+            raise
+        await self.accept.wait()
+        return await echo(websocket)
+
+
+async def test_before_accept_a_name_is_chosen_and_taken_when_it_is_accepted() -> None:
+    """Until then its holder keeps it: a handshake may end otherwise."""
+    early = Early()
+    async with on_stage(early) as stage:
+        (holder,) = await stage.named("ann")
+        peer = stage.call(Peer("/early"))
+        await settle()
+        assert stage.manager.get_connection("ann") is holder.connection
+        assert (holder.connection.rooms, stage.manager.get_rooms()) == (frozenset(), [])
+        early.accept.set()
+        await holder.over()
+        await settle()
+        assert holder.closed == (4409, "replaced by a newer connection")
+        assert stage.manager.get_connection("ann") is peer.connection
+        assert stage.manager.get_rooms("ann") == ["attic", "lobby"]
+        assert (await stage.manager.broadcast("hi", room="lobby")).succeeded == 1
+        assert await peer.hears() == ["hi"]
+        assert await stage.manager.get_user_data("ann", "b") == "y" * 100
+        assert peer.connection.memory == stage.manager.get_memory_usage()["total_memory"] > 300
+
+
+async def test_a_chosen_name_that_another_takes_first_closes_whoever_comes_later() -> None:
+    """With the code that ``connect()`` would have raised."""
+    early = Early()
+    async with on_stage(early, duplicate_client="reject") as stage:
+        peer = stage.call(Peer("/early"))
+        await settle()
+        (holder,) = await stage.named("ann")
+        early.accept.set()
+        await peer.over()
+        assert peer.closed == (4409, "client id is taken")
+        assert stage.manager.get_connection("ann") is holder.connection
+        assert stage.manager.get_rooms() == []
+
+
+async def test_a_name_that_is_taken_is_refused_before_accept() -> None:
+    """The error is that of after accept, and names the limit."""
+    early = Early()
+    async with on_stage(early, duplicate_client="reject") as stage:
+        await stage.named("ann")
+        peer = stage.call(Peer("/early"))
+        await peer.over()
+        assert peer.sent[0]["status"] == 409
+    assert [type(error) for error in early.errors] == [ConnectionLimitExceededError]
+
+
+async def test_what_is_kept_before_accept_is_limited() -> None:
+    """Though it is counted only from then on."""
+    early = Early()
+    async with on_stage(early, max_memory_per_connection=600) as stage:
+        peer = stage.call(Peer("/early"))
+        await peer.over()
+        assert peer.sent[0]["status"] == 503
+    assert [type(error) for error in early.errors] == [MemoryLimitExceededError]
+
+
+async def test_a_handshake_that_is_refused_leaves_no_name_and_no_room() -> None:
+    """The handler chose, and then said no."""
+
+    async def refuse(websocket: WebSocket) -> None:
+        await websocket.state.manager.connect("ann", websocket)
+        await websocket.state.connection.join("lobby")
+        await websocket.close()
+
+    async with on_stage(refuse) as stage:
+        await stage.call(Peer()).over()
+        assert (stage.manager.get_active_connections(), stage.manager.get_rooms()) == ([], [])

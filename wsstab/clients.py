@@ -38,7 +38,9 @@ class Clients:
     def own(self, client_id: str) -> Connection | None:
         """The connection of the handler that runs this code, if this is its name, open or not."""
         own = current_connection.get()
-        return own if own is not None and own.client_id == client_id and own.owner is self._owner else None
+        if own is None or client_id not in (own.client_id, own.chosen_id) or own.owner is not self._owner:
+            return None
+        return own
 
     def addressed(self, client_id: str) -> tuple[Connection, ...]:
         """Whom a name means: in a handler of that name its own connection, elsewhere all that hold it.

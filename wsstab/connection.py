@@ -101,7 +101,7 @@ class Connection:
 
     Attributes:
         id: unique in the process.
-        client_id: the name ``connect()`` or ``authorize`` gave it, the id until then.
+        client_id: the name ``connect()`` or ``authorize`` gave it; the id until then, and until it is accepted.
         path: path of the request, without query string.
         address: the peer's, behind trusted proxies the forwarded one; ``None`` where it is not known.
         metadata: what was passed to ``connect()``.
@@ -114,8 +114,8 @@ class Connection:
         "accepts_broadcasts",
         "address",
         "application",
-        "authorized_id",
         "carrier",
+        "chosen_id",
         "client_id",
         "config",
         "counted",
@@ -167,7 +167,7 @@ class Connection:
         self.address = address
         self.metadata: dict[str, Any] = {}
         self.subprotocol: str | None = None
-        self.authorized_id: str | None = None
+        self.chosen_id: str | None = None
         self.lifecycle = Lifecycle()
         self.open = self.named = self.foreign = self.counted = False
         self.accepts_broadcasts = config.broadcast
@@ -256,7 +256,7 @@ class Connection:
         await self.ending.latch.wait()
 
     async def join(self, room: str) -> None:
-        """Enter a room; being in it already is fine."""
+        """Enter a room; being in it already is fine. Before accept, it gets nothing until it is accepted."""
         await self.owner.enter(self, room)
 
     async def leave(self, room: str) -> None:

@@ -193,7 +193,9 @@ class WebSocketConnectionManager:
         """Give a connection its client id.
 
         Behind the middleware the connection is registered already and gets a name; elsewhere it is
-        registered now. What happens to another that holds the name, ``duplicate_client`` says.
+        registered now. What happens to another that holds the name, ``duplicate_client`` says. Before
+        accept, the name is looked at now and taken when the socket is accepted; who may not have it any
+        more by then is closed with the code that the error below would have given.
 
         Args:
             client_id: the name, not empty.
@@ -518,8 +520,12 @@ class WebSocketConnectionManager:
         if self._subscribers.wants(ConnectionOpened):
             subprotocol, address = connection.subprotocol, connection.address
             self.emit(ConnectionOpened(connection.id, connection.client_id, connection.path, address, subprotocol))
-        if connection.authorized_id is not None:
-            self._connect_authorized(connection, connection.authorized_id)
+        if connection.metadata or connection.data is not None:
+            self.charge(connection, estimate_of(connection))
+        if connection.rooms_joined is not None:
+            self._listen(connection)
+        if connection.chosen_id is not None:
+            self._take_chosen_name(connection, connection.chosen_id)
 
     def forget(self, connection: Connection) -> None:
         """Unlist a connection that is closing or gone; synchronous and idempotent."""
@@ -553,13 +559,19 @@ class WebSocketConnectionManager:
         return await self._courier.send(connection, message, key)
 
     async def enter(self, connection: Connection, room: str) -> None:
-        """Put a connection into a room, after all that was broadcast there before."""
+        """Put a connection into a room, after all that was broadcast there before; before accept, for then."""
+        if self._is_awaited(connection):
+            connection.rooms_joined = {*(connection.rooms_joined or ()), room}
+            return
         self._catch_up(connection)
         self.registry.join(connection, room)
         self._listen(connection)
 
     async def exit(self, connection: Connection, room: str) -> None:
         """Take a connection out of a room, after all that was broadcast there before."""
+        if self._is_awaited(connection):
+            connection.rooms_joined = {*(connection.rooms_joined or ())} - {room} or None
+            return
         self._catch_up(connection)
         self.registry.leave(connection, room)
 
@@ -596,17 +608,28 @@ class WebSocketConnectionManager:
             if isinstance(connection, DoubleConnection) and not connection.named:
                 connection.ending.abort(VANISHED)
             raise
+        if self._is_awaited(connection):
+            # Whoever holds the name keeps it until the handshake is complete, which it may never be.
+            connection.chosen_id = client_id
+            return
         for other in others:
             connection.identified = min(connection.identified, other.identified)
             other.ending.begin(DUPLICATE_CLIENT)
         self.identify(connection, client_id)
 
-    def _connect_authorized(self, connection: Connection, client_id: str) -> None:
+    def _take_chosen_name(self, connection: Connection, client_id: str) -> None:
+        connection.chosen_id = None
+        if connection.ending.close is not None:
+            return
         try:
             self._connect(connection, client_id, None)
         except WebSocketStabilizerError as error:
-            # The door has checked, but another may have been faster.
+            # It was free when it was chosen, but another may have been faster.
             connection.ending.begin(error.close)
+
+    def _is_awaited(self, connection: Connection) -> bool:
+        """Whether its handshake is not complete, and still can be."""
+        return connection.ending.close is None and connection not in self.registry
 
     def identify(self, connection: Connection, client_id: str) -> None:
         """Give a connection its name."""
@@ -635,8 +658,10 @@ class WebSocketConnectionManager:
 
     def _check_memory(self, connection: Connection, growth: int) -> None:
         limit = connection.config.max_memory_per_connection
-        if limit is not None and connection.memory + growth > limit:
-            raise MemoryLimitExceededError(limit, connection.memory + growth)
+        # Nothing is counted before accept.
+        held = estimate_of(connection) if self._is_awaited(connection) else connection.memory
+        if limit is not None and held + growth > limit:
+            raise MemoryLimitExceededError(limit, held + growth)
         if growth > 0:
             self._evictor.make_room(growth, connection)
 
@@ -689,3 +714,9 @@ class WebSocketConnectionManager:
     def _behind(self) -> Iterable[Connection]:
         for services in list(self._services.values()):
             yield from list(services.backpressure.lagging)
+
+
+def estimate_of(connection: Connection) -> int:
+    """Bytes of what an application keeps with a connection."""
+    metadata = estimate(connection.metadata) if connection.metadata else 0
+    return metadata + (connection.data.size if connection.data is not None else 0)

@@ -167,7 +167,7 @@ class WebSocketStabilizer:
             path=scope.get("path", ""),
             address=guest.address,
         )
-        connection.authorized_id = guest.client_id
+        connection.chosen_id = guest.client_id
         connection.foreign = is_engine_io(scope)
         state: dict[str, Any] = scope["state"]
         there: object = state.setdefault(self._connection_key, connection)

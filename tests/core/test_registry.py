@@ -74,6 +74,19 @@ def test_a_member_may_be_added_under_a_client_id_of_its_own() -> None:
     assert registry.find("a") is None
 
 
+def test_a_member_enters_the_rooms_that_it_waited_for_when_it_is_added() -> None:
+    """And is in none before."""
+    registry: Registry[Socket] = Registry(4)
+    socket = Socket("a")
+    socket.rooms_joined = {"lobby", "attic"}
+    assert registry.room_names() == []
+    registry.add(socket)
+    assert sorted(registry.room_names()) == ["attic", "lobby"]
+    assert socket.rooms_joined == {"lobby", "attic"}
+    assert registry.remove(socket)
+    assert registry.room_count == 0
+
+
 def test_adding_twice_changes_nothing() -> None:
     """Neither the count nor the rooms suffer."""
     registry, [socket] = registry_of("a")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import MakeLab
 from tests.support.frames import TEXT
 from tests.support.lab import Lab
-from tests.support.peer import Peer
+from tests.support.peer import Denied, Peer
 from tests.support.waiting import eventually
 
 
@@ -121,3 +123,28 @@ def test_data_of_one_client_is_limited(lab: MakeLab) -> None:
     named(made, "ann")
     assert made.call("set_user_data", "ann", "blob", "x" * 200_000)["error"] == "MemoryLimitExceededError"
     assert made.call("get_user_data", "ann", "blob") is None
+
+
+def test_a_name_and_rooms_given_before_accept_hold_from_then_on(lab: MakeLab) -> None:
+    """Whoever held the name is replaced, as after accept."""
+    made = lab()
+    old = named(made, "ann")
+    new = made.connect("/early/ann")
+    assert new.receive() == "ann ['blue', 'red']"
+    assert old.receive_close().code == 4409
+    for room in ("red", "blue"):
+        assert made.call("get_room_members", room) == ["ann"]
+        made.call("broadcast", f"to {room}", room=room)
+        assert new.receive() == f"to {room}"
+    assert made.call("get_user_data", "ann", "colour") == "green"
+
+
+def test_a_name_that_is_taken_before_accept_refuses_the_handshake(lab: MakeLab) -> None:
+    """Under ``reject``, with the status of 4409."""
+    made = lab(duplicate_client="reject")
+    old = named(made, "ann")
+    with pytest.raises(Denied) as denied:
+        made.connect("/early/ann")
+    assert denied.value.answer.status == 409
+    made.call("send_to_client", "ann", "still here")
+    assert old.receive() == "still here"

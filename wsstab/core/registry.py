@@ -27,7 +27,10 @@ class Member(Protocol):
     client_id: str
     """The name it goes by; equal to ``id`` until `Registry.identify` gives another."""
     rooms_joined: set[str] | None
-    """The rooms it is in; ``None`` rather than an empty set, of which 50,000 idle ones would take 10 MB."""
+    """The rooms it is in; ``None`` rather than an empty set, of which 50,000 idle ones would take 10 MB.
+
+    Until it is added, those that it is to enter then; whoever adds it may write them.
+    """
     sender: Any
     """Where its messages go."""
 
@@ -125,7 +128,7 @@ class Registry(Generic[M]):
         return zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(self._shards)
 
     def add(self, member: M) -> None:
-        """Take in ``member`` under its ``client_id``; one that is in already stays as it is.
+        """Take in ``member`` under its ``client_id`` and put it into ``rooms_joined``; one that is in stays as it is.
 
         Raises:
             ValueError: another member has this connection id.
@@ -136,8 +139,11 @@ class Registry(Generic[M]):
                 raise ValueError(f"connection id {member.id!r} is taken")
             return
         members[member.id] = member
-        member.rooms_joined = None
+        rooms, member.rooms_joined = member.rooms_joined, None
         self._shard_of_client(member).name(member)
+        if rooms is not None:
+            for room in rooms:
+                self.join(member, room)
 
     def remove(self, member: M) -> bool:
         """Forget ``member``: its names, its rooms, its place in the audience.

@@ -67,6 +67,20 @@ async def name(websocket: WebSocket) -> None:
     websocket.state.notes.append(f"{websocket.path_params['name']} ended")
 
 
+async def early(websocket: WebSocket) -> None:
+    """Take the client id of the path and enter two rooms before accept, then echo."""
+    manager, connection = websocket.state.manager, websocket.state.connection
+    name = websocket.path_params["name"]
+    await connection.join("red")
+    await manager.connect(name, websocket, {"since": "before"})
+    await manager.join(name, "blue")
+    await manager.set_user_data(name, "colour", "green")
+    await websocket.accept()
+    await websocket.send_text(f"{connection.client_id} {sorted(connection.rooms)}")
+    async for text in websocket.iter_text():
+        await websocket.send_text(text)
+
+
 routes: list[BaseRoute] = [
     WebSocketRoute("/echo", echo),
     WebSocketRoute("/views", views),
@@ -74,4 +88,5 @@ routes: list[BaseRoute] = [
     WebSocketRoute("/escape", escape),
     WebSocketRoute("/negotiate", negotiate),
     WebSocketRoute("/name/{name}", name),
+    WebSocketRoute("/early/{name}", early),
 ]
