@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -15,9 +20,10 @@ from starlette.testclient import TestClient
 
 from tests.support.stage import settle, until
 from wsstab import Drain, WebSocketConfig, WebSocketConnectionManager
-from wsstab.endpoint import DrainEndpoint, matches
+from wsstab.endpoint import matches
 from wsstab.types import ASGIApp, Event
 
+ROOT = Path(__file__).parents[1]
 TOKEN = {"Authorization": "Bearer s3cret"}
 
 
@@ -102,10 +108,10 @@ def test_the_token_is_shown_nowhere() -> None:
     assert config.drain.endpoint_token == "s3cret"
 
 
-def added(app: type[Starlette]) -> Callable[[DrainEndpoint], ASGIApp]:
+def added(app: type[Starlette]) -> Callable[[ASGIApp], ASGIApp]:
     """An application to which it was added."""
 
-    def make(endpoint: DrainEndpoint) -> ASGIApp:
+    def make(endpoint: ASGIApp) -> ASGIApp:
         made = app()
         made.add_route("/drain", endpoint, methods=["GET", "POST"])  # type: ignore[arg-type]
         return made
@@ -113,7 +119,7 @@ def added(app: type[Starlette]) -> Callable[[DrainEndpoint], ASGIApp]:
     return make
 
 
-def with_route(route: Callable[[DrainEndpoint], BaseRoute]) -> Callable[[DrainEndpoint], ASGIApp]:
+def with_route(route: Callable[[ASGIApp], BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
     """An application with a route for it."""
     return lambda endpoint: Starlette(routes=[route(endpoint)])
 
@@ -128,11 +134,46 @@ def with_route(route: Callable[[DrainEndpoint], BaseRoute]) -> Callable[[DrainEn
     ],
     ids=["route", "mount", "starlette", "fastapi"],
 )
-def test_it_stands_wherever_an_asgi_application_may(make: Callable[[DrainEndpoint], ASGIApp]) -> None:
+def test_it_stands_wherever_an_asgi_application_may(make: Callable[[ASGIApp], ASGIApp]) -> None:
     """As a route, as a mount."""
     manager = manager_with()
     assert TestClient(make(manager.drain_endpoint())).post("/drain", headers=TOKEN).status_code == 200
     assert manager.is_draining
+
+
+RECIPE = """\
+from {framework} import {name}
+from starlette.routing import Route
+from wsstab import WebSocketConnectionManager
+
+def add(manager: WebSocketConnectionManager) -> {name}:
+    app = {name}()
+    {line}
+    return app
+"""
+
+
+def recipe(framework: str, name: str) -> str:
+    """A program around the line that the documentation tells to write."""
+    documentation = inspect.getdoc(WebSocketConnectionManager.drain_endpoint) or ""
+    (line,) = re.findall(r"^    (\S.*)$", documentation, re.MULTILINE)
+    return RECIPE.format(framework=framework, name=name, line=line)
+
+
+@pytest.mark.parametrize(("framework", "name"), [("starlette.applications", "Starlette"), ("fastapi", "FastAPI")])
+def test_the_documented_line_works_and_type_checkers_agree(framework: str, name: str, tmp_path: Path) -> None:
+    """Whoever copies it gets no error from mypy."""
+    program = tmp_path / "program.py"
+    program.write_text(recipe(framework, name))
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program)]
+    checked = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert checked.returncode == 0, checked.stdout
+    names: dict[str, Any] = {}
+    exec(program.read_text(), names)
+    manager = manager_with()
+    with TestClient(names["add"](manager)) as client:
+        assert [getattr(client, method)("/drain").status_code for method in ("get", "post")] == [401, 401]
+        assert client.post("/drain", headers=TOKEN).status_code == 200
 
 
 pytestmark = pytest.mark.anyio
