@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 3
 BIN := $(VENV)/bin
-CHECKED := wsstab tests examples benchmarks
+CHECKED := wsstab tests examples benchmarks hatch_build.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test matrix style types tests coverage bench soak clean
