@@ -267,6 +267,9 @@ class WebSocketConnectionManager:
     async def send_to_client(self, client_id: str, message: Payload, key: Hashable = None) -> bool:
         """Send one message to a client, to each of its connections where it has several.
 
+        It waits for no peer, unless the queue is over three quarters full: then it is paced, for 0.5 s at
+        most, by a peer that reads, and by one that does not until its half second is used up.
+
         Args:
             client_id: whom.
             message: ``str`` and ``bytes`` as they are; ``dict``, ``list`` and pydantic models as JSON.
@@ -294,7 +297,8 @@ class WebSocketConnectionManager:
 
         Without a room, connections that speak a protocol of their own (a subprotocol was selected,
         or Engine.IO) and that were neither named nor joined a room do not get it, nor do those on
-        routes with ``broadcast=False``.
+        routes with ``broadcast=False``. It waits for peers no longer than `send_to_client` does, for all
+        of them together.
 
         Args:
             message: ``str`` and ``bytes`` as they are; ``dict``, ``list`` and pydantic models as JSON.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 import wsstab
 from tests.support.waiting import eventually
@@ -48,20 +48,38 @@ def test_the_first_screen_is_an_application_that_runs() -> None:
     """Two people in the lobby, and a notification from an endpoint."""
     names: dict[str, Any] = {}
     exec(blocks()[0], names)
+    cookies = {user: {"cookie": f"session={secret}"} for secret, user in names["SESSIONS"].items()}
     with (
         TestClient(names["app"]) as client,
-        client.websocket_connect("/ws/ann") as ann,
-        client.websocket_connect("/ws/bob") as bob,
+        client.websocket_connect("/ws", headers=cookies["ann"]) as ann,
+        client.websocket_connect("/ws", headers=cookies["bob"]) as bob,
     ):
-        # A socket is accepted before it has its name and its room.
         for user, socket in (("ann", ann), ("bob", bob)):
-            eventually(lambda: client.post(f"/notify/{user}").json()["sent"])  # noqa: B023
+            assert client.post(f"/notify/{user}", headers=cookies["ann"]).json() == {"sent": True}
             assert socket.receive_json() == {"hello": user}
         manager = manager_of(names["app"])
+        # A socket is accepted before it is in its room.
         eventually(lambda: sorted(manager.get_room_members("lobby")) == ["ann", "bob"])
         bob.send_text("hello")
-        assert ann.receive_text() == "hello"
-        assert client.post("/notify/nobody").json() == {"sent": False}
+        assert ann.receive_json() == {"from": "bob", "text": "hello"}
+        assert client.post("/notify/nobody", headers=cookies["ann"]).json() == {"sent": False}
+
+
+@pytest.mark.parametrize("cookie", ["", "session=", "session=ann", "session=7f3", "user=7f3a", "session=7f3a2"])
+@pytest.mark.parametrize("path", ["/ws", "/ws/ann"])
+def test_nobody_takes_the_place_of_another_on_the_first_screen(path: str, cookie: str) -> None:
+    """Whoever does not prove who they are is refused, hears nothing, and throws nobody out."""
+    names: dict[str, Any] = {}
+    exec(blocks()[0], names)
+    headers = {"cookie": cookie} if cookie else {}
+    session = {"cookie": "session=7f3a"}
+    with TestClient(names["app"]) as client, client.websocket_connect("/ws", headers=session) as ann:
+        with pytest.raises(WebSocketDenialResponse) as denial, client.websocket_connect(path, headers=headers):
+            pass
+        assert denial.value.status_code == 403
+        assert client.post("/notify/ann", headers=headers).status_code == 403
+        assert client.post("/notify/ann", headers={"cookie": "session=91c5"}).json() == {"sent": True}
+        assert ann.receive_json() == {"hello": "ann"}
 
 
 @pytest.mark.parametrize("code", blocks())

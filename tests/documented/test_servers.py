@@ -1,0 +1,79 @@
+"""What our documents say of options of servers, on the servers; and of our own numbers, in our code."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.crowd import Crowd
+from tests.support.peer import Peer
+from tests.support.server import GRANIAN, UVICORN, Server, Variant
+from tests.support.waiting import eventually
+from wsstab.backpressure import KEEPING_UP, PATIENCE
+from wsstab.broadcast import MAX_LOG_BYTES, MAX_LOG_ENTRIES
+
+ROOT = Path(__file__).parents[2]
+PLAIN = "tests.support.apps.plain:app"
+SERVICE = "tests.support.apps.service:app"
+MEBIBYTE = 1_048_576
+
+
+@pytest.mark.parametrize("app", [PLAIN, SERVICE], ids=["bare", "wrapped"])
+@pytest.mark.parametrize(
+    ("variant", "settings", "status"),
+    [
+        *[(variant, {"limit_concurrency": 5}, 503) for variant in UVICORN if variant.loop == "uvloop"],
+        (GRANIAN[0], {"backpressure": 5}, 200),
+    ],
+    ids=str,
+)
+def test_a_limit_of_the_server_counts_sockets_or_not(
+    app: str, variant: Variant, settings: dict[str, Any], status: int
+) -> None:
+    """uvicorn's refuses HTTP for them, and lets them in past it; granian's knows nothing of them."""
+    with Server(app, variant, settings=settings) as server, contextlib.ExitStack() as sockets:
+        for _ in range(8):
+            sockets.callback(Peer(server.address, "/echo").vanish)
+        assert server.request("GET", "/-/health")[0] == status
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        f"{PATIENCE:g} s at most",
+        f"less than {KEEPING_UP // 1024} KiB a second",
+        f"{MAX_LOG_BYTES // 1024} KiB or {MAX_LOG_ENTRIES:,} messages",
+    ],
+)
+def test_the_numbers_of_how_senders_are_paced_are_those_of_the_code(promise: str) -> None:
+    """README says how long a call waits for slow peers."""
+    assert promise in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_a_stalled_peer_holds_broadcasts_for_half_a_second_in_all() -> None:
+    """And no call for longer; then its policy decides."""
+    with (
+        Server(SERVICE, UVICORN[1], {"outbound": {"policy": "drop_newest"}}) as server,
+        Crowd(server.address) as crowd,
+        contextlib.ExitStack() as sockets,
+    ):
+        sockets.callback(Peer(server.address, "/push", receive_buffer=4096).vanish)
+        crowd.open("/push", 1)
+        eventually(lambda: server.get("/-/count") == 2)
+        times = [seconds(server) for _ in range(40)]
+    # What a request takes anyway comes on top.
+    usual = sorted(times)[20]
+    waited = [each - usual for each in times if each > 3 * usual + 0.05]
+    assert PATIENCE * 0.8 < max(waited) < PATIENCE + 0.3
+    assert sum(waited) < 2 * PATIENCE
+
+
+def seconds(server: Server) -> float:
+    """How long a call takes that broadcasts a quarter of a mebibyte."""
+    began = time.monotonic()
+    server.post(f"/-/broadcast?count=1&size={MEBIBYTE // 4}")
+    return time.monotonic() - began
