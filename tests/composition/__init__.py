@@ -1,0 +1,1 @@
+"""The stabilizer among real middleware, instrumentation and frameworks: never worse than without it."""

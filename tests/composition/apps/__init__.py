@@ -1,0 +1,1 @@
+"""What the servers of these tests run: one small program among the packages of others, bare and wrapped."""

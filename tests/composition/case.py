@@ -1,0 +1,152 @@
+"""One composition at one place on one server, as a test holds it: bare and wrapped."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from tests.composition.rows import ROWS, SERVERS, Row
+from tests.support.peer import Denied, Peer, Vanished
+from tests.support.server import Server, Variant
+from tests.support.waiting import eventually
+
+__all__ = ["BARE", "CASES", "HOUSES", "WRAPPED", "Asked", "Case", "House", "trouble"]
+
+BARE, WRAPPED = "bare", "wrapped"
+
+TROUBLE = re.compile(r"^.*(?:Traceback \(most recent|never retrieved|never awaited|was destroyed but).*$", re.MULTILINE)
+"""What a log says when somebody made a mistake, or when nobody caught an error."""
+
+numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class House:
+    """A server's process: a group of compositions on a server."""
+
+    process: str
+    variant: Variant
+
+    def __str__(self) -> str:
+        return f"{self.process}-{self.variant}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a test is about: a composition at a place, in a house."""
+
+    row: Row
+    place: str
+    house: House
+
+    def __str__(self) -> str:
+        return f"{self.house.variant}-{self.row.name}-{self.place}"
+
+
+HOUSES = [House(process, variant) for process in dict.fromkeys(row.process for row in ROWS) for variant in SERVERS]
+
+CASES = [
+    Asked(row, place, house)
+    for house in HOUSES
+    for row in ROWS
+    if row.process == house.process and row.runs_on(house.variant)
+    for place in row.places
+]
+"""Every composition at each of its places on every server where it runs; those of one house stand together."""
+
+
+class Case:
+    """A composition in a running server.
+
+    Args:
+        server: its house.
+        asked: which composition, where.
+    """
+
+    def __init__(self, server: Server, asked: Asked) -> None:
+        self.server = server
+        self.asked = asked
+        self.row, self.place, self.variant = asked.row, asked.place, asked.house.variant
+        self.peers: list[Peer] = []
+
+    def __enter__(self) -> Case:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for peer in self.peers:
+            peer.vanish()
+        eventually(lambda: self.look(WRAPPED)["wires"] == [])
+
+    def path(self, kind: str, path: str) -> str:
+        """A path of the program, as the server knows it."""
+        return f"/{self.row.name}/{self.place}/{kind}{path}"
+
+    def connect(self, kind: str, path: str, **handshake: Any) -> Peer:
+        """Open a WebSocket of one of the two."""
+        peer = Peer(self.server.address, self.path(kind, path), **handshake)
+        self.peers.append(peer)
+        return peer
+
+    def look(self, kind: str) -> dict[str, Any]:
+        """What its handlers noted, and on which wires its connections are."""
+        return dict(self.server.get(f"/-/look/{self.row.name}/{self.place}/{kind}"))
+
+    def notes(self, kind: str, more_than: int, within: float = 10.0) -> list[Any]:
+        """What its handlers noted, when there is more than so much."""
+        return eventually(lambda: self.look(kind)["notes"][more_than:], within)
+
+    def both(self, question: Callable[[str], Any]) -> tuple[Any, Any]:
+        """The answers of the bare program and of the wrapped one."""
+        return question(BARE), question(WRAPPED)
+
+    def ending(self, kind: str, path: str, within: float = 0.3) -> tuple[str, int]:
+        """How a WebSocket ends that the server ends: its status, its close code, merely gone, or still open."""
+        try:
+            return "close", self.connect(kind, path).receive_close(within).code
+        except Denied as denied:
+            return "status", denied.answer.status
+        except Vanished:
+            return "gone", 1006
+        except TimeoutError:
+            return "open", 0
+
+    def ends(self, path: str, how: tuple[str, int]) -> None:
+        """See that a wrapped WebSocket ends as it must."""
+        assert self.ending(WRAPPED, path, within=5.0) == how
+
+    def failing(self, kind: str, path: str, leave: bool = False) -> tuple[tuple[str, int], str]:
+        """Let a handler fail: how its WebSocket ends, and what the server wrote until the error was in its log.
+
+        Args:
+            kind: of the two programs.
+            path: of a handler that fails with the words of its query string.
+            leave: whether the peer leaves first.
+        """
+        words = f"error-{next(numbers)}"
+        start, ending = len(self.server.log), ("left", 0)
+        if leave:
+            self.connect(kind, f"{path}?{words}").vanish()
+        else:
+            ending = self.ending(kind, f"{path}?{words}", within=5.0 if kind == WRAPPED else 0.3)
+        # daphne looks for ended applications once in a second; an access log has the words too.
+        eventually(lambda: re.search(rf"^\w*Error: .*{words}", self.server.log[start:], re.MULTILINE))
+        self.server.get("/-/health")
+        return ending, self.server.log[start:]
+
+    def log_of(self, action: Callable[[], Any]) -> str:
+        """What the server wrote while something was done."""
+        start = len(self.server.log)
+        action()
+        self.server.get("/-/health")
+        return self.server.log[start:]
+
+
+def trouble(log: str) -> list[str]:
+    """Lines of a log that tell of a mistake, or of an error that nobody caught."""
+    return TROUBLE.findall(log)

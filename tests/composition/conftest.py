@@ -1,0 +1,56 @@
+"""Servers full of compositions.
+
+A server's process has many compositions, each bare and wrapped, and answers many questions: the tests
+of one process run one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.composition.case import HOUSES, Asked, Case, House
+from tests.composition.expected import reason_to_fail
+from tests.support.server import Server
+
+SETTINGS = {"hypercorn": {"graceful_timeout": 0.5}}
+"""What a server needs to stop soon, where bare handlers never learn that their peer has gone."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of each house behind one another, where the first of them stood."""
+    own = [item for item in items if asked_of(item) is not None]
+    places = [place for place, item in enumerate(items) if asked_of(item) is not None]
+    own.sort(key=lambda item: HOUSES.index(asked_of(item).house))  # type: ignore[union-attr]
+    for place, item in zip(places, own, strict=True):
+        items[place] = item
+    for item in own:
+        found = reason_to_fail(getattr(item, "originalname", item.name), str(asked_of(item)))
+        if found is not None:
+            item.add_marker(pytest.mark.xfail(reason=found[0], strict=found[1]))
+
+
+def asked_of(item: pytest.Item) -> Asked | None:
+    """What a test is about, where it is one of these."""
+    callspec = getattr(item, "callspec", None)
+    asked = None if callspec is None else callspec.params.get("asked")
+    return asked if isinstance(asked, Asked) else None
+
+
+@pytest.fixture(scope="session")
+def house(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The server of a `House`; pytest keeps it while the next test has the same object."""
+    wanted: House = request.param
+    options, settings = {"process": wanted.process}, SETTINGS.get(wanted.variant.server)
+    with Server("tests.composition.apps.house:app", wanted.variant, options, settings=settings) as running:
+        yield running
+
+
+@pytest.fixture
+def case(house: Server, asked: Asked) -> Iterator[Case]:
+    """A composition at a place, in its server."""
+    house.revive()
+    with Case(house, asked) as made:
+        yield made

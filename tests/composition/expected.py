@@ -1,0 +1,54 @@
+"""What does not hold in a composition, and why: tests that must fail there.
+
+As with the servers' list, a row makes a test an expected failure, and it is the last resort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+__all__ = ["EXPECTED", "PENDING", "Expected", "reason_to_fail"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One row: which tests must fail, and why.
+
+    Args:
+        test: pattern of its name, as a shell writes it (``*``, ``?``).
+        case: pattern of ``server-composition-place``.
+        why: the reason.
+    """
+
+    test: str
+    case: str
+    why: str
+
+    def applies(self, test: str, case: str) -> bool:
+        """Whether this test must fail there."""
+        return fnmatchcase(test, self.test) and fnmatchcase(case, self.case)
+
+
+EXPECTED: list[Expected] = []
+
+PENDING: list[Expected] = [
+    Expected("test_an_error_after_the_peer_left*", "*", "errors after the peer left are swallowed"),
+    *[
+        Expected("*", f"*-{name}-{place}", "observers are not looked through")
+        for name in ("sessions", "correlation-id")
+        for place in ("outside", "both")
+    ],
+    *[Expected("*", f"*-starlette-context-{place}", "the context is empty") for place in ("outside", "both")],
+    *[Expected("*", f"*-proxy-fix-*-{place}", "the scope cannot be copied") for place in ("inside", "both")],
+]
+"""What is being mended; it may pass already."""
+
+
+def reason_to_fail(test: str, case: str) -> tuple[str, bool] | None:
+    """Why a test must fail there, and whether it surely does; ``None`` where it must not."""
+    for rows, surely in ((EXPECTED, True), (PENDING, False)):
+        for row in rows:
+            if row.applies(test, case):
+                return row.why, surely
+    return None

@@ -1,0 +1,85 @@
+"""The compositions: who stands among whom, on which servers, and what is expected.
+
+The servers' processes build what is named here, the tests ask each row every question, and the page of
+the documentation has a line for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tests.support.server import Variant
+
+__all__ = ["NATIVE", "PLAIN", "ROWS", "SERVERS", "Row", "stands"]
+
+NATIVE, PLAIN = "native", "plain"
+"""The wire of the server, or plain ASGI."""
+
+SERVERS = [
+    Variant("uvicorn", "uvloop", "websockets-sansio"),
+    Variant("hypercorn", "uvloop"),
+    Variant("hypercorn", "trio"),
+    Variant("granian", "asyncio"),
+    Variant("daphne", "asyncio"),
+]
+"""Where every composition is tried, if it runs there at all."""
+
+MIDDLEWARE = ("outside", "inside", "both")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One composition.
+
+    Args:
+        name: of its program, and in the paths.
+        title: on the page.
+        packages: the distributions whose versions the page tells.
+        places: where it stands, seen from the stabilizer: ``outside``, ``inside``, ``both``.
+        process: which servers' process has it; what changes a whole process needs one of its own.
+        plain: places at which the wire is plain ASGI, with the reason.
+        never: servers on which it does not run by itself, by the beginning of their name, with the reason.
+    """
+
+    name: str
+    title: str
+    packages: tuple[str, ...]
+    places: tuple[str, ...] = MIDDLEWARE
+    process: str = "middleware"
+    plain: Mapping[str, str] = field(default_factory=dict)
+    never: Mapping[str, str] = field(default_factory=dict)
+
+    def wire(self, place: str) -> str:
+        """Which wire is expected there."""
+        return PLAIN if place in self.plain else NATIVE
+
+    def runs_on(self, variant: Variant) -> bool:
+        """Whether it runs there by itself."""
+        return not any(str(variant).startswith(name) for name in self.never)
+
+
+CHANGES = "it is not known to pass every message unchanged"
+
+ROWS = [
+    Row("alone", "Nothing else", ("starlette", "fastapi"), places=("inside",)),
+    Row("sessions", "Starlette's `SessionMiddleware`", ("starlette",)),
+    Row("base-http", "Starlette's `BaseHTTPMiddleware`", ("starlette",)),
+    Row("cors", "Starlette's `CORSMiddleware`", ("starlette",)),
+    Row("gzip", "Starlette's `GZipMiddleware`", ("starlette",)),
+    Row("trusted-host", "Starlette's `TrustedHostMiddleware`", ("starlette",)),
+    Row("proxy-fix-legacy", "hypercorn's `ProxyFixMiddleware`, legacy", ("hypercorn",)),
+    Row("proxy-fix-modern", "hypercorn's `ProxyFixMiddleware`, modern", ("hypercorn",)),
+    Row(
+        "starlette-context",
+        "starlette-context",
+        ("starlette-context",),
+        plain={"outside": CHANGES, "both": CHANGES},
+    ),
+    Row("correlation-id", "asgi-correlation-id", ("asgi-correlation-id",)),
+]
+
+
+def stands(row: Row, place: str) -> str:
+    """A composition at a place, as tests are named."""
+    return f"{row.name}-{place}"

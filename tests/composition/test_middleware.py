@@ -1,0 +1,177 @@
+"""Every composition is asked every question, bare and wrapped: wrapped is at least as good."""
+
+from __future__ import annotations
+
+import http.client
+
+import pytest
+
+from tests.composition.case import BARE, CASES, WRAPPED, Case, trouble
+from tests.composition.rows import NATIVE
+from tests.support.frames import PING
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.parametrize(
+    ("house", "asked"), [(each.house, each) for each in CASES], ids=map(str, CASES), indirect=["house"], scope="session"
+)
+
+HEADERS = {"X-Request-ID": "0" * 32, "X-Correlation-ID": "1" * 32, "Forwarded": "for=192.0.2.1"}
+"""What the packages read of a request."""
+
+OF_THE_HANDSHAKE = {"date", "server", "sec-websocket-accept", "sec-websocket-extensions", "connection", "upgrade"}
+"""Headers that are the server's business."""
+
+
+def test_http_passes_as_without_us(case: Case) -> None:
+    """Status, body, and the headers of what stands around."""
+
+    def ask(kind: str) -> tuple[int, str, set[str]]:
+        connection = http.client.HTTPConnection(*case.server.address, timeout=10)
+        connection.request(
+            "GET",
+            case.path(kind, "/hello"),
+            headers={"X-Request-ID": "0" * 32, "X-Correlation-ID": "1" * 32, "Forwarded": "for=192.0.2.1"},
+        )
+        answer = connection.getresponse()
+        body = answer.read().decode().replace(f"/{kind}/", "/")
+        connection.close()
+        return answer.status, body, {name.lower() for name, _ in answer.getheaders()}
+
+    bare, wrapped = case.both(ask)
+    assert wrapped == bare
+    assert wrapped[0] == 200
+
+
+def test_the_wire_is_the_expected_one(case: Case) -> None:
+    """The server's own, or plain ASGI where somebody outside may change messages."""
+    case.connect(WRAPPED, "/echo")
+    [module] = eventually(lambda: case.look(WRAPPED)["wires"])
+    assert (module != "wsstab.wires.asgi") == (case.row.wire(case.place) == NATIVE), module
+
+
+def test_pings_arrive_where_the_wire_has_them(case: Case) -> None:
+    """The heartbeat is not switched off unseen."""
+    if case.row.wire(case.place) == NATIVE and case.variant.traits.native_ping:
+        peer = case.connect(WRAPPED, "/echo")
+        peer.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 1)
+    else:
+        log = case.log_of(lambda: case.connect(WRAPPED, "/echo").read_for(0.05))
+        assert "Traceback" not in log
+
+
+def test_messages_come_back(case: Case) -> None:
+    """Text and binary, small and large, in their order."""
+    messages: list[str | bytes] = ["é", b"\x00\xff", "x" * 100_000, b"y" * 100_000, *map(str, range(50))]
+
+    def ask(kind: str) -> list[str | bytes]:
+        peer = case.connect(kind, "/echo")
+        for message in messages:
+            peer.send(message)
+        return peer.receive_many(len(messages))
+
+    bare, wrapped = case.both(ask)
+    assert wrapped == bare == messages
+
+
+def test_a_broadcast_arrives(case: Case) -> None:
+    """At everybody, once."""
+
+    def ask(kind: str) -> list[list[str | bytes]]:
+        peers = [case.connect(kind, "/room") for _ in range(3)]
+        path = case.path(kind, "/shout?text=")
+        eventually(lambda: case.server.post(path + "first") == 3)
+        case.server.post(path + "second")
+        for peer in peers:
+            peer.read_until(lambda frames: any(frame.payload == b"second" for frame in frames))
+        return [[frame.payload for frame in peer.frames if frame.payload == b"second"] for peer in peers]
+
+    bare, wrapped = case.both(ask)
+    assert wrapped == bare == [[b"second"]] * 3
+
+
+def test_headers_at_accept_arrive(case: Case) -> None:
+    """Those of the handler, and those of what stands around."""
+
+    def ask(kind: str) -> set[str]:
+        answer = case.connect(kind, "/echo").answer
+        return {name.lower() for name, _ in answer.headers} - OF_THE_HANDSHAKE
+
+    bare, wrapped = case.both(ask)
+    assert wrapped >= bare
+
+
+@pytest.mark.parametrize(("path", "code"), [("/returns", 1000), ("/closes", 4001)])
+def test_an_ending_has_its_code(case: Case, path: str, code: int) -> None:
+    """And nothing to tell."""
+    log = case.log_of(lambda: case.ends(path, ("close", code)))
+    assert trouble(log) == []
+
+
+def test_an_error_of_a_handler_closes_with_1011(case: Case) -> None:
+    """And is in the log as often as it is without us."""
+    _, bare = case.failing(BARE, "/raises")
+    ending, wrapped = case.failing(WRAPPED, "/raises")
+    assert ending == ("close", 1011)
+    assert len(trouble(wrapped)) == len(trouble(bare))
+
+
+def test_a_refusal_is_the_same(case: Case) -> None:
+    """A handler that closes before it accepts."""
+    bare, wrapped = case.both(lambda kind: case.ending(kind, "/refuses"))
+    assert wrapped == bare
+
+
+def test_an_error_before_accept_is_told(case: Case) -> None:
+    """By a status that is no lie, and in the log as often as it is without us."""
+    _, bare = case.failing(BARE, "/raises-early")
+    ending, wrapped = case.failing(WRAPPED, "/raises-early")
+    assert ending == ("status", 500)
+    assert len(trouble(wrapped)) == len(trouble(bare))
+
+
+@pytest.mark.parametrize("how", ["close", "fin", "rst"])
+def test_a_peer_that_leaves_ends_its_handler_in_silence(case: Case, how: str) -> None:
+    """The handler learns of it, and the log has no more to tell than without us."""
+
+    def ask(kind: str) -> tuple[str, list[str]]:
+        notes: list[list[str]] = []
+
+        def leave() -> None:
+            peer, before = case.connect(kind, "/echo"), len(case.look(kind)["notes"])
+            peer.send("here")
+            peer.receive()
+            if how == "close":
+                peer.close(1001)
+            peer.vanish(how.replace("close", "fin"))
+            notes.extend(case.notes(kind, before))
+
+        log = case.log_of(leave)
+        return notes[0][1], trouble(log)
+
+    bare, wrapped = case.both(ask)
+    assert wrapped[0] == bare[0]
+    assert len(wrapped[1]) <= len(bare[1])
+
+
+def test_an_error_after_the_peer_left_is_in_the_log(case: Case) -> None:
+    """What a handler's clean-up raises is an error of the application, though its peer has gone."""
+    _, bare = case.failing(BARE, "/raises-late", leave=True)
+    _, wrapped = case.failing(WRAPPED, "/raises-late", leave=True)
+    assert len(trouble(wrapped)) == len(trouble(bare))
+
+
+def test_a_handler_that_only_sends_learns_of_its_end(case: Case) -> None:
+    """At the latest as it does without us, and with no more to read in the log."""
+
+    def ask(kind: str) -> list[str]:
+        def leave() -> None:
+            peer, before = case.connect(kind, "/pushes"), len(case.look(kind)["notes"])
+            peer.receive()
+            peer.vanish("rst")
+            if kind == WRAPPED or case.variant.uvicorn:
+                case.notes(kind, before)
+
+        return trouble(case.log_of(leave))
+
+    bare, wrapped = case.both(ask)
+    assert len(wrapped) <= len(bare)
