@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import sys
 import threading
 import time
 import weakref
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -334,3 +336,57 @@ def test_without_trio_a_thread_without_a_loop_is_told_the_same(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "trio", None)
     with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
         current_loop()
+
+
+WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+
+
+async def note_who(found: list[str]) -> None:
+    """Note who this is, and become somebody else."""
+    found.append(WHO.get())
+    WHO.set("changed")
+
+
+async def test_work_for_many_has_no_context_of_whoever_spawned_it() -> None:
+    """A handler that happens to start it must not be seen in it."""
+    found: list[str] = []
+    WHO.set("ann")
+    current_loop().spawn(note_who, found)
+    await turn()
+    assert found == ["nobody"]
+
+
+async def test_work_for_one_connection_runs_in_a_copy_of_the_context_that_is_given() -> None:
+    """Each piece has a copy of its own, and nothing of it comes back."""
+    found: list[str] = []
+    WHO.set("ann")
+    context = contextvars.copy_context()
+    WHO.set("bob")
+    for _ in range(2):
+        current_loop().spawn(note_who, found, context=context)
+    await turn()
+    assert (found, context[WHO], WHO.get()) == (["ann", "ann"], "ann", "bob")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_factory_does_not_run_work_before_its_creator_has_it() -> None:
+    """An eager one does; whoever keeps the task in an attribute that the task looks at would miss it."""
+    ran: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(eager)
+    try:
+        task = current_loop().spawn(note_who, ran)
+        assert (task is not None, ran) == (True, [])
+        await turn()
+    finally:
+        loop.set_task_factory(None)
+    assert ran == ["nobody"]
+
+
+def eager(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Future[Any]:
+    """What ``asyncio.eager_task_factory`` of Python 3.12 does to a task that does not suspend."""
+    done = loop.create_future()
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+    done.set_result(None)
+    return done

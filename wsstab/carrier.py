@@ -119,7 +119,7 @@ class Carrier:
     def read_ahead(self) -> None:
         """Have a reader at work, if nobody reads and there is anything to read."""
         if not self.attended and not self.connection.receiver.over and not self._closing_alone:
-            self._reader = self.loop.spawn(self._read_ahead, self.connection)
+            self._reader = self.loop.spawn(self._read_ahead, self.connection, context=self.wire.context)
 
     def notify(self) -> None:
         """Wake the handler, which waits for the inbox."""

@@ -7,6 +7,7 @@ client that seems never to answer; that one is not killed but left to TCP, with 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -85,7 +86,8 @@ class DoubleConnection(Connection):
 
     def _hand_over(self, message: Payload) -> Delivery:
         """Send from another loop or thread."""
-        handed_over = self.loop.call_from_thread(self.loop.spawn, self.post, message)
+        post = partial(self.loop.spawn, self.post, message, context=self.wire.context)
+        handed_over = self.loop.call_from_thread(post)
         return Delivery.QUEUED if handed_over else Delivery.GONE
 
 
@@ -130,7 +132,8 @@ class DoubleHeartbeat(Heartbeat):
     def beat(self) -> None:
         self._double.services.heartbeats_sent += 1
         self._ping_sent = self._double.loop.time()
-        self._double.loop.spawn(self._double.post, self.message() if callable(self.message) else self.message)
+        message = self.message() if callable(self.message) else self.message
+        self._double.loop.spawn(self._double.post, message, context=self._double.wire.context)
 
     def pong(self, payload: bytes) -> None:
         super().pong(payload)

@@ -132,7 +132,7 @@ class Ending:
         if not flush:
             connection.sender.queue.clear()
         connection.sender.wake()
-        connection.loop.spawn(self._close, connection, close, within)
+        connection.loop.spawn(self._close, connection, close, within, context=connection.wire.context)
 
     async def _close(self, connection: Connection, close: Close, within: float) -> None:
         sent, flushed = False, True

@@ -12,6 +12,7 @@ cancellation of both.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 import weakref
@@ -41,10 +42,17 @@ class EventLoop(Protocol):
     def time(self) -> float:
         """Monotonic seconds."""
 
-    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
+    def spawn(
+        self, function: Callable[..., Awaitable[None]], *args: Any, context: contextvars.Context | None = None
+    ) -> Task:
         """Run ``function(*args)`` in the background; an exception that escapes it is logged.
 
-        What is spawned first starts first.
+        What is spawned first starts first, and nothing of it runs before this returns.
+
+        Args:
+            function: what to run.
+            args: its arguments.
+            context: it runs in a copy of this context; ``None`` for an empty one, as befits work for many connections.
         """
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
@@ -61,6 +69,12 @@ async def _guard(function: Callable[..., Awaitable[None]], args: tuple[Any, ...]
         logger.exception("! background work failed: %s", getattr(function, "__qualname__", function))
 
 
+def _new_task(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]
+) -> asyncio.Task[None]:
+    return asyncio.Task(_guard(function, args), loop=loop)
+
+
 class AsyncioLoop:
     """asyncio or uvloop."""
 
@@ -71,9 +85,14 @@ class AsyncioLoop:
         # The loop itself holds only weak references to its tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
+    def spawn(
+        self, function: Callable[..., Awaitable[None]], *args: Any, context: contextvars.Context | None = None
+    ) -> Task:
         # A context of its own: background work for all must not run as the handler that happened to start it.
-        task = Context().run(asyncio.get_running_loop().create_task, _guard(function, args))
+        # A copy of the one that is given: two tasks may not enter the same one at a time.
+        inside = Context() if context is None else context.copy()
+        # Past the loop's task factory: an eager one runs the task, perhaps to its end, before its creator has it.
+        task = inside.run(_new_task, asyncio.get_running_loop(), function, args)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -98,12 +117,19 @@ class AsyncioLoop:
 class TrioTask:
     """Work for a trio system task, with a cancel scope of its own."""
 
-    def __init__(self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> None:
         self._function = function
         self._args = args
+        self._context = context
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
+        # trio gives each system task a context when it spawns it, and here any of them may run this one.
+        for variable, value in self._context.items() if self._context is not None else ():
+            variable.set(value)
+        self._context = None
         with self._scope:
             await _guard(self._function, self._args)
 
@@ -123,8 +149,10 @@ class TrioLoop:
         self.time = time.monotonic
         self._starting: deque[TrioTask] = deque()
 
-    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> Task:
-        task = TrioTask(function, args)
+    def spawn(
+        self, function: Callable[..., Awaitable[None]], *args: Any, context: contextvars.Context | None = None
+    ) -> Task:
+        task = TrioTask(function, args, context)
         # trio starts what was spawned together in any order: whichever is first takes what was spawned first.
         self._starting.append(task)
         self._trio.lowlevel.spawn_system_task(self._start_next)

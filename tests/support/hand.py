@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 __all__ = ["HandLoop", "HandTask"]
@@ -52,7 +53,7 @@ class HandLoop:
         """The clock."""
         return self.now
 
-    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any) -> HandTask:
+    def spawn(self, function: Callable[..., Awaitable[None]], *args: Any, context: Context | None = None) -> HandTask:
         """Keep the work for the test to run."""
         self.tasks.append(HandTask(function, args))
         return self.tasks[-1]

@@ -104,7 +104,7 @@ class AsgiWire(Wire):
 
     def _have_a_writer(self) -> None:
         if self._writer is None:
-            self._writer = current_loop().spawn(self._write)
+            self._writer = current_loop().spawn(self._write, context=self.context)
 
     async def _write(self) -> None:
         try:

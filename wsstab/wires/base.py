@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context, copy_context
 from typing import Protocol
 
 from ..payload import Outgoing
@@ -81,6 +82,7 @@ class Wire:
         writable: whether the next write is taken at once.
         traits: what the server behind it can and cannot do.
         readable: whether what the peer sends comes by here.
+        context: of the ASGI call; what is done for this connection alone runs in a copy of it. ``None`` at the end.
         compress_from: bytes from which messages to the peer are compressed, where that was negotiated; ``None``: never.
         lost: whether the TCP connection is known to have ended.
         server_ping_interval: seconds between the server's own pings, which this wire has taken over.
@@ -92,6 +94,7 @@ class Wire:
 
     __slots__ = (
         "compress_from",
+        "context",
         "lost",
         "on_blocked",
         "on_lost",
@@ -106,6 +109,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.writable = True
+        # A wire is made by the call, before anything of ours is in its context: that would be a cycle.
+        self.context: Context | None = copy_context()
         self.compress_from: int | None = None
         self.lost = False
         self.server_ping_interval: float | None = None
@@ -231,6 +236,8 @@ class Wire:
         """Nobody listens any more; only ``on_lost`` is still called."""
         self.on_writable = self.on_blocked = _nothing
         self.on_pong = _ignore
+        # What the application put there may refer to all of this.
+        self.context = None
 
 
 async def nothing_comes() -> Event:

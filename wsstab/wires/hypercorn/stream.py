@@ -76,7 +76,7 @@ class StreamWire(Watching, AsgiWire):
     def ping(self, payload: bytes) -> bool:
         if self.is_open() and not self._pinging:
             self._pinging = True
-            current_loop().spawn(self._ping, payload)
+            current_loop().spawn(self._ping, payload, context=self.context)
         return True
 
     async def close(self, code: int, reason: str) -> None:
