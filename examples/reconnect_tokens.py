@@ -6,7 +6,8 @@ off with Ctrl+D, connect again and send ``{"token": "..."}`` with the token you 
 
 The token comes in the ``Authorization`` header where the client can set one, and in the first message
 where it cannot (browsers). It never comes in the query string: addresses end up in access logs, in
-proxies and in histories. An error that nobody catches here closes the socket with 1008 and says why.
+proxies and in histories. One that is refused closes the socket with 1008, and the reason says why: used
+before, expired, signed with another key, or no token at all. The client then begins anew, with ``null``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from uuid import uuid4
 
 from fastapi import FastAPI, WebSocket
 
-from wsstab import InvalidTokenError, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
+from wsstab import (
+    CloseCode,
+    InvalidTokenError,
+    TokenExpiredError,
+    WebSocketConfig,
+    WebSocketConnectionManager,
+    WebSocketStabilizer,
+)
 
 manager = WebSocketConnectionManager(WebSocketConfig.from_env())
 app = FastAPI()
@@ -31,15 +39,27 @@ baskets: defaultdict[str, list[str]] = defaultdict(list)
 async def basket(websocket: WebSocket) -> None:
     """Collect words, across connections."""
     await websocket.accept()
-    token = bearer(websocket) or await first_message(websocket)
-    client_id = await manager.validate_reconnect_token(token) if token else uuid4().hex
-    if client_id is None:
-        raise InvalidTokenError
+    try:
+        client_id = await whose(websocket)
+    except (InvalidTokenError, TokenExpiredError) as error:
+        # Uncaught it closes with 1008 too, but with no more than "not authorized".
+        await websocket.close(CloseCode.POLICY_VIOLATION, str(error))
+        return
     await manager.connect(client_id, websocket)
     await give_token(websocket, client_id)
     async for word in websocket.iter_text():
         baskets[client_id].append(word)
         await give_token(websocket, client_id)
+
+
+async def whose(websocket: WebSocket) -> str:
+    """The client that a token was made for; a new one for who has none.
+
+    Raises:
+        InvalidTokenError, TokenExpiredError: the token is refused.
+    """
+    token = bearer(websocket) or await first_message(websocket)
+    return uuid4().hex if token is None else await manager.validate_reconnect_token(token)
 
 
 def bearer(websocket: WebSocket) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +12,8 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from examples.reconnect_tokens import app
+from tests.support.waiting import eventually
+from wsstab import WebSocketConfig, WebSocketConnectionManager
 
 
 def newcomer(client: TestClient) -> dict[str, Any]:
@@ -22,11 +27,11 @@ def newcomer(client: TestClient) -> dict[str, Any]:
     return told
 
 
-def code_of(socket: WebSocketTestSession) -> int:
-    """The code that the server closes with next."""
+def close_of(socket: WebSocketTestSession) -> tuple[int, str]:
+    """Code and reason that the server closes with next."""
     with pytest.raises(WebSocketDisconnect) as closed:
         socket.receive_text()
-    return closed.value.code
+    return closed.value.code, closed.value.reason
 
 
 def test_a_token_in_the_first_message_brings_the_basket_back() -> None:
@@ -49,21 +54,48 @@ def test_a_token_in_the_header_brings_the_basket_back() -> None:
 
 
 def test_a_token_works_once() -> None:
-    """The second use closes with 1008."""
+    """The second use closes with 1008, and the reason says why."""
     with TestClient(app) as client:
         headers = {"Authorization": f"Bearer {newcomer(client)['token']}"}
         with client.websocket_connect("/basket", headers=headers) as socket:
             socket.receive_json()
         with client.websocket_connect("/basket", headers=headers) as socket:
-            assert code_of(socket) == 1008
+            assert close_of(socket) == (1008, "reconnect token refused: used")
 
 
-@pytest.mark.parametrize("first", ["no JSON", "[]", '{"token": "a.b.c.d"}', '{"token": 7}'])
-def test_a_first_message_that_is_no_token_closes_with_1008(first: str) -> None:
-    """Whatever it is."""
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        ("no JSON", "malformed"),
+        ("[]", "malformed"),
+        ('{"token": "a.b.c.d"}', "signature"),
+        ('{"token": 7}', "malformed"),
+        ('{"token": ""}', "malformed"),
+    ],
+)
+def test_a_first_message_that_is_no_token_closes_with_1008(first: str, why: str) -> None:
+    """Whatever it is; and says why."""
     with TestClient(app) as client, client.websocket_connect("/basket") as socket:
         socket.send_text(first)
-        assert code_of(socket) == 1008
+        assert close_of(socket) == (1008, f"reconnect token refused: {why}")
+
+
+def test_a_token_that_is_too_old_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client may begin anew instead of trying again."""
+    desk = WebSocketConnectionManager(WebSocketConfig(secret_key="key", reconnect_token_ttl=timedelta(milliseconds=1)))
+    token = desk.generate_reconnect_token("ann")
+    monkeypatch.setattr("examples.reconnect_tokens.manager.validate_reconnect_token", desk.validate_reconnect_token)
+    eventually(lambda: is_old(token))
+    with TestClient(app) as client, client.websocket_connect("/basket") as socket:
+        socket.send_json({"token": token})
+        code, reason = close_of(socket)
+        assert code == 1008
+        assert re.fullmatch(r"reconnect token expired \d+ ms ago", reason)
+
+
+def is_old(token: str) -> bool:
+    """Whether the time of a token is over; it is its third part, in milliseconds."""
+    return int(token.split(".")[2]) < time.time_ns() // 1_000_000
 
 
 @pytest.mark.parametrize("header", ["Basic abc", "Bearer", "nonsense"])
