@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -77,3 +81,32 @@ def seconds(server: Server) -> float:
     began = time.monotonic()
     server.post(f"/-/broadcast?count=1&size={MEBIBYTE // 4}")
     return time.monotonic() - began
+
+
+HELP = {
+    "uvicorn": ["uvicorn", "gunicorn"],
+    "hypercorn": ["hypercorn"],
+    "granian": ["granian"],
+    "daphne": ["daphne"],
+}
+"""Whose options a chapter of this name tells of."""
+
+
+@pytest.mark.parametrize("server", HELP)
+@pytest.mark.parametrize("document", ["docs/deployment.md", "docs/servers.md"])
+def test_the_options_in_the_chapter_of_a_server_are_options_of_it(document: str, server: str) -> None:
+    """By its own ``--help``."""
+    (chapter,) = re.findall(rf"^## {server}\n(.*?)^## ", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", chapter))
+    assert named
+    assert named - options_of(*HELP[server]) == set()
+
+
+def options_of(*commands: str) -> set[str]:
+    """The long options of these commands."""
+    environment = os.environ | {"COLUMNS": "200", "TERM": "dumb"}
+    shown = [
+        subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True, env=environment)
+        for command in commands
+    ]
+    return {option for each in shown for option in re.findall(r"(?<![\w-])--[a-z][\w-]+", each.stdout)}
