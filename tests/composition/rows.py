@@ -39,6 +39,7 @@ class Row:
         places: where it stands, seen from the stabilizer: ``outside``, ``inside``, ``both``.
         process: which servers' process has it; what changes a whole process needs one of its own.
         plain: places at which the wire is plain ASGI, with the reason.
+        traces: whether it makes spans.
         never: servers on which it does not run by itself, by the beginning of their name, with the reason.
     """
 
@@ -48,6 +49,7 @@ class Row:
     places: tuple[str, ...] = MIDDLEWARE
     process: str = "middleware"
     plain: Mapping[str, str] = field(default_factory=dict)
+    traces: bool = False
     never: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self, place: str) -> str:
@@ -77,6 +79,31 @@ ROWS = [
         plain={"outside": CHANGES, "both": CHANGES},
     ),
     Row("correlation-id", "asgi-correlation-id", ("asgi-correlation-id",)),
+    Row(
+        "opentelemetry-fastapi",
+        "OpenTelemetry's instrumentation of FastAPI",
+        ("opentelemetry-instrumentation-fastapi",),
+        places=("outside", "inside"),
+        process="opentelemetry",
+        traces=True,
+    ),
+    Row(
+        "opentelemetry-asgi",
+        "OpenTelemetry's ASGI middleware",
+        ("opentelemetry-instrumentation-asgi",),
+        process="opentelemetry",
+        traces=True,
+    ),
+    Row("sentry", "sentry-sdk", ("sentry-sdk",), places=("outside", "inside"), process="sentry", traces=True),
+    Row(
+        "sentry-middleware-spans",
+        "sentry-sdk, `middleware_spans=True`",
+        ("sentry-sdk",),
+        places=("outside", "inside"),
+        process="sentry-middleware-spans",
+        traces=True,
+    ),
+    Row("ddtrace", "ddtrace", ("ddtrace",), places=("outside", "inside"), process="ddtrace", traces=True),
 ]
 
 

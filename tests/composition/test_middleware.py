@@ -100,6 +100,54 @@ def test_headers_at_accept_arrive(case: Case) -> None:
     assert wrapped >= bare
 
 
+def test_a_handler_sees_its_context(case: Case) -> None:
+    """The context variables of what stands around, before and after it received."""
+
+    def ask(kind: str) -> list[str | bytes]:
+        peer = case.connect(kind, "/context", headers=HEADERS.items())
+        peer.send("again")
+        return peer.receive_many(2)
+
+    bare, wrapped = case.both(ask)
+    assert wrapped == bare
+
+
+def test_the_spans_of_a_connection_are_one_trace(case: Case) -> None:
+    """As without us, and no more of them; who is looked through sees the connection and not its messages."""
+
+    def ask(kind: str) -> list[dict[str, str]]:
+        case.server.post("/-/spans")
+        before = len(case.look(kind)["notes"])
+        peer = case.connect(kind, "/echo")
+        for number in range(20):
+            peer.send(str(number))
+        peer.receive_many(20)
+        peer.close()
+        case.notes(kind, before)
+        peer.ended()
+        return list(case.server.post("/-/spans"))
+
+    if case.row.traces:
+        bare, wrapped = case.both(ask)
+        assert len({span["trace"] for span in wrapped}) <= len({span["trace"] for span in bare})
+        assert 1 <= len(wrapped) <= len(bare)
+        if case.place == "outside" and case.row.wire(case.place) == NATIVE:
+            assert len(wrapped) < 10
+
+
+def test_an_error_is_reported_as_without_us(case: Case) -> None:
+    """To whom errors are reported."""
+
+    def ask(kind: str) -> int:
+        case.server.post("/-/spans")
+        case.failing(kind, "/raises")
+        return [span["name"] for span in case.server.post("/-/spans")].count("LookupError")
+
+    if case.row.traces:
+        bare, wrapped = case.both(ask)
+        assert wrapped == bare
+
+
 @pytest.mark.parametrize(("path", "code"), [("/returns", 1000), ("/closes", 4001)])
 def test_an_ending_has_its_code(case: Case, path: str, code: int) -> None:
     """And nothing to tell."""

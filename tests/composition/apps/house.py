@@ -6,9 +6,6 @@ lifespan: their managers start by themselves.
 
 from __future__ import annotations
 
-import json
-import os
-
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -17,12 +14,10 @@ from starlette.routing import Route
 from tests.composition.rows import ROWS
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
-from .packages import BUILDERS, SPANS
+from .packages import BUILDERS, PROCESS, SPANS
 from .subject import Subject
 
 __all__ = ["app"]
-
-PROCESS: str = json.loads(os.environ["WSSTAB_TEST_OPTIONS"])["process"]
 
 subjects: dict[str, Subject] = {}
 apps: dict[str, ASGIApp] = {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,7 +16,10 @@ from wsstab.types import ASGIApp
 from .program import make_program
 from .subject import Subject
 
-__all__ = ["BUILDERS", "SPANS"]
+__all__ = ["BUILDERS", "PROCESS", "SPANS"]
+
+PROCESS: str = json.loads(os.environ.get("WSSTAB_TEST_OPTIONS", "{}")).get("process", "")
+"""Which compositions this process has."""
 
 Builder = Callable[[Subject, str], ASGIApp]
 Add = Callable[[FastAPI], None]
@@ -85,6 +91,26 @@ def instrumentation(name: str, seen: Callable[[], Any] = nothing) -> Callable[[A
     return register
 
 
+def around(name: str, wrap: Callable[[ASGIApp], ASGIApp], seen: Callable[[], Any] = nothing) -> None:
+    """Register a composition whose package is put around a whole application.
+
+    Args:
+        name: of the composition.
+        wrap: what puts it around.
+        seen: what a handler sees of its context.
+    """
+
+    def build(subject: Subject, place: str) -> ASGIApp:
+        app: ASGIApp = make_program(subject, seen)
+        if place in ("inside", "both"):
+            app = wrap(app)
+        if subject.manager is not None:
+            app = WebSocketStabilizer(app, manager=subject.manager)
+        return wrap(app) if place in ("outside", "both") else app
+
+    BUILDERS[name] = build
+
+
 @middleware("alone")
 def alone(api: FastAPI) -> None:
     """Nothing: what these tests ask must hold of the program by itself."""
@@ -138,20 +164,12 @@ def trusted_host(api: FastAPI) -> None:
 def proxy_fix(name: str, mode: Any) -> None:
     """Register hypercorn's, which copies the scope deeply, and so cannot stand inside of a Starlette application."""
 
-    def around(app: ASGIApp) -> ASGIApp:
+    def wrap(app: ASGIApp) -> ASGIApp:
         from hypercorn.middleware import ProxyFixMiddleware
 
         return ProxyFixMiddleware(app, mode=mode, trusted_hops=1)  # type: ignore[arg-type, return-value]
 
-    def build(subject: Subject, place: str) -> ASGIApp:
-        app: ASGIApp = make_program(subject, nothing)
-        if place in ("inside", "both"):
-            app = around(app)
-        if subject.manager is not None:
-            app = WebSocketStabilizer(app, manager=subject.manager)
-        return around(app) if place in ("outside", "both") else app
-
-    BUILDERS[name] = build
+    around(name, wrap)
 
 
 proxy_fix("proxy-fix-legacy", "legacy")
@@ -187,3 +205,141 @@ def correlation_id(api: FastAPI) -> None:
     from asgi_correlation_id import CorrelationIdMiddleware
 
     api.add_middleware(CorrelationIdMiddleware)
+
+
+def span_is_open() -> Any:
+    """Whether a span of OpenTelemetry is open here."""
+    from opentelemetry import trace
+
+    return trace.get_current_span().get_span_context().is_valid
+
+
+@lru_cache
+def provider_of_opentelemetry() -> Any:
+    """What gives tracers, and keeps finished spans."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    provider, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def finished() -> list[Any]:
+        spans = exporter.get_finished_spans()
+        exporter.clear()
+        return [{"name": span.name, "trace": hex(span.context.trace_id)} for span in spans if span.context]
+
+    span_sources.append(finished)
+    return provider
+
+
+@instrumentation("opentelemetry-fastapi", span_is_open)
+def opentelemetry_fastapi(api: FastAPI) -> None:
+    """Its instrumentation of FastAPI, outside of all user middleware."""
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    FastAPIInstrumentor.instrument_app(api, tracer_provider=provider_of_opentelemetry())
+
+
+def opentelemetry_asgi(app: ASGIApp) -> ASGIApp:
+    """Its middleware for any ASGI application."""
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    return OpenTelemetryMiddleware(app, tracer_provider=provider_of_opentelemetry())
+
+
+around("opentelemetry-asgi", opentelemetry_asgi, span_is_open)
+
+
+def sentry_span_is_open() -> Any:
+    """Whether a span of Sentry is open here."""
+    import sentry_sdk
+
+    return sentry_sdk.get_current_span() is not None
+
+
+def start_sentry(**integrations: Any) -> None:
+    """Let Sentry patch this process, once, and keep what it would send."""
+    import sentry_sdk
+    from sentry_sdk.integrations.fastapi import FastApiIntegration
+    from sentry_sdk.integrations.starlette import StarletteIntegration
+    from sentry_sdk.transport import Transport
+
+    if sentry_sdk.is_initialized():
+        return
+    sent: list[Any] = []
+
+    class Keep(Transport):
+        """Keeps what it should send."""
+
+        def capture_envelope(self, envelope: Any) -> None:
+            for item in envelope.items:
+                payload = item.payload.json or {}
+                if item.type == "transaction":
+                    trace = payload["contexts"]["trace"]["trace_id"]
+                    sent.append({"name": payload["transaction"], "trace": trace})
+                    sent.extend({"name": span["op"], "trace": trace} for span in payload["spans"])
+                elif item.type == "event":
+                    sent.append({"name": payload["exception"]["values"][-1]["type"], "trace": "error"})
+
+    def finished() -> list[Any]:
+        spans = list(sent)
+        sent.clear()
+        return spans
+
+    chosen = [StarletteIntegration(**integrations), FastApiIntegration(**integrations)]
+    sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", traces_sample_rate=1.0, transport=Keep, integrations=chosen)
+    span_sources.append(finished)
+
+
+@instrumentation("sentry", sentry_span_is_open)
+def sentry(api: FastAPI) -> None:
+    """sentry-sdk, which patches Starlette and FastAPI."""
+    start_sentry()
+
+
+@instrumentation("sentry-middleware-spans", sentry_span_is_open)
+def sentry_middleware_spans(api: FastAPI) -> None:
+    """The same, with a span around each call of each user middleware: us."""
+    start_sentry(middleware_spans=True)
+
+
+def ddtrace_span_is_open() -> Any:
+    """Whether a span of Datadog is open here."""
+    from ddtrace.trace import tracer
+
+    return tracer.current_span() is not None
+
+
+@lru_cache
+def start_ddtrace() -> None:
+    """Let ddtrace patch this process, and keep the spans: no agent is there to take them."""
+    os.environ |= {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false"}
+    from ddtrace import patch
+    from ddtrace.trace import TraceFilter, tracer
+
+    kept: list[Any] = []
+
+    class Keep(TraceFilter):
+        """Takes every trace and gives none on."""
+
+        def process_trace(self, trace: Any) -> None:
+            kept.extend({"name": span.name, "trace": hex(span.trace_id)} for span in trace)
+
+    def finished() -> list[Any]:
+        spans = list(kept)
+        kept.clear()
+        return spans
+
+    tracer.configure(trace_processors=[Keep()])
+    patch(fastapi=True, starlette=True, raise_errors=True)
+    span_sources.append(finished)
+
+
+@instrumentation("ddtrace", ddtrace_span_is_open)
+def ddtrace(api: FastAPI) -> None:
+    """ddtrace, which patches FastAPI."""
+
+
+if PROCESS == "ddtrace":
+    start_ddtrace()
