@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from dataclasses import MISSING, fields
 from datetime import timedelta
@@ -23,7 +24,8 @@ from wsstab.environment import variables
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / name for name in ("README.md", "docs/configuration.md", "docs/deployment.md")]
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#\s]+)\)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def blocks() -> list[str]:
@@ -137,13 +139,59 @@ def test_every_close_has_a_row_with_what_it_is_before_accept() -> None:
         assert "Retry-After" not in row[3] or f"`Retry-After: {close.retry_after}`" in row[3]
 
 
-@pytest.mark.parametrize(
-    "document", [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda path: path.name
-)
+def headings(document: Path) -> set[str]:
+    """The names by which Markdown makes headings known."""
+    found = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    """Those to files of this repository."""
+    """Those to files of this repository, and to headings in them."""
     for target in LINK.findall(document.read_text()):
-        assert target.startswith("https://") or (document.parent / target).exists(), target
+        if target.startswith("https://"):
+            continue
+        name, _, heading = target.partition("#")
+        place = document.parent / name if name else document
+        assert place.exists(), target
+        assert not heading or heading in headings(place), target
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    """Nobody looks into a folder."""
+    text = (ROOT / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name}" not in text] == []
+
+
+def rows_of(title: str) -> str:
+    """The part of the README under this heading."""
+    text = (ROOT / "README.md").read_text()
+    return re.split(r"^##+ ", text.partition(f"\n## {title}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize(("title", "root"), [("Manager and connection", Exception), ("Events", wsstab.Event)])
+def test_the_readme_names_all_errors_and_all_events(title: str, root: type) -> None:
+    """Those that are offered."""
+    kinds = {name for name in wsstab.__all__ if is_kind(getattr(wsstab, name), root)} - {"Event"}
+    assert len(kinds) > 8
+    assert kinds - set(re.findall(r"\w+", rows_of(title))) == set()
+
+
+def is_kind(thing: object, root: type) -> bool:
+    """Whether it is a class below this one."""
+    return isinstance(thing, type) and issubclass(thing, root)
+
+
+@pytest.mark.parametrize("kind", [wsstab.WebSocketConnectionManager, wsstab.Connection])
+def test_what_the_readme_calls_is_there(kind: type) -> None:
+    """Each method and attribute in its tables, and awaited where it must be."""
+    table = rows_of("Manager and connection").partition(f"\n| `{kind.__name__}` |")[2].partition("\n\n")[0]
+    cells = [row.split(" | ")[0] for row in table.splitlines()[2:]]
+    named = [(bool(awaited), name) for cell in cells for awaited, name in re.findall(r"`(await )?(\w+)", cell)]
+    assert len(named) > 10
+    for awaited, name in named:
+        assert hasattr(kind, name), name
+        assert awaited == inspect.iscoroutinefunction(inspect.getattr_static(kind, name)), name
 
 
 def test_the_ten_invariants_are_printed() -> None:
