@@ -5,19 +5,32 @@ Its ASGI ``receive`` is `wsstab.receiver.Receiver.receive`.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+import anyio.lowlevel
 
 from .close import CloseCode, requested
 from .core.lifecycle import Event as Happening
 from .errors import PeerGoneError
 from .payload import Outgoing, encode
-from .sender import CHECKPOINT_EVERY
+from .sender import CHECKPOINT_EVERY, SentAfterCloseError
 from .types import Event
 
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Application"]
+__all__ = ["Application", "current_connection"]
+
+logger = logging.getLogger("wsstab")
+
+current_connection: ContextVar[Connection | None] = ContextVar("wsstab_connection", default=None)
+"""The connection whose handler runs this code."""
+
+LONGEST_WAY_TO_THE_END = 1.0
+"""Seconds in which a handler that sends to its own peer, which has left, should come to receive the disconnect."""
 
 
 class Application:
@@ -25,15 +38,23 @@ class Application:
 
     Args:
         connection: the connection.
+        promised: whether the server's version of ASGI promises an error of a ``send`` to a peer that has left.
     """
 
-    __slots__ = ("connection",)
+    __slots__ = ("_passed_over", "_passing_over_since", "_promised", "connection")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, promised: bool = True) -> None:
         self.connection = connection
+        self._promised = promised
+        self._passed_over = 0
+        self._passing_over_since = 0.0
 
     async def send(self, event: Event) -> None:
         """The ASGI ``send`` of the handler.
+
+        A message for a connection that is over raises in its own handler. In the handler of another it is dropped and
+        counted: that one has done nothing wrong, and the handler of this one learns of the end anyway. Elsewhere (a
+        request, a task of the application) it raises where the server's version of ASGI promises that.
 
         Raises:
             PeerGoneError: the peer has left, or the connection was closed under the handler.
@@ -53,10 +74,47 @@ class Application:
                 await self._deny(event)
             else:
                 raise RuntimeError(f"Unexpected ASGI message {kind!r}.")
+        except (PeerGoneError, SentAfterCloseError):
+            if kind != "websocket.send" or self._must_be_told():
+                raise
+            await self._pass_over()
         except ReferenceError:
             # Kept by somebody who did not keep the connection. To close it again was never an error.
-            if kind != "websocket.close":
+            if kind == "websocket.close":
+                return
+            if kind != "websocket.send" or self._must_be_told():
                 raise PeerGoneError("the connection has ended") from None
+            await self._pass_over()
+
+    def _must_be_told(self) -> bool:
+        """Whether who sends to a connection that is over gets an error of it."""
+        sending = current_connection.get()
+        if sending is None:
+            return self._promised
+        return sending.application is self and (self._promised or not self._is_to_hear_the_end())
+
+    def _is_to_hear_the_end(self) -> bool:
+        """Whether the handler will come to ``receive()``, where its disconnect waits; bounded, it may never come.
+
+        Where no error is promised, frameworks clean up when they receive the disconnect, and not when a send fails.
+        """
+        if not self.connection.receiver.handler_reads:
+            return False
+        now = self.connection.loop.time()
+        if not self._passed_over:
+            self._passing_over_since = now
+        self._passed_over += 1
+        return self._passed_over < CHECKPOINT_EVERY and now - self._passing_over_since < LONGEST_WAY_TO_THE_END
+
+    async def _pass_over(self) -> None:
+        """Drop a message for a connection that is over."""
+        sending = current_connection.get()
+        with contextlib.suppress(ReferenceError):
+            owner = sending.owner if sending is not None else self.connection.owner
+            owner.missed()
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("> dropped: %s is over", self.connection.log_name(), extra=self.connection.log_fields())
+        await anyio.lowlevel.checkpoint()
 
     async def _accept(self, event: Event) -> None:
         connection = self.connection
@@ -66,6 +124,8 @@ class Application:
         try:
             await connection.wire.accept(event)
         except OSError as error:
+            if not connection.wire.says_gone(error):
+                raise
             raise PeerGoneError("the peer left before the handshake was complete") from error
         if connection.ending.close is None:
             connection.opens()
@@ -77,7 +137,12 @@ class Application:
         if start:
             connection.lifecycle.fire(Happening.DENY)
             connection.carrier.stop_reading()
-        await connection.wire.deny(event)
+        try:
+            await connection.wire.deny(event)
+        except OSError as error:
+            if not connection.wire.says_gone(error):
+                raise
+            raise PeerGoneError("the peer left before it was refused") from error
         if not start and not event.get("more_body", False):
             connection.lifecycle.fire(Happening.DENIED)
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Generator, Hashable, Mapping
-from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import proxy
 
-from .application import Application
+from .application import Application, current_connection
 from .close import CloseCode, requested
 from .config import WebSocketConfig
 from .core.lifecycle import Lifecycle
@@ -39,9 +38,6 @@ __all__ = ["Connection", "Owner", "current_connection"]
 
 logger = logging.getLogger("wsstab")
 
-current_connection: ContextVar[Connection | None] = ContextVar("wsstab_connection", default=None)
-"""The connection whose handler runs this code."""
-
 LONGEST_PHASE = 0.5
 """Seconds over which the first pings of one moment are spread."""
 NO_DATA: Mapping[str, Any] = UserData()
@@ -64,6 +60,9 @@ class Owner(Protocol):
 
     def account(self, connection: Connection) -> None:
         """It is over: its counters change no more."""
+
+    def missed(self) -> None:
+        """A message came for a connection that was over."""
 
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency, if latencies are asked for."""
@@ -155,6 +154,7 @@ class Connection:
         id: str,
         path: str = "",
         address: str | None = None,
+        error_promised: bool = True,
     ) -> None:
         self.owner = owner
         self.services = services
@@ -182,7 +182,7 @@ class Connection:
         self.heartbeat = self.make_heartbeat()
         self.receiver = Receiver(self)
         self.sender = Sender(self)
-        self.application = Application(self)
+        self.application = Application(self, error_promised)
         carrier.connection = self
 
     def __repr__(self) -> str:

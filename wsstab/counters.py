@@ -55,6 +55,10 @@ class Counters:
             if connection.ending.close is not None:
                 self.closed[int(connection.ending.close.code)] += 1
 
+    def missed(self) -> None:
+        """A message came for a connection that was over."""
+        self._past["dropped_outbound"] += 1
+
     def retire(self, services: Services) -> None:
         """The services of an event loop have ended: keep what they counted."""
         self.heartbeats_sent += services.heartbeats_sent

@@ -548,6 +548,10 @@ class WebSocketConnectionManager:
         """Keep the counters of a connection that is over; until then they still move."""
         self._counters.over(connection)
 
+    def missed(self) -> None:
+        """Count a message that came for a connection that was over."""
+        self._counters.missed()
+
     def cut_lingering(self) -> None:
         """Abort the TCP connections that have closed, but whose peer takes nothing."""
         for wire, loop in list(self._lingering.items()):

@@ -27,6 +27,7 @@ from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
 from .wires import wire_for
 from .wires.base import Wire
+from .wires.departure import promises_an_error
 
 __all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
 
@@ -145,13 +146,13 @@ class WebSocketStabilizer:
                 await wire.deny(event)
             return None
         try:
-            return self._connection(scope, wire, config, admitted, can_deny)
+            return self._connection(scope, wire, config, admitted, can_deny, promises_an_error(scope, send))
         except BaseException:
             self.manager.admission.release(admitted.address)
             raise
 
     def _connection(
-        self, scope: Scope, wire: Wire, config: WebSocketConfig, guest: Guest, can_deny: bool
+        self, scope: Scope, wire: Wire, config: WebSocketConfig, guest: Guest, can_deny: bool, error_promised: bool
     ) -> Connection:
         services = self.manager.services()
         self._prepare(wire, config)
@@ -166,6 +167,7 @@ class WebSocketStabilizer:
             id=self.manager.next_id(),
             path=scope.get("path", ""),
             address=guest.address,
+            error_promised=error_promised,
         )
         connection.chosen_id = guest.client_id
         connection.foreign = is_engine_io(scope)
@@ -234,8 +236,12 @@ class WebSocketStabilizer:
         if is_quiet(error, connection):
             await connection.ending.settled()
             return True
+        ours = isinstance(error, WebSocketStabilizerError)
+        if ours:
+            name, fields = connection.log_name(), connection.log_fields()
+            logger.warning("! an error escaped the handler of %s", name, extra=fields, exc_info=error)
         await self._close_for(error, connection)
-        return isinstance(error, WebSocketStabilizerError)
+        return ours
 
     async def _close_for(self, error: Exception, connection: Connection) -> None:
         close = error.close if isinstance(error, WebSocketStabilizerError) else RAISED
@@ -255,14 +261,17 @@ class WebSocketStabilizer:
             await connection.ending.latch.wait()
 
 
-def is_quiet(error: Exception, connection: Connection) -> bool:
-    """Whether this is only how a handler learned that its peer has left, or that we closed."""
+def is_quiet(error: BaseException, connection: Connection) -> bool:
+    """Whether this is only how a handler learned that its peer has left, or that we closed.
+
+    A group is when all that is in it is: of a reader and a writer each learns it in its own way.
+    """
+    members: tuple[BaseException, ...] | None = getattr(error, "exceptions", None)
+    if members:
+        return all(is_quiet(member, connection) for member in members)
     if isinstance(error, PeerGoneError):
         return True
-    ending = connection.ending
-    if not connection.sender.gone and (ending.close is None or ending.by_handler):
-        return False
-    return isinstance(error, (OSError, WebSocketDisconnect))
+    return isinstance(error, WebSocketDisconnect) and (connection.sender.gone or connection.ending.close is not None)
 
 
 def taken(state: dict[str, Any], key: str, option: str) -> RuntimeError:

@@ -6,16 +6,17 @@ to its own peer may wait for room; whoever sends to somebody else's never does: 
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Hashable
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import anyio.lowlevel
 
-from .close import SLOW_CONSUMER
+from .close import RAISED, SLOW_CONSUMER
 from .core.queue import OutboundQueue, Verdict
 from .errors import PeerGoneError
 from .events import SlowConsumer
@@ -27,13 +28,19 @@ from .wires.deflate import Deflate
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["CHECKPOINT_EVERY", "Delivery", "Sender"]
+__all__ = ["CHECKPOINT_EVERY", "Delivery", "Sender", "SentAfterCloseError"]
+
+logger = logging.getLogger("wsstab")
 
 FLUSH_BYTES = 65536
 """Bytes handed to a wire at a time: what it holds can no longer be dropped, and delays a ping."""
 CHECKPOINT_EVERY = 64
 """Sends without suspension after which a handler lets others run: on most servers a send never suspends."""
 WAITING_POLICIES = (SlowConsumerPolicy.CLOSE, SlowConsumerPolicy.BLOCK)
+
+
+class SentAfterCloseError(RuntimeError):
+    """The handler of a connection has closed it itself, and somebody sends to it."""
 
 
 class Delivery(Enum):
@@ -107,6 +114,7 @@ class Sender:
         self.streak = 0
         self.wire.on_blocked = self._fell_behind
         self.wire.on_writable = self.flush
+        self.wire.on_failed = self._failed
 
     def open(self) -> None:
         """The handshake is complete."""
@@ -142,8 +150,8 @@ class Sender:
         self._count(message)
         try:
             sent = self.wire.send_at_once(message)
-        except (OSError, RuntimeError) as error:
-            raise self._lost() from error
+        except Exception as error:
+            self._raise(error)
         if not sent:
             self.messages -= 1
             self.bytes -= message.size
@@ -183,17 +191,27 @@ class Sender:
         self.data_at = self._timekeeper.now
         self.passed_at = monotonic()
 
-    def _lost(self) -> PeerGoneError:
+    def _raise(self, error: Exception) -> NoReturn:
+        """Raise what a send of the handler came to: that the peer has left, or the error of somebody between."""
+        if not self.wire.says_gone(error):
+            raise error
         self.gone = True
+        # How it left, or how the server closed by itself, the reader is told.
         self.connection.carrier.read_ahead()
-        return PeerGoneError("the peer has left")
+        raise PeerGoneError("the peer has left") from error
+
+    def _failed(self, error: Exception) -> None:
+        """Somebody between the server and us raised an error for a message of others: nobody waits to be told of it."""
+        connection = self.connection
+        name, fields = connection.log_name(), connection.log_fields()
+        logger.error("! a message for %s failed", name, extra=fields, exc_info=error)
+        connection.ending.begin(RAISED, flush=False)
 
     async def _write_own(self, message: Outgoing) -> None:
         try:
             await self.wire.send(message)
-        except (OSError, RuntimeError) as error:
-            # A RuntimeError: the server closed by itself. How, the reader will be told.
-            raise self._lost() from error
+        except Exception as error:
+            self._raise(error)
 
     async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
         # What others have said to it meanwhile may have been too much.
@@ -213,7 +231,7 @@ class Sender:
         if close is None:
             raise RuntimeError('Cannot call "send" before the connection is accepted.')
         if self.connection.ending.by_handler:
-            raise RuntimeError('Cannot call "send" once a close message has been sent.')
+            raise SentAfterCloseError('Cannot call "send" once a close message has been sent.')
         raise PeerGoneError(f"the connection has ended: {int(close.code)} {close.reason}".rstrip())
 
     # Messages of others.

@@ -15,6 +15,7 @@ from ..payload import Outgoing
 from ..tasks import Task, current_loop
 from ..types import Event, Receive, Send
 from .base import Block, Wire
+from .departure import is_departure
 
 __all__ = ["AsgiWire"]
 
@@ -69,6 +70,9 @@ class AsgiWire(Wire):
         if failure is not None:
             raise failure
 
+    def says_gone(self, error: Exception) -> bool:
+        return is_departure(error, self._send)
+
     def is_open(self) -> bool:
         return not self._closing
 
@@ -115,8 +119,8 @@ class AsgiWire(Wire):
             # The peer has left, or the server closed first: the reader is told of it.
             self._waiting.clear()
             self._in_flight = 0
-            if not self._taken(failure) and not isinstance(failure, (OSError, RuntimeError)):
-                raise
+            if not self._taken(failure) and not self.says_gone(failure):
+                self.on_failed(failure)
         finally:
             self._writer = None
             self._unblock()

@@ -90,6 +90,7 @@ class Wire:
         on_blocked: called when it does not any more.
         on_pong: called with the payload of each pong.
         on_lost: called when the TCP connection has ended.
+        on_failed: called with an error that somebody between the server and us raised for a message of others.
     """
 
     __slots__ = (
@@ -97,6 +98,7 @@ class Wire:
         "context",
         "lost",
         "on_blocked",
+        "on_failed",
         "on_lost",
         "on_pong",
         "on_writable",
@@ -118,6 +120,7 @@ class Wire:
         self.on_blocked: Callable[[], None] = _nothing
         self.on_pong: Callable[[bytes], None] = _ignore
         self.on_lost: Callable[[], None] = _nothing
+        self.on_failed: Callable[[Exception], None] = _ignore
 
     # Before and at the handshake.
 
@@ -201,6 +204,10 @@ class Wire:
         """
         raise NotImplementedError
 
+    def says_gone(self, error: Exception) -> bool:
+        """Whether the server says by an error of this wire that the peer has left; else it is somebody else's error."""
+        return isinstance(error, (OSError, RuntimeError))
+
     def is_open(self) -> bool:
         """Whether a frame written now may still reach the peer."""
         return True
@@ -235,7 +242,7 @@ class Wire:
     def detach(self) -> None:
         """Nobody listens any more; only ``on_lost`` is still called."""
         self.on_writable = self.on_blocked = _nothing
-        self.on_pong = _ignore
+        self.on_pong = self.on_failed = _ignore
         # What the application put there may refer to all of this.
         self.context = None
 
@@ -258,7 +265,7 @@ def _nothing() -> None:
     pass
 
 
-def _ignore(payload: bytes) -> None:
+def _ignore(told: object) -> None:
     pass
 
 

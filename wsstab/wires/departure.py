@@ -1,0 +1,104 @@
+"""Departure: whether an error of ``send`` is a server's word that its peer has left.
+
+ASGI promises an OSError for that (specification of WebSocket 2.4, "Send - send event"), and some servers raise a
+RuntimeError. What stands between a server and us raises the same classes for reasons of its own: a middleware without
+its context, a database that refuses. That is an error of the application.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from types import TracebackType
+
+from ..types import Scope
+
+__all__ = ["is_departure", "promises_an_error", "reaches_a_server"]
+
+SERVERS = frozenset({"uvicorn", "hypercorn", "granian", "daphne", "autobahn", "twisted", "websockets", "wsproto"})
+"""Packages of servers, and of the libraries to which they leave the protocol."""
+OURS = "wsstab"
+GRANIAN_SAYS = "ASGI transport error"
+"""What granian up to 2.8.3 raised as a plain RuntimeError, from no Python code at all."""
+ERROR_SINCE = (2, 4)
+"""The version of the specification that promises an error."""
+MOST_LAYERS = 100
+"""Objects that are looked at on the way to the server behind a ``send``."""
+
+
+def is_departure(error: BaseException, send: object) -> bool:
+    """Whether a server says by this error that its peer has left, or that it closed by itself.
+
+    Args:
+        error: what came out of ``send``.
+        send: the callable that raised it.
+    """
+    if package_of(type(error).__module__) in SERVERS:
+        return True
+    if not isinstance(error, (OSError, RuntimeError)):
+        return False
+    raised_in = package_of(module_of(innermost(error.__traceback__)))
+    if raised_in in SERVERS or str(error) == GRANIAN_SAYS:
+        return True
+    # A send without Python code of its own (granian's) leaves ours as the last that is seen.
+    return raised_in == OURS or (isinstance(error, OSError) and not reaches_a_server(send))
+
+
+def promises_an_error(scope: Scope, send: object) -> bool:
+    """Whether a ``send`` to a peer that has left raises, by the version of ASGI that the server speaks.
+
+    Args:
+        scope: of the connection.
+        send: the server's, or what stands before it.
+    """
+    asgi = scope.get("asgi")
+    if not asgi:
+        # daphne says nothing of its version. What is no server at all is held to the newest.
+        return not reaches_a_server(send)
+    major, _, minor = str(asgi.get("spec_version", "2.0")).partition(".")
+    return major.isdigit() and minor.isdigit() and (int(major), int(minor)) >= ERROR_SINCE
+
+
+def reaches_a_server(send: object) -> bool:
+    """Whether one of the known servers stands somewhere behind ``send``: then only its own code speaks for it."""
+    waiting, seen = [send], set[int]()
+    while waiting and len(seen) < MOST_LAYERS:
+        layer = waiting.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if any(package_of(base.__module__) in SERVERS for base in type(layer).__mro__):
+            return True
+        waiting += behind(layer)
+    return False
+
+
+def behind(layer: object) -> Iterator[object]:
+    """What a callable may call in turn."""
+    if isinstance(layer, functools.partial):
+        yield from (layer.func, *layer.args)
+    for name in ("__self__", "__wrapped__"):
+        inner = getattr(layer, name, None)
+        if inner is not None:
+            yield inner
+    for cell in getattr(layer, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # an empty cell
+            yield cell.cell_contents
+
+
+def innermost(traceback: TracebackType | None) -> TracebackType | None:
+    """Where it was raised."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback
+
+
+def module_of(traceback: TracebackType | None) -> str:
+    """The module of a frame."""
+    return "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__", ""))
+
+
+def package_of(module: str) -> str:
+    """The package at the top."""
+    return module.partition(".")[0]
