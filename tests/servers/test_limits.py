@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -85,6 +86,15 @@ def test_a_refusal_is_plain_text(lab: MakeLab) -> None:
     answer = denial_of(full(lab), "/push").answer
     assert (answer.status, answer.body) == (503, b"connection limit reached\n")
     assert (answer.header("content-type") or "").startswith("text/plain")
+
+
+def test_a_refusal_is_no_error_of_the_server(lab: MakeLab) -> None:
+    """Neither is one by the handler: whoever watches the log for errors has nothing to look at."""
+    made = full(lab)
+    denial_of(made, "/push")
+    eventually(lambda: "connection limit reached" in made.log)
+    made.server.get("/-/health")
+    assert re.findall(r"^.*\bERROR\b.*$", made.log, re.MULTILINE) == []
 
 
 def full(lab: MakeLab) -> Lab:

@@ -6,7 +6,7 @@ import contextlib
 from functools import cache
 from typing import Any
 
-from ...types import Receive, Send
+from ...types import Event, Receive, Send
 from ..deflate import without_takeover
 from ..lean import make_lean
 from ..transport import DEPARTED, LINGER, observed
@@ -27,6 +27,7 @@ class SansioWire(UvicornWire):
         "conn",
         "response",
         "queue",
+        "handshake_complete",
         "writable",
         "handle_pong",
         "handle_parser_exception",
@@ -40,6 +41,12 @@ class SansioWire(UvicornWire):
         self._failing = False
         self._last_frame = b""
         make_lean(protocol)
+
+    async def deny(self, event: Event) -> None:
+        await super().deny(event)
+        if event["type"] == "websocket.http.response.body" and not event.get("more_body", False):
+            # uvicorn forgets to, and logs an error for each refusal: "returned without completing handshake".
+            self.protocol.handshake_complete = True
 
     async def close(self, code: int, reason: str) -> None:
         if self._failing:
