@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.conftest import MakeLab
@@ -235,3 +237,18 @@ def test_who_only_gets_messages_ends_with_the_error_that_was_told(lab: MakeLab) 
     made.burst(2000, 1000)
     assert made.event("ConnectionClosed")["code"] == 1002
     assert made.statistics["dropped_outbound"] == 0
+
+
+def test_the_log_tells_whose_connection_it_was_and_how_it_ended(lab: MakeLab) -> None:
+    """In the sentence, and on one line whatever stands in the path and the name."""
+    made = lab()
+    peer = made.connect("/name/ann%0A%27%20b")
+    assert peer.receive() == "named"
+    peer.send("hello")
+    assert peer.receive() == "hello"
+    peer.close(4001, "secret")
+    eventually(lambda: "= closed" in made.log)
+    who = r"""/name/ann%0A%27%20b "ann\\n' b" 127\.0\.0\.1"""
+    ended = r"after \d+\.\d s: 4001 by the client, 1 in, 2 out"
+    assert len(re.findall(rf"= closed {who} {ended}$", made.log, re.MULTILINE)) == 1
+    assert len(re.findall(r"= opened /name/ann%0A%27%20b 'c\w+-\w+' 127\.0\.0\.1$", made.log, re.MULTILINE)) == 1
