@@ -22,14 +22,14 @@ FLOORS = {
     "core.origin core.queue core.registry core.token core.wheel",
     "2 ports": "tasks timekeeper userdata wires wires.asgi wires.base wires.daphne wires.deflate wires.double "
     "wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer "
-    "wires.hypercorn.stream wires.lean "
+    "wires.hypercorn.stream wires.lean wires.observers "
     "wires.traits wires.transport wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol "
     "wires.uvicorn.sansio wires.uvicorn.wsproto wires.wsproto "
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
     "readahead subscribers tokens",
-    "4 manager": "manager",
+    "4 manager": "manager plain",
     "5 edge": "middleware __init__",
 }
 """Every module of the package, from the bottom to the top."""

@@ -23,6 +23,7 @@ from .errors import PeerGoneError, WebSocketStabilizerError
 from .handshake import Door, Guest
 from .manager import CONNECTION_KEY, WebSocketConnectionManager
 from .options import CompressionMode, HeartbeatType
+from .plain import tell_of_plain
 from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
 from .wires import wire_for
@@ -146,6 +147,7 @@ class WebSocketStabilizer:
                 await wire.deny(event)
             return None
         try:
+            self._prepare(wire, config, told=tell_of_plain(self.manager, wire, config, scope, send))
             return self._connection(scope, wire, config, admitted, can_deny, promises_an_error(scope, send))
         except BaseException:
             self.manager.admission.release(admitted.address)
@@ -155,7 +157,6 @@ class WebSocketStabilizer:
         self, scope: Scope, wire: Wire, config: WebSocketConfig, guest: Guest, can_deny: bool, error_promised: bool
     ) -> Connection:
         services = self.manager.services()
-        self._prepare(wire, config)
         delays = config.rate_limit is not None and config.rate_limit.action == "delay"
         carrier = Carrier(wire, services.loop, can_deny=can_deny, reader_only=delays)
         carrier.on_away, carrier.on_back = services.readahead.away, services.readahead.back
@@ -182,15 +183,10 @@ class WebSocketStabilizer:
     def _wire(self, scope: Scope, receive: Receive, send: Send) -> Wire:
         return wire_for(scope, receive, send)
 
-    def _prepare(self, wire: Wire, config: WebSocketConfig) -> None:
+    def _prepare(self, wire: Wire, config: WebSocketConfig, told: bool) -> None:
         if config.heartbeat_type is not HeartbeatType.OFF:
             wire.take_over_keepalive()
-        if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
-            self.manager.warn_once(
-                "heartbeat_type",
-                '! no heartbeat: this server sends no WebSocket pings; heartbeat_type="custom" sends messages instead',
-            )
-        self._prepare_compression(wire, config)
+        self._prepare_compression(wire, config, told)
         if config.max_message_size is not None:
             smaller = wire.limit_message_size(config.max_message_size)
             if smaller is not None:
@@ -201,11 +197,11 @@ class WebSocketStabilizer:
                     config.max_message_size,
                 )
 
-    def _prepare_compression(self, wire: Wire, config: WebSocketConfig) -> None:
+    def _prepare_compression(self, wire: Wire, config: WebSocketConfig, told: bool) -> None:
         if config.compression is CompressionMode.DEFLATE:
             wire.compress_from = config.compression_threshold
             wire.refuse_context_takeover()
-        elif not wire.refuse_compression():
+        elif not wire.refuse_compression() and not told:
             self.manager.warn_once("compression", '! compression="none" cannot act on this server')
 
     async def _run(self, scope: Scope, connection: Connection) -> None:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 
 from ..tasks import Latch, current_loop
+from ..wires.observers import server_behind
 from . import base
 from .base import SIGNALS, Chain
 from .loop import take_from_loop
@@ -235,7 +236,7 @@ def take_signals(owner: SignalOwner) -> list[Takeover]:
 
 def take_terminate(owner: SignalOwner, send: Send | None) -> list[Takeover]:
     """The event of a worker that ends itself after so many requests."""
-    context = getattr(getattr(send, "__self__", None), "context", None)
+    context = getattr(server_behind(send), "context", None)
     event = getattr(context, "terminate", None)
     if getattr(context, "max_requests", None) is None or event is None:
         return []

@@ -6,6 +6,7 @@ from ..types import Receive, Scope, Send
 from . import daphne, granian, hypercorn, uvicorn
 from .asgi import AsgiWire
 from .base import Wire
+from .observers import look_through
 
 __all__ = ["wire_for"]
 
@@ -13,9 +14,21 @@ RECOGNISERS = (uvicorn.recognise, hypercorn.recognise, daphne.recognise, granian
 
 
 def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:
-    """The wire of the server whose ``send`` this is; plain ASGI where it is not known."""
+    """The wire of the server whose ``send`` this is; plain ASGI where it is not known.
+
+    Observers that stand between are looked through: they see the handshake, a refusal and the close.
+    """
+    wire = _recognise(scope, receive, send)
+    if wire is None and (inner := look_through(send)) is not send:
+        wire = _recognise(scope, look_through(receive), inner)
+        if wire is not None:
+            wire.announce_to(send)
+    return wire or AsgiWire(receive, send)
+
+
+def _recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
     for recognise in RECOGNISERS:
         wire = recognise(scope, receive, send)
         if wire is not None:
             return wire
-    return AsgiWire(receive, send)
+    return None

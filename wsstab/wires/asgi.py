@@ -33,14 +33,25 @@ class AsgiWire(Wire):
         send: the server's.
     """
 
-    __slots__ = ("_closing", "_failure", "_idle", "_in_flight", "_own", "_send", "_waiting", "_writer", "receive")
+    __slots__ = (
+        "_closing",
+        "_failure",
+        "_idle",
+        "_in_flight",
+        "_outer",
+        "_own",
+        "_send",
+        "_waiting",
+        "_writer",
+        "receive",
+    )
 
     receive: Receive
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__()
         self.receive = receive
-        self._send = send
+        self._send = self._outer = send
         self._waiting: deque[Block] = deque()
         self._in_flight = 0
         self._writer: Task | None = None
@@ -49,11 +60,14 @@ class AsgiWire(Wire):
         self._failure: Exception | None = None
         self._idle: anyio.Event | None = None
 
+    def announce_to(self, send: Send) -> None:
+        self._outer = send
+
     async def accept(self, event: Event) -> None:
-        await self._send(event)
+        await self._outer(event)
 
     async def deny(self, event: Event) -> None:
-        await self._send(event)
+        await self._outer(event)
 
     def write(self, block: Block) -> None:
         if not self._closing:
@@ -84,14 +98,14 @@ class AsgiWire(Wire):
         self._closing = True
         await self._until_idle()
         try:
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            await self._outer({"type": "websocket.close", "code": code, "reason": reason})
         except (OSError, RuntimeError):
             raise
         except Exception:
             # daphne behind somebody else's middleware takes 1000 and 3000 to 4999, and says so in no better way.
             if not 1000 < code < PRIVATE:
                 raise
-            await self._send({"type": "websocket.close", "code": PRIVATE + code, "reason": reason})
+            await self._outer({"type": "websocket.close", "code": PRIVATE + code, "reason": reason})
 
     def abort(self) -> None:
         self._stop_writer()

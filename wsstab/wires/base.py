@@ -15,14 +15,29 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context, copy_context
 from typing import Protocol
 
+import anyio
+
 from ..payload import Outgoing
-from ..types import Event
+from ..types import Event, Send
 from .deflate import Deflate
 from .traits import ASGI, Traits
 
-__all__ = ["Block", "Transport", "Wire", "frame_for", "lacks", "nothing_comes", "nothing_goes", "nothing_is_left"]
+__all__ = [
+    "Block",
+    "Transport",
+    "Wire",
+    "frame_for",
+    "lacks",
+    "nothing_comes",
+    "nothing_goes",
+    "nothing_is_left",
+    "tell_of_close",
+]
 
 logger = logging.getLogger("wsstab")
+
+OBSERVING = 1.0
+"""Seconds that an observer may take to see a close."""
 
 
 class Transport(Protocol):
@@ -127,6 +142,13 @@ class Wire:
     def peer_address(self) -> str | None:
         """The other end of the TCP connection, which proxy headers may hide from the scope; ``None`` if not known."""
         return None
+
+    def announce_to(self, send: Send) -> None:
+        """Have the handshake, a refusal and the close pass by observers that stand around the server; only at first.
+
+        Args:
+            send: the outermost of them.
+        """
 
     def take_over_keepalive(self) -> None:
         """Keep the server from pinging by itself, where it does."""
@@ -245,6 +267,15 @@ class Wire:
         self.on_pong = self.on_failed = _ignore
         # What the application put there may refer to all of this.
         self.context = None
+
+
+async def tell_of_close(send: Send, code: int, reason: str) -> None:
+    """Let observers see a close whose frame is out already; one that fails or hangs holds nothing up."""
+    try:
+        with anyio.move_on_after(OBSERVING):
+            await send({"type": "websocket.close", "code": code, "reason": reason})
+    except Exception:
+        logger.warning("! what stands around the server failed at a close", exc_info=True)
 
 
 async def nothing_comes() -> Event:

@@ -10,7 +10,8 @@ missing: the plain ASGI wire, and one line in the log). Tried with daphne 4.1.0 
 
 ==========  ====================================================================================
 daphne      ``send.args[0]``, ``handshake_deferred``, ``application_queue``, ``server.ping_interval``,
-            that the subprotocol of an accept is handed on as it is
+            that the subprotocol of an accept is handed on as it is; ``serverAccept``, ``serverReject``
+            and ``serverClose``, where observers stand outside
 autobahn    ``state``, ``_sendAutoPing``, ``openHandshakeTimeoutCall``, ``closeHandshakeTimeout``,
             ``failByDrop``, ``echoCloseCodeReason``, ``maxMessagePayloadSize``, ``maxFramePayloadSize``,
             ``sendCloseFrame``, ``sendData``, ``dropConnection``, ``closedByMe``, ``wasClean``,
@@ -31,7 +32,7 @@ from typing import Any
 
 from ..payload import Outgoing
 from ..types import Event, Receive, Scope, Send
-from .base import Block, Wire, lacks
+from .base import Block, Wire, lacks, tell_of_close
 from .traits import TRAITS
 
 __all__ = ["DaphneWire", "recognise"]
@@ -73,6 +74,8 @@ UNREAD_BYTES = 65_536
 """Their bytes."""
 LINGER = 2
 """Seconds in which a peer that broke the protocol, or sent too much, may still read why it is cut off."""
+REFUSED = 1008
+"""What observers see of a refusal (RFC 6455 section 7.4.1)."""
 CLOSE_TIMEOUT = 10
 """Seconds that a peer has for our close frame and what is before it; autobahn gives it one."""
 
@@ -112,6 +115,7 @@ class DaphneWire(Wire):
 
     __slots__ = (
         "_closed",
+        "_outer",
         "_over",
         "_paused",
         "_receive",
@@ -133,6 +137,7 @@ class DaphneWire(Wire):
         self.transport = protocol.transport
         self._receive = receive
         self._send = send
+        self._outer: Send | None = None
         self._transport_write = self.transport.write
         self._unread: deque[int] = deque()
         self._unread_bytes = 0
@@ -145,6 +150,11 @@ class DaphneWire(Wire):
     def peer_address(self) -> str | None:
         host = getattr(self.transport.getPeer(), "host", None)
         return str(host) if host else None
+
+    def announce_to(self, send: Send) -> None:
+        # A version that does it in another way is not watched by observers, but works.
+        if all(hasattr(self.protocol, name) for name in ("serverAccept", "serverReject", "serverClose")):
+            self._outer = send
 
     def take_over_keepalive(self) -> None:
         # It would kill a healthy peer while we do not read.
@@ -186,8 +196,10 @@ class DaphneWire(Wire):
         if subprotocol not in getattr(protocol, "websocket_protocols", [subprotocol]):
             # autobahn would raise where nobody sees it, and never answer.
             subprotocol = None
-        # What autobahn's onConnect may answer: a subprotocol, or this pair.
-        await self._send({**event, "subprotocol": (subprotocol, _texts(event.get("headers") or ()))})
+        if self._outer is None:
+            await self._send({**event, "subprotocol": _answer(subprotocol, event)})
+        else:
+            await self._accept_observed(self._outer, {**event, "subprotocol": subprotocol})
         if self.is_open():
             # Twisted's HTTP channel, which is done with this connection, is still registered.
             self.transport.unregisterProducer()
@@ -201,9 +213,10 @@ class DaphneWire(Wire):
             start, body = self._refusal
             self._refusal = start, body + event.get("body", b"")
             if not event.get("more_body", False):
+                await self._see_refusal()
                 self._refuse(start["status"], start.get("headers") or (), self._refusal[1])
         else:
-            await self._send(event)
+            await (self._outer or self._send)(event)
 
     # After it.
 
@@ -239,13 +252,16 @@ class DaphneWire(Wire):
     async def close(self, code: int, reason: str) -> None:
         protocol = self.protocol
         if protocol.state == protocol.STATE_CONNECTING:
-            await self._send({"type": "websocket.close", "code": code})
+            await (self._outer or self._send)({"type": "websocket.close", "code": code})
             return
         self._closed = True
         self._stop_delivering()
         protocol.closeHandshakeTimeout = CLOSE_TIMEOUT
         # Its sendClose() takes few codes, and daphne passes it no reason.
         protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
+        if self._outer is not None:
+            self._shadow("serverClose", _ignore)
+            await tell_of_close(self._outer, code, reason)
 
     def abort(self) -> None:
         self.transport.abortConnection()
@@ -258,6 +274,23 @@ class DaphneWire(Wire):
             self._refuse(500, (), b"")
 
     # Inside.
+
+    async def _accept_observed(self, send: Send, event: Event) -> None:
+        """Accept by way of observers, who see what every server is told and may have added headers."""
+        accept = self.protocol.serverAccept
+
+        def answer(subprotocol: str | None = None) -> None:
+            accept(_answer(subprotocol, event))
+
+        self._shadow("serverAccept", answer)
+        await send(event)
+
+    async def _see_refusal(self) -> None:
+        """Let observers see that it is refused, by the only event that daphne knows for it."""
+        if self._outer is not None:
+            self._shadow("serverReject", _ignore)
+            await tell_of_close(self._outer, REFUSED, "")
+            self.protocol.__dict__.pop("serverReject", None)
 
     def _refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         protocol = self.protocol
@@ -342,6 +375,11 @@ class _Producer:
         self.stopProducing = _nothing
 
 
+def _answer(subprotocol: str | None, event: Event) -> tuple[str | None, dict[str, list[str]]]:
+    """What autobahn's onConnect may answer: a subprotocol, or this pair."""
+    return subprotocol, _texts(event.get("headers") or ())
+
+
 def _response(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
     lines = [f"HTTP/1.1 {status} {phrase}".encode()]
@@ -375,4 +413,8 @@ def _unsent(transport: Any) -> int:
 
 
 def _nothing() -> None:
+    pass
+
+
+def _ignore(code: int | None = None) -> None:
     pass

@@ -104,7 +104,7 @@ class GranianWire(AsgiWire):
     def detach(self) -> None:
         super().detach()
         # It ends the TCP connection when the last reference to its object is gone.
-        self.receive, self._send = nothing_comes, nothing_goes
+        self.receive, self._send, self._outer = nothing_comes, nothing_goes, nothing_goes
 
     def _on_its_way(self) -> bool:
         """Whether a message was handed over, and is neither taken nor lost. That it was lost the reader is told."""

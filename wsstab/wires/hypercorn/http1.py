@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import Event, Receive, Send
-from ..base import nothing_comes, nothing_goes, nothing_is_left
+from ..base import nothing_comes, nothing_goes, nothing_is_left, tell_of_close
 from ..traits import TRAITS
 from ..transport import TransportWire
 from ..wsproto import window_bits
@@ -23,7 +23,7 @@ class HypercornWire(Watching, TransportWire):
         send: its ``send``.
     """
 
-    __slots__ = ("_peer", "_send", "_take_back", "receive")
+    __slots__ = ("_observed", "_peer", "_send", "_take_back", "receive")
 
     receive: Receive
     needs: tuple[str, ...] = ("writer.transport.get_protocol", "reader.read", "send_lock")
@@ -38,6 +38,7 @@ class HypercornWire(Watching, TransportWire):
         self._peer = Peer(stream, receive, self)
         self.receive = self._peer.receive
         self._send = send
+        self._observed = False
 
         async def end() -> None:
             server.writer.write_eof()
@@ -48,6 +49,9 @@ class HypercornWire(Watching, TransportWire):
     def fits(protocol: object, server: object) -> bool:
         """Whether this is the wire for them."""
         return comes_from(protocol, "hypercorn.protocol.h11") and comes_from(server, "hypercorn.asyncio.tcp_server")
+
+    def announce_to(self, send: Send) -> None:
+        self._send, self._observed = send, True
 
     async def accept(self, event: Event) -> None:
         await self._send(event)
@@ -66,6 +70,9 @@ class HypercornWire(Watching, TransportWire):
         elif self.is_open():
             # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
             self.transport.write(self._peer.closing_frame(code, reason))
+            if self._observed:
+                # hypercorn, which it reaches in the end, knows of the frame and sends no other.
+                await tell_of_close(self._send, code, reason)
 
     def detach(self) -> None:
         # Before it is let go.

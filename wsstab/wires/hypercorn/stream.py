@@ -9,7 +9,7 @@ from ...payload import Outgoing, frame_header
 from ...tasks import current_loop
 from ...types import Event, Receive, Send
 from ..asgi import AsgiWire
-from ..base import Block, Wire, nothing_comes, nothing_goes, nothing_is_left
+from ..base import Block, Wire, nothing_comes, nothing_goes, nothing_is_left, tell_of_close
 from ..deflate import Deflate
 from ..traits import TRAITS
 from ..transport import PING
@@ -81,10 +81,12 @@ class StreamWire(Watching, AsgiWire):
 
     async def close(self, code: int, reason: str) -> None:
         if self._peer.connection is None:
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            await self._outer({"type": "websocket.close", "code": code, "reason": reason})
         elif self.is_open():
             self.write(CloseBlock(self._peer.closing_frame(code, reason)))
             self._closing = self._closed = True
+            if self._outer is not self._send:
+                await tell_of_close(self._outer, code, reason)
 
     def detach(self) -> None:
         Wire.detach(self)
@@ -98,7 +100,8 @@ class StreamWire(Watching, AsgiWire):
         """All is over: nothing of hypercorn's refers to this any more, and this keeps nothing of its own."""
         self._peer.stream.send = self._send_event
         self._peer.let_go()
-        self.receive, self._send, self._send_event = nothing_comes, nothing_goes, nothing_goes
+        self.receive = nothing_comes
+        self._send = self._outer = self._send_event = nothing_goes
 
     async def _ping(self, payload: bytes) -> None:
         try:
@@ -125,8 +128,11 @@ class StreamWire(Watching, AsgiWire):
 
     async def _end_behind(self, event: Any) -> None:
         """hypercorn's sends: it ends the connection only when our close frame is out."""
-        send_event = self._send_event
-        if self._closed and type(event).__name__ == "StreamClosed":
+        send_event, kind = self._send_event, type(event).__name__
+        if self._closed and kind == "EndData":
+            # What an observer saw of our close: the frame brings its own.
+            return
+        if self._closed and kind == "StreamClosed":
             await self._until_idle()
         await send_event(event)
 
@@ -267,8 +273,10 @@ class Http2Wire(StreamWire):
             await buffer.drain()
 
     async def _end_behind(self, event: Any) -> None:
-        send_event = self._send_event
-        if self._closed and self._writer is not None and type(event).__name__ == "StreamClosed":
+        send_event, kind = self._send_event, type(event).__name__
+        if self._closed and kind == "EndData":
+            return
+        if self._closed and self._writer is not None and kind == "StreamClosed":
             # This may be the task that reads, for all streams: without it no peer can say that it takes more.
             current_loop().spawn(self._end_when_idle, send_event, event)
         else:

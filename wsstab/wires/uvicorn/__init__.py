@@ -57,7 +57,8 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
             return None
         _complete[protocol_class] = wire_class
     if EXTENSION in extensions:
-        receive, send = wire_class.callables(protocol)
+        # What stands between, known or not, goes on seeing the handshake and the close.
+        receive = wire_class.callables(protocol)[0]
     return wire_class(protocol, receive, send)
 
 

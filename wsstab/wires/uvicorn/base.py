@@ -22,7 +22,7 @@ class UvicornWire(TransportWire):
     Args:
         protocol: uvicorn's protocol object of this connection.
         receive: its ``receive``.
-        send: its ``send``.
+        send: its ``send``, or what stands around it: used for the handshake, a refusal and the close.
     """
 
     __slots__ = ("_closed", "_send", "protocol", "receive", "takes_over")
@@ -46,6 +46,9 @@ class UvicornWire(TransportWire):
         return protocol.receive, protocol.send
 
     # Before and at the handshake.
+
+    def announce_to(self, send: Send) -> None:
+        self._send = send
 
     def take_over_keepalive(self) -> None:
         # With one message unread uvicorn would kill a healthy peer.

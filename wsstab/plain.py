@@ -1,0 +1,73 @@
+"""What is said where a connection has less than its server could give: once, in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .options import CompressionMode, HeartbeatType
+from .wires.observers import Stranger, stranger
+from .wires.traits import ASGI
+
+if TYPE_CHECKING:
+    from .config import WebSocketConfig
+    from .manager import WebSocketConnectionManager
+    from .types import Scope, Send
+    from .wires.base import Wire
+
+__all__ = ["tell_of_plain"]
+
+CUSTOM = 'heartbeat_type="custom" sends messages instead'
+OUTSIDE = "wrap the stabilizer around everything, app = WebSocketStabilizer(app)"
+PROTOCOL = "or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
+
+
+def tell_of_plain(
+    manager: WebSocketConnectionManager, wire: Wire, config: WebSocketConfig, scope: Scope, send: Send
+) -> bool:
+    """Warn of what a connection cannot have, each cause once; a test client is told nothing.
+
+    Args:
+        manager: who warns.
+        wire: of the connection.
+        config: of its path.
+        scope: of its handshake.
+        send: what its wire was made of.
+
+    Returns:
+        Whether everything that cannot act has been told.
+    """
+    if wire.traits is not ASGI:
+        if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
+            line = "! no heartbeat: %s sends no WebSocket pings; " + CUSTOM
+            manager.warn_once("heartbeat_type", line, wire.traits.server)
+        return False
+    found = stranger(scope, send)
+    if not found.is_test:
+        if found.is_server:
+            line = "! plain ASGI is all that works with this version of %s: %s"
+            manager.warn_once("plain ASGI", line, found.server, lost(found, config))
+        else:
+            line = "! %s.%s stands around the send() of %s, and may change messages, so they all pass it: %s; %s"
+            told = (found.module, found.function, found.server or "an unknown server", lost(found, config))
+            manager.warn_once(f"plain ASGI {found.module}.{found.function}", line, *told, remedies(found))
+    return True
+
+
+def lost(found: Stranger, config: WebSocketConfig) -> str:
+    """What there is not, and the heartbeat that is left."""
+    missing = ["no abort of peers that take nothing", "no joined broadcasts"]
+    if found.server == "granian":
+        missing = ["no drop of peers that take nothing"]
+    if config.compression is CompressionMode.NONE:
+        missing.append('no compression="none"')
+    if config.heartbeat_type is not HeartbeatType.PING:
+        return ", ".join(missing)
+    if found.ping_interval is None:
+        return ", ".join(["no WebSocket pings, so no heartbeat", *missing]) + f" ({CUSTOM})"
+    left = f"the heartbeat that is left is {found.server}'s own ping every {found.ping_interval:g} s"
+    return ", ".join(["no WebSocket pings of ours", *missing]) + f" ({left})"
+
+
+def remedies(found: Stranger) -> str:
+    """What to do."""
+    return f"{OUTSIDE}, {PROTOCOL}" if found.server in ("uvicorn", "") else OUTSIDE
