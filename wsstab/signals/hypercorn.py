@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 
 from ..tasks import Latch, current_loop
+from ..wires.base import owner_of
 from ..wires.observers import server_behind
 from . import base
 from .base import SIGNALS, Chain
@@ -236,7 +237,8 @@ def take_signals(owner: SignalOwner) -> list[Takeover]:
 
 def take_terminate(owner: SignalOwner, send: Send | None) -> list[Takeover]:
     """The event of a worker that ends itself after so many requests."""
-    context = getattr(server_behind(send), "context", None)
+    stream = owner_of(send) or server_behind(send)
+    context = getattr(stream, "context", None)
     event = getattr(context, "terminate", None)
     if getattr(context, "max_requests", None) is None or event is None:
         return []

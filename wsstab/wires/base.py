@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context, copy_context
-from typing import Protocol
+from types import MethodType
+from typing import Any, Protocol
 
 import anyio
 
@@ -31,6 +32,7 @@ __all__ = [
     "nothing_comes",
     "nothing_goes",
     "nothing_is_left",
+    "owner_of",
     "tell_of_close",
 ]
 
@@ -317,6 +319,21 @@ def lacks(owner: object, names: Iterable[str], what: str) -> bool:
         _lacking.add(line)
         logger.warning(line)
     return bool(missing)
+
+
+def owner_of(send: Any) -> Any:
+    """The object whose method a server passes to the application as ``send``; ``None`` for what is no such method.
+
+    A proxy around a method (of wrapt, as instrumentation uses it) shows that method's owner as well, and is no part
+    of the server.
+    """
+    if type(send) is MethodType:
+        return send.__self__
+    try:
+        return None if hasattr(send, "__wrapped__") else getattr(send, "__self__", None)
+    except Exception:
+        # Somebody's own attribute access, whatever it raises.
+        return None
 
 
 def _has(owner: object, name: str) -> bool:

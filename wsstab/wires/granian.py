@@ -21,7 +21,7 @@ import anyio
 from ..tasks import EventLoop, current_loop
 from ..types import Receive, Scope, Send
 from .asgi import AsgiWire
-from .base import Block, lacks, nothing_comes, nothing_goes
+from .base import Block, lacks, nothing_comes, nothing_goes, owner_of
 from .traits import TRAITS
 
 __all__ = ["GranianWire", "recognise"]
@@ -32,7 +32,7 @@ A_WHILE = 0.05
 
 def recognise(scope: Scope, receive: Receive, send: Send) -> GranianWire | None:
     """The wire for this connection, ``None`` when ``send`` is not granian's own."""
-    protocol = getattr(send, "__self__", None)
+    protocol = owner_of(send)
     if not type(protocol).__module__.startswith("granian."):
         return None
     return GranianWire(receive, send)

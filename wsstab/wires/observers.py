@@ -22,6 +22,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from ..types import Scope, Send
+from .base import owner_of
 
 __all__ = ["OBSERVERS", "Observer", "Stranger", "look_through", "server_behind", "stranger"]
 
@@ -131,7 +132,7 @@ def stranger(scope: Scope, send: Send) -> Stranger:
     if server is None:
         return Stranger(module, function, is_test=_is_test(scope, hidden))
     name = _package(server)
-    is_server = server in _held(hidden)
+    is_server = owner_of(hidden) is server or (isinstance(hidden, partial) and server in hidden.args)
     return Stranger(module, function, name, is_server, ping_interval=_ping_interval(name, server))
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import Receive, Scope, Send
-from ..base import Wire, lacks
+from ..base import Wire, lacks, owner_of
 from .http1 import HypercornWire
 from .peer import comes_from
 from .stream import Http2Wire, StreamWire, TrioWire
@@ -37,7 +37,7 @@ STREAM = ("send", "app_put", "handshake", "buffer.max_length", "config", "state"
 
 def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
     """The wire for this connection, ``None`` when ``send`` is not hypercorn's own."""
-    stream: Any = getattr(send, "__self__", None)
+    stream: Any = owner_of(send)
     if not comes_from(stream, "hypercorn.protocol.ws_stream") or lacks(stream, STREAM, "hypercorn's stream"):
         return None
     protocol = getattr(stream.send, "__self__", None)

@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import Receive, Scope, Send
-from ..base import lacks
+from ..base import lacks, owner_of
 from .base import EXTENSION, UvicornWire
 from .legacy import LegacyWire
 from .sansio import SansioWire
@@ -47,7 +47,7 @@ _complete: dict[type, type[UvicornWire]] = {}
 def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
     """The wire for this connection, ``None`` when ``send`` is not uvicorn's own."""
     extensions = scope.get("extensions") or {}
-    protocol = extensions.get(EXTENSION) or getattr(send, "__self__", None)
+    protocol = extensions.get(EXTENSION) or owner_of(send)
     protocol_class = type(protocol)
     wire_class = _complete.get(protocol_class)
     if wire_class is None:
