@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from email import message_from_string
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 
 @pytest.fixture(scope="module")
-def description(wheel: zipfile.ZipFile) -> str:
-    """What the package index shows."""
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    """What the package index knows."""
     (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
-    metadata = message_from_string(wheel.read(name).decode())
+    return message_from_string(wheel.read(name).decode())
+
+
+@pytest.fixture(scope="module")
+def description(metadata: Message) -> str:
+    """What it shows."""
     assert metadata["Description-Content-Type"] == "text/markdown"
     return str(metadata.get_payload())
 
@@ -116,6 +122,14 @@ def test_its_links_within_the_page_lead_to_headings(description: str) -> None:
         for heading in re.findall(r"^#+ (.+)$", description, re.MULTILINE)
     }
     assert {target[1:] for target in TARGET.findall(description) if target.startswith("#")} <= headings
+
+
+def test_every_extra_is_in_the_table_of_the_readme(metadata: Message, description: str) -> None:
+    """With what it brings."""
+    table = description.partition("| Extra | Brings |")[2].partition("\n\n")[0]
+    assert set(metadata.get_all("Provides-Extra", [])) == set(
+        re.findall(r"`(\w+)`(?=[^|]*\|[^|]*\|$)", table, re.MULTILINE)
+    )
 
 
 @pytest.mark.parametrize(

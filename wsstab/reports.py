@@ -117,7 +117,8 @@ class Statistics:
         bytes_received: their payload, in bytes.
         messages_sent: application messages handed to a transport.
         bytes_sent: their payload, in bytes.
-        dropped_outbound: messages that slow consumers' policies dropped or conflated.
+        dropped_outbound: messages that slow consumers' policies dropped or conflated, and those that a handler sent to
+            the socket of another whose peer had left.
         dropped_inbound: messages dropped on their way in.
         queued_bytes: bytes that wait to be sent, at this moment.
         slow_consumers: connections that are behind, at this moment.
