@@ -21,6 +21,8 @@ BARE, WRAPPED = "bare", "wrapped"
 TROUBLE = re.compile(r"^.*(?:Traceback \(most recent|never retrieved|never awaited|was destroyed but).*$", re.MULTILINE)
 """What a log says when somebody made a mistake, or when nobody caught an error."""
 
+CHAINED = re.compile(r"^.*(?:was the direct cause of the following|During handling of the above).*$", re.MULTILINE)
+
 numbers = itertools.count(1)
 
 
@@ -147,6 +149,6 @@ class Case:
         return self.server.log[start:]
 
 
-def trouble(log: str) -> list[str]:
-    """Lines of a log that tell of a mistake, or of an error that nobody caught."""
-    return TROUBLE.findall(log)
+def trouble(log: str) -> int:
+    """How often a log tells of a mistake, or of an error that nobody caught; a chain of errors counts once."""
+    return len(TROUBLE.findall(log)) - len(CHAINED.findall(log))

@@ -30,9 +30,21 @@ class Expected:
         return fnmatchcase(test, self.test) and fnmatchcase(case, self.case)
 
 
-EXPECTED: list[Expected] = []
+EXPECTED: list[Expected] = [
+    *[
+        Expected(
+            "test_a_handler_that_only_sends_learns_of_its_end",
+            f"{server}*-litestar-*",
+            "with us a send to a peer that has left raises on every server, and this Litestar logs what is raised",
+        )
+        for server in ("hypercorn", "granian", "daphne")
+    ],
+]
 
 PENDING: list[Expected] = [
+    Expected("*", "*-litestar-outside", "observers are not looked through"),
+    Expected("*", "*-channels-outside", "observers are not looked through"),
+    Expected("test_a_handler_that_only_sends*", "*-channels-*", "disconnect() is never called"),
     Expected("test_an_error_after_the_peer_left*", "*", "errors after the peer left are swallowed"),
     *[
         Expected("*", f"*-{name}-{place}", "observers are not looked through")

@@ -40,6 +40,7 @@ class Row:
         process: which servers' process has it; what changes a whole process needs one of its own.
         plain: places at which the wire is plain ASGI, with the reason.
         traces: whether it makes spans.
+        as_bare: paths of handlers whose end the framework itself decides.
         never: servers on which it does not run by itself, by the beginning of their name, with the reason.
     """
 
@@ -50,6 +51,7 @@ class Row:
     process: str = "middleware"
     plain: Mapping[str, str] = field(default_factory=dict)
     traces: bool = False
+    as_bare: tuple[str, ...] = ()
     never: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self, place: str) -> str:
@@ -61,6 +63,8 @@ class Row:
         return not any(str(variant).startswith(name) for name in self.never)
 
 
+ASYNCIO = {"hypercorn-trio": "it runs on asyncio only"}
+QUART = ASYNCIO | {"daphne": "it wants a scheme in the scope, which daphne does not give"}
 CHANGES = "it is not known to pass every message unchanged"
 
 ROWS = [
@@ -104,6 +108,9 @@ ROWS = [
         traces=True,
     ),
     Row("ddtrace", "ddtrace", ("ddtrace",), places=("outside", "inside"), process="ddtrace", traces=True),
+    Row("quart", "Quart", ("quart",), places=("inside",), process="frameworks", as_bare=("/raises",), never=QUART),
+    Row("litestar", "Litestar", ("litestar",), ("outside", "inside"), "frameworks", as_bare=("/raises",)),
+    Row("channels", "Django Channels", ("channels", "django"), ("outside", "inside"), "channels", never=ASYNCIO),
 ]
 
 

@@ -14,10 +14,11 @@ from starlette.routing import Route
 from tests.composition.rows import ROWS
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
+from . import frameworks
 from .packages import BUILDERS, PROCESS, SPANS
 from .subject import Subject
 
-__all__ = ["app"]
+__all__ = ["app", "frameworks"]
 
 subjects: dict[str, Subject] = {}
 apps: dict[str, ASGIApp] = {}

@@ -114,12 +114,18 @@ def told_by(scope: Any) -> str:
 
 
 @contextmanager
-def told(subject: Subject, handler: str) -> Iterator[None]:
-    """Note how a handler ended; what it raised goes on, but for the disconnect itself."""
+def told(subject: Subject, handler: str, gone: type[Exception] = WebSocketDisconnect) -> Iterator[None]:
+    """Note how a handler ended; what it raised goes on, but for the disconnect itself.
+
+    Args:
+        subject: keeps the note.
+        handler: its name.
+        gone: by which the framework tells that the peer has left.
+    """
     try:
         yield
-    except WebSocketDisconnect as gone:
-        subject.notes.append([handler, "WebSocketDisconnect", gone.code])
+    except gone as error:
+        subject.notes.append([handler, type(error).__name__, getattr(error, "code", None)])
     except BaseException as error:
         subject.notes.append([handler, type(error).__name__, None])
         raise
