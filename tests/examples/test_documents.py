@@ -20,6 +20,7 @@ from wsstab import WebSocketConfig, WebSocketConnectionManager, WebSocketStabili
 from wsstab.close import CLOSES, Cause
 from wsstab.config import CHECKS, GROUPS, PER_CONNECTION
 from wsstab.environment import variables
+from wsstab.wires.observers import OBSERVERS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / name for name in ("README.md", "docs/configuration.md", "docs/deployment.md")]
@@ -192,6 +193,14 @@ def test_what_the_readme_calls_is_there(kind: type) -> None:
     for awaited, name in named:
         assert hasattr(kind, name), name
         assert awaited == inspect.iscoroutinefunction(inspect.getattr_static(kind, name)), name
+
+
+def test_the_readme_names_all_observers_that_are_looked_through() -> None:
+    """Whoever uses another knows what to do."""
+    chapter = rows_of("Beside other middleware").lower()
+    assert [each.package for each in OBSERVERS if each.package not in chapter] == []
+    assert "--ws wsstab.wires.uvicorn:Protocol".lower() in chapter
+    assert "app = WebSocketStabilizer(app)".lower() in chapter
 
 
 def test_the_ten_invariants_are_printed() -> None:
