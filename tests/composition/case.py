@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from tests.composition.rows import ROWS, SERVERS, Row
+import pytest
+
+from tests.composition.rows import CLIENTS, ROWS, SERVERS, Row
 from tests.support.peer import Denied, Peer, Vanished
 from tests.support.server import Server, Variant
 from tests.support.waiting import eventually
 
-__all__ = ["BARE", "CASES", "HOUSES", "WRAPPED", "Asked", "Case", "House", "trouble"]
+__all__ = ["BARE", "CASES", "HOUSES", "WRAPPED", "Asked", "Case", "House", "on_servers", "trouble"]
 
 BARE, WRAPPED = "bare", "wrapped"
 
@@ -51,14 +53,29 @@ class Asked:
 
 HOUSES = [House(process, variant) for process in dict.fromkeys(row.process for row in ROWS) for variant in SERVERS]
 
-CASES = [
-    Asked(row, place, house)
-    for house in HOUSES
-    for row in ROWS
-    if row.process == house.process and row.runs_on(house.variant)
-    for place in row.places
-]
-"""Every composition at each of its places on every server where it runs; those of one house stand together."""
+CASES = {
+    of_clients: [
+        Asked(row, place, house)
+        for house in HOUSES
+        for row in ROWS
+        if row.process == house.process and row.runs_on(house.variant) and (row.process == CLIENTS) == bool(of_clients)
+        for place in row.places
+    ]
+    for of_clients in ("", CLIENTS)
+}
+"""Every composition at each of its places on every server where it runs: those that are asked every question,
+and those with a client of their own. What is in one house stands together."""
+
+
+def on_servers(cases: list[Asked]) -> pytest.MarkDecorator:
+    """A test of each of these cases, in their houses, which stay while they are needed."""
+    return pytest.mark.parametrize(
+        ("house", "asked"),
+        [(case.house, case) for case in cases],
+        ids=[str(case) for case in cases],
+        indirect=["house"],
+        scope="session",
+    )
 
 
 class Case:

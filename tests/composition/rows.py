@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.support.server import Variant
 
-__all__ = ["NATIVE", "PLAIN", "ROWS", "SERVERS", "Row", "stands"]
+__all__ = ["CLIENTS", "NATIVE", "PLAIN", "ROWS", "SERVERS", "Row", "stands"]
 
 NATIVE, PLAIN = "native", "plain"
 """The wire of the server, or plain ASGI."""
@@ -25,6 +25,10 @@ SERVERS = [
 ]
 """Where every composition is tried, if it runs there at all."""
 
+CLIENTS = "clients"
+"""The process of programs whose protocol is somebody else's: these have their own client, and their own questions."""
+
+INSIDE = ("inside",)
 MIDDLEWARE = ("outside", "inside", "both")
 
 
@@ -68,7 +72,7 @@ QUART = ASYNCIO | {"daphne": "it wants a scheme in the scope, which daphne does 
 CHANGES = "it is not known to pass every message unchanged"
 
 ROWS = [
-    Row("alone", "Nothing else", ("starlette", "fastapi"), places=("inside",)),
+    Row("alone", "Nothing else", ("starlette", "fastapi"), places=INSIDE),
     Row("sessions", "Starlette's `SessionMiddleware`", ("starlette",)),
     Row("base-http", "Starlette's `BaseHTTPMiddleware`", ("starlette",)),
     Row("cors", "Starlette's `CORSMiddleware`", ("starlette",)),
@@ -108,9 +112,12 @@ ROWS = [
         traces=True,
     ),
     Row("ddtrace", "ddtrace", ("ddtrace",), places=("outside", "inside"), process="ddtrace", traces=True),
-    Row("quart", "Quart", ("quart",), places=("inside",), process="frameworks", as_bare=("/raises",), never=QUART),
+    Row("quart", "Quart", ("quart",), places=INSIDE, process="frameworks", as_bare=("/raises",), never=QUART),
     Row("litestar", "Litestar", ("litestar",), ("outside", "inside"), "frameworks", as_bare=("/raises",)),
     Row("channels", "Django Channels", ("channels", "django"), ("outside", "inside"), "channels", never=ASYNCIO),
+    Row("pubsub", "fastapi_websocket_pubsub", ("fastapi-websocket-pubsub",), INSIDE, CLIENTS, never=ASYNCIO),
+    Row("graphql", "strawberry, `graphql-transport-ws`", ("strawberry-graphql",), INSIDE, CLIENTS, never=ASYNCIO),
+    Row("socketio", "python-socketio", ("python-socketio",), INSIDE, CLIENTS, never=ASYNCIO),
 ]
 
 

@@ -6,14 +6,12 @@ import http.client
 
 import pytest
 
-from tests.composition.case import BARE, CASES, WRAPPED, Case, trouble
+from tests.composition.case import BARE, CASES, WRAPPED, Case, on_servers, trouble
 from tests.composition.rows import NATIVE
 from tests.support.frames import PING
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.parametrize(
-    ("house", "asked"), [(each.house, each) for each in CASES], ids=map(str, CASES), indirect=["house"], scope="session"
-)
+pytestmark = on_servers(CASES[""])
 
 HEADERS = {"X-Request-ID": "0" * 32, "X-Correlation-ID": "1" * 32, "Forwarded": "for=192.0.2.1"}
 """What the packages read of a request."""

@@ -14,11 +14,11 @@ from starlette.routing import Route
 from tests.composition.rows import ROWS
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
-from . import frameworks
+from . import clients, frameworks
 from .packages import BUILDERS, PROCESS, SPANS
 from .subject import Subject
 
-__all__ = ["app", "frameworks"]
+__all__ = ["app", "clients", "frameworks"]
 
 subjects: dict[str, Subject] = {}
 apps: dict[str, ASGIApp] = {}

@@ -2,45 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
-import anyio
-import strawberry
 from strawberry.asgi import GraphQL
 
+from .schema import SCHEMA
 from .wrapped import wrap
 
 __all__ = ["app"]
 
-running = 0
-"""Subscriptions that have not ended."""
-
-
-@strawberry.type
-class Query:
-    """What can be asked for."""
-
-    @strawberry.field
-    def running(self) -> int:
-        """How many subscriptions have not ended."""
-        return running
-
-
-@strawberry.type
-class Subscription:
-    """What can be subscribed to."""
-
-    @strawberry.subscription
-    async def count(self, upto: int, pause: float = 0.0) -> AsyncGenerator[int, None]:
-        """The numbers from 0 up."""
-        global running
-        running += 1
-        try:
-            for number in range(upto):
-                yield number
-                await anyio.sleep(pause)
-        finally:
-            running -= 1
-
-
-app = wrap(GraphQL(strawberry.Schema(Query, subscription=Subscription)))
+app = wrap(GraphQL(SCHEMA))
