@@ -46,12 +46,6 @@ PENDING: list[Expected] = [
     Expected("*", "*-channels-outside", "observers are not looked through"),
     Expected("test_a_handler_that_only_sends*", "*-channels-*", "disconnect() is never called"),
     Expected("test_an_error_after_the_peer_left*", "*", "errors after the peer left are swallowed"),
-    *[
-        Expected("*", f"*-{name}-{place}", "observers are not looked through")
-        for name in ("opentelemetry-*", "sentry*", "ddtrace")
-        for place in ("outside", "both")
-    ],
-    Expected("*", "*-sentry-middleware-spans-inside", "observers are not looked through"),
     *[Expected("*", f"*-starlette-context-{place}", "the context is empty") for place in ("outside", "both")],
     *[Expected("*", f"*-proxy-fix-*-{place}", "the scope cannot be copied") for place in ("inside", "both")],
 ]

@@ -45,6 +45,7 @@ class Row:
         plain: places at which the wire is plain ASGI, with the reason.
         traces: whether it makes spans.
         as_bare: paths of handlers whose end the framework itself decides.
+        around_each: whether it stands around each middleware, and so inside of the stabilizer too.
         never: servers on which it does not run by itself, by the beginning of their name, with the reason.
     """
 
@@ -56,6 +57,7 @@ class Row:
     plain: Mapping[str, str] = field(default_factory=dict)
     traces: bool = False
     as_bare: tuple[str, ...] = ()
+    around_each: bool = False
     never: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self, place: str) -> str:
@@ -110,6 +112,7 @@ ROWS = [
         places=("outside", "inside"),
         process="sentry-middleware-spans",
         traces=True,
+        around_each=True,
     ),
     Row("ddtrace", "ddtrace", ("ddtrace",), places=("outside", "inside"), process="ddtrace", traces=True),
     Row("quart", "Quart", ("quart",), places=INSIDE, process="frameworks", as_bare=("/raises",), never=QUART),

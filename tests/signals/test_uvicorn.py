@@ -15,7 +15,7 @@ from tests.signals.commands import Stop, asked_again, commanded, drained, group,
 from tests.support.server import VARIANTS, Server
 from tests.support.waiting import eventually
 from wsstab.signals.base import SignalOwner
-from wsstab.signals.uvicorn import Tick, handles
+from wsstab.signals.uvicorn import Tick, handles, take
 
 UVICORN = VARIANTS[0]
 
@@ -40,6 +40,30 @@ class Lookalike:
 def test_the_handler_of_a_uvicorn_server_is_known() -> None:
     """The method that uvicorn installs with ``signal.signal``."""
     assert handles(uvicorn.Server(uvicorn.Config(app)).handle_exit)
+
+
+def test_it_is_found_behind_the_handler_of_somebody_else() -> None:
+    """Who comes later, as ddtrace does, calls it in turn, and is called when the drain is over."""
+    server, heard = uvicorn.Server(uvicorn.Config(app)), list[int]()
+    before = signal.getsignal(signal.SIGTERM)
+    with server.capture_signals():
+        theirs = signal.getsignal(signal.SIGTERM)
+
+        def of_somebody(number: int, frame: Any) -> None:
+            heard.append(number)
+            if callable(theirs):
+                theirs(number, frame)
+
+        signal.signal(signal.SIGTERM, of_somebody)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        chain, tick = take(SignalOwner(), None)
+        assert signal.getsignal(signal.SIGTERM) != of_somebody
+        tick.give_back()
+        chain.let_stop(signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+        assert server.should_exit
+        server._captured_signals.clear()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_it_is_the_handler_that_uvicorn_really_installs() -> None:

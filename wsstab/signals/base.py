@@ -22,8 +22,9 @@ from ..config import WebSocketConfig
 from ..reports import ShutdownReport
 from ..tasks import EventLoop, Latch, current_loop
 from ..types import Send
+from ..wires.observers import reachable
 
-__all__ = ["Drainable", "SignalOwner", "Take", "Takeover", "owner"]
+__all__ = ["Drainable", "SignalOwner", "Take", "Takeover", "leads_to", "owner"]
 
 logger = logging.getLogger("wsstab")
 
@@ -261,6 +262,11 @@ class Chain:
             if number in self._before:
                 signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+def leads_to(handler: object, handles: Callable[[object], bool]) -> Any:
+    """A server's handler, at or behind the one that is installed; ``None`` where there is none."""
+    return next((each for each in reachable(handler) if handles(each)), None)
 
 
 def buried(takeovers: Sequence[Takeover]) -> list[Chain]:

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from .base import SIGNALS, Chain
+from .base import SIGNALS, Chain, leads_to
 
 if TYPE_CHECKING:
     from ..types import Send
@@ -26,7 +26,7 @@ def take(owner: SignalOwner, send: Send | None) -> list[Takeover]:
     """Take over the signals of daphne's reactor."""
     if "daphne.server" not in sys.modules:
         return []
-    found = [number for number in SIGNALS if handles(signal.getsignal(number))]
+    found = [number for number in SIGNALS if leads_to(signal.getsignal(number), handles) is not None]
     return [Chain(owner, found)] if found else []
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from .base import SIGNALS, Chain
+from .base import SIGNALS, Chain, leads_to
 
 if TYPE_CHECKING:
     from ..types import Send
@@ -62,11 +62,12 @@ class Tick:
 
 def take(owner: SignalOwner, send: Send | None) -> list[Takeover]:
     """Take over the signals of a uvicorn server, and its tick."""
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    found = [number for number, handler in handlers.items() if handles(handler)]
+    # Others may have put a handler of theirs before it, which calls it in turn (ddtrace does).
+    handlers = {number: leads_to(signal.getsignal(number), handles) for number in SIGNALS}
+    found = [number for number, handler in handlers.items() if handler is not None]
     if not found:
         return []
-    server: Any = getattr(handlers[found[0]], "__self__", None)
+    server: Any = handlers[found[0]].__self__
     taken: list[Takeover] = [Chain(owner, found)]
     if hasattr(server, "on_tick"):
         taken.append(Tick(owner, server))

@@ -254,12 +254,13 @@ class DaphneWire(Wire):
         if protocol.state == protocol.STATE_CONNECTING:
             await (self._outer or self._send)({"type": "websocket.close", "code": code})
             return
+        open_still = self.is_open()
         self._closed = True
         self._stop_delivering()
         protocol.closeHandshakeTimeout = CLOSE_TIMEOUT
         # Its sendClose() takes few codes, and daphne passes it no reason.
         protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
-        if self._outer is not None:
+        if self._outer is not None and open_still:
             self._shadow("serverClose", _ignore)
             await tell_of_close(self._outer, code, reason)
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from ..types import Scope, Send
 from .base import owner_of
 
-__all__ = ["OBSERVERS", "Observer", "Stranger", "look_through", "server_behind", "stranger"]
+__all__ = ["OBSERVERS", "Observer", "Stranger", "look_through", "reachable", "server_behind", "stranger"]
 
 WRAPPED = "__wrapped__"
 DEEPEST = 32
@@ -141,7 +141,7 @@ def server_behind(send: object) -> Any:
 
     Only to say which server it is, or to hear from it: what stands between may change messages.
     """
-    for each in _reachable(send):
+    for each in reachable(send):
         if _package(each):
             return each
     return None
@@ -164,9 +164,9 @@ def _free_variables(function: FunctionType) -> dict[str, Any]:
     return variables
 
 
-def _reachable(send: object) -> Iterator[object]:
+def reachable(start: object) -> Iterator[object]:
     """A callable, what it holds, and what that holds, the nearest first."""
-    waiting, known = deque([send]), {id(send)}
+    waiting, known = deque([start]), {id(start)}
     while waiting:
         each = waiting.popleft()
         yield each
@@ -227,7 +227,7 @@ def _ping_interval(server: str, thing: Any) -> float | None:
 
 
 def _is_test(scope: Scope, send: object) -> bool:
-    for each in _reachable(send):
+    for each in reachable(send):
         module = str(_attribute(type(each), "__module__"))
         if module.startswith(TESTS):
             return True

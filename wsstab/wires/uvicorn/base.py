@@ -80,6 +80,9 @@ class UvicornWire(TransportWire):
         return bool(getattr(self.protocol, "read_paused", False))
 
     async def close(self, code: int, reason: str) -> None:
+        if self.transport.is_closing():
+            # An observer would tell of uvicorn's error as if it were one.
+            raise ConnectionResetError("the peer has left")
         # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
         self.protocol.writable.set()
         self._closed = True
