@@ -195,6 +195,12 @@ def test_what_the_readme_calls_is_there(kind: type) -> None:
         assert awaited == inspect.iscoroutinefunction(inspect.getattr_static(kind, name)), name
 
 
+def test_every_name_that_is_offered_is_in_a_document() -> None:
+    """README or the pages that it links."""
+    text = " ".join(page.read_text() for page in PAGES if page.name != "CHANGELOG.md")
+    assert [name for name in wsstab.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
 def test_the_readme_names_all_observers_that_are_looked_through() -> None:
     """Whoever uses another knows what to do."""
     chapter = rows_of("Beside other middleware").lower()
