@@ -90,6 +90,14 @@ ROWS = [
     ),
     Row("correlation-id", "asgi-correlation-id", ("asgi-correlation-id",)),
     Row(
+        "changes-messages",
+        "somebody's middleware that changes messages by a context variable",
+        (),
+        plain={"outside": CHANGES, "both": CHANGES},
+    ),
+    Row("rebuilds-scope", "somebody's middleware that rebuilds the scope", ()),
+    Row("copies-scope", "somebody's middleware that copies the scope deeply", ()),
+    Row(
         "opentelemetry-fastapi",
         "OpenTelemetry's instrumentation of FastAPI",
         ("opentelemetry-instrumentation-fastapi",),

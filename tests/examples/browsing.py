@@ -13,7 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.waiting import eventually
 
-__all__ = ["CHROMEDRIVER", "CHROMIUM", "Person", "person"]
+__all__ = ["CHROMEDRIVER", "CHROMIUM", "PATIENCE", "Person", "browser", "person"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -120,12 +120,19 @@ class Person:
 
 
 @contextmanager
-def person(url: str, name: str) -> Iterator[Person]:
-    """Somebody in a browser of their own, until the end of the block."""
+def browser() -> Iterator[Chrome]:
+    """A browser of its own, until the end of the block."""
     options = ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for argument in ARGUMENTS:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with Chrome(options=options, service=ChromeService(CHROMEDRIVER)) as driver:
+        yield driver
+
+
+@contextmanager
+def person(url: str, name: str) -> Iterator[Person]:
+    """Somebody in a browser of their own, until the end of the block."""
+    with browser() as driver:
         yield Person(driver, url, name)

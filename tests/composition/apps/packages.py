@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
 from fastapi import FastAPI
 
 from wsstab import WebSocketStabilizer
-from wsstab.types import ASGIApp
+from wsstab.types import ASGIApp, Event, Receive, Scope, Send
 
 from .program import make_program
 from .subject import Subject
@@ -205,6 +207,60 @@ def correlation_id(api: FastAPI) -> None:
     from asgi_correlation_id import CorrelationIdMiddleware
 
     api.add_middleware(CorrelationIdMiddleware)
+
+
+user: ContextVar[str] = ContextVar("user", default="nobody")
+
+
+def changes_messages(app: ASGIApp) -> ASGIApp:
+    """Somebody's own, which puts the value of a context variable into each message."""
+
+    async def changes(scope: Scope, receive: Receive, send: Send) -> None:
+        async def tell(event: Event) -> None:
+            if event["type"] == "websocket.send" and event.get("text", "").startswith("for "):
+                event = {**event, "text": f"{event['text']}{user.get()}"}
+            await send(event)
+
+        token = user.set("ann")
+        try:
+            await app(scope, receive, tell)
+        finally:
+            user.reset(token)
+
+    return changes
+
+
+around("changes-messages", changes_messages, user.get)
+
+
+def rebuilds_scope(app: ASGIApp) -> ASGIApp:
+    """Somebody's own, which hands on only what the specification names."""
+    names = ("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path")
+    more = ("headers", "client", "server", "subprotocols", "extensions")
+
+    async def rebuilds(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+        else:
+            await app({name: scope[name] for name in (*names, *more) if name in scope}, receive, send)
+
+    return rebuilds
+
+
+around("rebuilds-scope", rebuilds_scope)
+
+
+def copies_scope(app: ASGIApp) -> ASGIApp:
+    """Somebody's own, which keeps a deep copy of the scope."""
+
+    async def copies(scope: Scope, receive: Receive, send: Send) -> None:
+        copy.copy(scope), copy.deepcopy(scope)
+        await app(scope, receive, send)
+
+    return copies
+
+
+around("copies-scope", copies_scope)
 
 
 def span_is_open() -> Any:
