@@ -332,7 +332,7 @@ async def test_a_close_of_ours_says_why(caplog: pytest.LogCaptureFixture) -> Non
         await stage.manager.disconnect_all()
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("= closed")]
     assert [line.partition(": ")[2] for line in sorted(lines)] == [
-        "4100 'it is\\nso' by the stabilizer, 0 in, 0 out",
+        "4100 by the stabilizer, 0 in, 0 out: 'it is\\nso'",
         "4101 by the application, 0 in, 0 out",
     ]
 

@@ -226,10 +226,10 @@ class Ending:
         told = {"code": event.code, "cause": event.cause.value, "duration": round(event.duration, 3)}
         counts = {"messages_received": received, "messages_sent": sent}
         # A reason of the peer or of the handler may tell anything; ours tells what to change.
-        reason = f" {quoted(event.reason)}" if event.reason and event.cause is Cause.STABILIZER else ""
+        why = f": {quoted(event.reason)}" if event.reason and event.cause is Cause.STABILIZER else ""
         logger.info(
-            "= closed %s after %.1f s: %d%s by the %s, %d in, %d out",
-            *(connection.log_name(), event.duration, event.code, reason, event.cause.value, received, sent),
+            "= closed %s after %.1f s: %d by the %s, %d in, %d out%s",
+            *(connection.log_name(), event.duration, event.code, event.cause.value, received, sent, why),
             extra={**connection.log_fields(), **told, **counts},
         )
 
