@@ -68,3 +68,10 @@ def test_the_heartbeats_of_a_loop_outlive_its_services() -> None:
     for sent, missed in ((3, 1), (4, 0)):
         counters.retire(cast(Services, SimpleNamespace(heartbeats_sent=sent, heartbeats_missed=missed)))
     assert (counters.heartbeats_sent, counters.heartbeats_missed) == (7, 1)
+
+
+def test_what_comes_for_a_connection_that_is_over_counts_as_dropped() -> None:
+    """Its own counters change no more."""
+    counters = Counters()
+    counters.missed()
+    assert counters.traffic([])["dropped_outbound"] == 1

@@ -18,7 +18,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from wsstab.payload import Outgoing, encode, frame_header
+from wsstab.payload import Outgoing, close_frame, encode, frame_header
 
 LENGTHS = [0, 1, 125, 126, 127, 65535, 65536]
 
@@ -251,3 +251,10 @@ def test_a_frame_that_cannot_be_is_refused(opcode: int, length: int, name: str) 
     """A control frame has at most 125 bytes (RFC 6455 section 5.5)."""
     with pytest.raises(ValueError, match=f"{name}=.*: must be"):
         frame_header(opcode, length)
+
+
+def test_a_close_frame_has_its_code_and_its_reason() -> None:
+    """RFC 6455 section 5.5.1; what does not fit is refused."""
+    assert close_frame(1009, "é") == b"\x88\x04\x03\xf1\xc3\xa9"
+    with pytest.raises(ValueError, match="length=126"):
+        close_frame(1000, "x" * 124)

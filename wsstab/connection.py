@@ -64,6 +64,9 @@ class Owner(Protocol):
     def missed(self) -> None:
         """A message came for a connection that was over."""
 
+    def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
+        """Log a warning the first time it is asked for."""
+
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency, if latencies are asked for."""
 

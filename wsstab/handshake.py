@@ -158,6 +158,7 @@ class Door:
             origin[:LONGEST_LOGGED],
             ", ".join(hosts)[:LONGEST_LOGGED],
             policy.hint(origin)[:LONGEST_LOGGED],
+            by_peers=True,
         )
         return False
 

@@ -56,6 +56,8 @@ CONNECTION_KEY = "wsstab.connection"
 """Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
 HOOKS_TIMEOUT = 2.0
 """Seconds in which async callbacks of the last closes may still end at a drain."""
+MOST_WARNINGS = 100
+"""Different warnings that are logged once each, of the operator's causes and as many of the peers'."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
@@ -94,6 +96,7 @@ class WebSocketConnectionManager:
         self._doubles: dict[int, DoubleConnection] = {}
         self._lingering: dict[Wire, EventLoop] = {}
         self._warned: set[str] = set()
+        self._warned_of_peers: set[str] = set()
         self._counters = Counters(("ping", "broadcast") if self.config.enable_metrics else ())
         self._clients = Clients(self, self.registry, self.emit)
         logging.getLogger("wsstab").setLevel(self.config.log_level)
@@ -501,10 +504,18 @@ class WebSocketConnectionManager:
         """Count memory, and evict where it becomes too much."""
         self._evictor.charge(connection, delta)
 
-    def warn_once(self, key: str, line: str, *args: object) -> None:
-        """Log a warning the first time it is asked for; at most a thousand different ones."""
-        if key not in self._warned and len(self._warned) < 1000:
-            self._warned.add(key)
+    def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
+        """Log a warning the first time it is asked for; at most a hundred different ones of each kind.
+
+        Args:
+            key: by which it is known again.
+            line: the sentence.
+            args: of the sentence.
+            by_peers: whether peers choose the key: what they use up is a budget of their own.
+        """
+        warned = self._warned_of_peers if by_peers else self._warned
+        if key not in warned and len(warned) < MOST_WARNINGS:
+            warned.add(key)
             logger.warning(line, *args)
 
     def enrol(self, connection: Connection) -> None:

@@ -28,7 +28,7 @@ from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
 from .wires import wire_for
 from .wires.base import Wire
-from .wires.departure import promises_an_error
+from .wires.departure import innermost, module_of, promises_an_error
 
 __all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
 
@@ -260,14 +260,26 @@ class WebSocketStabilizer:
 def is_quiet(error: BaseException, connection: Connection) -> bool:
     """Whether this is only how a handler learned that its peer has left, or that we closed.
 
-    A group is when all that is in it is: of a reader and a writer each learns it in its own way.
+    A group is when all that is in it is: of a reader and a writer each learns it in its own way, and Starlette has a
+    RuntimeError for the second of them.
     """
+    if not connection.sender.gone and connection.ending.close is None:
+        return False
+    errors = leaves(error)
+    told = [each for each in errors if isinstance(each, (PeerGoneError, WebSocketDisconnect))]
+    return bool(told) and (len(told) == len(errors) or all(each in told or is_echo(each) for each in errors))
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors of a group, and of the groups in it; of any other error itself."""
     members: tuple[BaseException, ...] | None = getattr(error, "exceptions", None)
-    if members:
-        return all(is_quiet(member, connection) for member in members)
-    if isinstance(error, PeerGoneError):
-        return True
-    return isinstance(error, WebSocketDisconnect) and (connection.sender.gone or connection.ending.close is not None)
+    return [leaf for member in members for leaf in leaves(member)] if members else [error]
+
+
+def is_echo(error: BaseException) -> bool:
+    """Whether somebody says by this error that it was said before that the connection is over."""
+    module = module_of(innermost(error.__traceback__))
+    return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.receiver")
 
 
 def taken(state: dict[str, Any], key: str, option: str) -> RuntimeError:

@@ -15,11 +15,11 @@ from json import dumps
 from struct import pack
 from typing import Any, Protocol, TypeAlias
 
-__all__ = ["Model", "Outgoing", "Payload", "encode", "frame_header"]
+__all__ = ["Model", "Outgoing", "Payload", "close_frame", "encode", "frame_header"]
 
 TEXT = 1
 BINARY = 2
-FIRST_CONTROL = 8
+FIRST_CONTROL = CLOSE = 8
 MAX_CONTROL_LENGTH = 125
 """RFC 6455 section 5.5."""
 MAX_LENGTH = 2**63 - 1
@@ -106,6 +106,22 @@ def frame_header(opcode: int, length: int, rsv1: bool = False) -> bytes:
     if not 0 <= length <= (MAX_LENGTH if opcode < FIRST_CONTROL else MAX_CONTROL_LENGTH):
         raise ValueError(f"length={length!r}: must be 0 to 125 for a control frame, 0 to 2**63 - 1 for others")
     return _header(opcode | (RSV1 if rsv1 else 0), length)
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame.
+
+    Args:
+        code: close code.
+        reason: at most 123 bytes of UTF-8.
+
+    Raises:
+        ValueError: the reason is longer.
+
+    Source: RFC 6455 section 5.5.1.
+    """
+    payload = pack("!H", code) + reason.encode()
+    return frame_header(CLOSE, len(payload)) + payload
 
 
 def _header(opcode: int, length: int) -> bytes:

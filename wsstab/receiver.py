@@ -17,6 +17,7 @@ from .core.lifecycle import Event as Happening
 from .core.lifecycle import InboundState
 from .core.limits import RateLimiter
 from .events import LimitHit
+from .logs import as_in_url
 from .types import Event
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class Receiver:
         text = event.get("text")
         size = len(text) if text is not None and text.isascii() else payload_size(event)
         if self._max_size is not None and size > self._max_size:
+            self._warn_of_size()
             self._limit_hit("max_message_size", MESSAGE_TOO_BIG)
             return None
         if self._custom and connection.heartbeat.message is not None and is_pong(event):
@@ -183,6 +185,7 @@ class Receiver:
         close = close_of(event, by_server)
         if connection.ending.close is None and by_server and close.code == MESSAGE_TOO_BIG.code:
             # The limit is ours; the server was told to keep it.
+            self._warn_of_size()
             connection.owner.emit(LimitHit("max_message_size", connection.address, connection.path))
             close = MESSAGE_TOO_BIG
         connection.ending.learn(close)
@@ -208,6 +211,19 @@ class Receiver:
         else:
             self.dropped += 1
         return False
+
+    def _warn_of_size(self) -> None:
+        """Tell the operator which option it was: a page that connects again and sends the same again never ends."""
+        connection = self.connection
+        path = as_in_url(connection.path)
+        connection.owner.warn_once(
+            f"max_message_size {path}",
+            "! a message for %s is over max_message_size=%s and closes its connection with 1009; "
+            "a larger max_message_size lets such messages in",
+            path,
+            self._max_size,
+            by_peers=True,
+        )
 
     def _limit_hit(self, limit: str, close: Close) -> None:
         connection = self.connection

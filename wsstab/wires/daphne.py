@@ -14,6 +14,7 @@ daphne      ``send.args[0]``, ``handshake_deferred``, ``application_queue``, ``s
             and ``serverClose``, where observers stand outside
 autobahn    ``state``, ``_sendAutoPing``, ``openHandshakeTimeoutCall``, ``closeHandshakeTimeout``,
             ``failByDrop``, ``echoCloseCodeReason``, ``maxMessagePayloadSize``, ``maxFramePayloadSize``,
+            ``_max_message_size_exceeded`` (only for the words of the close),
             ``sendCloseFrame``, ``sendData``, ``dropConnection``, ``closedByMe``, ``wasClean``,
             ``localCloseCode``, ``localCloseReason``, ``remoteCloseCode``, ``remoteCloseReason``,
             ``trafficStats``
@@ -30,6 +31,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from ..close import MESSAGE_TOO_BIG
 from ..payload import Outgoing
 from ..types import Event, Receive, Scope, Send
 from .base import Block, Wire, lacks, tell_of_close
@@ -187,6 +189,8 @@ class DaphneWire(Wire):
         protocol = self.protocol
         # Before the answer: the first message may have come with the request.
         self._shadow("onMessage", self._on_message)
+        if exceeded := getattr(protocol, "_max_message_size_exceeded", None):
+            self._shadow("_max_message_size_exceeded", lambda *counts: exceeded(*counts[:2], MESSAGE_TOO_BIG.reason))
         self._shadow("onPong", lambda payload: self.on_pong(bytes(payload)))
         self._shadow("onClose", self._on_close)
         protocol.failByDrop = False

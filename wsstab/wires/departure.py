@@ -14,7 +14,7 @@ from types import TracebackType
 
 from ..types import Scope
 
-__all__ = ["is_departure", "promises_an_error", "reaches_a_server"]
+__all__ = ["innermost", "is_departure", "module_of", "promises_an_error", "reaches_a_server"]
 
 SERVERS = frozenset({"uvicorn", "hypercorn", "granian", "daphne", "autobahn", "twisted", "websockets", "wsproto"})
 """Packages of servers, and of the libraries to which they leave the protocol."""

@@ -6,6 +6,8 @@ import contextlib
 from functools import cache
 from typing import Any
 
+from ...close import MESSAGE_TOO_BIG
+from ...payload import close_frame
 from ...types import Event, Receive, Send
 from ..deflate import without_takeover
 from ..lean import make_lean
@@ -95,6 +97,9 @@ class SansioWire(UvicornWire):
         self._failing = True
         frames = [data for data in protocol.conn.data_to_send() if data]
         self._last_frame = frames.pop() if frames else b""
+        if protocol.conn.close_sent is not None and protocol.conn.close_sent.code == MESSAGE_TOO_BIG.code:
+            # The library's own reason tells the peer how its frames were cut.
+            self._last_frame = close_frame(MESSAGE_TOO_BIG.code, MESSAGE_TOO_BIG.reason)
         protocol.transport.write(b"".join(frames))
         if protocol.conn.parser_exc is not None:
             # What the parser found before; a text among it may be no UTF-8, which would fail what has failed.
