@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsstab.close import Cause
@@ -27,6 +27,10 @@ from wsstab.logs import (
     is_heard,
     quoted,
 )
+
+
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+"""The first text in a new checkout takes a second: a table of all characters is made."""
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +171,7 @@ def test_a_value_that_json_does_not_have_becomes_its_text(value: Any, written: A
     assert (line["value"], line["moment"], line["number"]) == (written, "2024-01-01 00:00:00", 1)
 
 
+@PATIENT
 @given(fields=st.dictionaries(st.sampled_from(["a", "level", "é"]), st.floats() | st.text() | st.binary() | st.dates()))
 def test_every_line_is_one_object_of_strict_json(fields: dict[str, Any]) -> None:
     """Whatever the fields hold."""
@@ -302,6 +307,7 @@ def test_a_line_is_heard_where_somebody_takes_it() -> None:
     assert not is_heard(alone, logging.DEBUG)
 
 
+@PATIENT
 @given(text=st.text(), times=st.integers(1, 1000))
 def test_what_strangers_chose_is_one_bounded_word(text: str, times: int) -> None:
     """A name in quotes, a path without a space; both of them can be printed."""
