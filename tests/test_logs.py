@@ -28,7 +28,6 @@ from wsstab.logs import (
     quoted,
 )
 
-
 PATIENT = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 """The first text in a new checkout takes a second: a table of all characters is made."""
 
