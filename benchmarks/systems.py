@@ -167,9 +167,11 @@ def granian(app: str) -> tuple[str, ...]:
 
 STABILIZED, BARE = "benchmarks.apps.stabilized:app", "benchmarks.apps.bare:app"
 GATHER = {"WAY": "gather"}
+OTEL = ("opentelemetry.instrumentation.asgi",)
 BROADCAST = frozenset({"broadcast"})
 
-EVERYTHING = frozenset({"broadcast", "echo", "rooms", "heartbeat", "command", "http"})
+EVERYTHING = frozenset({"broadcast", "echo", "rooms", "heartbeat", "command", "http", "sends", "observed"})
+OBSERVED = frozenset({"sends", "observed"})
 
 SYSTEMS = [
     System("wsstab", uvicorn(STABILIZED), what=EVERYTHING),
@@ -207,6 +209,11 @@ SYSTEMS = [
         what=BROADCAST,
     ),
     System("Bun", ("node_modules/.bin/bun", "bun.mjs"), needs=("node_modules/.bin/bun",), directory=NODE),
+    System("wsstab beneath OpenTelemetry", uvicorn(STABILIZED), {"AROUND": "opentelemetry"}, OTEL, what=OBSERVED),
+    System("wsstab beneath Sentry", uvicorn(STABILIZED), {"AROUND": "sentry"}, ("sentry_sdk",), what=OBSERVED),
+    System("wsstab beneath middleware", uvicorn(STABILIZED), {"AROUND": "unknown"}, what=frozenset({"sends"})),
+    System("Starlette beneath middleware", uvicorn(BARE), {"AROUND": "unknown"}, what=frozenset({"sends"})),
+    System("Starlette beneath OpenTelemetry", uvicorn(BARE), {"AROUND": "opentelemetry"}, OTEL, what=OBSERVED),
     System("wsstab on hypercorn", hypercorn(STABILIZED), needs=("hypercorn",), what=EVERYTHING),
     System("gather on hypercorn", hypercorn(BARE), GATHER, needs=("hypercorn",), what=BROADCAST),
     System("wsstab on granian", granian(STABILIZED), needs=("granian",), what=EVERYTHING - {"heartbeat"}),

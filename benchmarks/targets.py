@@ -93,6 +93,11 @@ def _asked() -> Iterator[Target]:
     for scenario in ("echo", "echo-1k"):
         yield Target(scenario, "echoes/s", 0.95, against="Starlette loop")
         yield Target(scenario, "p99 ms", most=1.05, against="Starlette loop")
+    yield Target("sends", "sends/s", 0.5, against="Starlette beneath middleware", ours="wsstab beneath middleware")
+    for observer in ("OpenTelemetry", "Sentry"):
+        ours = f"wsstab beneath {observer}"
+        yield Target("echo-observed", "echoes/s", 0.95, against="wsstab", ours=ours)
+        yield Target("burst-observed", RATE, 0.95, against="wsstab", ours=ours)
     yield Target("handshakes", "handshakes/s", 0.9, against="Starlette loop")
     yield Target("memory", "KiB/connection", most=2.0, against="Starlette loop", difference=True)
     yield Target("memory-deflate", "KiB/connection", most=0.55, against="Starlette loop")

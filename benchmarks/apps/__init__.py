@@ -5,6 +5,7 @@ names (``/?rooms=a,b``). On ``/echo`` a message comes back. What a client says o
 
 ``broadcast COUNT SIZE [ROOM]``  send COUNT messages of SIZE characters, in one go
 ``json COUNT SIZE``              the same with JSON, to all
+``send COUNT SIZE``              the handler sends COUNT messages to the one who asked
 ``stall``                        answer with the longest time the event loop did nothing else, in ms
 """
 
@@ -71,6 +72,11 @@ async def command(text: str, broadcast: Broadcast, answer: Callable[[str], Await
     elif verb == "json":
         count, size = arguments
         await broadcast(json_text(int(size)), int(count), None)
+    elif verb == "send":
+        count, size = arguments
+        payload = "x" * int(size)
+        for _ in range(int(count)):
+            await answer(payload)
     elif verb == "stall":
         loop.watch()
         await answer(loop.take())

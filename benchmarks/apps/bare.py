@@ -13,6 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from . import command
+from .around import around
 
 members: set[WebSocket] = set()
 rooms: dict[str, set[WebSocket]] = defaultdict(set)
@@ -58,4 +59,4 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
-app = Starlette(routes=[WebSocketRoute("/", member), WebSocketRoute("/echo", echo), Route("/", hello)])
+app = around(Starlette(routes=[WebSocketRoute("/", member), WebSocketRoute("/echo", echo), Route("/", hello)]))

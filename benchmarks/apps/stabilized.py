@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 from wsstab import Drain, WebSocketStabilizer
 
 from . import command
+from .around import around
 
 
 async def member(websocket: WebSocket) -> None:
@@ -43,8 +44,8 @@ async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
-app: Any = Starlette(routes=[WebSocketRoute("/", member), WebSocketRoute("/echo", echo), Route("/", hello)])
-app.add_middleware(
+starlette: Any = Starlette(routes=[WebSocketRoute("/", member), WebSocketRoute("/echo", echo), Route("/", hello)])
+starlette.add_middleware(
     WebSocketStabilizer,
     heartbeat_interval=float(os.environ.get("HEARTBEAT", "3600")),
     heartbeat_timeout=float(os.environ.get("HEARTBEAT", "3600")),
@@ -52,3 +53,4 @@ app.add_middleware(
     max_connections=None,
     drain=Drain(batch_size=1_000_000, interval=0.0) if os.environ.get("DRAIN") == "unpaced" else Drain(),
 )
+app = around(starlette)
