@@ -64,8 +64,10 @@ class Application:
         try:
             if kind == "websocket.send":
                 sender, message = self.connection.sender, outgoing_of(event)
-                if sender.streak >= CHECKPOINT_EVERY or not sender.send_at_once(message):
+                if sender.streak >= CHECKPOINT_EVERY:
                     await sender.send(message)
+                elif not sender.send_at_once(message):
+                    await sender.send_on(message)
             elif kind == "websocket.close":
                 await self._close(event)
             elif kind == "websocket.accept":

@@ -166,14 +166,21 @@ class Sender:
             RuntimeError: the connection is not accepted, or the handler closed it.
         """
         if not self.send_at_once(message):
-            self.streak += 1
-            if self.queue or not self.wire.writable:
-                await self._send_behind(message, key)
-            else:
-                self.messages += 1
-                self.bytes += message.size
-                self._mark()
-                await self._write_own(message)
+            await self.send_on(message, key)
+        elif self.streak >= CHECKPOINT_EVERY:
+            self.streak = 0
+            await anyio.lowlevel.checkpoint()
+
+    async def send_on(self, message: Outgoing, key: Hashable = None) -> None:
+        """`send` what `send_at_once` could not."""
+        self.streak += 1
+        if self.queue or not self.wire.writable:
+            await self._send_behind(message, key)
+        else:
+            self.messages += 1
+            self.bytes += message.size
+            self._mark()
+            await self._write_own(message)
         if self.streak >= CHECKPOINT_EVERY:
             self.streak = 0
             await anyio.lowlevel.checkpoint()

@@ -7,12 +7,14 @@ of a failure. What a peer does not take by then is the policy's business.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections import deque
 
 import anyio
+import anyio.lowlevel
 
 from ..payload import Outgoing
-from ..tasks import Task, current_loop
+from ..tasks import Task, begin, current_loop, eager_loop
 from ..types import Event, Receive, Send
 from .base import Block, Wire
 from .departure import is_departure
@@ -23,6 +25,16 @@ PRIVATE = 3000
 """The first close code that every server lets an application send (RFC 6455 section 7.4.2)."""
 MOMENT = 0.05
 """Seconds that a handler waits for the server to take its message."""
+
+
+class AtOnce:
+    """Of a handler that does not wait for its message, which may well be taken before it comes to that."""
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+
+AT_ONCE = AtOnce()
 
 
 class AsgiWire(Wire):
@@ -41,12 +53,15 @@ class AsgiWire(Wire):
         "_outer",
         "_own",
         "_send",
+        "_sending",
         "_waiting",
         "_writer",
         "receive",
     )
 
     receive: Receive
+    begins = True
+    """Whether a send is likely to be over when it returns for the first time."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__()
@@ -56,7 +71,8 @@ class AsgiWire(Wire):
         self._in_flight = 0
         self._writer: Task | None = None
         self._closing = False
-        self._own: anyio.Event | None = None
+        self._sending = False
+        self._own: anyio.Event | AtOnce | None = None
         self._failure: Exception | None = None
         self._idle: anyio.Event | None = None
 
@@ -74,12 +90,23 @@ class AsgiWire(Wire):
             self._give_to_writer(block)
 
     async def send(self, message: Outgoing) -> None:
-        own = self._own = anyio.Event()
-        self._failure = None
-        if not self._closing:
+        if self._closing:
+            return
+        if self._sending:
+            # What stands outside sends from within its own send, which waits for this one.
             self._give_to_writer(Block((message,)))
-        with anyio.move_on_after(MOMENT):
-            await own.wait()
+            return
+        self._failure, self._own = None, AT_ONCE
+        loop = eager_loop() if self.begins else None
+        if loop is not None and self._writer is None:
+            self._begin(message, loop)
+        else:
+            self._give_to_writer(Block((message,)))
+            await anyio.lowlevel.checkpoint()
+        if self._own is not None:
+            own = self._own = anyio.Event()
+            with anyio.move_on_after(MOMENT):
+                await own.wait()
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -121,11 +148,31 @@ class AsgiWire(Wire):
         self._have_a_writer()
 
     def _have_a_writer(self) -> None:
-        if self._writer is None:
+        if self._writer is None and not self._sending:
             self._writer = current_loop().spawn(self._write, context=self.context)
 
-    async def _write(self) -> None:
+    def _begin(self, message: Outgoing, loop: AbstractEventLoop) -> None:
+        """Send with no turn of the loop: few sends wait for anything.
+
+        It has a task of its own all the same, so that one that does wait can be left to itself, or cancelled.
+        """
+        self._in_flight += message.size
+        self._sending = True
         try:
+            self._writer = begin(self._write(message), loop)
+        finally:
+            self._sending = False
+        if self._writer is not None:
+            self._block()
+        elif self._waiting:
+            self._have_a_writer()
+
+    async def _write(self, own: Outgoing | None = None) -> None:
+        try:
+            if own is not None:
+                await self._send(own.event())
+                self._in_flight -= own.size
+                self._taken()
             while self._waiting:
                 await self._transmit_block(self._waiting.popleft())
                 self._taken()
@@ -167,7 +214,7 @@ class AsgiWire(Wire):
         idle, self._idle = self._idle, None
         if idle is not None:
             idle.set()
-        if not self._closing and not self._waiting:
+        if not self._closing and not self._waiting and not self.writable:
             self.writable = True
             self.on_writable()
 

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from ..payload import Outgoing
 from ..tasks import EventLoop, current_loop
 from ..types import Receive, Scope, Send
 from .asgi import AsgiWire
@@ -49,6 +50,7 @@ class GranianWire(AsgiWire):
     __slots__ = ("_attempt", "_handed", "_handed_size", "_watch", "watched")
 
     traits = TRAITS["granian"]
+    begins = False
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__(receive, send)
@@ -112,7 +114,7 @@ class GranianWire(AsgiWire):
             self._handed = None
         return self._handed is not None
 
-    async def _write(self) -> None:
+    async def _write(self, own: Outgoing | None = None) -> None:
         handed, self._handed = self._handed, None
         if handed is not None:
             self._in_flight += self._handed_size
@@ -125,7 +127,7 @@ class GranianWire(AsgiWire):
                 self._unblock()
                 raise
             self._in_flight -= self._handed_size
-        await super()._write()
+        await super()._write(own)
 
     def _stop_writer(self) -> None:
         super()._stop_writer()
