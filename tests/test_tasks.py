@@ -18,7 +18,7 @@ import anyio.to_thread
 import pytest
 import trio
 
-from wsstab.tasks import EventLoop, Latch, current_loop
+from wsstab.tasks import EventLoop, Latch, begin, current_loop, eager_loop
 
 pytestmark = pytest.mark.anyio
 
@@ -390,3 +390,38 @@ def eager(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> as
         coroutine.send(None)
     done.set_result(None)
     return done
+
+
+def test_what_is_begun_is_done_or_goes_on_in_the_background() -> None:
+    """In a copy of the caller's context, and kept while it runs; from Python 3.12 on."""
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name")
+    seen = list[str]()
+
+    async def work(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        seen.append(name.get())
+        name.set("somebody else")
+
+    async def main() -> None:
+        loop = eager_loop()
+        assert (loop is None) == (sys.version_info < (3, 12))
+        if loop is None:
+            return
+        name.set("ann")
+        assert begin(work(0), loop) is None
+        assert seen == ["ann"]
+        assert name.get() == "ann"
+        assert begin(work(2), loop) is not None
+        gc.collect()
+        while len(seen) < 2:
+            await asyncio.sleep(0)
+        assert seen == ["ann", "ann"]
+        pending = begin(work(100), loop)
+        assert pending is not None
+        pending.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(seen) == 2
+
+    asyncio.run(main())

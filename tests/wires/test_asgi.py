@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -336,3 +337,105 @@ async def aborted(wire: AsgiWire) -> None:
     """A handler's send that an abort ends."""
     with pytest.raises(OSError):
         await wire.send(Outgoing("12345"))
+
+
+class PromptServer(StallingServer):
+    """A server whose send never waits, as most do not."""
+
+    async def send(self, event: MutableMapping[str, Any]) -> None:
+        """Take an event at once, unless told to stall."""
+        if self._open.is_set() and self.fails is None:
+            self.sent.append(event)
+        elif self._open.is_set():
+            raise self.fails or ValueError
+        else:
+            await super().send(event)
+
+
+def prompt() -> tuple[PromptServer, AsgiWire, Ear]:
+    """A wire to one."""
+    server = PromptServer()
+    wire = AsgiWire(server.receive, server.send)
+    return server, wire, Ear(wire)
+
+
+async def test_a_loop_of_sends_goes_out_in_order_and_one_at_a_time() -> None:
+    """Whether the server waits in between, or not."""
+    server, wire, _ = prompt()
+    async with anyio.create_task_group() as group:
+        for number in range(40):
+            if number == 20:
+                server.stall()
+                group.start_soon(turn, 3)
+                server.go_on()
+            await wire.send(Outgoing(str(number)))
+    assert server.texts == [str(number) for number in range(40)]
+    assert (wire.writable, wire.buffered(), wire._writer) == (True, 0, None)
+
+
+@pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed"), LookupError("a middleware's own")])
+async def test_a_send_that_fails_at_once_fails_in_the_handler(failure: Exception) -> None:
+    """Whatever it is, and the next one is tried."""
+    server, wire, _ = prompt()
+    failed = list[Exception]()
+    wire.on_failed = failed.append
+    server.fails = failure
+    with pytest.raises(type(failure)) as caught:
+        await wire.send(Outgoing("lost"))
+    server.fails = None
+    await wire.send(Outgoing("next"))
+    assert caught.value is failure
+    assert (server.texts, failed, wire.buffered(), wire.writable) == (["next"], [], 0, True)
+
+
+async def test_a_send_from_within_a_send_goes_behind_it_and_waits_for_nobody() -> None:
+    """Middleware outside may answer a message with another one, or have everybody told of it."""
+    server = PromptServer()
+    wires = list[AsgiWire]()
+
+    async def outer(event: MutableMapping[str, Any]) -> None:
+        if event["text"] == "one":
+            await wires[0].send(Outgoing("two"))
+            if wires[0].writable:
+                wires[0].write(block("three"))
+        await server.send(event)
+
+    wire = AsgiWire(server.receive, outer)
+    wires.append(wire)
+    with anyio.fail_after(5):
+        await wire.send(Outgoing("one"))
+        await turn()
+        await wire.send(Outgoing("four"))
+    assert [text for text in server.texts if text != "three"] == ["one", "two", "four"]
+    assert (wire.writable, wire.buffered()) == (True, 0)
+
+
+async def test_what_stands_outside_sees_the_context_of_the_handler() -> None:
+    """At the handler's own messages, as it does without us."""
+    request = ContextVar("request", default="nobody")
+    seen = list[str]()
+
+    async def outer(event: MutableMapping[str, Any]) -> None:
+        seen.append(request.get())
+
+    wire = AsgiWire(StallingServer().receive, outer)
+    request.set("ann")
+    await wire.send(Outgoing("text"))
+    request.set("ben")
+    await wire.send(Outgoing("text"))
+    assert seen == ["ann", "ben"]
+
+
+async def test_a_peer_that_stalls_in_the_middle_of_a_loop_is_aborted() -> None:
+    """The handler has gone on long before; nothing of its message is left."""
+    server, wire, ear = prompt()
+    await wire.send(Outgoing("1"))
+    server.stall()
+    with anyio.fail_after(5):
+        await wire.send(Outgoing("2"))
+    assert (wire.writable, server.pending, ear.heard[-1]) == (False, 1, "blocked")
+    wire.abort()
+    await turn()
+    assert (server.pending, server.texts, wire.buffered()) == (0, ["1"], 0)
+    await wire.send(Outgoing("3"))
+    assert server.texts == ["1"]

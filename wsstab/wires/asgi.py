@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections import deque
+from contextvars import Context, copy_context
 
 import anyio
 import anyio.lowlevel
@@ -101,7 +102,8 @@ class AsgiWire(Wire):
         if loop is not None and self._writer is None:
             self._begin(message, loop)
         else:
-            self._give_to_writer(Block((message,)))
+            # What stands outside sees the context of who sends.
+            self._give_to_writer(Block((message,)), copy_context())
             await anyio.lowlevel.checkpoint()
         if self._own is not None:
             own = self._own = anyio.Event()
@@ -141,15 +143,15 @@ class AsgiWire(Wire):
         super().detach()
         self._stop_writer()
 
-    def _give_to_writer(self, block: Block) -> None:
+    def _give_to_writer(self, block: Block, context: Context | None = None) -> None:
         self._waiting.append(block)
         self._in_flight += block.size
         self._block()
-        self._have_a_writer()
+        self._have_a_writer(context)
 
-    def _have_a_writer(self) -> None:
+    def _have_a_writer(self, context: Context | None = None) -> None:
         if self._writer is None and not self._sending:
-            self._writer = current_loop().spawn(self._write, context=self.context)
+            self._writer = current_loop().spawn(self._write, context=self.context if context is None else context)
 
     def _begin(self, message: Outgoing, loop: AbstractEventLoop) -> None:
         """Send with no turn of the loop: few sends wait for anything.
