@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.composition.recorder import CompositionRecorder
 from tests.servers.expected import reason_to_fail
 from tests.support.lab import EVERYTHING, Lab
 from tests.support.recorder import Recorder, mark
@@ -35,15 +36,17 @@ MakeServer = Callable[..., Server]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the result of the conformance suite goes."""
+    """Where the results of the conformance suite, and of the compositions, go."""
     parser.addoption("--matrix", metavar="FILE", help="write what holds on which server")
+    parser.addoption("--composition", metavar="FILE", help="write what holds among which packages")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Record, in the process that hears of all results."""
-    path = config.getoption("--matrix")
-    if path and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Recorder(Path(path)))
+    for option, recorder in (("--matrix", Recorder), ("--composition", CompositionRecorder)):
+        path = config.getoption(option)
+        if path and not hasattr(config, "workerinput"):
+            config.pluginmanager.register(recorder(Path(path)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

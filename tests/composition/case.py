@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 import pytest
 
-from tests.composition.rows import CLIENTS, ROWS, SERVERS, Row
+from tests.composition.rows import BROWSER, CLIENTS, ROWS, SERVERS, Row
 from tests.support.peer import Denied, Peer, Vanished
 from tests.support.server import Server, Variant
 from tests.support.waiting import eventually
@@ -58,7 +58,8 @@ CASES = {
         Asked(row, place, house)
         for house in HOUSES
         for row in ROWS
-        if row.process == house.process and row.runs_on(house.variant) and (row.process == CLIENTS) == bool(of_clients)
+        if row.process == house.process and row.runs_on(house.variant)
+        if (row.process == CLIENTS) == bool(of_clients) and row.process != BROWSER
         for place in row.places
     ]
     for of_clients in ("", CLIENTS)
@@ -76,6 +77,21 @@ def on_servers(cases: list[Asked]) -> pytest.MarkDecorator:
         indirect=["house"],
         scope="session",
     )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What became of a handler that failed.
+
+    Args:
+        words: of its error.
+        ending: how its WebSocket ended.
+        printed: how often the error is in the log.
+    """
+
+    words: str
+    ending: tuple[str, int]
+    printed: int
 
 
 class Case:
@@ -139,24 +155,32 @@ class Case:
         """See that a wrapped WebSocket ends as it must."""
         assert self.ending(WRAPPED, path, within=5.0) == how
 
-    def failing(self, kind: str, path: str, leave: bool = False) -> tuple[tuple[str, int], str]:
-        """Let a handler fail: how its WebSocket ends, and what the server wrote until the error was in its log.
+    def failing(self, path: str, leave: bool = False) -> tuple[Failure, Failure]:
+        """Let the handlers of both programs fail.
 
         Args:
-            kind: of the two programs.
             path: of a handler that fails with the words of its query string.
             leave: whether the peer leaves first.
+
+        Returns:
+            What became of it, bare and wrapped, when both errors are in the log.
         """
-        words = f"error-{next(numbers)}"
-        start, ending = len(self.server.log), ("left", 0)
+        start = len(self.server.log)
+        bare, wrapped = self.both(lambda kind: self._fail(kind, path, leave))
+        failures = [Failure(words, ending, 0) for words, ending in (bare, wrapped)]
+        # daphne looks for ended applications once in a second.
+        eventually(lambda: all(printed(self.server.log[start:], failure.words) for failure in failures))
+        self.server.get("/-/health")
+        log = self.server.log[start:]
+        first, second = (replace(failure, printed=printed(log, failure.words)) for failure in failures)
+        return first, second
+
+    def _fail(self, kind: str, path: str, leave: bool) -> tuple[str, tuple[str, int]]:
+        words = f"error-{next(numbers)}-"
         if leave:
             self.connect(kind, f"{path}?{words}").vanish()
-        else:
-            ending = self.ending(kind, f"{path}?{words}", within=5.0 if kind == WRAPPED else 0.3)
-        # daphne looks for ended applications once in a second; an access log has the words too.
-        eventually(lambda: re.search(rf"^\w*Error: .*{words}", self.server.log[start:], re.MULTILINE))
-        self.server.get("/-/health")
-        return ending, self.server.log[start:]
+            return words, ("left", 0)
+        return words, self.ending(kind, f"{path}?{words}", within=5.0 if kind == WRAPPED else 0.3)
 
     def log_of(self, action: Callable[[], Any]) -> str:
         """What the server wrote while something was done."""
@@ -164,6 +188,11 @@ class Case:
         action()
         self.server.get("/-/health")
         return self.server.log[start:]
+
+
+def printed(log: str, words: str) -> int:
+    """How often an error with these words is in a log; an access log has them too."""
+    return len(re.findall(rf"^[ |]*\w*Error: .*{words}", log, re.MULTILINE))
 
 
 def trouble(log: str) -> int:

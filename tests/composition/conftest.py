@@ -12,6 +12,7 @@ import pytest
 
 from tests.composition.case import HOUSES, Asked, Case, House
 from tests.composition.expected import reason_to_fail
+from tests.composition.rows import SERVERS
 from tests.support.server import Server
 
 SETTINGS = {"hypercorn": {"graceful_timeout": 0.5}}
@@ -27,9 +28,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for place, item in zip(places, own, strict=True):
         items[place] = item
     for item in own:
+        mark(item, asked_of(item))
         found = reason_to_fail(getattr(item, "originalname", item.name), str(asked_of(item)))
         if found is not None:
             item.add_marker(pytest.mark.xfail(reason=found[0], strict=found[1]))
+    for item in items:
+        if item.path.name == "test_nicegui.py":
+            item.user_properties += [("composition", "nicegui inside"), ("variant", str(SERVERS[0]))]
+
+
+def mark(item: pytest.Item, asked: Asked | None) -> None:
+    """Let the reports of a test tell what it is about."""
+    if asked is not None:
+        item.user_properties += [
+            ("composition", f"{asked.row.name} {asked.place}"),
+            ("variant", str(asked.house.variant)),
+        ]
 
 
 def asked_of(item: pytest.Item) -> Asked | None:

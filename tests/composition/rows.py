@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.support.server import Variant
 
-__all__ = ["CLIENTS", "NATIVE", "PLAIN", "ROWS", "SERVERS", "Row", "stands"]
+__all__ = ["BROWSER", "CLIENTS", "NATIVE", "PLAIN", "ROWS", "SERVERS", "Row", "stands"]
 
 NATIVE, PLAIN = "native", "plain"
 """The wire of the server, or plain ASGI."""
@@ -28,7 +28,11 @@ SERVERS = [
 CLIENTS = "clients"
 """The process of programs whose protocol is somebody else's: these have their own client, and their own questions."""
 
+BROWSER = "browser"
+"""A page in a browser, on one server."""
+
 INSIDE = ("inside",)
+PASSES = ("outside", "inside")
 MIDDLEWARE = ("outside", "inside", "both")
 
 
@@ -66,20 +70,25 @@ class Row:
 
     def runs_on(self, variant: Variant) -> bool:
         """Whether it runs there by itself."""
-        return not any(str(variant).startswith(name) for name in self.never)
+        return self.reason_against(variant) is None
+
+    def reason_against(self, variant: Variant) -> str | None:
+        """Why it does not run there by itself; ``None`` where it does."""
+        return next((why for name, why in self.never.items() if str(variant).startswith(name)), None)
 
 
 ASYNCIO = {"hypercorn-trio": "it runs on asyncio only"}
+ONCE = dict.fromkeys(("hypercorn", "granian", "daphne"), "tried on uvicorn alone")
 QUART = ASYNCIO | {"daphne": "it wants a scheme in the scope, which daphne does not give"}
 CHANGES = "it is not known to pass every message unchanged"
 
 ROWS = [
     Row("alone", "Nothing else", ("starlette", "fastapi"), places=INSIDE),
     Row("sessions", "Starlette's `SessionMiddleware`", ("starlette",)),
-    Row("base-http", "Starlette's `BaseHTTPMiddleware`", ("starlette",)),
-    Row("cors", "Starlette's `CORSMiddleware`", ("starlette",)),
-    Row("gzip", "Starlette's `GZipMiddleware`", ("starlette",)),
-    Row("trusted-host", "Starlette's `TrustedHostMiddleware`", ("starlette",)),
+    Row("base-http", "Starlette's `BaseHTTPMiddleware`", ("starlette",), PASSES),
+    Row("cors", "Starlette's `CORSMiddleware`", ("starlette",), PASSES),
+    Row("gzip", "Starlette's `GZipMiddleware`", ("starlette",), PASSES),
+    Row("trusted-host", "Starlette's `TrustedHostMiddleware`", ("starlette",), PASSES),
     Row("proxy-fix-legacy", "hypercorn's `ProxyFixMiddleware`, legacy", ("hypercorn",)),
     Row("proxy-fix-modern", "hypercorn's `ProxyFixMiddleware`, modern", ("hypercorn",)),
     Row(
@@ -95,7 +104,7 @@ ROWS = [
         (),
         plain={"outside": CHANGES, "both": CHANGES},
     ),
-    Row("rebuilds-scope", "somebody's middleware that rebuilds the scope", ()),
+    Row("rebuilds-scope", "somebody's middleware that rebuilds the scope", (), PASSES),
     Row("copies-scope", "somebody's middleware that copies the scope deeply", ()),
     Row(
         "opentelemetry-fastapi",
@@ -129,6 +138,7 @@ ROWS = [
     Row("pubsub", "fastapi_websocket_pubsub", ("fastapi-websocket-pubsub",), INSIDE, CLIENTS, never=ASYNCIO),
     Row("graphql", "strawberry, `graphql-transport-ws`", ("strawberry-graphql",), INSIDE, CLIENTS, never=ASYNCIO),
     Row("socketio", "python-socketio", ("python-socketio",), INSIDE, CLIENTS, never=ASYNCIO),
+    Row("nicegui", "NiceGUI, in Chromium", ("nicegui",), INSIDE, BROWSER, never=ONCE),
 ]
 
 

@@ -34,6 +34,9 @@ class Recorder:
         path: the file to write when the run has ended.
     """
 
+    fact = "row"
+    """The property of a test's report that names what it belongs to."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.outcomes: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
@@ -41,9 +44,9 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the worst of a test's three phases: passed, the reason for an expected failure, or failed."""
         facts = dict(report.user_properties)
-        if "row" not in facts:
+        if self.fact not in facts:
             return
-        cell = self.outcomes[str(facts["row"]), str(facts["variant"])]
+        cell = self.outcomes[str(facts[self.fact]), str(facts["variant"])]
         cell[report.nodeid] = self.worse(cell.get(report.nodeid, PASSED), outcome_of(report))
 
     @staticmethod

@@ -336,7 +336,7 @@ def start_sentry(**integrations: Any) -> None:
                     sent.append({"name": payload["transaction"], "trace": trace})
                     sent.extend({"name": span["op"], "trace": trace} for span in payload["spans"])
                 elif item.type == "event":
-                    sent.append({"name": payload["exception"]["values"][-1]["type"], "trace": "error"})
+                    sent.append({"name": payload["exception"]["values"][-1]["value"], "trace": "error"})
 
     def finished() -> list[Any]:
         spans = list(sent)
