@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,13 @@ def test_a_handler_sees_its_context(case: Case) -> None:
 def test_the_spans_of_a_connection_are_one_trace(case: Case) -> None:
     """As without us, and no more of them; who is looked through sees the connection and not its messages."""
 
-    def ask(kind: str) -> list[dict[str, str]]:
+    def ask(kind: str) -> list[dict[str, Any]]:
+        spans: list[dict[str, Any]] = []
+
+        def ended() -> bool:
+            spans.extend(case.server.post("/-/spans"))
+            return any(span["root"] for span in spans)
+
         case.server.post("/-/spans")
         before = len(case.look(kind)["notes"])
         peer = case.connect(kind, "/echo")
@@ -125,8 +132,8 @@ def test_the_spans_of_a_connection_are_one_trace(case: Case) -> None:
         peer.receive_many(20)
         peer.close()
         case.notes(kind, before)
-        peer.ended()
-        return list(case.server.post("/-/spans"))
+        eventually(ended)
+        return spans
 
     if case.row.traces:
         bare, wrapped = case.both(ask)

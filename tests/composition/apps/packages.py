@@ -217,7 +217,7 @@ def changes_messages(app: ASGIApp) -> ASGIApp:
 
     async def changes(scope: Scope, receive: Receive, send: Send) -> None:
         async def tell(event: Event) -> None:
-            if event["type"] == "websocket.send" and event.get("text", "").startswith("for "):
+            if event["type"] == "websocket.send" and (event.get("text") or "").startswith("for "):
                 event = {**event, "text": f"{event['text']}{user.get()}"}
             await send(event)
 
@@ -283,7 +283,11 @@ def provider_of_opentelemetry() -> Any:
     def finished() -> list[Any]:
         spans = exporter.get_finished_spans()
         exporter.clear()
-        return [{"name": span.name, "trace": hex(span.context.trace_id)} for span in spans if span.context]
+        return [
+            {"name": span.name, "trace": hex(span.context.trace_id), "root": span.parent is None}
+            for span in spans
+            if span.context
+        ]
 
     span_sources.append(finished)
     return provider
@@ -333,10 +337,10 @@ def start_sentry(**integrations: Any) -> None:
                 payload = item.payload.json or {}
                 if item.type == "transaction":
                     trace = payload["contexts"]["trace"]["trace_id"]
-                    sent.append({"name": payload["transaction"], "trace": trace})
-                    sent.extend({"name": span["op"], "trace": trace} for span in payload["spans"])
+                    sent.append({"name": payload["transaction"], "trace": trace, "root": True})
+                    sent.extend({"name": span["op"], "trace": trace, "root": False} for span in payload["spans"])
                 elif item.type == "event":
-                    sent.append({"name": payload["exception"]["values"][-1]["value"], "trace": "error"})
+                    sent.append({"name": payload["exception"]["values"][-1]["value"], "trace": "error", "root": False})
 
     def finished() -> list[Any]:
         spans = list(sent)
@@ -380,7 +384,8 @@ def start_ddtrace() -> None:
         """Takes every trace and gives none on."""
 
         def process_trace(self, trace: Any) -> None:
-            kept.extend({"name": span.name, "trace": hex(span.trace_id)} for span in trace)
+            names = [{"name": span.name, "trace": hex(span.trace_id), "root": not span.parent_id} for span in trace]
+            kept.extend(names)
 
     def finished() -> list[Any]:
         spans = list(kept)
