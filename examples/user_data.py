@@ -2,6 +2,9 @@
 
 Start it with ``python -m examples.user_data``; then ``python -m websockets ws://127.0.0.1:8000/ws/ann``,
 type ``colour green`` and ``colour``, and look at http://127.0.0.1:8000/clients/ann.
+
+Whoever opens ``/ws/ann`` is ann here, and everybody may look. Where names matter, let ``authorize`` tell
+them, as README's first example does.
 """
 
 from __future__ import annotations
