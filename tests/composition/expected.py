@@ -56,8 +56,6 @@ PENDING: list[Expected] = [
         for name in ("copies-scope", "proxy-fix-*")
         for place in ("inside", "both")
     ],
-    Expected("*", "*-litestar-outside", "observers are not looked through"),
-    Expected("*", "*-channels-outside", "observers are not looked through"),
     Expected("test_a_handler_that_only_sends*", "*-channels-*", "disconnect() is never called"),
 ]
 """What is being mended; it may pass already."""

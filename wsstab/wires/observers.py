@@ -8,7 +8,7 @@ Nothing that is not in the table is looked through, for it may change messages. 
 
 A function is known by its module, as its globals say, and by the name in its code: ``functools.wraps`` replaces
 ``__module__`` and ``__name__``. Tried with opentelemetry-instrumentation-asgi 0.66b2, sentry-sdk 2.75, ddtrace 4.16,
-asgi-correlation-id 5.0.1, Starlette 1.7 to 1.10 and uvicorn 0.54.
+asgi-correlation-id 5.0.1, Starlette 1.7 to 1.10, Litestar 2.25, Channels 4.3 and uvicorn 0.54.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, TypeVar
 
 from ..types import Scope, Send
@@ -45,7 +45,7 @@ class Observer:
         package: whose they are.
         module: where they are defined.
         functions: by the name in their code, and where each holds the callable that it stands around: a free
-            variable, or ``__wrapped__``.
+            variable, ``__wrapped__``, or of a method an attribute of its object.
     """
 
     package: str
@@ -74,6 +74,11 @@ OBSERVERS = (
     Observer("asgi-correlation-id", "asgi_correlation_id.middleware", (("handle_outgoing_request", "send"),)),
     Observer("starlette", "starlette.middleware.sessions", (("send_wrapper", "send"),)),
     Observer("starlette", "starlette._exception_handler", (("sender", "send"),)),
+    Observer(
+        "litestar", "litestar.middleware._internal.exceptions.middleware", (("capture_response_started", "send"),)
+    ),
+    # A method: it holds the callable in an attribute of its object. Sessions are saved when an HTTP response starts.
+    Observer("channels", "channels.sessions", (("send", "real_send"),)),
     # ``--log-level trace``.
     Observer("uvicorn", "uvicorn.middleware.message_logger", (("inner_send", "send"), ("inner_receive", "receive"))),
 )
@@ -113,9 +118,10 @@ def look_through(function: F) -> F:
     """The ``send`` or ``receive`` that stands behind all observers of the table; the same where there are none."""
     seen: Any = function
     for _ in range(DEEPEST):
-        if type(seen) is not FunctionType:
+        written = seen.__func__ if type(seen) is MethodType else seen
+        if type(written) is not FunctionType:
             break
-        name = INNER.get((str(seen.__globals__.get("__name__")), seen.__code__.co_name))
+        name = INNER.get((str(written.__globals__.get("__name__")), written.__code__.co_name))
         inner = None if name is None else _inner(seen, name)
         if inner is None:
             break
@@ -147,8 +153,11 @@ def server_behind(send: object) -> Any:
     return None
 
 
-def _inner(function: FunctionType, name: str) -> Callable[..., Any] | None:
+def _inner(function: FunctionType | MethodType, name: str) -> Callable[..., Any] | None:
     """What an observer stands around; ``None`` where its version has that elsewhere."""
+    if isinstance(function, MethodType):
+        found = getattr(function.__self__, "__dict__", {}).get(name)
+        return found if callable(found) else None
     found = function.__dict__.get(WRAPPED) if name == WRAPPED else _free_variables(function).get(name)
     return found if callable(found) else None
 
