@@ -8,14 +8,14 @@ call, and is cancelled only to close. Two receives of a server are never pending
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from .close import Close, clamp_code, clamp_reason
 from .tasks import EventLoop, Latch, Task
-from .types import Event
+from .types import Event, Scope
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -39,6 +39,7 @@ class Carrier:
         reading: whether the server's ``receive()`` is pending.
         watched: whether `wsstab.readahead.ReadAhead` looks at it.
         away_seen: whether nobody has read since it looked before.
+        headers: of the handshake, as the scope has them, until the call is over; ``None`` without a handshake.
         scope: cancelled to end a handler that ignores its disconnect.
         done: set when the ASGI call has ended.
     """
@@ -53,6 +54,7 @@ class Carrier:
         "direct",
         "done",
         "generation",
+        "headers",
         "loop",
         "on_away",
         "on_back",
@@ -77,6 +79,16 @@ class Carrier:
         self._reader: Task | None = None
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
+        self.headers: Any = None
+
+    def carries(self, scope: Scope) -> bool:
+        """Whether this is a scope of the same handshake, whatever somebody has changed in it."""
+        if self.headers is None:
+            return False
+        headers = scope.get("headers")
+        return headers is self.headers or (
+            headers is not None and handshake_key(headers) == handshake_key(self.headers)
+        )
 
     @property
     def attended(self) -> bool:
@@ -144,7 +156,7 @@ class Carrier:
         self.stop_reading()
         self.on_back(self)
         self.on_away = self.on_back = _nobody
-        self.scope = None
+        self.scope = self.headers = None
         self.wire.detach()
         self.done.set()
 
@@ -204,6 +216,12 @@ class Carrier:
             self._room = anyio.Event()
             await self._room.wait()
         return True
+
+
+def handshake_key(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """What tells one handshake from all others: its key; over HTTP/2, which has none, all its headers."""
+    headers = [(bytes(name).lower(), value) for name, value in headers]
+    return [pair for pair in headers if pair[0] == b"sec-websocket-key"] or headers
 
 
 def denial(close: Close, can_deny: bool) -> list[Event]:

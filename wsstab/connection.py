@@ -28,6 +28,7 @@ from .receiver import Receiver
 from .reports import ConnectionStatistics
 from .sender import Delivery, Sender
 from .tasks import current_loop
+from .types import Itself
 from .userdata import UserData
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Closed:
         return ending.event
 
 
-class Connection:
+class Connection(Itself):
     """One WebSocket peer.
 
     Made by the middleware, or by ``manager.connect()`` where there is none; handlers find theirs at

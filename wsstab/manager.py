@@ -41,7 +41,7 @@ from .signals import forget_signals
 from .subscribers import Subscribers
 from .tasks import EventLoop, current_loop
 from .tokens import TokenDesk
-from .types import ASGIApp
+from .types import ASGIApp, Itself
 from .userdata import UserData
 from .wires.base import Wire
 from .wires.double import is_websocket
@@ -56,13 +56,13 @@ CONNECTION_KEY = "wsstab.connection"
 """Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
 HOOKS_TIMEOUT = 2.0
 """Seconds in which async callbacks of the last closes may still end at a drain."""
-MOST_WARNINGS = 100
+MOST_WARNINGS = 1000
 """Different warnings that are logged once each, of the operator's causes and as many of the peers'."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
 
-class WebSocketConnectionManager:
+class WebSocketConnectionManager(Itself):
     """All WebSocket connections of one application in this process.
 
     Handlers find it at ``websocket.state.manager`` and ``request.state.manager`` where the middleware
@@ -505,7 +505,7 @@ class WebSocketConnectionManager:
         self._evictor.charge(connection, delta)
 
     def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
-        """Log a warning the first time it is asked for; at most a hundred different ones of each kind.
+        """Log a warning the first time it is asked for; at most a thousand different ones of each kind.
 
         Args:
             key: by which it is known again.
@@ -602,6 +602,10 @@ class WebSocketConnectionManager:
             connection = websocket.scope.get(CONNECTION_KEY)
             if isinstance(connection, Connection) and connection.owner is self:
                 return connection
+            own = current_connection.get()
+            if own is not None and own.owner is self and own.carrier.carries(websocket.scope):
+                # Somebody between has built the scope anew.
+                return own
         return self._doubles.get(id(websocket))
 
     def _register_double(self, client_id: str, websocket: Any) -> Connection:

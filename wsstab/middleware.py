@@ -7,9 +7,11 @@ and a mounted application, the outer one acts.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import anyio
+from starlette.datastructures import State
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -90,12 +92,27 @@ class WebSocketStabilizer:
         # Every HTTP request comes by here, and what it meets is written out: a call would be felt.
         kind = scope["type"]
         if (kind == "http" or kind == "websocket") and MANAGER not in scope:
-            scope[MANAGER] = manager = self.manager
-            state = scope.get("state")
-            if state is None:
-                state = scope["state"] = {}
-            if state.setdefault(self._manager_key, manager) is not manager:
-                raise taken(state, self._manager_key, "manager_key")
+            manager = self.manager
+            try:
+                scope[MANAGER] = manager
+                state = scope.get("state")
+                if state is None:
+                    state = scope["state"] = {}
+                there = state.setdefault(self._manager_key, manager)
+            except (AttributeError, TypeError):
+                # Somebody outside has made a scope, or a state in it, that is not written to like a dict.
+                scope = {**scope, MANAGER: manager}
+                there = keep(scope, self._manager_key, manager)
+            outer = current_connection.get()
+            if outer is not None and outer.carrier.carries(scope):
+                # Somebody between has taken out of the scope what says that another of us stands outside.
+                await self.app(self._restored(scope, outer), receive, send)
+                return
+            if there is not manager:
+                if kind == "websocket" or not isinstance(there, WebSocketConnectionManager):
+                    raise taken(self._manager_key, there, "manager_key")
+                # The same, of a request.
+                scope[MANAGER] = there
             if kind == "http":
                 await self.app(scope, receive, send)
             elif (connection := await self._enter(scope, receive, send)) is not None:
@@ -105,10 +122,28 @@ class WebSocketStabilizer:
         else:
             await self.app(scope, receive, send)
 
+    def _restored(self, scope: Scope, outer: Connection) -> Scope:
+        scope[MANAGER], scope[CONNECTION_KEY] = outer.owner, outer
+        state = scope["state"]
+        if isinstance(state, MutableMapping):
+            state.update({self._manager_key: outer.owner, self._connection_key: outer})
+        return scope
+
     # Lifespan: the manager starts and stops with the application.
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        started = failed = False
+
+        async def send_if_sound(event: Event) -> None:
+            nonlocal failed
+            why = self._taken_in(scope.get("state")) if event["type"] == "lifespan.startup.complete" else None
+            if why is not None:
+                # Some servers take an error alone for an application without a lifespan.
+                failed = True
+                await send({"type": "lifespan.startup.failed", "message": str(why)})
+                raise why
+            if not failed:
+                await send(event)
 
         async def receive_and_act() -> Event:
             nonlocal started
@@ -123,11 +158,20 @@ class WebSocketStabilizer:
             return event
 
         try:
-            await self.app(scope, receive_and_act, send)
+            await self.app(scope, receive_and_act, send_if_sound)
         finally:
             if started:
                 # The application's startup failed, or it ended without being told to.
                 await self._shut_down()
+
+    def _taken_in(self, state: object) -> RuntimeError | None:
+        """What to say of a lifespan's state that has a name of ours: each request would fail."""
+        if not isinstance(state, Mapping):
+            return None
+        for key, option in ((self._manager_key, "manager_key"), (self._connection_key, "connection_key")):
+            if state.get(key, self.manager) is not self.manager:
+                return taken(key, state[key], option)
+        return None
 
     async def _shut_down(self) -> None:
         await self.manager.graceful_shutdown(max(self.manager.config.drain.timeout, SHORTEST_SHUTDOWN))
@@ -172,10 +216,10 @@ class WebSocketStabilizer:
         )
         connection.chosen_id = guest.client_id
         connection.foreign = is_engine_io(scope)
-        state: dict[str, Any] = scope["state"]
-        there: object = state.setdefault(self._connection_key, connection)
+        there = keep(scope, self._connection_key, connection)
         if there is not connection:
-            raise taken(state, self._connection_key, "connection_key")
+            raise taken(self._connection_key, there, "connection_key")
+        carrier.headers = scope.get("headers")
         self.manager.enrol(connection)
         scope[CONNECTION_KEY] = connection
         return connection
@@ -282,11 +326,24 @@ def is_echo(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.receiver")
 
 
-def taken(state: dict[str, Any], key: str, option: str) -> RuntimeError:
+def keep(scope: Scope, key: str, value: object) -> object:
+    """What is under a name in ``scope["state"]``: ``value``, if nobody has used it.
+
+    A state that cannot be written to is replaced by a copy, Starlette's own is written into, and one of another kind
+    stays as it is: there the scope alone leads to the manager.
+    """
+    state = scope.get("state")
+    if isinstance(state, State):
+        state = state._state
+    if state is None or (isinstance(state, Mapping) and not isinstance(state, MutableMapping)):
+        state = scope["state"] = dict(state or {})
+    return state.setdefault(key, value) if isinstance(state, MutableMapping) else value
+
+
+def taken(key: str, there: object, option: str) -> RuntimeError:
     """What to say of a name in ``scope["state"]`` that somebody else has used."""
     return RuntimeError(
-        f'scope["state"][{key!r}] holds {state[key]!r}, which is not of this middleware: '
-        f"choose another name with {option}="
+        f'scope["state"][{key!r}] holds {there!r}, which is not of this middleware: choose another name with {option}='
     )
 
 
@@ -303,6 +360,8 @@ def get_manager(connection: HTTPConnection) -> WebSocketConnectionManager:
         RuntimeError: the middleware is not installed.
     """
     manager = connection.scope.get(MANAGER)
+    if manager is None and (own := current_connection.get()) is not None and own.carrier.carries(connection.scope):
+        manager = own.owner
     if not isinstance(manager, WebSocketConnectionManager):
         raise RuntimeError("no manager here: is the middleware installed? app.add_middleware(WebSocketStabilizer)")
     return manager
@@ -315,6 +374,8 @@ def get_connection(websocket: WebSocket) -> Connection:
         RuntimeError: the middleware is not installed.
     """
     connection = websocket.scope.get(CONNECTION_KEY)
+    if connection is None and (own := current_connection.get()) is not None and own.carrier.carries(websocket.scope):
+        connection = own
     if not isinstance(connection, Connection):
         raise RuntimeError("no connection here: is the middleware installed? app.add_middleware(WebSocketStabilizer)")
     return connection

@@ -3,11 +3,14 @@
 The socket is bound and listening before this process starts, so its port is
 known without a race and connections wait in the backlog until the server is
 up. Each server runs as its own command line would run it, workers included.
+``WSSTAB_TEST_MODE`` makes its tasks eager (``eager``), puts asyncio into its debug mode (``debug``)
+or Python into its development mode with warnings as errors (``dev``).
 SIGUSR1 prints every thread's stack, for a test that hangs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import json
 import logging
@@ -41,6 +44,19 @@ def prepare() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     keep_coverage()
+    if os.environ.get("WSSTAB_TEST_MODE") == "eager":
+        make_tasks_eager()
+
+
+def make_tasks_eager() -> None:
+    """Give each loop of asyncio the eager task factory of Python 3.12, as an application may."""
+    original = asyncio.BaseEventLoop.__init__
+
+    def init(loop: asyncio.BaseEventLoop, *arguments: Any, **more: Any) -> None:
+        original(loop, *arguments, **more)
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+
+    asyncio.BaseEventLoop.__init__ = init  # type: ignore[assignment, method-assign]
 
 
 def serve_uvicorn(job: Job) -> None:

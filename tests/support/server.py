@@ -107,6 +107,7 @@ class Server:
         tls: paths of certificate and key, and the context for clients.
         log_level: uvicorn's own.
         settings: the server's own options, as its class of configuration names them.
+        mode: ``eager``, ``debug`` or ``dev``, see `tests.support.serve`; the variable ``WSSTAB_TEST_MODE`` for all.
     """
 
     process: subprocess.Popen[bytes]
@@ -121,8 +122,10 @@ class Server:
         tls: tuple[str, str, ssl.SSLContext] | None = None,
         log_level: str = "info",
         settings: dict[str, Any] | None = None,
+        mode: str = "",
     ) -> None:
         self.variant = variant
+        self.mode = mode or os.environ.get("WSSTAB_TEST_MODE", "")
         self.tls = tls[2] if tls else None
         self.job = {
             "app": app,
@@ -275,11 +278,15 @@ class Server:
 
     def _command(self, listener: int) -> list[str]:
         job = {**self.job, "fd": listener, "port": self.address[1]}
-        return [sys.executable, "-m", "tests.support.serve", json.dumps(job)]
+        dev = ["-X", "dev", "-W", "error"] if self.mode == "dev" else []
+        return [sys.executable, *dev, "-m", "tests.support.serve", json.dumps(job)]
 
     def _spawn(self, listener: int, log: int) -> subprocess.Popen[bytes]:
         environment = os.environ | {"WSSTAB_TEST_OPTIONS": json.dumps(self.options), "PYTHONPATH": str(ROOT)}
         environment.pop("PYTHONWARNINGS", None)
+        environment["WSSTAB_TEST_MODE"] = self.mode
+        if self.mode == "debug":
+            environment["PYTHONASYNCIODEBUG"] = "1"
         return subprocess.Popen(
             self._command(listener),
             cwd=ROOT,

@@ -6,12 +6,13 @@ from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from ...types import Itself
 from .base import EXTENSION
 
 __all__ = ["Protocol"]
 
 
-class Protocol(WebSocketsSansIOProtocol):
+class Protocol(Itself, WebSocketsSansIOProtocol):
     """``uvicorn --ws wsstab.wires.uvicorn:Protocol``: the default one, found even behind other middleware."""
 
     def handle_connect(self, event: Any) -> None:
