@@ -56,7 +56,7 @@ CONNECTION_KEY = "wsstab.connection"
 """Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
 HOOKS_TIMEOUT = 2.0
 """Seconds in which async callbacks of the last closes may still end at a drain."""
-MOST_WARNINGS = 1000
+MOST_WARNINGS = 100
 """Different warnings that are logged once each, of the operator's causes and as many of the peers'."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
@@ -505,7 +505,7 @@ class WebSocketConnectionManager(Itself):
         self._evictor.charge(connection, delta)
 
     def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
-        """Log a warning the first time it is asked for; at most a thousand different ones of each kind.
+        """Log a warning the first time it is asked for; at most a hundred different ones of each kind.
 
         Args:
             key: by which it is known again.

@@ -205,7 +205,8 @@ class Sender:
         self.gone = True
         # How it left, or how the server closed by itself, the reader is told.
         self.connection.carrier.read_ahead()
-        raise PeerGoneError("the peer has left") from error
+        # Frameworks that log an error print its cause too, which says the same.
+        raise PeerGoneError("the peer has left") from None
 
     def _failed(self, error: Exception) -> None:
         """Somebody between the server and us raised an error for a message of others: nobody waits to be told of it."""
