@@ -229,6 +229,22 @@ def test_a_test_client_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+def test_a_test_client_behind_middleware_is_told_nothing_either(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the client calls itself."""
+    app = WebSocketStabilizer(plain())
+
+    async def middleware(scope: Any, receive: Any, send: Any) -> None:
+        async def change(event: Any) -> None:
+            await send({**event})
+
+        await app(scope, receive, change)
+
+    with TestClient(middleware, client=("192.0.2.1", 5)).websocket_connect("/ws") as socket:
+        socket.send_text("x")
+        assert socket.receive_text() == "x"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_limit_is_an_http_denial() -> None:
     """With a body and when to come back; the one inside is not harmed."""
     client = TestClient(WebSocketStabilizer(plain(), max_connections=1))

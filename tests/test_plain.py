@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from wsstab import WebSocketConfig, WebSocketConnectionManager
-from wsstab.plain import tell_of_plain
+from wsstab.plain import MOST_TOLD, _told, tell_of_plain
 from wsstab.types import Event, Scope
 from wsstab.wires.asgi import AsgiWire
 from wsstab.wires.base import Wire
+from wsstab.wires.observers import Stranger, stranger
 from wsstab.wires.traits import TRAITS
 
 SCOPE: Scope = {"type": "websocket", "path": "/ws", "client": ("192.0.2.1", 5)}
@@ -71,6 +72,32 @@ def test_who_hides_a_server_is_named_once(caplog: pytest.LogCaptureFixture) -> N
         "left is uvicorn's own ping every 20 s); wrap the stabilizer around everything, "
         "app = WebSocketStabilizer(app), or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
     ]
+
+
+def test_the_server_is_looked_for_but_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a while, and each handshake comes by."""
+    looked = list[Any]()
+
+    def look(scope: Scope, send: Any) -> Stranger:
+        looked.append(send)
+        return stranger(scope, send)
+
+    monkeypatch.setattr("wsstab.plain.stranger", look)
+    assert len(told(caplog, *[shouting(Protocol().send) for _ in range(5)])) == 1
+    assert len(looked) == 1
+
+
+def test_no_more_names_are_kept_than_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody may make functions as connections come."""
+    sends = list[Any]()
+    for number in range(MOST_TOLD + 20):
+        namespace: dict[str, Any] = {}
+        exec(f"async def f{number}(event): pass", namespace)
+        sends.append(namespace[f"f{number}"])
+    manager = WebSocketConnectionManager(WebSocketConfig())
+    for send in sends:
+        tell_of_plain(manager, AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
+    assert len(_told[manager]) == MOST_TOLD
 
 
 def test_each_who_hides_it_is_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from .options import CompressionMode, HeartbeatType
-from .wires.observers import Stranger, stranger
+from .wires.observers import Stranger, look_through, name_of, stranger
 from .wires.traits import ASGI
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ __all__ = ["tell_of_plain"]
 
 CUSTOM = 'heartbeat_type="custom" sends messages instead'
 OUTSIDE = "wrap the stabilizer around everything, app = WebSocketStabilizer(app)"
+MOST_TOLD = 100
+"""Names that are kept for each manager."""
 PROTOCOL = "or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
+
+_told: WeakKeyDictionary[WebSocketConnectionManager, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
 def tell_of_plain(
@@ -41,15 +46,22 @@ def tell_of_plain(
             line = "! no heartbeat: %s sends no WebSocket pings; " + CUSTOM
             manager.warn_once("heartbeat_type", line, wire.traits.server)
         return False
+    told = _told.setdefault(manager, set())
+    name = name_of(look_through(send))
+    if name in told:
+        # To look for the server takes its time, and this is asked at each handshake.
+        return True
     found = stranger(scope, send)
     if not found.is_test:
+        if len(told) < MOST_TOLD:
+            told.add(name)
         if found.is_server:
             line = "! plain ASGI is all that works with this version of %s: %s"
             manager.warn_once("plain ASGI", line, found.server, lost(found, config))
         else:
             line = "! %s.%s stands around the send() of %s, and may change messages, so they all pass it: %s; %s"
-            told = (found.module, found.function, found.server or "an unknown server", lost(found, config))
-            manager.warn_once(f"plain ASGI {found.module}.{found.function}", line, *told, remedies(found))
+            words = (found.module, found.function, found.server or "an unknown server", lost(found, config))
+            manager.warn_once(f"plain ASGI {found.module}.{found.function}", line, *words, remedies(found))
     return True
 
 

@@ -135,3 +135,21 @@ def test_a_service_beneath_an_observer_drains(serve: MakeServer, variant: Varian
         close = peer.receive_close()
         assert (close.code, close.reason) == variant.drained
     server.wait()
+
+
+def test_an_accept_that_somebody_keeps_is_an_error_and_no_broken_answer(serve: MakeServer) -> None:
+    """The protocol class goes past everybody, but nothing may come before the answer to the handshake."""
+    server = serve(WATCHED, SERVERS[0], {"around": "keeping"}, settings=PROTOCOL)
+    with pytest.raises(Denied) as denied:
+        Peer(server.address, "/ws/echo")
+    assert denied.value.answer.status == 403
+    assert "websocket.accept has not reached uvicorn" in server.log
+
+
+def test_who_fails_at_a_close_holds_up_no_close(serve: MakeServer) -> None:
+    """The peer has its code, and the error is in the log."""
+    server = serve(WATCHED, SERVERS[0], {"around": "failing"}, settings=PROTOCOL)
+    with Peer(server.address, "/ws/echo") as peer:
+        peer.send("close")
+        assert peer.receive_close().code == 4001
+    assert "LookupError: no context here" in server.log

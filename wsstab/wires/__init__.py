@@ -18,9 +18,10 @@ def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:
 
     Observers that stand between are looked through: they see the handshake, a refusal and the close.
     """
-    wire = _recognise(scope, receive, send)
+    inner_receive = look_through(receive)
+    wire = _recognise(scope, inner_receive, send)
     if wire is None and (inner := look_through(send)) is not send:
-        wire = _recognise(scope, look_through(receive), inner)
+        wire = _recognise(scope, inner_receive, inner)
         if wire is not None:
             wire.announce_to(send)
     return wire or AsgiWire(receive, send)

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from ..types import Scope, Send
 from .base import owner_of
 
-__all__ = ["OBSERVERS", "Observer", "Stranger", "look_through", "reachable", "server_behind", "stranger"]
+__all__ = ["OBSERVERS", "Observer", "Stranger", "look_through", "name_of", "reachable", "server_behind", "stranger"]
 
 WRAPPED = "__wrapped__"
 DEEPEST = 32
@@ -133,7 +133,7 @@ def look_through(function: F) -> F:
 def stranger(scope: Scope, send: Send) -> Stranger:
     """Who it is whose ``send`` no wire has recognised."""
     hidden = look_through(send)
-    module, function = _name(hidden)
+    module, function = name_of(hidden)
     server = server_behind(hidden)
     if server is None:
         return Stranger(module, function, is_test=_is_test(scope, hidden))
@@ -257,7 +257,7 @@ def _called_from_a_test() -> bool:
     return False
 
 
-def _name(function: Any) -> tuple[str, str]:
+def name_of(function: Any) -> tuple[str, str]:
     """The module and the name of something that is called, as well as they can be told."""
     while isinstance(function, partial):
         function = function.func

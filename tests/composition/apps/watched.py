@@ -1,7 +1,7 @@
 """An application with somebody around it who notes all events that pass: a real observer, or middleware of nobody's.
 
 ``{"around": "opentelemetry"}`` is OpenTelemetry with a hook for what the application sends, and with the header that it
-adds to answers; ``{"around": "unknown"}`` changes what is said.
+adds to answers; ``{"around": "unknown"}`` changes what is said; two more keep an accept, and fail at a close.
 """
 
 from __future__ import annotations
@@ -118,4 +118,33 @@ def unknown(app: ASGIApp) -> ASGIApp:
     return middleware
 
 
-app: ASGIApp = {"opentelemetry": opentelemetry, "unknown": unknown}[OPTIONS["around"]](inner)
+def keeping(app: ASGIApp) -> ASGIApp:
+    """Somebody's own, which lets no accept pass."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        async def keep(event: Event) -> None:
+            if event["type"] != "websocket.accept":
+                await send(event)
+
+        await app(scope, receive, keep)
+
+    return middleware
+
+
+def failing(app: ASGIApp) -> ASGIApp:
+    """Somebody's own, which fails at a close."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        async def fail(event: Event) -> None:
+            if event["type"] == "websocket.close":
+                raise LookupError("no context here")
+            await send(event)
+
+        await app(scope, receive, fail)
+
+    return middleware
+
+
+AROUND = {"opentelemetry": opentelemetry, "unknown": unknown, "keeping": keeping, "failing": failing}
+
+app: ASGIApp = AROUND[OPTIONS["around"]](inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ...types import Event, Receive, Send
@@ -11,6 +12,8 @@ from ..traits import TRAITS
 from ..transport import DEPARTED, TransportWire
 
 __all__ = ["EXTENSION", "UvicornWire", "lower", "window_bits"]
+
+logger = logging.getLogger("wsstab")
 
 EXTENSION = "wsstab.protocol"
 """Key in ``scope["extensions"]`` under which `wsstab.wires.uvicorn.Protocol` shows itself through other middleware."""
@@ -58,6 +61,9 @@ class UvicornWire(TransportWire):
 
     async def accept(self, event: Event) -> None:
         await self._send(event)
+        if not (getattr(self.protocol, "handshake_complete", True) or self.transport.is_closing()):
+            # Only where --ws wsstab.wires.uvicorn:Protocol looks past it. A frame would come before any answer.
+            raise RuntimeError("websocket.accept has not reached uvicorn: middleware outside of the stabilizer kept it")
         self._attach()
 
     def _attach(self) -> None:
@@ -86,7 +92,14 @@ class UvicornWire(TransportWire):
         # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
         self.protocol.writable.set()
         self._closed = True
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        event, own = {"type": "websocket.close", "code": code, "reason": reason}, self.callables(self.protocol)[1]
+        try:
+            await self._send(event)
+        except Exception:
+            if self._send == own or self.transport.is_closing():
+                raise
+            logger.warning("! what stands around the server failed at a close", exc_info=True)
+            await own(event)
 
     def let_go(self) -> None:
         super().let_go()
