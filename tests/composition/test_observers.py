@@ -143,7 +143,7 @@ def test_an_accept_that_somebody_keeps_is_an_error_and_no_broken_answer(serve: M
     with pytest.raises(Denied) as denied:
         Peer(server.address, "/ws/echo")
     assert denied.value.answer.status == 403
-    assert "websocket.accept has not reached uvicorn" in server.log
+    eventually(lambda: "websocket.accept has not reached uvicorn" in server.log)
 
 
 def test_who_fails_at_a_close_holds_up_no_close(serve: MakeServer) -> None:
@@ -152,4 +152,4 @@ def test_who_fails_at_a_close_holds_up_no_close(serve: MakeServer) -> None:
     with Peer(server.address, "/ws/echo") as peer:
         peer.send("close")
         assert peer.receive_close().code == 4001
-    assert "LookupError: no context here" in server.log
+    eventually(lambda: "LookupError: no context here" in server.log)
