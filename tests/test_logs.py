@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import logging.config
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wsstab import WebSocketConfig, WebSocketConnectionManager
 from wsstab.close import Cause
 from wsstab.logs import (
     LONGEST_WORD,
@@ -26,6 +28,7 @@ from wsstab.logs import (
     get_logger,
     is_heard,
     quoted,
+    suggest_level,
 )
 
 PATIENT = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -326,3 +329,18 @@ def test_what_is_harmless_stays_as_it_is() -> None:
     ]
     assert (quoted("Zoë 王"), quoted("x" * LONGEST_WORD)) == ("'Zoë 王'", f"'{'x' * LONGEST_WORD}'")
     assert as_in_url("/" * LONGEST_WORD) == "/" * LONGEST_WORD
+
+
+def test_a_suggested_level_acts_only_where_nobody_has_configured_one(logger: logging.Logger) -> None:
+    """An application's ``dictConfig`` wins, before and after; of two managers the later one does."""
+    logger.setLevel(logging.NOTSET)
+    suggest_level("DEBUG")
+    assert logger.level == logging.DEBUG
+    WebSocketConnectionManager(WebSocketConfig(log_level="ERROR"))
+    assert logger.level == logging.ERROR
+    logging.config.dictConfig({"version": 1, "incremental": True, "loggers": {"wsstab": {"level": "WARNING"}}})
+    WebSocketConnectionManager(WebSocketConfig(log_level="DEBUG"))
+    assert logger.level == logging.WARNING
+    configure_logging("INFO", stream=io.StringIO())
+    WebSocketConnectionManager(WebSocketConfig(log_level="DEBUG"))
+    assert logger.level == logging.INFO

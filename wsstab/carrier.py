@@ -40,6 +40,7 @@ class Carrier:
         watched: whether `wsstab.readahead.ReadAhead` looks at it.
         away_seen: whether nobody has read since it looked before.
         headers: of the handshake, as the scope has them, until the call is over; ``None`` without a handshake.
+        server: which of those that serve the application it came by; ``None`` where that is not known.
         scope: cancelled to end a handler that ignores its disconnect.
         done: set when the ASGI call has ended.
     """
@@ -60,6 +61,7 @@ class Carrier:
         "on_back",
         "reading",
         "scope",
+        "server",
         "watched",
         "wire",
     )
@@ -80,6 +82,7 @@ class Carrier:
         self._arrived: anyio.Event | None = None
         self._room: anyio.Event | None = None
         self.headers: Any = None
+        self.server: object = None
 
     def carries(self, scope: Scope) -> bool:
         """Whether this is a scope of the same handshake, whatever somebody has changed in it."""

@@ -24,7 +24,7 @@ from .options import Drain
 from .reports import ShutdownReport
 from .tasks import Latch, current_loop
 
-__all__ = ["Drainer"]
+__all__ = ["Drainer", "PartOfServer"]
 
 logger = logging.getLogger("wsstab")
 
@@ -55,6 +55,33 @@ class Drained(Protocol):
 
     def cut_lingering(self) -> None:
         """Abort what has closed, but does not leave."""
+
+
+class PartOfServer:
+    """What there is to drain when one of several servers of an application stops.
+
+    Args:
+        manager: the manager.
+        server: the server that stops, as `Carrier.server` has it.
+    """
+
+    def __init__(self, manager: Drained, server: object) -> None:
+        self._manager = manager
+        self._server = server
+        self.config = manager.config
+        self.emit = manager.emit
+
+    @property
+    def calls(self) -> set[Carrier]:
+        """The ASGI calls under way that came by the server."""
+        return {carrier for carrier in self._manager.calls if carrier.server is self._server}
+
+    def connections(self) -> list[Connection]:
+        """Its open connections."""
+        return [each for each in self._manager.connections() if each.carrier.server is self._server]
+
+    def cut_lingering(self) -> None:
+        """Those are of all servers, and have a deadline each."""
 
 
 class Drainer:

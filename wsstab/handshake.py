@@ -27,12 +27,12 @@ from .core.address import ClientAddress
 from .core.origin import OriginPolicy
 from .events import LimitHit
 from .logs import as_in_url, is_heard, quoted
-from .types import Scope
+from .types import Itself, Scope
 
 if TYPE_CHECKING:
     from .manager import WebSocketConnectionManager
 
-__all__ = ["Door", "Guest"]
+__all__ = ["SERVER_KEY", "Door", "Guest", "ServingServer", "server_of"]
 
 logger = logging.getLogger("wsstab")
 
@@ -53,6 +53,28 @@ class Guest:
     def __init__(self, address: str | None, client_id: str | None) -> None:
         self.address = address
         self.client_id = client_id
+
+
+SERVER_KEY = "wsstab.server"
+"""Where the state of a lifespan, and of each scope that a server makes of it, says which server that is."""
+
+
+class ServingServer(Itself):
+    """One server that serves the application: several may, in one process.
+
+    Attributes:
+        stopping: whether it was told to stop.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+
+
+def server_of(scope: Scope) -> ServingServer | None:
+    """The server that a scope is from; ``None`` where it has no lifespan, or no state."""
+    state = scope.get("state")
+    server = state.get(SERVER_KEY) if isinstance(state, dict) else None
+    return server if isinstance(server, ServingServer) else None
 
 
 class Door:
@@ -79,7 +101,7 @@ class Door:
             peer: the other end of the TCP connection, where it is known for certain.
         """
         manager = self._manager
-        if manager.is_draining:
+        if manager.is_draining or ((server := server_of(scope)) is not None and server.stopping):
             return DRAINING
         if not self._origin_allowed(scope, config, peer):
             return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)

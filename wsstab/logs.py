@@ -40,7 +40,16 @@ from json import dumps
 from typing import Any, TextIO
 from urllib.parse import quote
 
-__all__ = ["JSONFormatter", "StructuredLogger", "as_in_url", "configure_logging", "get_logger", "is_heard", "quoted"]
+__all__ = [
+    "JSONFormatter",
+    "StructuredLogger",
+    "as_in_url",
+    "configure_logging",
+    "get_logger",
+    "is_heard",
+    "quoted",
+    "suggest_level",
+]
 
 ROOT = "wsstab"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -106,8 +115,25 @@ def configure_logging(level: str = "INFO", json: bool = False, stream: TextIO | 
     logger = get_logger()
     _remove_ours(logger)
     logger.addHandler(handler)
+    _suggested.clear()
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+def suggest_level(level: str) -> None:
+    """Set the level of this package's logger, if nobody but an earlier call of this has.
+
+    Args:
+        level: as in ``WebSocketConfig.log_level``.
+    """
+    logger = get_logger()
+    if logger.level in (logging.NOTSET, _suggested.get(ROOT)):
+        logger.setLevel(level)
+        _suggested[ROOT] = logger.level
+
+
+_suggested: dict[str, int] = {}
+"""The level that `suggest_level` has set last; nothing once somebody has configured one."""
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no class to subscript before Python 3.11

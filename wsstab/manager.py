@@ -22,7 +22,7 @@ from .core.registry import Registry
 from .counters import Counters
 from .delivery import Courier
 from .double import DoubleConnection
-from .drain import Drainer
+from .drain import Drainer, PartOfServer
 from .endpoint import DrainEndpoint
 from .errors import (
     ConnectionLimitExceededError,
@@ -33,6 +33,8 @@ from .errors import (
 )
 from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
+from .handshake import ServingServer
+from .logs import suggest_level
 from .options import Drain
 from .payload import Payload
 from .reports import BroadcastResult, ShutdownReport, Statistics
@@ -84,6 +86,7 @@ class WebSocketConnectionManager(Itself):
         self.ledger: Ledger[Connection] = Ledger(self.config.num_shards, self.config.memory_eviction_policy.value)
         self.admission = Admission(self.config.max_connections, self.config.max_connections_per_address)
         self.calls: set[Carrier] = set()
+        self.servers: set[ServingServer] = set()
         self._tokens = TokenDesk(self.config, self.emit)
         self._subscribers = Subscribers(self.config.hooks)
         self._courier = Courier(self.config, self.only_services)
@@ -99,7 +102,7 @@ class WebSocketConnectionManager(Itself):
         self._warned_of_peers: set[str] = set()
         self._counters = Counters(("ping", "broadcast") if self.config.enable_metrics else ())
         self._clients = Clients(self, self.registry, self.emit)
-        logging.getLogger("wsstab").setLevel(self.config.log_level)
+        suggest_level(self.config.log_level)
 
     def __repr__(self) -> str:
         queued = sum(connection.sender.queue.bytes for connection in self._behind())
@@ -157,8 +160,9 @@ class WebSocketConnectionManager(Itself):
     async def graceful_shutdown(self, timeout: float = 30.0) -> ShutdownReport:
         """Close all connections at once and stop. A drain that is under way is joined, and paced no more.
 
-        With several ``start()`` each call closes all connections, and the last one stops the services.
-        The next ``start()``, or the next connection, starts again.
+        With several ``start()`` each call closes all connections, and the last one stops the services. Where several
+        servers serve the application behind the middleware, each that stops closes its own alone. The next
+        ``start()``, or the next connection, starts again.
 
         Args:
             timeout: seconds until what did not close is aborted, and handlers are cancelled.
@@ -179,6 +183,19 @@ class WebSocketConnectionManager(Itself):
         if self._starts == 0:
             self._stop()
         return report
+
+    async def stop_server(self, server: ServingServer, timeout: float) -> None:
+        """Close what came by one server, which stops while others serve on.
+
+        Args:
+            server: the one that stops.
+            timeout: see `graceful_shutdown`.
+        """
+        server.stopping = True
+        self._starts = max(self._starts - 1, 0)
+        plan = self.config.drain
+        part = Drain(timeout=timeout, code=plan.code, reason=plan.reason, handle_signals=False)
+        await Drainer(PartOfServer(self, server)).drain(part, paced=False)
 
     @property
     def is_draining(self) -> bool:

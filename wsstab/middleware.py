@@ -22,7 +22,7 @@ from .connection import Connection, current_connection
 from .core.lifecycle import OutboundState
 from .ending import CLOSE_TIMEOUT
 from .errors import PeerGoneError, WebSocketStabilizerError
-from .handshake import Door, Guest
+from .handshake import SERVER_KEY, Door, Guest, ServingServer, server_of
 from .manager import CONNECTION_KEY, WebSocketConnectionManager
 from .options import CompressionMode, HeartbeatType
 from .plain import tell_of_plain
@@ -132,10 +132,11 @@ class WebSocketStabilizer:
     # Lifespan: the manager starts and stops with the application.
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = failed = False
+        started = failed = serving = False
+        server = ServingServer()
 
         async def send_if_sound(event: Event) -> None:
-            nonlocal failed
+            nonlocal failed, serving
             why = self._taken_in(scope.get("state")) if event["type"] == "lifespan.startup.complete" else None
             if why is not None:
                 # Some servers take an error alone for an application without a lifespan.
@@ -144,25 +145,29 @@ class WebSocketStabilizer:
                 raise why
             if not failed:
                 await send(event)
+                serving = serving or event["type"] == "lifespan.startup.complete"
 
         async def receive_and_act() -> Event:
             nonlocal started
             event = await receive()
             if event["type"] == "lifespan.startup":
+                if isinstance(state := scope.get("state"), MutableMapping):
+                    state[SERVER_KEY] = server
+                    self.manager.servers.add(server)
                 await self.manager.start()
                 watch_signals(self.manager)
                 started = True
             elif event["type"] == "lifespan.shutdown":
                 started = False
-                await self._shut_down()
+                await self._shut_down(server)
             return event
 
         try:
             await self.app(scope, receive_and_act, send_if_sound)
         finally:
-            if started:
-                # The application's startup failed, or it ended without being told to.
-                await self._shut_down()
+            if started and not serving:
+                # The startup failed. What ends later without being told to ends alone: servers serve on.
+                await self._shut_down(server)
 
     def _taken_in(self, state: object) -> RuntimeError | None:
         """What to say of a lifespan's state that has a name of ours: each request would fail."""
@@ -173,8 +178,13 @@ class WebSocketStabilizer:
                 return taken(key, state[key], option)
         return None
 
-    async def _shut_down(self) -> None:
-        await self.manager.graceful_shutdown(max(self.manager.config.drain.timeout, SHORTEST_SHUTDOWN))
+    async def _shut_down(self, server: ServingServer) -> None:
+        timeout = max(self.manager.config.drain.timeout, SHORTEST_SHUTDOWN)
+        self.manager.servers.discard(server)
+        if self.manager.servers:
+            await self.manager.stop_server(server, timeout)
+        else:
+            await self.manager.graceful_shutdown(timeout)
 
     # WebSockets.
 
@@ -220,6 +230,7 @@ class WebSocketStabilizer:
         if there is not connection:
             raise taken(self._connection_key, there, "connection_key")
         carrier.headers = scope.get("headers")
+        carrier.server = server_of(scope)
         self.manager.enrol(connection)
         scope[CONNECTION_KEY] = connection
         return connection

@@ -103,8 +103,11 @@ class Receiver:
             else:
                 await carrier.arrival()
         if event["type"] != "websocket.receive":
-            connection.lifecycle.fire(HAPPENINGS[event["type"]])
-            self._handler_reads = False
+            happening = HAPPENINGS.get(event["type"])
+            # Of others the handler knows what they mean, or nobody does.
+            if happening is not None and connection.lifecycle.can(happening):
+                connection.lifecycle.fire(happening)
+                self._handler_reads = False
         return event
 
     @property

@@ -36,6 +36,7 @@ class DrainingManager:
 
     config: Any = None
     is_draining = False
+    servers: frozenset[object] = frozenset()
 
     def __init__(self) -> None:
         self.drains = self.hurries = 0

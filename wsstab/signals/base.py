@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
@@ -55,6 +55,10 @@ class Drainable(Protocol):
 
     def hurry(self) -> None:
         """End the drain that is under way as if its time were over."""
+
+    @property
+    def servers(self) -> Collection[object]:
+        """The servers that serve its application."""
 
     def warn_once(self, key: str, line: str, *args: object) -> None:
         """Log a warning the first time it is asked for."""
@@ -135,6 +139,11 @@ class SignalOwner:
             self._give_back()
 
     @property
+    def serves_several(self) -> bool:
+        """Whether several servers of this process serve one application: one that stops by itself is not the end."""
+        return any(len(manager.servers) > 1 for manager in list(self._managers))
+
+    @property
     def stopping(self) -> bool:
         """Whether the server was told to stop, and the drain is not over."""
         return self._first is not None
@@ -154,6 +163,9 @@ class SignalOwner:
 
     async def drain(self) -> None:
         """Drain all managers, as `on_stop`, and return when that is over."""
+        if self.serves_several:
+            # The others serve on, and nobody knows here which one it is that stops.
+            return
         self.on_stop()
         await self._stopped.wait()
 

@@ -55,6 +55,8 @@ class Tick:
             # It would log its reason each time. Once a second, it sets the date, and tells gunicorn that it lives.
             return not self.stands()
         if await self._original(counter):
+            if self._owner.serves_several and self._owner.stopping is False:
+                return True
             self._stopping = True
             self._owner.on_stop()
         return self._stopping and not self.stands()
