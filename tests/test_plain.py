@@ -129,7 +129,10 @@ def test_a_heartbeat_that_is_none_of_pings_is_not_lost(caplog: pytest.LogCapture
 def test_an_unknown_server_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
     """It may be one, or middleware behind which nothing is found."""
     [line] = told(caplog, of_no_server)
-    assert line.startswith("! tests.test_plain.of_no_server stands around the send() of an unknown server, ")
+    assert line.startswith(
+        "! tests.test_plain.of_no_server is the send() of no server that is known, or stands around "
+    )
+    assert "; if it is middleware, wrap the stabilizer around everything" in line
 
 
 def test_a_version_that_is_not_known_is_not_said_to_be_hidden(caplog: pytest.LogCaptureFixture) -> None:

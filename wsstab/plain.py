@@ -59,10 +59,17 @@ def tell_of_plain(
             line = "! plain ASGI is all that works with this version of %s: %s"
             manager.warn_once("plain ASGI", line, found.server, lost(found, config))
         else:
-            line = "! %s.%s stands around the send() of %s, and may change messages, so they all pass it: %s; %s"
-            words = (found.module, found.function, found.server or "an unknown server", lost(found, config))
-            manager.warn_once(f"plain ASGI {found.module}.{found.function}", line, *words, remedies(found))
+            line = "! %s.%s %s, so they all pass it: %s; %s"
+            words = (found.module, found.function, what(found), lost(found, config), remedies(found))
+            manager.warn_once(f"plain ASGI {found.module}.{found.function}", line, *words)
     return True
+
+
+def what(found: Stranger) -> str:
+    """What is known of it."""
+    if found.server:
+        return f"stands around the send() of {found.server}, and may change messages"
+    return "is the send() of no server that is known, or stands around one and may change messages"
 
 
 def lost(found: Stranger, config: WebSocketConfig) -> str:
@@ -82,4 +89,6 @@ def lost(found: Stranger, config: WebSocketConfig) -> str:
 
 def remedies(found: Stranger) -> str:
     """What to do."""
-    return f"{OUTSIDE}, {PROTOCOL}" if found.server in ("uvicorn", "") else OUTSIDE
+    if not found.server:
+        return f"if it is middleware, {OUTSIDE}, {PROTOCOL}"
+    return f"{OUTSIDE}, {PROTOCOL}" if found.server == "uvicorn" else OUTSIDE
