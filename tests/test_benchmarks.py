@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "rooms": {"clients": 80, "rooms": 40},
     "growth": {"clients": 60},
     "echo": {"clients": 3, "seconds": 0.3},
+    "sends": {"messages": 500},
     "handshakes": {"connections": 200},
     "memory": {"clients": 200},
     "memory-deflate": {"clients": 200},
@@ -240,3 +241,11 @@ def test_a_scenario_that_is_not_there_is_refused_with_those_that_are(
     with pytest.raises(SystemExit):
         main()
     assert "single" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", [each for each in SYSTEMS if "beneath" in each.name], ids=lambda system: system.name)
+def test_what_stands_around_a_system_changes_nothing_of_what_it_says(system: System) -> None:
+    """Each of them runs, and says what it is asked to."""
+    ((_, measured),) = replace(SCENARIOS["sends"], size=SMALL["sends"]).turn([system])
+    assert not isinstance(measured, Exception)
+    assert measured["sends/s"] > 0
