@@ -19,6 +19,7 @@ from wsstab.close import CLOSES, Close
 from wsstab.config import (
     CHECKS,
     GROUPS,
+    NEED_THE_MIDDLEWARE,
     PER_CONNECTION,
     CompressionMode,
     Drain,
@@ -31,6 +32,7 @@ from wsstab.config import (
     RateLimit,
     SlowConsumerPolicy,
     WebSocketConfig,
+    dead_without_middleware,
 )
 from wsstab.environment import OF_KUBERNETES, variables
 from wsstab.types import Scope
@@ -641,3 +643,26 @@ def test_type_checkers_take_texts_where_members_are_read() -> None:
     ttl: timedelta = config.reconnect_token_ttl
     burst: int = RateLimit(1, burst=None).burst
     assert (kind.value, eviction.value, ttl.seconds, burst) == ("off", "fifo", 60, 1)
+
+
+ACTS_ALONE = {
+    *("broadcast", "custom_heartbeat", "drain", "duplicate_client", "enable_metrics", "enable_reconnect"),
+    *("heartbeat_interval", "heartbeat_timeout", "heartbeat_type", "hooks", "idle_timeout", "log_level"),
+    *("max_concurrent_broadcast", "max_concurrent_cleanup", "max_connection_age", "max_connections"),
+    *("max_connections_per_client", "max_memory_per_connection", "max_total_memory", "memory_check_interval"),
+    *("memory_eviction_policy", "num_shards", "outbound", "reconnect_token_ttl", "secret_key"),
+}
+"""Options of a manager for which no middleware is needed."""
+
+
+def test_each_option_acts_alone_or_is_known_to_need_the_middleware() -> None:
+    """A new one must be sorted."""
+    names = {field.name for field in dataclasses.fields(WebSocketConfig)}
+    assert names == ACTS_ALONE | NEED_THE_MIDDLEWARE
+    assert set() == ACTS_ALONE & NEED_THE_MIDDLEWARE
+
+
+def test_only_what_is_set_is_dead_without_the_middleware() -> None:
+    """A default promises nothing."""
+    assert dead_without_middleware(WebSocketConfig()) == []
+    assert dead_without_middleware(WebSocketConfig(rate_limit=RateLimit(1), num_shards=2)) == ["rate_limit"]

@@ -25,6 +25,7 @@ from wsstab import (
     ShutdownError,
     WebSocketConfig,
     WebSocketConnectionManager,
+    WebSocketStabilizer,
 )
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +154,7 @@ def test_a_double_of_another_loop_is_handed_its_message(own: str, other: str) ->
     async def speak() -> None:
         assert await manager.send_to_client("ann", "direct") is True
         result = await manager.broadcast("all")
-        assert (result.total, result.succeeded) == (1, 1)
+        assert (result.total, result.succeeded, result.queued) == (1, 1, 1)
         await until(lambda: socket.send_text.await_count == 2)
         await manager.disconnect("ann")
 
@@ -220,3 +221,59 @@ def test_a_late_goodbye_does_not_hit_the_one_who_came_after() -> None:
             new.send_text("still here")
             assert new.receive_json() == {"echo": "still here"}
             assert manager.get_active_connections() == ["ann"]
+
+
+async def test_what_is_sent_counts_in_bytes_and_in_time() -> None:
+    """A double gets a message unencoded; what counts is what would travel."""
+    manager = WebSocketConnectionManager(WebSocketConfig(enable_metrics=True))
+    await manager.connect("ann", AsyncMock())
+    await manager.send_to_client("ann", "é")
+    await manager.broadcast({"a": 1})
+    statistics = manager.statistics()
+    assert (statistics.messages_sent, statistics.bytes_sent) == (2, 2 + len('{"a":1}'))
+    assert statistics.latencies["broadcast"].count == 1
+
+
+async def test_the_answer_to_a_heartbeat_is_a_latency() -> None:
+    """Of the message that ``handle_pong()`` answers."""
+    manager = WebSocketConnectionManager(WebSocketConfig(enable_metrics=True, heartbeat_interval=0.05))
+    socket = AsyncMock()
+    await manager.start()
+    await manager.connect("ann", socket)
+    await until(lambda: socket.send_json.await_count > 0)
+    await manager.handle_pong("ann")
+    assert manager.statistics().latencies["ping"].count == 1
+    await manager.graceful_shutdown()
+
+
+async def test_who_is_replaced_is_closed_when_connect_returns() -> None:
+    """The published tests await it."""
+    manager, old, new = WebSocketConnectionManager(), AsyncMock(), AsyncMock()
+    await manager.connect("ann", old)
+    await manager.connect("ann", new)
+    old.close.assert_awaited_once_with(code=CloseCode.DUPLICATE_CLIENT, reason="replaced by a newer connection")
+
+
+async def test_who_is_replaced_and_does_not_close_is_not_waited_for_long() -> None:
+    """A second, and then the new one has the name."""
+    manager, old, new = WebSocketConnectionManager(), AsyncMock(), AsyncMock()
+    old.close.side_effect = partial(anyio.sleep, 60)
+    await manager.connect("ann", old)
+    with anyio.fail_after(5):
+        await manager.connect("ann", new)
+    assert await manager.send_to_client("ann", "hello")
+    new.send_text.assert_awaited_once_with("hello")
+
+
+async def test_options_that_cannot_act_without_the_middleware_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With the line that makes them act; nothing is said where none is set, or the middleware stands there."""
+    manager = WebSocketConnectionManager(WebSocketConfig(max_message_size=5, allowed_origins="*"))
+    for name in ("ann", "bob"):
+        await manager.connect(name, AsyncMock())
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "allowed_origins, max_message_size;" in warning
+    assert "app.add_middleware(WebSocketStabilizer, manager=manager)" in warning
+    caplog.clear()
+    for quiet in (WebSocketConnectionManager(), WebSocketStabilizer(AsyncMock(), max_message_size=5).manager):
+        await quiet.connect("ann", AsyncMock())
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

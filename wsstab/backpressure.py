@@ -112,6 +112,14 @@ class Backpressure:
         if progress is not None:
             progress.set()
 
+    def is_news(self, connection: Connection) -> bool:
+        """Whether nobody was told yet that it is behind; from now on somebody was."""
+        lag = self.lagging.get(connection)
+        if lag is None:
+            return True
+        news, lag.told = not lag.told, True
+        return news
+
     def forget(self, connection: Connection) -> None:
         """It is closing or gone."""
         if self.lagging.pop(connection, None) is not None:
@@ -157,5 +165,4 @@ class Backpressure:
 
     def _tell_of_drops(self, connection: Connection, lag: Lag) -> None:
         if not lag.told and connection.sender.queue.dropped != lag.dropped:
-            lag.told = True
             connection.sender.tell_slow()

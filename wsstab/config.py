@@ -160,6 +160,24 @@ CHECKS: dict[str, Check] = {
 }
 """What each option may be."""
 
+NEED_THE_MIDDLEWARE = frozenset(
+    {
+        "accept_timeout",
+        "allowed_origins",
+        "authorize",
+        "client_address",
+        "compression",
+        "compression_threshold",
+        "inbound",
+        "max_connections_per_address",
+        "max_message_size",
+        "rate_limit",
+        "routes",
+        "trusted_proxies",
+    }
+)
+"""Options about what happens before a manager alone hears of a connection, or where it hears nothing of it."""
+
 GROUPS: dict[str, type[Any]] = {"inbound": Inbound, "outbound": Outbound, "rate_limit": RateLimit, "drain": Drain}
 """The groups whose fields have environment variables."""
 
@@ -171,6 +189,12 @@ def _set_checked(config: WebSocketConfig, name: str, value: Any) -> None:
     elif name not in config.__dataclass_fields__:
         raise AttributeError(f"{name}: no such option; did you mean {nearest(name, CHECKS)}?")
     object.__setattr__(config, name, value)
+
+
+def dead_without_middleware(config: WebSocketConfig) -> list[str]:
+    """The options that are set and cannot act for a manager alone."""
+    default = WebSocketConfig()
+    return sorted(name for name in NEED_THE_MIDDLEWARE if getattr(config, name) != getattr(default, name))
 
 
 def _delete(config: WebSocketConfig, name: str) -> None:

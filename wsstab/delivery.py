@@ -72,14 +72,21 @@ class Courier:
     Args:
         config: of the manager.
         only_services: the services of the running event loop, when all connections are on it, else ``None``.
+        observe: where latencies go, by name.
 
     Attributes:
         broadcasts: how many there were.
         doubles: connections that must be awaited and measured.
     """
 
-    def __init__(self, config: WebSocketConfig, only_services: Callable[[], Services | None]) -> None:
+    def __init__(
+        self,
+        config: WebSocketConfig,
+        only_services: Callable[[], Services | None],
+        observe: Callable[[str, float], None],
+    ) -> None:
         self._config = config
+        self._observe = observe
         self._only_services = only_services
         self.broadcasts = 0
         self.doubles: set[DoubleConnection] = set()
@@ -170,10 +177,15 @@ class Courier:
 
         async def measure(connection: DoubleConnection) -> None:
             async with limiter:
+                if connection.open and connection.elsewhere():
+                    tally.count(connection, connection.hand_over(message))
+                    return
                 why = await connection.measure(message)
             if why is not None:
                 tally.fail(connection, why)
 
+        began = current_loop().time()
         async with anyio.create_task_group() as group:
             for connection in doubles:
                 group.start_soon(measure, connection)
+        self._observe("broadcast", current_loop().time() - began)

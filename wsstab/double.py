@@ -22,7 +22,7 @@ from .core.lifecycle import Event as Happening
 from .heartbeat import Heartbeat, default_message
 from .logs import quoted
 from .options import HeartbeatType
-from .payload import Payload
+from .payload import Outgoing, Payload, encode
 from .sender import Delivery
 from .services import Services
 from .wires.double import DoubleWire
@@ -67,7 +67,7 @@ class DoubleConnection(Connection):
         if not self.open:
             return "the peer has left"
         if self.elsewhere():
-            return None if self._hand_over(message) is Delivery.QUEUED else "the peer has left"
+            return None if self.hand_over(message) is Delivery.QUEUED else "the peer has left"
         assert isinstance(self.wire, DoubleWire)
         try:
             with anyio.fail_after(self.config.outbound.send_timeout):
@@ -76,6 +76,7 @@ class DoubleConnection(Connection):
             self.ending.begin(VANISHED, flush=False)
             return str(failure) or type(failure).__name__
         self.sender.messages += 1
+        self.sender.bytes += payload_length(message)
         self.sender.passed_at = monotonic()
         self.sender.data_at = self.services.timekeeper.read()
         return None
@@ -84,11 +85,16 @@ class DoubleConnection(Connection):
         """`measure`, for those who do not wait."""
         await self.measure(message)
 
-    def _hand_over(self, message: Payload) -> Delivery:
+    def hand_over(self, message: Payload) -> Delivery:
         """Send from another loop or thread."""
         post = partial(self.loop.spawn, self.post, message, context=self.wire.context)
         handed_over = self.loop.call_from_thread(post)
         return Delivery.QUEUED if handed_over else Delivery.GONE
+
+
+def payload_length(message: Payload) -> int:
+    """Bytes of a message as it travels."""
+    return Outgoing(encode(message)).size
 
 
 class DoubleHeartbeat(Heartbeat):

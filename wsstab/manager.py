@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar, overload
 
+import anyio
+
 from .carrier import Carrier
 from .clients import Clients
 from .close import DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
-from .config import WebSocketConfig
+from .config import WebSocketConfig, dead_without_middleware
 from .connection import Connection, current_connection
 from .core.limits import Admission
 from .core.memory import Ledger, estimate
@@ -56,8 +58,14 @@ CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
 CONNECTION_KEY = "wsstab.connection"
 """Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
+LONGEST_GOODBYE = 1.0
+"""Seconds that ``connect()`` waits for the connection that it has replaced to be closed."""
 HOOKS_TIMEOUT = 2.0
 """Seconds in which async callbacks of the last closes may still end at a drain."""
+DEAD = (
+    "! no middleware stands around this application, so these options cannot act: %s; "
+    "app.add_middleware(WebSocketStabilizer, manager=manager) makes them act"
+)
 MOST_WARNINGS = 100
 """Different warnings that are logged once each, of the operator's causes and as many of the peers'."""
 SWEEP_EVERY = 300.0
@@ -89,10 +97,11 @@ class WebSocketConnectionManager(Itself):
         self.servers: set[ServingServer] = set()
         self._tokens = TokenDesk(self.config, self.emit)
         self._subscribers = Subscribers(self.config.hooks)
-        self._courier = Courier(self.config, self.only_services)
+        self._courier = Courier(self.config, self.only_services, self.observe)
         self._evictor = Evictor(self.config, self.ledger, self.emit)
         self._drainer = Drainer(self)
         self._services: dict[EventLoop, Services] = {}
+        self.has_middleware = False
         self._starts = 0
         self._draining = False
         self._next_id = 0
@@ -213,7 +222,8 @@ class WebSocketConnectionManager(Itself):
         """Give a connection its client id.
 
         Behind the middleware the connection is registered already and gets a name; elsewhere it is
-        registered now. What happens to another that holds the name, ``duplicate_client`` says. Before
+        registered now. What happens to another that holds the name, ``duplicate_client`` says; one that
+        is replaced is closed when this returns, or after a second still closing. Before
         accept, the name is looked at now and taken when the socket is accepted; who may not have it any
         more by then is closed with the code that the error below would have given.
 
@@ -237,7 +247,9 @@ class WebSocketConnectionManager(Itself):
                 raise ShutdownError
             connection = self._register_double(client_id, websocket)
         if connection.ending.close is None:
-            self._connect(connection, client_id, metadata)
+            replaced = self._connect(connection, client_id, metadata)
+            if replaced:
+                await self._closed_soon(replaced)
 
     async def disconnect(self, client_id: str, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close the connections of a client.
@@ -627,6 +639,8 @@ class WebSocketConnectionManager(Itself):
 
     def _register_double(self, client_id: str, websocket: Any) -> Connection:
         replacing = self.config.duplicate_client == "replace" and self.registry.find(client_id) is not None
+        if not self.has_middleware and (dead := dead_without_middleware(self.config)):
+            self.warn_once("dead", DEAD, ", ".join(dead))
         refusal = self.admission.admit(None, replacing=replacing)
         if refusal is not None:
             self.emit(LimitHit("max_connections", None, ""))
@@ -640,7 +654,16 @@ class WebSocketConnectionManager(Itself):
             current_connection.set(connection)
         return connection
 
-    def _connect(self, connection: Connection, client_id: str, metadata: dict[str, Any] | None) -> None:
+    async def _closed_soon(self, replaced: Iterable[Connection]) -> None:
+        """Wait until those that were replaced are closed; not long, and not for who is waiting here."""
+        own = current_connection.get()
+        with anyio.move_on_after(LONGEST_GOODBYE):
+            for each in replaced:
+                if each is not own:
+                    await each.ending.latch.wait()
+
+    def _connect(self, connection: Connection, client_id: str, metadata: dict[str, Any] | None) -> list[Connection]:
+        """Give it the name; those that it replaces, which begin to close."""
         try:
             others = self._clients.others(connection, client_id)
             self._keep_metadata(connection, metadata)
@@ -651,11 +674,12 @@ class WebSocketConnectionManager(Itself):
         if self._is_awaited(connection):
             # Whoever holds the name keeps it until the handshake is complete, which it may never be.
             connection.chosen_id = client_id
-            return
+            return []
         for other in others:
             connection.identified = min(connection.identified, other.identified)
             other.ending.begin(DUPLICATE_CLIENT)
         self.identify(connection, client_id)
+        return others
 
     def _take_chosen_name(self, connection: Connection, client_id: str) -> None:
         connection.chosen_id = None

@@ -84,6 +84,7 @@ class WebSocketStabilizer:
         if manager is None:
             manager = WebSocketConnectionManager(config if config is not None else WebSocketConfig(**options))
         self.manager = manager
+        manager.has_middleware = True
         self._manager_key = manager_key
         self._connection_key = connection_key
         self._door = Door(manager)
@@ -166,8 +167,10 @@ class WebSocketStabilizer:
             await self.app(scope, receive_and_act, send_if_sound)
         finally:
             if started and not serving:
-                # The startup failed. What ends later without being told to ends alone: servers serve on.
                 await self._shut_down(server)
+            elif started:
+                # It ended without being told to, and alone: servers serve on, and never say when they stop.
+                self.manager.servers.discard(server)
 
     def _taken_in(self, state: object) -> RuntimeError | None:
         """What to say of a lifespan's state that has a name of ours: each request would fail."""

@@ -325,8 +325,10 @@ class Sender:
         connection.ending.begin(SLOW_CONSUMER, flush=False, within=within or connection.config.outbound.send_timeout)
 
     def tell_slow(self) -> None:
-        """Emit that the peer has fallen behind."""
+        """Emit that the peer has fallen behind, once each time it does."""
         connection = self.connection
+        if not connection.services.backpressure.is_news(connection):
+            return
         policy = connection.config.outbound.policy.value
         connection.owner.emit(
             SlowConsumer(connection.id, connection.client_id, policy, self.queue.bytes, len(self.queue))
