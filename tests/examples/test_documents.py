@@ -18,7 +18,7 @@ import wsstab
 from tests.support.waiting import eventually
 from wsstab import WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
 from wsstab.close import CLOSES, Cause
-from wsstab.config import CHECKS, GROUPS, PER_CONNECTION
+from wsstab.config import CHECKS, GROUPS, NEED_THE_MIDDLEWARE, PER_CONNECTION
 from wsstab.environment import variables
 from wsstab.wires.observers import OBSERVERS
 
@@ -193,6 +193,12 @@ def test_what_the_readme_calls_is_there(kind: type) -> None:
     for awaited, name in named:
         assert hasattr(kind, name), name
         assert awaited == inspect.iscoroutinefunction(inspect.getattr_static(kind, name)), name
+
+
+def test_the_readme_names_all_options_that_need_the_middleware() -> None:
+    """Where it promises that a changed import is enough."""
+    chapter = rows_of("Moving from fastapi-websocket-stabilizer")
+    assert [name for name in sorted(NEED_THE_MIDDLEWARE) if f"`{name}`" not in chapter] == []
 
 
 def test_every_name_that_is_offered_is_in_a_document() -> None:
