@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CHECKED := wsstab tests examples benchmarks hatch_build.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test matrix style types tests coverage bench soak clean
+.PHONY: help demo test matrix composition style types tests coverage bench soak clean
 
 help:
 	@echo "make demo      start the chat of examples/ and print its address (PORT=8000 HOST=127.0.0.1)"
@@ -16,6 +16,7 @@ help:
 	@echo "make types     mypy --strict on the package, the tests and the examples"
 	@echo "make tests     the same without workers; ARGS='tests/core -x' chooses"
 	@echo "make matrix    the conformance suite of the servers; renews docs/matrix.json and the README's matrix"
+	@echo "make composition  the packages of others, bare and wrapped; renews docs/composition.md and its result"
 	@echo "make coverage  core/ by its own tests, then everything with the server processes, and what was missed"
 	@echo "make bench     every peer that is installed, in turn, in one run; ARGS='single burst --turns 5' chooses"
 	@echo "make soak      the long tests: 100,000 connections on each server, broadcasts beside churn"
@@ -46,6 +47,10 @@ tests: $(VENV)/.dev
 matrix: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --matrix=$(VENV)/matrix.json tests/servers
 	$(BIN)/python -m tests.matrix write $(VENV)/matrix.json
+
+composition: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --composition=$(VENV)/composition.json tests/composition
+	$(BIN)/python -m tests.composition.page write $(VENV)/composition.json
 
 style: $(VENV)/.dev
 	$(BIN)/ruff check $(CHECKED)

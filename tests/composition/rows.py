@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.support.server import Variant
 
-__all__ = ["BROWSER", "CLIENTS", "NATIVE", "PLAIN", "ROWS", "SERVERS", "Row", "stands"]
+__all__ = ["BROWSER", "CLIENTS", "FRAMEWORKS", "NATIVE", "PLAIN", "ROWS", "SERVERS", "Row", "stands"]
 
 NATIVE, PLAIN = "native", "plain"
 """The wire of the server, or plain ASGI."""
@@ -27,6 +27,9 @@ SERVERS = [
 
 CLIENTS = "clients"
 """The process of programs whose protocol is somebody else's: these have their own client, and their own questions."""
+
+FRAMEWORKS = ("frameworks", "channels")
+"""The processes of programs written for other frameworks, which have no context variables to tell."""
 
 BROWSER = "browser"
 """A page in a browser, on one server."""
@@ -50,6 +53,7 @@ class Row:
         traces: whether it makes spans.
         as_bare: paths of handlers whose end the framework itself decides.
         around_each: whether it stands around each middleware, and so inside of the stabilizer too.
+        logs_departures: whether it logs what a send to a peer that has left raises in a handler.
         never: servers on which it does not run by itself, by the beginning of their name, with the reason.
     """
 
@@ -62,6 +66,7 @@ class Row:
     traces: bool = False
     as_bare: tuple[str, ...] = ()
     around_each: bool = False
+    logs_departures: bool = False
     never: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self, place: str) -> str:
@@ -133,7 +138,15 @@ ROWS = [
     ),
     Row("ddtrace", "ddtrace", ("ddtrace",), places=("outside", "inside"), process="ddtrace", traces=True),
     Row("quart", "Quart", ("quart",), places=INSIDE, process="frameworks", as_bare=("/raises",), never=QUART),
-    Row("litestar", "Litestar", ("litestar",), ("outside", "inside"), "frameworks", as_bare=("/raises",)),
+    Row(
+        "litestar",
+        "Litestar",
+        ("litestar",),
+        ("outside", "inside"),
+        "frameworks",
+        logs_departures=True,
+        as_bare=("/raises",),
+    ),
     Row("channels", "Django Channels", ("channels", "django"), ("outside", "inside"), "channels", never=ASYNCIO),
     Row("pubsub", "fastapi_websocket_pubsub", ("fastapi-websocket-pubsub",), INSIDE, CLIENTS, never=ASYNCIO),
     Row("graphql", "strawberry, `graphql-transport-ws`", ("strawberry-graphql",), INSIDE, CLIENTS, never=ASYNCIO),

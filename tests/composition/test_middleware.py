@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
-from typing import Any
+from contextlib import suppress
 
 import pytest
 
-from tests.composition.case import CASES, WRAPPED, Case, on_servers, trouble
+from tests.composition.case import BARE, CASES, WRAPPED, Case, on_servers, trouble
 from tests.composition.rows import NATIVE
 from tests.support.frames import PING
 from tests.support.waiting import eventually
@@ -101,58 +101,6 @@ def test_headers_at_accept_arrive(case: Case) -> None:
     assert wrapped >= bare
 
 
-def test_a_handler_sees_its_context(case: Case) -> None:
-    """The context variables of what stands around, before and after it received."""
-
-    def ask(kind: str) -> list[str | bytes]:
-        peer = case.connect(kind, "/context", headers=HEADERS.items())
-        peer.send("again")
-        return peer.receive_many(2)
-
-    if case.row.process not in ("frameworks", "channels"):
-        bare, wrapped = case.both(ask)
-        assert wrapped == bare
-
-
-def test_the_spans_of_a_connection_are_one_trace(case: Case) -> None:
-    """As without us, and no more of them; who is looked through sees the connection and not its messages."""
-
-    def ask(kind: str) -> list[dict[str, Any]]:
-        spans: list[dict[str, Any]] = []
-
-        def ended() -> bool:
-            spans.extend(case.server.post("/-/spans"))
-            return any(span["root"] for span in spans)
-
-        case.server.post("/-/spans")
-        before = len(case.look(kind)["notes"])
-        peer = case.connect(kind, "/echo")
-        for number in range(20):
-            peer.send(str(number))
-        peer.receive_many(20)
-        peer.close()
-        case.notes(kind, before)
-        eventually(ended)
-        return spans
-
-    if case.row.traces:
-        bare, wrapped = case.both(ask)
-        assert len({span["trace"] for span in wrapped}) <= len({span["trace"] for span in bare})
-        # Who traces each middleware traces one more, its accept and its close.
-        assert 1 <= len(wrapped) <= len(bare) + (3 if case.row.around_each else 0)
-        if case.place == "outside" and case.row.wire(case.place) == NATIVE and not case.row.around_each:
-            assert len(wrapped) < 10
-
-
-def test_an_error_is_reported_as_without_us(case: Case) -> None:
-    """To whom errors are reported."""
-    if case.row.traces:
-        failures = case.failing("/raises")
-        reported = [span["name"] for span in case.server.post("/-/spans")]
-        bare, wrapped = (sum(failure.words in name for name in reported) for failure in failures)
-        assert wrapped == bare
-
-
 @pytest.mark.parametrize(("path", "code"), [("/returns", 1000), ("/closes", 4001)])
 def test_an_ending_has_its_code(case: Case, path: str, code: int) -> None:
     """And nothing to tell."""
@@ -184,7 +132,7 @@ def test_an_error_before_accept_is_told(case: Case) -> None:
 def test_a_peer_that_leaves_ends_its_handler_in_silence(case: Case, how: str) -> None:
     """The handler learns of it, and the log has no more to tell than without us."""
 
-    def ask(kind: str) -> tuple[str, int]:
+    def ask(kind: str) -> tuple[str, str]:
         notes: list[list[str]] = []
 
         def leave() -> None:
@@ -197,11 +145,11 @@ def test_a_peer_that_leaves_ends_its_handler_in_silence(case: Case, how: str) ->
             notes.extend(case.notes(kind, before))
 
         log = case.log_of(leave)
-        return notes[0][1], trouble(log)
+        return notes[0][1], log
 
     bare, wrapped = case.both(ask)
     assert wrapped[0] == bare[0]
-    assert wrapped[1] <= bare[1]
+    assert trouble(wrapped[1]) <= trouble(bare[1]), wrapped[1]
 
 
 def test_an_error_after_the_peer_left_is_in_the_log(case: Case) -> None:
@@ -210,18 +158,38 @@ def test_an_error_after_the_peer_left_is_in_the_log(case: Case) -> None:
     assert wrapped.printed == bare.printed
 
 
+def learns(case: Case, kind: str, path: str, within: float) -> tuple[bool, str]:
+    """Whether a handler notes its end when its peer vanishes behind two messages, and what is in the log."""
+    ended = False
+
+    def leave() -> None:
+        nonlocal ended
+        peer, before = case.connect(kind, path), len(case.look(kind)["notes"])
+        peer.send("question")
+        peer.send("and another")
+        peer.vanish("rst")
+        with suppress(AssertionError):
+            ended = bool(case.notes(kind, before, within))
+
+    log = case.log_of(leave)
+    return ended, log
+
+
+def test_a_handler_that_answers_too_late_learns_of_its_end(case: Case) -> None:
+    """Where it does so without us, and with no more to read in the log."""
+    end_as_without_us(case, "/echo")
+
+
 def test_a_handler_that_only_sends_learns_of_its_end(case: Case) -> None:
-    """At the latest as it does without us, and with no more to read in the log."""
+    """The same of one that never comes to receive."""
+    end_as_without_us(case, "/pushes")
 
-    def ask(kind: str) -> int:
-        def leave() -> None:
-            peer, before = case.connect(kind, "/pushes"), len(case.look(kind)["notes"])
-            peer.receive()
-            peer.vanish("rst")
-            if kind == WRAPPED or case.variant.uvicorn:
-                case.notes(kind, before)
 
-        return trouble(case.log_of(leave))
-
-    bare, wrapped = case.both(ask)
-    assert wrapped <= bare
+def end_as_without_us(case: Case, path: str) -> None:
+    """See that a handler learns of its end as it does by itself."""
+    bare = learns(case, BARE, path, 1.5)
+    wrapped = learns(case, WRAPPED, path, 4.0 if bare[0] else 0.5)
+    assert wrapped[0] >= bare[0]
+    # On uvicorn it is chance, bare too, whether the send fails or the disconnect is received first.
+    by_chance = case.row.logs_departures and case.variant.uvicorn
+    assert trouble(wrapped[1]) <= max(trouble(bare[1]), by_chance), wrapped[1]

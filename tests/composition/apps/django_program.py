@@ -120,9 +120,9 @@ class Pushes(Consumer):
     name = "pushes"
 
     async def connect(self) -> None:
-        """Send for two seconds, and learn of the end after that."""
+        """Send for a third of a second, and learn of the end after that."""
         await self.accept()
-        for number in range(200):
+        for number in range(30):
             await self.send(str(number))
             await asyncio.sleep(0.01)
 

@@ -72,7 +72,7 @@ def build_quart(subject: Subject, place: str) -> ASGIApp:
     async def pushes() -> None:
         await websocket.accept()
         with told(subject, "pushes"):
-            for number in range(200):
+            for number in range(30):
                 await websocket.send(str(number))
                 await asyncio.sleep(0.01)
 
@@ -157,7 +157,7 @@ def build_litestar(subject: Subject, place: str) -> ASGIApp:
     async def pushes(socket: WebSocket[Any, Any, Any]) -> None:
         await socket.accept()
         with told(subject, "pushes", WebSocketDisconnect):
-            for number in range(200):
+            for number in range(30):
                 await socket.send_text(str(number))
                 await anyio.sleep(0.01)
 

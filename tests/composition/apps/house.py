@@ -6,10 +6,9 @@ lifespan: their managers start by themselves.
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-from starlette.requests import Request
+from typing import Any
+
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from tests.composition.rows import ROWS
 from wsstab.types import ASGIApp, Receive, Scope, Send
@@ -31,33 +30,30 @@ for row in ROWS:
             apps[key] = BUILDERS[row.name](subjects[key], place)
 
 
-async def health(request: Request) -> JSONResponse:
-    """The server is up."""
-    return JSONResponse("up")
+async def control(scope: Scope, receive: Receive, send: Send) -> None:
+    """``/-/health``, ``/-/look/<subject>``, ``/-/spans``; by no framework, for what patches one would trace it."""
+    path = scope["path"]
+    answer: Any = "up"
+    if path == "/-/spans":
+        answer = SPANS()
+    elif path.startswith("/-/look/"):
+        answer = subjects[path.removeprefix("/-/look/")].look()
+    await JSONResponse(answer)(scope, receive, send)
 
 
-async def look(request: Request) -> JSONResponse:
-    """What handlers noted, and on which wires the open connections are."""
-    return JSONResponse(subjects[request.path_params["key"]].look())
-
-
-async def spans(request: Request) -> JSONResponse:
-    """The spans that ended since the last call, of whatever traces in this process."""
-    return JSONResponse(SPANS())
-
-
-control = Starlette(
-    routes=[
-        Route("/-/health", health),
-        Route("/-/look/{key:path}", look),
-        Route("/-/spans", spans, methods=["POST"]),
-    ]
-)
+async def lifespan(receive: Receive, send: Send) -> None:
+    """Start and stop with the server."""
+    while (event := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": f"{event['type']}.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Control, or the subject whose key begins the path."""
-    if scope["type"] == "lifespan" or scope["path"].startswith("/-/"):
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    if scope["path"].startswith("/-/"):
         await control(scope, receive, send)
         return
     _, name, place, kind, rest = scope["path"].split("/", 4)

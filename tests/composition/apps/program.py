@@ -86,7 +86,7 @@ def make_program(subject: Subject, seen: Seen) -> FastAPI:
     async def pushes(websocket: WebSocket) -> None:
         await websocket.accept()
         with told(subject, "pushes"):
-            for number in range(200):
+            for number in range(30):
                 await websocket.send_text(str(number))
                 await anyio.sleep(0.01)
 

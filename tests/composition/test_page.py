@@ -1,0 +1,94 @@
+"""The page of the compositions is the kept result, and the table is sound."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.composition import page
+from tests.composition.case import CASES
+from tests.composition.expected import EXPECTED
+from tests.composition.recorder import CompositionRecorder, keys
+from tests.composition.rows import ROWS, SERVERS
+
+NAMES = [str(each) for each in SERVERS]
+
+
+def result_with(cell: list[str]) -> dict[str, Any]:
+    """A result in which every cell is the same."""
+    return {
+        "python": "3.13.0",
+        "versions": {"uvicorn": "1.0"},
+        "rows": {key: dict.fromkeys(NAMES, cell) for key in keys()},
+    }
+
+
+def test_the_page_shows_the_kept_result() -> None:
+    """And that result has the compositions that there are, each with a cell for every server."""
+    assert page.check(None) == []
+    rows = json.loads(page.KEPT.read_text())["rows"]
+    assert list(rows) == list(keys())
+    assert all(list(cells) == NAMES for cells in rows.values())
+    assert page.unsound(rows) == []
+
+
+def test_each_composition_has_its_line() -> None:
+    """At each of its places; what stands on plain ASGI says so."""
+    table = page.table(result_with(["holds"]))
+    for row in ROWS:
+        for place in row.places:
+            sign = "plain" if place in row.plain else "✓"
+            assert f"| {row.title} | {place} | {' | '.join([sign] * len(NAMES))} |" in table
+
+
+def test_reasons_are_numbered_and_told_once() -> None:
+    """With a capital letter and a full stop."""
+    table = page.table(result_with(["partly", "so it is"]))
+    assert "✓ <sup>1</sup> | ✓ <sup>1</sup>" in table
+    assert table.count("So it is.") == 1
+    assert "– <sup>1</sup>" in page.table(result_with(["never", "why"]))
+
+
+def test_differences_are_told() -> None:
+    """Each cell in which two results differ."""
+    kept, run = result_with(["holds"])["rows"], result_with(["lacks", "why"])["rows"]
+    assert page.differences(kept, kept) == []
+    assert len(page.differences(kept, run)) == len(keys()) * len(NAMES)
+    assert "kept is ['holds'], the run gave ['lacks', 'why']" in page.differences(kept, run)[0]
+
+
+@pytest.mark.parametrize("cell", ["failed", "missing"])
+def test_a_result_with_failures_is_not_kept(tmp_path: Path, cell: str) -> None:
+    """Nor one of a run that left something out."""
+    path, before = tmp_path / "run.json", page.KEPT.read_text()
+    path.write_text(json.dumps(result_with([cell])))
+    assert len(page.write(path)) == len(keys()) * len(NAMES)
+    assert page.KEPT.read_text() == before
+
+
+def test_a_run_that_tried_nothing_is_missing_but_for_what_never_runs(tmp_path: Path) -> None:
+    """What does not run on a server by itself has its reason without a test."""
+    recorder = CompositionRecorder(tmp_path / "composition.json")
+    cells = recorder.result()["rows"]["quart inside"]
+    assert cells["sansio-uvloop"] == ["missing"]
+    assert cells["hypercorn-trio"] == ["never", "it runs on asyncio only"]
+    facts = [("composition", "quart inside"), ("variant", "sansio-uvloop")]
+    recorder.pytest_runtest_logreport(
+        pytest.TestReport("a", ("", 0, ""), {}, "passed", None, "call", user_properties=facts)
+    )
+    assert recorder.result()["rows"]["quart inside"]["sansio-uvloop"] == ["holds"]
+
+
+def test_names_are_given_once() -> None:
+    """They are paths."""
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+
+
+def test_what_must_fail_is_there_to_fail() -> None:
+    """No row of the list is about a composition that there is not."""
+    cases = [str(case) for each in CASES.values() for case in each]
+    assert [row for row in EXPECTED if not any(row.applies(row.test, case) for case in cases)] == []
