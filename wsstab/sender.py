@@ -114,7 +114,9 @@ class Sender:
         self.streak = 0
         self.wire.on_blocked = self._fell_behind
         self.wire.on_writable = self.flush
-        self.wire.on_failed = self._failed
+        if self.wire.passes_others:
+            # Not for each of the others: a bound method takes 64 bytes.
+            self.wire.on_failed = self._failed
 
     def open(self) -> None:
         """The handshake is complete."""

@@ -18,7 +18,7 @@ Connect: TypeAlias = Callable[[Server, str], Peer]
 APP = "tests.support.apps.errors:app"
 RAISED = (1011, 4011)
 """As it arrives; daphne lets an application send no code below 3000 through somebody else's ``send``."""
-OUTSIDE = ["runtime", "lookup", "refused", "timeout"]
+OUTSIDE = ["runtime", "lookup", "refused", "timeout", "upstream"]
 AT_THE_END = ["file", "refused", "pipe", "timeout"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from uvicorn.protocols.utils import ClientDisconnected
+from websockets.exceptions import ConnectionClosedError
 
 from wsstab.types import Event
 from wsstab.wires.departure import MOST_LAYERS, is_departure, promises_an_error, reaches_a_server
@@ -73,6 +74,14 @@ def test_the_class_of_a_server_does_wherever_it_was_raised() -> None:
     """A middleware may raise it again."""
     send = raising(ClientDisconnected())
     assert is_departure(error_of(send), send)
+
+
+@pytest.mark.parametrize("module", ["websockets.legacy.protocol", "uvicorn.middleware.proxy_headers"])
+def test_a_library_that_servers_use_is_no_server(module: str) -> None:
+    """A middleware may be the client of another server."""
+    send = raising(ConnectionClosedError(None, None), module)
+    send.__wrapped__ = Uvicorn().send  # type: ignore[attr-defined]
+    assert not is_departure(error_of(send), send)
 
 
 def test_a_keyerror_in_a_server_is_a_mistake() -> None:

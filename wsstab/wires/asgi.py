@@ -46,6 +46,8 @@ class AsgiWire(Wire):
         send: the server's.
     """
 
+    passes_others = True
+
     __slots__ = (
         "_closing",
         "_failure",

@@ -99,6 +99,7 @@ class Wire:
         writable: whether the next write is taken at once.
         traits: what the server behind it can and cannot do.
         readable: whether what the peer sends comes by here.
+        passes_others: whether what is sent may pass somebody between the server and us.
         context: of the ASGI call; what is done for this connection alone runs in a copy of it. ``None`` at the end.
         compress_from: bytes from which messages to the peer are compressed, where that was negotiated; ``None``: never.
         lost: whether the TCP connection is known to have ended.
@@ -125,6 +126,7 @@ class Wire:
 
     traits: Traits = ASGI
     readable = True
+    passes_others = False
 
     def __init__(self) -> None:
         self.writable = True

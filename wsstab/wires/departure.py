@@ -16,8 +16,10 @@ from ..types import Scope
 
 __all__ = ["innermost", "is_departure", "module_of", "promises_an_error", "reaches_a_server"]
 
-SERVERS = frozenset({"uvicorn", "hypercorn", "granian", "daphne", "autobahn", "twisted", "websockets", "wsproto"})
-"""Packages of servers, and of the libraries to which they leave the protocol."""
+SERVERS = frozenset({"uvicorn", "hypercorn", "granian", "daphne"})
+"""Not the libraries to which they leave the protocol: a middleware may be the client of another server by the same."""
+MIDDLEWARE = ("uvicorn.middleware.", "hypercorn.middleware.")
+"""What servers have for applications speaks for no server."""
 OURS = "wsstab"
 GRANIAN_SAYS = "ASGI transport error"
 """What granian up to 2.8.3 raised as a plain RuntimeError, from no Python code at all."""
@@ -38,10 +40,10 @@ def is_departure(error: BaseException, send: object) -> bool:
         return True
     if not isinstance(error, (OSError, RuntimeError)):
         return False
-    raised_in = package_of(module_of(innermost(error.__traceback__)))
-    if raised_in in SERVERS or str(error) == GRANIAN_SAYS:
+    if str(error) == GRANIAN_SAYS or any(is_of_a_server(module) for module in modules_of(error.__traceback__)):
         return True
     # A send without Python code of its own (granian's) leaves ours as the last that is seen.
+    raised_in = package_of(module_of(innermost(error.__traceback__)))
     return raised_in == OURS or (isinstance(error, OSError) and not reaches_a_server(send))
 
 
@@ -68,7 +70,7 @@ def reaches_a_server(send: object) -> bool:
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        if any(package_of(base.__module__) in SERVERS for base in type(layer).__mro__):
+        if any(is_of_a_server(base.__module__) for base in type(layer).__mro__):
             return True
         waiting += behind(layer)
     return False
@@ -85,6 +87,18 @@ def behind(layer: object) -> Iterator[object]:
     for cell in getattr(layer, "__closure__", None) or ():
         with contextlib.suppress(ValueError):  # an empty cell
             yield cell.cell_contents
+
+
+def is_of_a_server(module: str) -> bool:
+    """Whether a module is a server's own."""
+    return package_of(module) in SERVERS and not module.startswith(MIDDLEWARE)
+
+
+def modules_of(traceback: TracebackType | None) -> Iterator[str]:
+    """The modules of all frames."""
+    while traceback is not None:
+        yield module_of(traceback)
+        traceback = traceback.tb_next
 
 
 def innermost(traceback: TracebackType | None) -> TracebackType | None:

@@ -6,6 +6,7 @@ import anyio
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.exceptions import ConnectionClosedError
 
 from tests.support import settings
 from wsstab import WebSocketStabilizer
@@ -18,6 +19,7 @@ FAILURES: dict[str, Exception] = {
     "lookup": LookupError("boom-lookup"),
     "refused": ConnectionRefusedError("boom-refused"),
     "timeout": TimeoutError("boom-timeout"),
+    "upstream": ConnectionClosedError(None, None),
     "file": FileNotFoundError("boom-file"),
     "pipe": BrokenPipeError("boom-pipe"),
 }

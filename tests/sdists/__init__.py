@@ -1,0 +1,1 @@
+"""Tests of others, run from their source distributions: bare, and with this package."""
