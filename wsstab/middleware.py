@@ -273,7 +273,7 @@ class WebSocketStabilizer:
                 try:
                     await self.app(scope, connection.receiver.receive, connection.application.send)
                 except Exception as error:
-                    if not await self._settle(error, connection):
+                    if not await self._settled(error, connection):
                         raise
                 else:
                     await self._finish(connection, RETURNED)
@@ -284,6 +284,15 @@ class WebSocketStabilizer:
             manager.left(connection)
             current_connection.reset(token)
             connection.let_go()
+
+    async def _settled(self, error: Exception, connection: Connection) -> bool:
+        """`_settle`; who is cancelled meanwhile still raises the error of the handler, as without us."""
+        try:
+            return await self._settle(error, connection)
+        except anyio.get_cancelled_exc_class():
+            if is_quiet(error, connection) or isinstance(error, WebSocketStabilizerError):
+                raise
+            return False
 
     async def _settle(self, error: Exception, connection: Connection) -> bool:
         """End the connection of a handler that raised; whether the server need not hear of it."""
