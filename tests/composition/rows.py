@@ -54,6 +54,7 @@ class Row:
         as_bare: paths of handlers whose end the framework itself decides.
         around_each: whether it stands around each middleware, and so inside of the stabilizer too.
         logs_departures: whether it logs what a send to a peer that has left raises in a handler.
+        hidden_by: the function whose name the warning has, where the wire is plain ASGI.
         never: servers on which it does not run by itself, by the beginning of their name, with the reason.
     """
 
@@ -67,6 +68,7 @@ class Row:
     as_bare: tuple[str, ...] = ()
     around_each: bool = False
     logs_departures: bool = False
+    hidden_by: str = ""
     never: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self, place: str) -> str:
@@ -100,6 +102,7 @@ ROWS = [
         "starlette-context",
         "starlette-context",
         ("starlette-context",),
+        hidden_by="starlette_context.middleware.raw_middleware.send_wrapper",
         plain={"outside": CHANGES, "both": CHANGES},
     ),
     Row("correlation-id", "asgi-correlation-id", ("asgi-correlation-id",)),
@@ -107,6 +110,7 @@ ROWS = [
         "changes-messages",
         "somebody's middleware that changes messages by a context variable",
         (),
+        hidden_by="tests.composition.apps.packages.tell",
         plain={"outside": CHANGES, "both": CHANGES},
     ),
     Row("rebuilds-scope", "somebody's middleware that rebuilds the scope", (), PASSES),
