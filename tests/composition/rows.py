@@ -141,7 +141,16 @@ ROWS = [
         around_each=True,
     ),
     Row("ddtrace", "ddtrace", ("ddtrace",), places=("outside", "inside"), process="ddtrace", traces=True),
-    Row("quart", "Quart", ("quart",), places=INSIDE, process="frameworks", as_bare=("/raises",), never=QUART),
+    Row(
+        "quart",
+        "Quart",
+        ("quart",),
+        places=INSIDE,
+        process="frameworks",
+        logs_departures=True,
+        as_bare=("/raises",),
+        never=QUART,
+    ),
     Row(
         "litestar",
         "Litestar",

@@ -196,6 +196,6 @@ def end_as_without_us(case: Case, path: str) -> None:
     bare = learns(case, BARE, path, 1.5)
     wrapped = learns(case, WRAPPED, path, 4.0 if bare[0] else 0.5)
     assert wrapped[0] >= bare[0]
-    # On uvicorn it is chance, bare too, whether the send fails or the disconnect is received first.
-    by_chance = case.row.logs_departures and case.variant.uvicorn
+    # It is chance, on uvicorn bare too, whether an answer fails or its handler is ended by the disconnect before.
+    by_chance = case.row.logs_departures and (case.variant.uvicorn or path == "/echo")
     assert trouble(wrapped[1]) <= max(trouble(bare[1]), by_chance), wrapped[1]
