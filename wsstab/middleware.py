@@ -316,6 +316,8 @@ class WebSocketStabilizer:
                 with anyio.move_on_after(CLOSE_TIMEOUT):
                     await connection.carrier.deny(RAISED)
             return
+        if not isinstance(error, WebSocketStabilizerError):
+            connection.wire.leave_error_to_server()
         await self._finish(connection, close)
 
     async def _finish(self, connection: Connection, close: Close) -> None:

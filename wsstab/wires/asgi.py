@@ -14,6 +14,7 @@ from contextvars import Context, copy_context
 import anyio
 import anyio.lowlevel
 
+from ..close import RAISED
 from ..payload import Outgoing
 from ..tasks import Task, begin, current_loop, eager_loop
 from ..types import Event, Receive, Send
@@ -50,6 +51,7 @@ class AsgiWire(Wire):
 
     __slots__ = (
         "_closing",
+        "_error_follows",
         "_failure",
         "_idle",
         "_in_flight",
@@ -73,7 +75,7 @@ class AsgiWire(Wire):
         self._waiting: deque[Block] = deque()
         self._in_flight = 0
         self._writer: Task | None = None
-        self._closing = False
+        self._closing = self._error_follows = False
         self._sending = False
         self._own: anyio.Event | AtOnce | None = None
         self._failure: Exception | None = None
@@ -115,6 +117,9 @@ class AsgiWire(Wire):
         if failure is not None:
             raise failure
 
+    def leave_error_to_server(self) -> None:
+        self._error_follows = True
+
     def says_gone(self, error: Exception) -> bool:
         return is_departure(error, self._send)
 
@@ -136,6 +141,8 @@ class AsgiWire(Wire):
             # daphne behind somebody else's middleware takes 1000 and 3000 to 4999, and says so in no better way.
             if not 1000 < code < PRIVATE:
                 raise
+            if self._error_follows and code == RAISED.code:
+                return
             await self._outer({"type": "websocket.close", "code": PRIVATE + code, "reason": reason})
 
     def abort(self) -> None:

@@ -234,6 +234,9 @@ class Wire:
         """Whether the server says by an error of this wire that the peer has left; else it is somebody else's error."""
         return isinstance(error, (OSError, RuntimeError))
 
+    def leave_error_to_server(self) -> None:
+        """The server is about to get the error of a handler, and closes by itself where it lets nobody else say so."""
+
     def is_open(self) -> bool:
         """Whether a frame written now may still reach the peer."""
         return True
