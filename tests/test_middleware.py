@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import anyio
 import pytest
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
@@ -24,6 +25,7 @@ from wsstab import (
     get_connection,
     get_manager,
 )
+from wsstab.types import Event, Receive, Scope, Send
 
 
 async def count(request: Request) -> JSONResponse:
@@ -299,3 +301,43 @@ def test_a_name_that_was_taken_meanwhile_closes_the_later_one() -> None:
     with client.websocket_connect("/named"), client.websocket_connect("/late") as socket:
         assert socket.receive()["code"] == 4409
         assert manager.get_active_connections() == ["ann"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_error_is_not_lost_when_the_call_is_cancelled_while_its_close_goes_out(backend: str) -> None:
+    """A test client cancels right after it has closed; without us the error had ended the call by then."""
+
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        raise ValueError("of the handler")
+
+    async def call() -> None:
+        closing, told = anyio.Event(), iter([{"type": "websocket.connect"}])
+
+        async def receive() -> Event:
+            event = next(told, None)
+            if event is None:
+                await anyio.sleep_forever()
+            return event or {}
+
+        async def send(event: Event) -> None:
+            if event["type"] == "websocket.close":
+                closing.set()
+                await anyio.sleep_forever()
+
+        async def run() -> None:
+            scope = {"type": "websocket", "path": "/", "headers": [], "extensions": {}}
+            with pytest.raises(ValueError, match="of the handler"):
+                await WebSocketStabilizer(fail)(scope, receive, send)
+            ended.append(True)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(run)
+                await closing.wait()
+                group.cancel_scope.cancel()
+
+    ended: list[bool] = []
+    anyio.run(call, backend=backend)
+    assert ended == [True]
