@@ -24,7 +24,7 @@ def fetched(cache: Path, name: str, version: str) -> Path:
     folder = cache / f"{name.replace('-', '_')}-{version}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
         pip = subprocess.run([*command, "-d", str(cache), f"{name}=={version}"], capture_output=True, text=True)
         assert pip.returncode == 0, f"pip could not get the sources of {name} {version}:\n{pip.stderr[-2000:]}"
         with tarfile.open(cache / f"{folder.name}.tar.gz") as archive:
