@@ -33,15 +33,6 @@ class Expected:
 EXPECTED: list[Expected] = [
     *[
         Expected(
-            "test_an_error_of_a_handler_closes_with_1011",
-            f"daphne-*-{name}-{place}",
-            "by plain ASGI daphne takes close codes of 1000 and 3000 to 4999 alone: 1011 goes as 4011",
-        )
-        for name in ("changes-messages", "starlette-context")
-        for place in ("outside", "both")
-    ],
-    *[
-        Expected(
             "test_a_handler_that_only_sends_learns_of_its_end",
             f"{server}*-litestar-*",
             "with us a send to a peer that has left raises on every server, and this Litestar logs what is raised",

@@ -42,7 +42,8 @@ def passing(folder: Path, tests: str, mode: str, report: Path, *paths: str) -> s
     command += ["--rootdir", str(folder), "-c", os.devnull, f"--junitxml={report}", tests]
     where = os.pathsep.join([*paths, str(Path(__file__).parent), str(ROOT)])
     environment = os.environ | {"SDIST_MODE": mode, "PYTHONPATH": where, "PYTEST_ADDOPTS": ""}
-    subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=240)
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert report.exists(), run.stdout + run.stderr
     cases = ElementTree.parse(report).iter("testcase")
     return {f"{case.get('classname')}::{case.get('name')}" for case in cases if len(case) == 0}
 
