@@ -204,3 +204,41 @@ async def test_who_closes_is_waited_for_no_more() -> None:
             stuck.leaves(1001)
             stuck.connection.ending.learn(VANISHED)
         assert backpressure.lagging == {}
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
+async def test_one_stall_is_told_once_and_the_next_one_again(policy: str) -> None:
+    """Whether it shows by what is dropped, by its length, or by both."""
+    outbound = Outbound(send_timeout=5, policy=policy, max_messages=1)
+    async with on_stage(push_only, capable=True, outbound=outbound) as stage:
+        slow = told(stage)
+        (peer,) = await stage.named("ann")
+        for stalls in (1, 2):
+            blocked(peer)
+            stage.manager.services().backpressure.lagging[peer.connection].patience = 0
+            for number in range(3):
+                await stage.manager.send_to_client("ann", str(number), key=number)
+            stage.pass_time(1)
+            stage.pass_time(1)
+            assert len(slow) == stalls
+            if stalls == 1:
+                peer.resume()
+        stage.pass_time(5)
+        await peer.connection.closed
+        assert len(slow) == 2
+
+
+@pytest.mark.parametrize("policy", ["block", "close"])
+async def test_a_queue_that_is_full_and_a_stall_are_told_once(policy: str) -> None:
+    """What others say to a peer whose queue is full closes it; that it stalls too is no news."""
+    outbound = Outbound(send_timeout=5, policy=policy, max_messages=1)
+    async with on_stage(push_only, capable=True, outbound=outbound) as stage:
+        slow = told(stage)
+        (peer,) = await stage.named("ann")
+        blocked(peer)
+        stage.manager.services().backpressure.lagging[peer.connection].patience = 0
+        for number in range(3):
+            await stage.manager.send_to_client("ann", str(number))
+        stage.pass_time(6)
+        await peer.connection.closed
+        assert [event.policy for event in slow] == [policy]

@@ -27,12 +27,12 @@ def fetched(cache: Path, name: str, version: str) -> Path:
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         # Two tests at a time may fetch it, and one may be cut off: whole folders are put in their place.
-        place = Path(tempfile.mkdtemp(dir=cache))
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
-        pip = subprocess.run([*command, "-d", str(place), f"{name}=={version}"], capture_output=True, text=True)
-        assert pip.returncode == 0, f"pip could not get the sources of {name} {version}:\n{pip.stderr[-2000:]}"
-        with tarfile.open(place / f"{folder.name}.tar.gz") as archive:
-            archive.extractall(place, filter="data")
-        with contextlib.suppress(OSError):
-            (place / folder.name).rename(folder)
+        with tempfile.TemporaryDirectory(dir=cache) as place:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
+            pip = subprocess.run([*command, "-d", place, f"{name}=={version}"], capture_output=True, text=True)
+            assert pip.returncode == 0, f"pip could not get the sources of {name} {version}:\n{pip.stderr[-2000:]}"
+            with tarfile.open(Path(place) / f"{folder.name}.tar.gz") as archive:
+                archive.extractall(place, filter="data")
+            with contextlib.suppress(OSError):
+                (Path(place) / folder.name).rename(folder)
     return folder
