@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
-from .close import CloseCode, requested
+from .close import Cause, CloseCode, requested
 from .core.lifecycle import Event as Happening
 from .errors import PeerGoneError
 from .payload import Outgoing, encode
@@ -100,7 +100,10 @@ class Application:
 
         Where no error is promised, frameworks clean up when they receive the disconnect, and not when a send fails.
         """
-        if not self.connection.receiver.handler_reads:
+        close = self.connection.ending.close
+        # What we close ourselves, bare servers do not: no framework counts on its end.
+        left = close is None or close.cause in (Cause.CLIENT, Cause.SERVER)
+        if not left or not self.connection.receiver.handler_reads:
             return False
         now = self.connection.loop.time()
         if not self._passed_over:

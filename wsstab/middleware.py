@@ -23,6 +23,7 @@ from .core.lifecycle import OutboundState
 from .ending import CLOSE_TIMEOUT
 from .errors import PeerGoneError, WebSocketStabilizerError
 from .handshake import SERVER_KEY, Door, Guest, ServingServer, server_of
+from .logs import quoted
 from .manager import CONNECTION_KEY, WebSocketConnectionManager
 from .options import CompressionMode, HeartbeatType
 from .plain import tell_of_plain
@@ -299,12 +300,15 @@ class WebSocketStabilizer:
         if is_quiet(error, connection):
             await connection.ending.settled()
             return True
-        ours = isinstance(error, WebSocketStabilizerError)
-        if ours:
+        if isinstance(error, WebSocketStabilizerError):
             name, fields = connection.log_name(), connection.log_fields()
-            logger.warning("! an error escaped the handler of %s", name, extra=fields, exc_info=error)
+            # A limit or a token that is refused is an answer to the peer; what has no close of its own is a mistake.
+            trace = error if error.close is RAISED else None
+            logger.warning(
+                "! an error escaped the handler of %s: %s", name, quoted(error), extra=fields, exc_info=trace
+            )
         await self._close_for(error, connection)
-        return ours
+        return isinstance(error, WebSocketStabilizerError)
 
     async def _close_for(self, error: Exception, connection: Connection) -> None:
         close = error.close if isinstance(error, WebSocketStabilizerError) else RAISED

@@ -120,12 +120,10 @@ def test_a_reason_is_cut_to_what_fits(lab: MakeLab) -> None:
     ("which", "close"), [("limit", (1013, "connection limit reached")), ("token", (1008, "not authorized"))]
 )
 def test_an_error_of_the_package_closes_with_its_close(lab: MakeLab, which: str, close: tuple[int, str]) -> None:
-    """What escapes a handler says by itself how to end; one warning has its traceback, and the server has none."""
+    """What escapes a handler says by itself how to end, which one warning tells, and is no traceback."""
     made = lab()
     assert close_of(made.connect(f"/raises-ours?which={which}")) == close
-    made.forgive("Traceback")
     eventually(lambda: made.log.count("! an error escaped the handler of /raises-ours") == 1)
-    assert made.log.count("Traceback") == 1
 
 
 @pytest.mark.parametrize(("code", "reason", "seen"), [(1000, "", 1000), (4001, "bye", 4001), (3999, "é", 3999)])
