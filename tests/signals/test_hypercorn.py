@@ -309,3 +309,25 @@ def test_a_second_signal_to_a_program_ends_the_patience(variant: Variant) -> Non
         asked_again(server)
         assert server.wait() == 0
         assert server.log.count('NOTE "cancelled"') == 4
+
+
+class OneOfSeveral(Owner):
+    """Of a process in which other servers serve the same application."""
+
+    @property
+    def serves_several(self) -> bool:
+        """They do."""
+        return True
+
+
+@pytest.mark.anyio
+async def test_a_worker_beside_other_servers_ends_alone() -> None:
+    """A drain would close the sockets of those that serve on."""
+    owner = OneOfSeveral()
+    send, event = stream(100)
+    take_terminate(owner, send)
+    await event.set()
+    assert (event.sets, owner.heard) == (1, [])
+    with anyio.fail_after(5):
+        await owner.drain()
+    assert owner.heard == []

@@ -246,3 +246,23 @@ def test_a_second_signal_to_all_ends_the_patience() -> None:
         asked_again(server)
         server.wait()
         assert server.log.count('NOTE "cancelled"') == 8
+
+
+class OneOfSeveral(Owner):
+    """Of a process in which other servers serve the same application."""
+
+    @property
+    def serves_several(self) -> bool:
+        """They do."""
+        return True
+
+
+@pytest.mark.anyio
+async def test_a_server_beside_others_stops_alone() -> None:
+    """A drain would close the sockets of those that serve on."""
+    server, owner = TickingServer(), OneOfSeveral()
+    Tick(owner, server)
+    assert not await server.on_tick(1)
+    server.stops = True
+    assert await server.on_tick(2)
+    assert owner.heard == 0

@@ -135,6 +135,10 @@ class Terminate:
             current_loop().spawn(self._really_set)
 
     async def _set(self) -> None:
+        if self._owner.serves_several:
+            # The others serve on; the lifespan of this one says whose sockets end.
+            await self._really_set()
+            return
         self._asked = True
         self._owner.on_stop()
 
