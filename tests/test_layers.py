@@ -28,16 +28,16 @@ FLOORS = {
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
-    "readahead subscribers tokens",
+    "readahead serving subscribers tokens",
     "4 manager": "manager plain",
-    "5 edge": "middleware __init__",
+    "5 edge": "middleware scopes __init__",
 }
 """Every module of the package, from the bottom to the top."""
 
 THIRD_PARTIES = {
     "anyio": "everywhere above core",
     "itsdangerous": "core.token",
-    "starlette": "middleware",
+    "starlette": "middleware scopes",
     "h2": "wires.hypercorn.stream",
     "hypercorn": "signals.hypercorn wires.hypercorn.stream",
     "trio": "tasks signals.hypercorn",

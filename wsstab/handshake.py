@@ -27,12 +27,13 @@ from .core.address import ClientAddress
 from .core.origin import OriginPolicy
 from .events import LimitHit
 from .logs import as_in_url, is_heard, quoted
-from .types import Itself, Scope
+from .serving import server_of
+from .types import Scope
 
 if TYPE_CHECKING:
     from .manager import WebSocketConnectionManager
 
-__all__ = ["SERVER_KEY", "Door", "Guest", "ServingServer", "server_of"]
+__all__ = ["Door", "Guest"]
 
 logger = logging.getLogger("wsstab")
 
@@ -53,28 +54,6 @@ class Guest:
     def __init__(self, address: str | None, client_id: str | None) -> None:
         self.address = address
         self.client_id = client_id
-
-
-SERVER_KEY = "wsstab.server"
-"""Where the state of a lifespan, and of each scope that a server makes of it, says which server that is."""
-
-
-class ServingServer(Itself):
-    """One server that serves the application: several may, in one process.
-
-    Attributes:
-        stopping: whether it was told to stop.
-    """
-
-    def __init__(self) -> None:
-        self.stopping = False
-
-
-def server_of(scope: Scope) -> ServingServer | None:
-    """The server that a scope is from; ``None`` where it has no lifespan, or no state."""
-    state = scope.get("state")
-    server = state.get(SERVER_KEY) if isinstance(state, dict) else None
-    return server if isinstance(server, ServingServer) else None
 
 
 class Door:

@@ -35,12 +35,12 @@ from .errors import (
 )
 from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
-from .handshake import ServingServer
 from .logs import suggest_level
 from .options import Drain
 from .payload import Payload
 from .reports import BroadcastResult, ShutdownReport, Statistics
 from .services import Services
+from .serving import ServingServer
 from .signals import forget_signals
 from .subscribers import Subscribers
 from .tasks import EventLoop, current_loop

@@ -11,7 +11,6 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import anyio
-from starlette.datastructures import State
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -22,11 +21,13 @@ from .connection import Connection, current_connection
 from .core.lifecycle import OutboundState
 from .ending import CLOSE_TIMEOUT
 from .errors import PeerGoneError, WebSocketStabilizerError
-from .handshake import SERVER_KEY, Door, Guest, ServingServer, server_of
+from .handshake import Door, Guest
 from .logs import quoted
 from .manager import CONNECTION_KEY, WebSocketConnectionManager
 from .options import CompressionMode, HeartbeatType
 from .plain import tell_of_plain
+from .scopes import keep, taken
+from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
 from .wires import wire_for
@@ -353,27 +354,6 @@ def is_echo(error: BaseException) -> bool:
     """Whether somebody says by this error that it was said before that the connection is over."""
     module = module_of(innermost(error.__traceback__))
     return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.receiver")
-
-
-def keep(scope: Scope, key: str, value: object) -> object:
-    """What is under a name in ``scope["state"]``: ``value``, if nobody has used it.
-
-    A state that cannot be written to is replaced by a copy, Starlette's own is written into, and one of another kind
-    stays as it is: there the scope alone leads to the manager.
-    """
-    state = scope.get("state")
-    if isinstance(state, State):
-        state = state._state
-    if state is None or (isinstance(state, Mapping) and not isinstance(state, MutableMapping)):
-        state = scope["state"] = dict(state or {})
-    return state.setdefault(key, value) if isinstance(state, MutableMapping) else value
-
-
-def taken(key: str, there: object, option: str) -> RuntimeError:
-    """What to say of a name in ``scope["state"]`` that somebody else has used."""
-    return RuntimeError(
-        f'scope["state"][{key!r}] holds {there!r}, which is not of this middleware: choose another name with {option}='
-    )
 
 
 def is_engine_io(scope: Scope) -> bool:
