@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 3
+JOBS ?= 4
 BIN := $(VENV)/bin
 CHECKED := wsstab tests examples benchmarks hatch_build.py
 
@@ -11,7 +11,7 @@ CHECKED := wsstab tests examples benchmarks hatch_build.py
 
 help:
 	@echo "make demo      start the chat of examples/ and print its address (PORT=8000 HOST=127.0.0.1)"
-	@echo "make test      create the environment and run the whole test suite, JOBS=3 tests at a time"
+	@echo "make test      create the environment and run the whole test suite, JOBS=4 tests at a time"
 	@echo "make style     ruff: lint and format, nothing is changed"
 	@echo "make types     mypy --strict on the package, the tests and the examples"
 	@echo "make tests     the same without workers; ARGS='tests/core -x' chooses"

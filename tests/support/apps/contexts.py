@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -60,7 +59,7 @@ async def deaf(websocket: WebSocket) -> None:
     """Receive nothing, so that somebody else reads."""
     await websocket.accept()
     await websocket.state.manager.connect("deaf", websocket)
-    await anyio.sleep(60)
+    await websocket.state.connection.closed
 
 
 async def push(request: Request) -> JSONResponse:
