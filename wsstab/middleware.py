@@ -106,24 +106,29 @@ class WebSocketStabilizer:
                 # Somebody outside has made a scope, or a state in it, that is not written to like a dict.
                 scope = {**scope, MANAGER: manager}
                 there = keep(scope, self._manager_key, manager)
+            if kind == "http":
+                if there is not manager:
+                    self._check_outer(there)
+                    scope[MANAGER] = there
+                await self.app(scope, receive, send)
+                return
             outer = current_connection.get()
             if outer is not None and outer.carrier.carries(scope):
                 # Somebody between has taken out of the scope what says that another of us stands outside.
                 await self.app(self._restored(scope, outer), receive, send)
-                return
-            if there is not manager:
-                if kind == "websocket" or not isinstance(there, WebSocketConnectionManager):
-                    raise taken(self._manager_key, there, "manager_key")
-                # The same, of a request.
-                scope[MANAGER] = there
-            if kind == "http":
-                await self.app(scope, receive, send)
+            elif there is not manager:
+                raise taken(self._manager_key, there, "manager_key")
             elif (connection := await self._enter(scope, receive, send)) is not None:
                 await self._run(scope, connection)
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    def _check_outer(self, there: object) -> None:
+        """Whose name it is: another of us may stand outside, and somebody between has taken out what says so."""
+        if not isinstance(there, WebSocketConnectionManager):
+            raise taken(self._manager_key, there, "manager_key")
 
     def _restored(self, scope: Scope, outer: Connection) -> Scope:
         scope[MANAGER], scope[CONNECTION_KEY] = outer.owner, outer
