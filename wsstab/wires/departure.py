@@ -58,7 +58,13 @@ def promises_an_error(scope: Scope, send: object) -> bool:
     if not asgi:
         # daphne says nothing of its version. What is no server at all is held to the newest.
         return not reaches_a_server(send)
-    major, _, minor = str(asgi.get("spec_version", "2.0")).partition(".")
+    return is_new_enough(asgi.get("spec_version", "2.0"))
+
+
+@functools.lru_cache(maxsize=16)
+def is_new_enough(version: str) -> bool:
+    """Whether a version of the specification promises the error; asked at each handshake."""
+    major, _, minor = version.partition(".")
     return major.isdigit() and minor.isdigit() and (int(major), int(minor)) >= ERROR_SINCE
 
 
