@@ -27,7 +27,6 @@ from .core.address import ClientAddress
 from .core.origin import OriginPolicy
 from .events import LimitHit
 from .logs import as_in_url, is_heard, quoted
-from .serving import server_of
 from .types import Scope
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Door:
             peer: the other end of the TCP connection, where it is known for certain.
         """
         manager = self._manager
-        if manager.is_draining or ((server := server_of(scope)) is not None and server.stopping):
+        if manager.is_draining:
             return DRAINING
         if not self._origin_allowed(scope, config, peer):
             return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)

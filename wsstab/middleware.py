@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .carrier import Carrier, denial
-from .close import RAISED, RETURNED, Close
+from .close import DRAINING, RAISED, RETURNED, Close
 from .config import WebSocketConfig
 from .connection import Connection, current_connection
 from .core.lifecycle import OutboundState
@@ -205,14 +205,20 @@ class WebSocketStabilizer:
         config = self.manager.config.for_path(path)
         wire = self._wire(scope, receive, send)
         can_deny = "websocket.http.response" in (scope.get("extensions") or {})
-        admitted = await self._door.admit(scope, config, wire.peer_address())
+        server = server_of(scope)
+        if server is not None and server.stopping:
+            admitted: Guest | Close = DRAINING
+        else:
+            admitted = await self._door.admit(scope, config, wire.peer_address())
         if isinstance(admitted, Close):
             for event in denial(admitted, can_deny):
                 await wire.deny(event)
             return None
         try:
             self._prepare(wire, config, told=tell_of_plain(self.manager, wire, config, scope, send))
-            return self._connection(scope, wire, config, admitted, can_deny, promises_an_error(scope, send))
+            connection = self._connection(scope, wire, config, admitted, can_deny, promises_an_error(scope, send))
+            connection.carrier.server = server
+            return connection
         except BaseException:
             self.manager.admission.release(admitted.address)
             raise
@@ -240,7 +246,6 @@ class WebSocketStabilizer:
         if there is not connection:
             raise taken(self._connection_key, there, "connection_key")
         carrier.headers = scope.get("headers")
-        carrier.server = server_of(scope)
         self.manager.enrol(connection)
         scope[CONNECTION_KEY] = connection
         return connection

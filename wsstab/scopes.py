@@ -18,6 +18,8 @@ def keep(scope: Scope, key: str, value: object) -> object:
     stays as it is: there the scope alone leads to the manager.
     """
     state = scope.get("state")
+    if type(state) is dict:
+        return state.setdefault(key, value)
     if isinstance(state, State):
         state = state._state
     if state is None or (isinstance(state, Mapping) and not isinstance(state, MutableMapping)):

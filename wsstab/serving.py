@@ -24,5 +24,5 @@ class ServingServer(Itself):
 def server_of(scope: Scope) -> ServingServer | None:
     """The server that a scope is from; ``None`` where it has no lifespan, or no state."""
     state = scope.get("state")
-    server = state.get(SERVER_KEY) if isinstance(state, dict) else None
+    server = state.get(SERVER_KEY) if type(state) is dict else None
     return server if isinstance(server, ServingServer) else None

@@ -32,7 +32,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DEBOUNCE = 1.0
 """Seconds in which a second signal counts as the first."""
 A_MOMENT = 0.5
-"""Seconds after a WebSocket found everything in its place in which others need not look."""
+"""Seconds after a WebSocket found everything in its place, or nothing to be had, in which others need not look."""
 TURNS = 5
 """Turns of the loop in which what a drain has cancelled ends."""
 AFTER_A_CUT = 0.25
@@ -113,8 +113,6 @@ class SignalOwner:
             Whether there is anything to hear it from.
         """
         in_place = self._settled(send)
-        if in_place and send is not None:
-            self._in_place_for, self._in_place_until = weakref.ref(manager), time.monotonic() + A_MOMENT
         if self._first is None and not in_place:
             self._give_back()
             self._saw_send = send is not None
@@ -125,10 +123,13 @@ class SignalOwner:
             self._takeovers = [*taken, *buried(self._takeovers)]
         if self._takeovers:
             self._managers[manager] = current_loop()
+        if send is not None and (in_place or not self._takeovers):
+            # Where there is nothing to take over, to look for it at each handshake would be dear.
+            self._in_place_for, self._in_place_until = weakref.ref(manager), time.monotonic() + A_MOMENT
         return bool(self._takeovers)
 
     def in_place(self, manager: Drainable) -> bool:
-        """Whether a WebSocket of this manager found a moment ago that all is taken over: no need to look again."""
+        """Whether a WebSocket of this manager looked a moment ago, and left all as it was: no need to look again."""
         return self._in_place_for() is manager and time.monotonic() < self._in_place_until
 
     def forget(self, manager: Drainable) -> None:
