@@ -14,6 +14,7 @@ import anyio.lowlevel
 
 from .close import Cause, CloseCode, requested
 from .core.lifecycle import Event as Happening
+from .core.lifecycle import InboundState
 from .errors import PeerGoneError
 from .payload import Outgoing, encode
 from .sender import CHECKPOINT_EVERY, SentAfterCloseError
@@ -39,12 +40,16 @@ class Application:
     Args:
         connection: the connection.
         promised: whether the server's version of ASGI promises an error of a ``send`` to a peer that has left.
+
+    Attributes:
+        end_told: whether the handler has waited for the end of the connection, and so knows of it.
     """
 
-    __slots__ = ("_passed_over", "_passing_over_since", "_promised", "connection")
+    __slots__ = ("_passed_over", "_passing_over_since", "_promised", "connection", "end_told")
 
     def __init__(self, connection: Connection, promised: bool = True) -> None:
         self.connection = connection
+        self.end_told = False
         self._promised = promised
         self._passed_over = 0
         self._passing_over_since = 0.0
@@ -96,14 +101,14 @@ class Application:
         return sending.application is self and (self._promised or not self._is_to_hear_the_end())
 
     def _is_to_hear_the_end(self) -> bool:
-        """Whether the handler will come to ``receive()``, where its disconnect waits; bounded, it may never come.
+        """Whether the handler may yet come to ``receive()``, where its disconnect waits; bounded, it may never come.
 
         Where no error is promised, frameworks clean up when they receive the disconnect, and not when a send fails.
         """
         close = self.connection.ending.close
         # What we close ourselves, bare servers do not: no framework counts on its end.
         left = close is None or close.cause in (Cause.CLIENT, Cause.SERVER)
-        if not left or not self.connection.receiver.handler_reads:
+        if not left or self.end_told or self.connection.lifecycle.inbound is InboundState.ENDED:
             return False
         now = self.connection.loop.time()
         if not self._passed_over:

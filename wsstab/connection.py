@@ -93,6 +93,8 @@ class Closed:
         ending = self._connection.ending
         yield from ending.latch.wait().__await__()
         assert ending.event is not None
+        if current_connection.get() is self._connection:
+            self._connection.application.end_told = True
         return ending.event
 
 

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from tests.composition import page
-from tests.composition.case import CASES
-from tests.composition.expected import EXPECTED
 from tests.composition.recorder import CompositionRecorder, keys
 from tests.composition.rows import ROWS, SERVERS
 
@@ -86,9 +84,3 @@ def test_names_are_given_once() -> None:
     """They are paths."""
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
-
-
-def test_what_must_fail_is_there_to_fail() -> None:
-    """No row of the list is about a composition that there is not."""
-    cases = [str(case) for each in CASES.values() for case in each]
-    assert [row for row in EXPECTED if not any(row.applies(row.test, case) for case in cases)] == []

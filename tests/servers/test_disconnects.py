@@ -89,6 +89,25 @@ def test_sending_to_a_peer_that_left_raises_an_oserror(lab: MakeLab, how: str) -
     assert made.note() == [{"error": "PeerGoneError", "os_error": True}] * 2
 
 
+@pytest.mark.parametrize("how", ["close", "fin", "rst"])
+def test_a_handler_that_greets_who_has_left_meets_its_disconnect(lab: MakeLab, how: str) -> None:
+    """Frameworks clean up on that; the send fails only where the version of ASGI promises it."""
+    made = lab(BARE)
+    leave(made.connect("/send-before-told"), how)
+    sent, received = made.note(within=10)
+    promised = made.server.variant.uvicorn
+    assert sent == ({"error": "PeerGoneError", "os_error": True} if promised else {"result": "None"})
+    assert received == "websocket.disconnect"
+
+
+@pytest.mark.parametrize("how", ["close", "rst"])
+def test_a_handler_that_only_sends_comes_to_its_error(lab: MakeLab, how: str) -> None:
+    """On every server: it never asks for the disconnect."""
+    made = lab(BARE)
+    leave(made.connect("/send-on"), how)
+    assert made.note(within=10) == {"error": "PeerGoneError", "os_error": True}
+
+
 def test_messages_that_came_before_the_end_are_still_received(lab: MakeLab) -> None:
     """In order, then the disconnect with its code."""
     made = lab(BARE)

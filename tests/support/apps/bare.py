@@ -42,6 +42,25 @@ async def send_after_gone(scope: Scope, receive: Receive, send: Send) -> None:
     scope["state"]["notes"].append([await outcome(lambda: send({"type": "websocket.send", "text": "late"}))] * 2)
 
 
+async def send_before_told(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send one message when the peer has left and nobody has said so yet, then receive."""
+    await accept(receive, send)
+    while scope["state"]["connection"].open:
+        await anyio.sleep(0.01)
+    sent = await outcome(lambda: send({"type": "websocket.send", "text": "welcome"}))
+    scope["state"]["notes"].append([sent, (await receive())["type"]])
+
+
+async def send_on(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never receive; send until that fails."""
+    await accept(receive, send)
+    sent: dict[str, Any] = {}
+    while "error" not in sent:
+        await anyio.sleep(0.01)
+        sent = await outcome(lambda: send({"type": "websocket.send", "text": "more"}))
+    scope["state"]["notes"].append(sent)
+
+
 async def receive_late(scope: Scope, receive: Receive, send: Send) -> None:
     """Receive nothing until the peer has sent and left, then everything."""
     await accept(receive, send)
@@ -81,6 +100,8 @@ async def outcome(call: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
 PROBES = {
     "/receive-again": receive_again,
     "/send-after-gone": send_after_gone,
+    "/send-before-told": send_before_told,
+    "/send-on": send_on,
     "/receive-late": receive_late,
     "/receive-cancelled": receive_cancelled,
 }
