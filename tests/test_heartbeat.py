@@ -10,17 +10,20 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from starlette.websockets import WebSocket
 
 from tests.support.stage import on_stage, settle, until
 from wsstab import (
     CloseCode,
     ConnectionTimeoutError,
     HeartbeatMissed,
+    Inbound,
     WebSocketConfig,
     WebSocketConnectionManager,
 )
 from wsstab.close import Cause
 from wsstab.heartbeat import custom_message, default_message
+from wsstab.receiver import MOST_ROUNDS
 
 pytestmark = pytest.mark.anyio
 
@@ -289,6 +292,76 @@ async def test_idle_connections_are_closed_with_4408() -> None:
         await until(lambda: silent.closed is not None)
         assert silent.closed == (CloseCode.IDLE_TIMEOUT, "idle timeout")
         assert sender.closed is receiver.closed is None
+
+
+@pytest.mark.parametrize("capable", [False, True])
+async def test_a_heartbeat_that_is_a_message_is_no_traffic(capable: bool) -> None:
+    """Neither sent nor answered: its peer is idle, and nothing is counted."""
+    options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 5, "idle_timeout": 10}
+    async with on_stage(capable=capable, heartbeat_type="custom", **options) as stage:
+        peer = await stage.open()
+        active, heard = peer.connection.last_activity, 0
+        for _ in range(5):
+            stage.pass_time(1.5)
+            await settle()
+            assert len(peer.messages) > heard
+            heard = len(peer.messages)
+            peer.says("pong")
+            await settle()
+        statistics = peer.connection.statistics()
+        assert (statistics.messages_sent, statistics.bytes_sent, statistics.messages_received) == (0, 0, 0)
+        assert peer.connection.last_activity <= active
+        stage.pass_time(3)
+        await until(lambda: peer.closed is not None)
+        assert peer.closed == (CloseCode.IDLE_TIMEOUT, "idle timeout")
+
+
+async def test_a_double_s_heartbeat_is_no_traffic() -> None:
+    """The same without the middleware."""
+    async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
+        connection = ward.manager.get_connection("ann")
+        assert connection is not None
+        active = connection.last_activity
+        await ward.wait(10.5)
+        assert len(ward.pings) == 1
+        await ward.manager.handle_pong("ann")
+        assert connection.statistics().messages_sent == 0
+        assert connection.last_activity <= active
+
+
+async def receives_once(websocket: WebSocket) -> None:
+    """Accept, receive one message, and wait for the end alone."""
+    await websocket.accept()
+    await websocket.receive()
+    await websocket.state.connection.closed
+
+
+async def test_a_ping_reads_past_a_full_inbox() -> None:
+    """The pong may come behind what is unread; where none does, the peer is dead for all that was unread."""
+    options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 1, "inbound": Inbound(max_messages=2)}
+    async with on_stage(receives_once, capable=True, **options) as stage:
+        peer = await stage.open()
+        peer.says(*"abcdefg")
+        for _ in range(20):
+            stage.pass_time(0.5)
+            await settle()
+        assert peer.connection.statistics().messages_received == 7
+        assert peer.wire is not None
+        assert peer.wire.aborted
+
+
+async def test_there_is_an_end_to_what_is_read_past_a_full_inbox() -> None:
+    """A peer that goes on sending to a handler that does not ask is held up."""
+    options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 1, "inbound": Inbound(max_messages=2)}
+    async with on_stage(receives_once, capable=True, **options) as stage:
+        peer = await stage.open()
+        peer.says(*(str(number) for number in range(100)))
+        for _ in range(200):
+            stage.pass_time(0.5)
+            await settle()
+        assert 2 * MOST_ROUNDS <= peer.connection.statistics().messages_received <= 2 * MOST_ROUNDS + 3
+        assert peer.wire is not None
+        assert not peer.wire.aborted
 
 
 async def test_connections_that_are_too_old_are_closed_with_1012() -> None:

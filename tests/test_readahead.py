@@ -20,7 +20,9 @@ class AbsentHandler:
 
     def __init__(self, at: Studio) -> None:
         self.ending = SimpleNamespace(event=None)
-        self.receiver = SimpleNamespace(over=False, full=False)
+        self.receiver = SimpleNamespace(over=False, full=False, let_all_in=self.let_all_in)
+        self.wire = SimpleNamespace(left=False)
+        self.wire.peer_left = lambda: self.wire.left
         self.connection = SimpleNamespace(ending=self.ending, receiver=self.receiver)
         self.watched = self.away_seen = self.attended = False
         self.readers: list[float] = []
@@ -30,6 +32,10 @@ class AbsentHandler:
         """Start a reader: somebody reads again."""
         self.readers.append(self._at.timekeeper.now)
         self.back()
+
+    def let_all_in(self) -> None:
+        """Nothing is too much any more."""
+        self.receiver.full = False
 
     def leave(self) -> None:
         """The handler leaves ``receive()``."""
@@ -162,6 +168,17 @@ def test_while_the_inbox_is_full_nobody_reads() -> None:
     handler.receiver.full = False
     at.wait(0.5)
     assert len(handler.readers) == 1
+
+
+def test_behind_a_full_inbox_the_end_of_the_peer_is_seen() -> None:
+    """Then all of what it sent is read, however much: no more can come."""
+    at = Studio()
+    handler = at.handler()
+    handler.receiver.full = True
+    handler.wire.left = True
+    at.wait(1.0)
+    assert len(handler.readers) == 1
+    assert not handler.receiver.full
 
 
 def test_many_handlers_are_watched_at_once() -> None:

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.support.stage import Peer, echo, on_stage, push_only, settle, until
 from wsstab import CloseCode, ConnectionClosed, Inbound, LimitHit, RateLimit
 from wsstab.close import Cause
-from wsstab.receiver import close_of, is_pong, payload_size
+from wsstab.receiver import LONGEST_DELAY, close_of, is_pong, payload_size
 
 pytestmark = pytest.mark.anyio
 
@@ -116,6 +116,35 @@ async def test_what_is_too_much_may_be_dropped() -> None:
         await until(lambda: peer.connection.statistics().dropped_inbound == 3)
         assert await peer.hears(2) == ["a", "b"]
         assert peer.closed is None
+
+
+async def test_what_is_held_back_is_read_meanwhile() -> None:
+    """And its peer's end with it: then nothing is held back any more."""
+    rate = RateLimit(messages_per_second=0.001, burst=1, action="delay")
+    async with on_stage(echo, rate_limit=rate) as stage:
+        peer = await stage.open()
+        peer.says(*"abc")
+        assert await peer.hears() == ["a"]
+        await until(lambda: peer.connection.statistics().messages_received == 3)
+        await settle()
+        assert peer.messages == ["a"]
+        peer.leaves()
+        await peer.over()
+        assert peer.connection.ending.event is not None
+
+
+async def test_one_message_is_held_back_for_no_longer_than_half_a_minute() -> None:
+    """However large the one before it was, and in the order they came."""
+    rate = RateLimit(messages_per_second=1000, bytes_per_second=1, action="delay")
+    async with on_stage(echo, rate_limit=rate) as stage:
+        peer = await stage.open()
+        now = peer.connection.loop.time()
+        peer.says("x" * 1000, "y", "z")
+        await until(lambda: peer.connection.statistics().messages_received == 3)
+        dues = list(peer.connection.receiver._due or ())
+        assert dues == sorted(dues)
+        assert dues[-1] - now <= 2 * LONGEST_DELAY + 1
+        assert dues[-1] - now > LONGEST_DELAY
 
 
 async def test_a_rate_of_bytes_counts_bytes() -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Carrier"]
 
+BETWEEN_LOOKS = 0.5
+"""Seconds between two looks whether a peer has left that is not read from, because too much is unread."""
+
 
 class Carrier:
     """One ASGI call on one wire.
@@ -136,6 +139,14 @@ class Carrier:
         if not self.attended and not self.connection.receiver.over and not self._closing_alone:
             self._reader = self.loop.spawn(self._read_ahead, self.connection, context=self.wire.context)
 
+    def read_on(self) -> None:
+        """Read past a full inbox, somewhat: the peer's pong, or its end, may come behind what is unread."""
+        receiver = self.connection.receiver
+        receiver.let_more_in()
+        if not receiver.full:
+            self.made_room()
+            self.read_ahead()
+
     def notify(self) -> None:
         """Wake the handler, which waits for the inbox."""
         arrived, self._arrived = self._arrived, None
@@ -202,9 +213,6 @@ class Carrier:
         finally:
             self.reading = False
         admitted = receiver.admit(event)
-        if receiver.delay:
-            # The message is ours already; the peer is not read from until its time has come.
-            await anyio.sleep(receiver.take_delay())
         if admitted is None:
             return not receiver.over
         awaited = self._arrived is not None
@@ -217,7 +225,10 @@ class Carrier:
             return not awaited and not receiver.full
         while receiver.full:
             self._room = anyio.Event()
-            await self._room.wait()
+            with anyio.move_on_after(BETWEEN_LOOKS) as patience:
+                await self._room.wait()
+            if patience.cancelled_caught and self.wire.peer_left():
+                receiver.let_all_in()
         return True
 
 

@@ -64,10 +64,23 @@ class DoubleConnection(Connection):
 
     async def measure(self, message: Payload) -> str | None:
         """Send and wait; ``None``, or why it failed. One that fails counts as gone."""
+        if self.open and self.elsewhere():
+            return None if self.hand_over(message) is Delivery.QUEUED else "the peer has left"
+        failed = await self._deliver(message)
+        if failed is None:
+            self.sender.messages += 1
+            self.sender.bytes += payload_length(message)
+            self.sender.passed_at = monotonic()
+            self.sender.data_at = self.services.timekeeper.read()
+        return failed
+
+    async def beat(self, message: Payload) -> None:
+        """Send a heartbeat, which is no traffic."""
+        await self._deliver(message)
+
+    async def _deliver(self, message: Payload) -> str | None:
         if not self.open:
             return "the peer has left"
-        if self.elsewhere():
-            return None if self.hand_over(message) is Delivery.QUEUED else "the peer has left"
         assert isinstance(self.wire, DoubleWire)
         try:
             with anyio.fail_after(self.config.outbound.send_timeout):
@@ -75,10 +88,6 @@ class DoubleConnection(Connection):
         except Exception as failure:
             self.ending.begin(VANISHED, flush=False)
             return str(failure) or type(failure).__name__
-        self.sender.messages += 1
-        self.sender.bytes += payload_length(message)
-        self.sender.passed_at = monotonic()
-        self.sender.data_at = self.services.timekeeper.read()
         return None
 
     async def post(self, message: Payload) -> None:
@@ -139,11 +148,7 @@ class DoubleHeartbeat(Heartbeat):
         self._double.services.heartbeats_sent += 1
         self._ping_sent = self._double.loop.time()
         message = self.message() if callable(self.message) else self.message
-        self._double.loop.spawn(self._double.post, message, context=self._double.wire.context)
-
-    def pong(self, payload: bytes) -> None:
-        super().pong(payload)
-        self._double.sender.passed_at = monotonic()
+        self._double.loop.spawn(self._double.beat, message, context=self._double.wire.context)
 
     def _give_up(self) -> None:
         self.deadlines.stop_heartbeat()

@@ -98,9 +98,10 @@ class Heartbeat:
                 self._partial = partial
                 self.deadlines.heard_at = now
         try:
-            self.act(
-                self.deadlines.decide(now, connection.carrier.reading and not connection.wire.reading_paused()), now
-            )
+            reading = connection.carrier.reading and not connection.wire.reading_paused()
+            self.act(self.deadlines.decide(now, reading), now)
+            if not reading and self.deadlines.unanswered and connection.open:
+                connection.carrier.read_on()
             self.sample()
         finally:
             # A heartbeat message of the application that cannot be made must not end the heartbeat.
@@ -168,9 +169,9 @@ class Heartbeat:
         outgoing = Outgoing(encode(self.message() if callable(self.message) else self.message))
         if connection.wire.traits.native_ping and connection.wire.is_open():
             # Ahead of what is queued: a slow peer must not be taken for a dead one.
-            connection.sender.write(Block((outgoing,)))
+            connection.wire.write(Block((outgoing,)))
         else:
-            connection.sender.deliver(outgoing)
+            connection.sender.beat(outgoing)
 
     def sample(self) -> None:
         """Count what the transport holds."""

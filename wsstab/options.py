@@ -176,7 +176,8 @@ class RateLimit(_Group):
         messages_per_second: on average.
         burst: messages that may come at once; ``messages_per_second`` rounded up.
         bytes_per_second: payload on average, in bytes; ``None``, the default, for no such limit.
-        action: what happens beyond it: ``close`` with 1008, ``delay`` the reading, or ``drop`` the message.
+        action: what happens beyond it: ``close`` with 1008, ``drop`` the message, or ``delay``
+            it: the handler gets it when its time has come, at most 30 s after the message before it.
 
     Raises:
         ValueError: a value that is not allowed.

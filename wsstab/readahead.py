@@ -56,3 +56,6 @@ class ReadAhead:
             carrier.away_seen = True
         elif not carrier.connection.receiver.full:
             carrier.read_ahead()
+        elif carrier.wire.peer_left():
+            carrier.connection.receiver.let_all_in()
+            carrier.read_ahead()

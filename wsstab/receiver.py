@@ -7,8 +7,12 @@ judged once. What the handler has not asked for yet waits in the inbox.
 from __future__ import annotations
 
 import json
+from collections import deque
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
+
+import anyio
 
 from .close import MESSAGE_TOO_BIG, RATE_LIMITED, Cause, Close, CloseCode
 from .config import WebSocketConfig
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiver", "close_of", "is_pong", "payload_size"]
 
+LONGEST_DELAY = 30.0
+"""Seconds by which a rate limit may hold back one message behind the one before it, however large that was."""
+MOST_ROUNDS = 16
+"""How many times over the bounds of the inbox may be filled in search of a pong: more than TCP's buffers hold."""
 LONGEST_PONG = 64
 """Characters; a longer message answers no heartbeat."""
 HAPPENINGS = {"websocket.connect": Happening.CONNECT, "websocket.disconnect": Happening.DISCONNECT}
@@ -43,19 +51,20 @@ class Receiver:
         messages: application messages that arrived.
         bytes: their payload, in bytes.
         dropped: messages dropped because the handler never read, or by the rate limit.
-        delay: seconds that the rate limit holds up the message that was just admitted.
     """
 
     __slots__ = (
         "_custom",
         "_deadlines",
+        "_due",
+        "_due_at",
         "_handler_reads",
         "_limiter",
         "_max_size",
+        "_rounds",
         "_timekeeper",
         "bytes",
         "connection",
-        "delay",
         "dropped",
         "inbox",
         "messages",
@@ -67,9 +76,12 @@ class Receiver:
         self._deadlines = connection.heartbeat.deadlines
         self._timekeeper = connection.services.timekeeper
         self._custom = connection.heartbeat.message is not None
+        self._rounds = 1.0
+        self._due_at = 0.0
         self.inbox: Inbox[Event] = Inbox(config.inbound.max_messages, config.inbound.max_bytes)
         self.messages = self.bytes = self.dropped = 0
-        self.delay = 0.0
+        delays = config.rate_limit is not None and config.rate_limit.action == "delay"
+        self._due: deque[float] | None = deque() if delays else None
         self._handler_reads = False
         self._limiter = rate_limiter(config)
         self._max_size = config.max_message_size
@@ -92,6 +104,8 @@ class Receiver:
         event: Event | None = None
         while event is None:
             if self.inbox.waiting is not None:
+                if self._due:
+                    await self._time_has_come(self._due)
                 event = self._take()
             elif carrier.begin_reading():
                 # Here and not in a method of the carrier: each costs a coroutine for every idle connection.
@@ -119,12 +133,16 @@ class Receiver:
     @property
     def full(self) -> bool:
         """Whether reading must pause; it never does for a handler that never reads."""
-        return self._handler_reads and self.inbox.full
+        return self._handler_reads and self.inbox.fills(self._rounds)
 
-    def take_delay(self) -> float:
-        """`delay`, once."""
-        delay, self.delay = self.delay, 0.0
-        return delay
+    def let_more_in(self) -> None:
+        """Let as many messages more wait as the bounds of the inbox say, where it is full; not without end."""
+        if self.full and self._rounds < MOST_ROUNDS:
+            self._rounds += 1
+
+    def let_all_in(self) -> None:
+        """Let everything wait that the peer has sent: it has left, and no more can come."""
+        self._rounds = inf
 
     def admit(self, event: Event) -> Event | None:
         """Look at what the server read; ``None`` for what is not the handler's business."""
@@ -133,9 +151,7 @@ class Receiver:
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
         if connection.ending.close is not None:
             return None
-        sender = connection.sender
-        self._deadlines.heard_at = sender.data_at = self._timekeeper.now
-        sender.passed_at = monotonic()
+        now = self._deadlines.heard_at = self._timekeeper.now
         text = event.get("text")
         size = len(text) if text is not None and text.isascii() else payload_size(event)
         if self._max_size is not None and size > self._max_size:
@@ -145,6 +161,8 @@ class Receiver:
         if self._custom and connection.heartbeat.message is not None and is_pong(event):
             connection.heartbeat.pong(b"")
             return None
+        sender = connection.sender
+        sender.data_at, sender.passed_at = now, monotonic()
         self.messages += 1
         self.bytes += size
         if self._limiter is not None and not self._within_rate(self._limiter, size):
@@ -156,14 +174,25 @@ class Receiver:
         connection = self.connection
         size = payload_size(event)
         self.inbox.put(event, size)
+        if self._due is not None:
+            self._due.append(self._due_at)
         connection.charge(size)
         if self.inbox.full and not self._handler_reads and len(self.inbox) > 1:
             connection.charge(-self.inbox.drop_oldest())
             self.dropped += 1
+            if self._due:
+                self._due.popleft()
 
     def disconnect(self) -> None:
         """Let the handler find its disconnect in the inbox."""
         self.inbox.put(self._disconnect_event(), 0)
+
+    async def _time_has_come(self, due: deque[float]) -> None:
+        """Wait until the oldest message may be handed over; with the end of the connection nothing is held back."""
+        connection = self.connection
+        while not self.over and (wait := due[0] - connection.loop.time()) > 0:
+            with anyio.move_on_after(wait):
+                await connection.carrier.arrival()
 
     def _check_not_ended(self) -> None:
         inbound = self.connection.lifecycle.inbound
@@ -173,6 +202,10 @@ class Receiver:
 
     def _take(self) -> Event:
         event, size = self.inbox.take()
+        if self._due:
+            self._due.popleft()
+        if 1 < self._rounds < inf and not self.inbox.full:
+            self._rounds = 1.0
         self.connection.charge(-size)
         self.connection.carrier.made_room()
         return event
@@ -198,11 +231,12 @@ class Receiver:
         connection = self.connection
         assert connection.config.rate_limit is not None
         action = connection.config.rate_limit.action
-        wait = limiter.check(size, connection.loop.time(), force=action == "delay")
-        if wait == 0.0:
-            return True
+        now = connection.loop.time()
+        wait = limiter.check(size, now, force=action == "delay")
         if action == "delay":
-            self.delay = wait
+            self._due_at = min(now + wait, max(now, self._due_at) + LONGEST_DELAY)
+            return True
+        if wait == 0.0:
             return True
         if action == "close":
             self._limit_hit("rate_limit", RATE_LIMITED)

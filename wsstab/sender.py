@@ -273,6 +273,13 @@ class Sender:
         self.passed_at = monotonic()
         self.wire.write(block)
 
+    def beat(self, message: Outgoing) -> None:
+        """Hand over a heartbeat, which is no traffic, or queue it."""
+        if self.queue.waiting is not None or not self.wire.writable:
+            self._enqueue(message, None)
+        elif self.wire.is_open():
+            self.wire.write(Block((message,)))
+
     # What waits.
 
     def flush(self) -> None:

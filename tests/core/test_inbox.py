@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import pytest
@@ -47,6 +48,14 @@ def test_it_is_full_at_its_number_of_bytes() -> None:
     assert not inbox.full
     inbox.put("y", 1)
     assert inbox.full
+
+
+def test_how_many_times_over_it_is_full() -> None:
+    """By messages or by bytes; nothing fills it without end."""
+    inbox = build("a", "b", "c")
+    assert (inbox.fills(1), inbox.fills(2), inbox.fills(math.inf)) == (True, False, False)
+    inbox.put("x" * 197, 197)
+    assert (inbox.fills(2), inbox.fills(3)) == (True, False)
 
 
 def test_what_is_put_into_a_full_inbox_is_kept() -> None:

@@ -65,7 +65,11 @@ class Inbox(Generic[E]):
     @property
     def full(self) -> bool:
         """Whether either bound is reached."""
-        return len(self) >= self._max_messages or self.bytes >= self._max_bytes
+        return self.fills(1)
+
+    def fills(self, times: float) -> bool:
+        """Whether either bound is reached so many times over."""
+        return len(self) >= self._max_messages * times or self.bytes >= self._max_bytes * times
 
     def put(self, event: E, size: int) -> None:
         """Keep an event, full or not.

@@ -249,6 +249,10 @@ class Wire:
         """Whether the server has stopped reading the socket, so that silence proves nothing."""
         return False
 
+    def peer_left(self) -> bool:
+        """Whether the peer has ended its TCP connection behind bytes that nobody has read; ``False`` if not known."""
+        return False
+
     def partial(self) -> int:
         """A number that changes while a message arrives that is not complete: a sign of life."""
         return 0

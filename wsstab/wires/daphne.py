@@ -35,6 +35,7 @@ from ..close import MESSAGE_TOO_BIG
 from ..payload import Outgoing
 from ..types import Event, Receive, Scope, Send
 from .base import Block, Wire, lacks, tell_of_close
+from .tcp import peer_has_left
 from .traits import TRAITS
 
 __all__ = ["DaphneWire", "recognise"]
@@ -242,6 +243,9 @@ class DaphneWire(Wire):
 
     def reading_paused(self) -> bool:
         return self._paused
+
+    def peer_left(self) -> bool:
+        return peer_has_left(getattr(self.transport, "socket", None))
 
     def partial(self) -> int:
         return int(self.protocol.trafficStats.incomingOctetsWireLevel)

@@ -15,6 +15,7 @@ from typing import Any
 from ..payload import Outgoing, frame_header
 from .base import Block, Wire, frame_for
 from .deflate import Deflate
+from .tcp import peer_has_left
 
 __all__ = ["DEPARTED", "LINGER", "TransportWire", "observed"]
 
@@ -81,6 +82,9 @@ class TransportWire(Wire):
 
     def buffered(self) -> int:
         return self.transport.get_write_buffer_size()
+
+    def peer_left(self) -> bool:
+        return peer_has_left(self.transport.get_extra_info("socket"))
 
     def ping(self, payload: bytes) -> bool:
         if self.is_open():

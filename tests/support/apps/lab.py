@@ -101,6 +101,7 @@ async def look(request: Request) -> JSONResponse:
     views: dict[str, Callable[[], Any]] = {
         "statistics": lambda: plain(lab.manager.statistics()),
         "events": lambda: lab.events,
+        "admitted": lambda: lab.manager.admission.count,
         "notes": lambda: lab.notes,
         "connections": lambda: [describe(connection) for connection in lab.manager.connections()],
         "repr": lambda: repr(lab.manager),

@@ -11,6 +11,7 @@ from ...types import Event, Receive, Send
 from ..asgi import AsgiWire
 from ..base import Block, Wire, nothing_comes, nothing_goes, nothing_is_left, tell_of_close
 from ..deflate import Deflate
+from ..tcp import peer_has_left
 from ..traits import TRAITS
 from ..transport import PING
 from ..wsproto import window_bits
@@ -185,6 +186,9 @@ class TrioWire(StreamWire):
         except OSError:
             return None
         return str(name[0]) if isinstance(name, tuple) and name else None
+
+    def peer_left(self) -> bool:
+        return peer_has_left(self._socket())
 
     def let_go(self) -> None:
         super().let_go()

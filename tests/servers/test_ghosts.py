@@ -1,0 +1,90 @@
+"""A peer that has left is noticed in every state of reading, however it left."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeLab
+from tests.support.frames import TEXT, Frame
+from tests.support.server import Variant
+from tests.support.waiting import eventually
+
+STATES = "tests.support.apps.states:app"
+INTERVAL, TIMEOUT = 0.6, 0.6
+SLACK = 1.5
+"""Seconds that a slow machine may add."""
+BYTES_PER_SECOND = 1000
+UNREAD = b"".join(Frame(TEXT, b"x").encode() for _ in range(400))
+"""More messages than the inbox holds."""
+
+
+def noticed_within(state: str, how: str) -> float:
+    """Seconds, as ``docs/servers.md`` promises them."""
+    if state == "closing":
+        # The closing handshake has a time of its own.
+        return 11.0
+    silence = {"paused": 3 * INTERVAL + TIMEOUT, "detached": INTERVAL + TIMEOUT + 0.8}.get(state, INTERVAL + TIMEOUT)
+    return silence if how == "silence" else min(silence, 1.2)
+
+
+def beats(variant: Variant) -> dict[str, Any]:
+    """A heartbeat that a peer must answer, on each server."""
+    times = {"heartbeat_interval": INTERVAL, "heartbeat_timeout": TIMEOUT}
+    return times if variant.traits.native_ping else {**times, "heartbeat_type": "custom"}
+
+
+@pytest.mark.parametrize("how", ["fin", "rst", "silence"])
+@pytest.mark.parametrize("state", ["reading", "paused", "delayed", "detached", "closing"])
+def test_a_peer_that_has_left_is_no_ghost(lab: MakeLab, variant: Variant, state: str, how: str) -> None:
+    """Its connection and its place are free in the time that the table of the documents gives."""
+    limit = {"messages_per_second": 1000, "bytes_per_second": BYTES_PER_SECOND, "action": "delay"}
+    made = lab(STATES, **beats(variant), **({"rate_limit": limit} if state == "delayed" else {}))
+    peer = made.connect("/reading" if state == "delayed" else f"/{state}")
+    made.wait_for_connections(1)
+    if state == "delayed":
+        # It has used up the rate of two minutes.
+        peer.send(b"x" * BYTES_PER_SECOND * 120)
+        peer.send("and one more")
+    elif state != "closing":
+        peer.send_raw(UNREAD)
+        eventually(lambda: made.statistics["messages_received"] >= 200)
+    else:
+        peer.send("close, please")
+    left = time.monotonic()
+    if how != "silence":
+        peer.vanish(how)
+    eventually(lambda: made.statistics["connections"] == 0, within=noticed_within(state, how) + SLACK)
+    took = time.monotonic() - left
+    assert took < noticed_within(state, how) + SLACK
+    eventually(lambda: made.server.get(f"/-/{made.key}/admitted") == 0, within=12)
+    made.note(within=3)
+
+
+def test_what_was_sent_before_the_end_is_received_in_full(lab: MakeLab) -> None:
+    """A peer may leave while reading is paused: what it said is not lost with it."""
+    made = lab(STATES, heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
+    peer = made.connect("/late")
+    made.wait_for_connections(1)
+    peer.send_raw(UNREAD)
+    peer.close(4001)
+    peer.vanish()
+    assert made.note(within=10) == 400
+    assert made.event("ConnectionClosed")["code"] == 4001
+
+
+def test_a_slow_handler_keeps_a_peer_that_answers(lab: MakeLab, variant: Variant) -> None:
+    """However much of it is unread: heartbeats go on being answered."""
+    made = lab(STATES, **beats(variant))
+    peer = made.connect("/paused")
+    made.wait_for_connections(1)
+    peer.send_raw(UNREAD)
+    until = time.monotonic() + 4 * (INTERVAL + TIMEOUT)
+    while time.monotonic() < until:
+        for frame in peer.read_for(0.2):
+            if frame.opcode == TEXT:
+                peer.send("pong")
+    assert made.call("get_connection_count") == 1
+    assert made.events("HeartbeatMissed") == []
