@@ -147,6 +147,19 @@ async def test_a_name_that_is_taken_is_refused_before_accept() -> None:
     assert [type(error) for error in early.errors] == [ConnectionLimitExceededError]
 
 
+async def test_a_handshake_that_is_not_complete_is_expected_under_its_name() -> None:
+    """Until it is complete, or never will be."""
+    async with on_stage() as stage:
+        (holder,) = await stage.named("ann")
+        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
+        assert (clients.held("ann"), clients.held("bob"), clients.expected("bob")) == (1, 0, 0)
+        clients.expect(holder.connection, "bob")
+        assert clients.expected("bob") == 1
+        clients.expect_no_more(holder.connection)
+        clients.expect_no_more(holder.connection)
+        assert clients.expected("bob") == 0
+
+
 async def test_what_is_kept_before_accept_is_limited() -> None:
     """Though it is counted only from then on."""
     early = Early()

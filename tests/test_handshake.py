@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.support.stage import settle
 from wsstab import Close, LimitHit, Override, WebSocketConfig, WebSocketConnectionManager
 from wsstab.close import (
     ADDRESS_LIMIT,
@@ -317,7 +318,7 @@ async def test_an_authorize_that_takes_too_long_lets_nobody_in() -> None:
     at = Entrance(authorize=authorize, accept_timeout=0.01)
     with anyio.fail_after(5):
         assert await at.knock() is NOT_ACCEPTED
-    assert (at.inside, at.door._authorizing) == (0, 0)
+    assert (at.inside, at.door._authorizing.count) == (0, 0)
 
 
 async def test_an_authorize_that_is_cancelled_leaves_nothing_behind() -> None:
@@ -326,7 +327,7 @@ async def test_an_authorize_that_is_cancelled_leaves_nothing_behind() -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await at.knock()
-    assert (at.inside, at.door._authorizing) == (0, 0)
+    assert (at.inside, at.door._authorizing.count) == (0, 0)
 
 
 async def test_how_many_are_asked_about_at_once_is_bounded() -> None:
@@ -409,3 +410,70 @@ def test_the_first_header_of_a_name_counts_whatever_its_case() -> None:
     assert header(scope, b"x-name") == "first"
     assert header(scope, b"none") is None
     assert header({}, b"none") is None
+
+
+# What is under way counts too.
+
+
+class Slow:
+    """An ``authorize`` that answers when it is told to.
+
+    Args:
+        answer: what it answers.
+    """
+
+    def __init__(self, answer: bool | str = True) -> None:
+        self.answer = answer
+        self.asked = 0
+        self.go = anyio.Event()
+
+    async def __call__(self, scope: dict[str, Any]) -> bool | str:
+        """Answer."""
+        self.asked += 1
+        await self.go.wait()
+        return self.answer
+
+
+async def test_one_address_may_not_take_all_that_a_slow_authorize_can_take() -> None:
+    """Its calls count as its connections, until they are answered."""
+    slow = Slow()
+    at = Entrance(authorize=slow, max_connections_per_address=3)
+    answers: list[Guest | Close] = []
+
+    async def knock(client: str) -> None:
+        answers.append(await at.knock(client=client))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(knock, STRANGER)
+        await settle()
+        assert answers == [ADDRESS_LIMIT] * 7
+        group.start_soon(knock, NEIGHBOUR)
+        await settle()
+        assert slow.asked == 4
+        slow.go.set()
+    assert at.manager.admission.count_of(STRANGER) == 3
+    assert await at.knock() is ADDRESS_LIMIT
+    assert [hit.limit for hit in at.hits] == ["max_connections_per_address"] * 8
+
+
+@pytest.mark.parametrize("answer", [False, Close(4000, "no")])
+async def test_who_was_refused_counts_no_more(answer: Any) -> None:
+    """Whatever the answer was."""
+    at = Entrance(authorize=AsyncMock(return_value=answer), max_connections_per_address=1)
+    for _ in range(3):
+        refusal = await at.knock()
+        assert isinstance(refusal, Close)
+        assert refusal is not ADDRESS_LIMIT
+    assert at.inside == 0
+
+
+async def test_without_an_address_its_limit_says_that_it_cannot_act(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with what to set; as behind a Unix socket."""
+    at = Entrance(max_connections_per_address=1)
+    for _ in range(3):
+        await at.door.admit({**scope_of(), "client": None}, at.manager.config)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for word in ("max_connections_per_address cannot act", "Unix socket", "trusted_proxies", "client_address"):
+        assert word in line
+    assert at.inside == 3

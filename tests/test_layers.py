@@ -28,7 +28,7 @@ FLOORS = {
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
-    "readahead serving subscribers tokens",
+    "lingering readahead serving subscribers tokens",
     "4 manager": "manager plain",
     "5 edge": "middleware scopes __init__",
 }

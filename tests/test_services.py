@@ -11,6 +11,7 @@ from tests.support.hand import HandLoop
 from wsstab import WebSocketConfig
 from wsstab.broadcast import Entry
 from wsstab.core.deadlines import Action
+from wsstab.lingering import Lingering
 from wsstab.payload import Outgoing
 from wsstab.services import AGE_SPREAD, Services, heartbeat_interval
 from wsstab.timekeeper import TICK
@@ -39,7 +40,10 @@ class Studio:
         self.loop = HandLoop()
         self.config = WebSocketConfig(**options).frozen()
         self.observed: list[tuple[str, float]] = []
-        self.services = Services(self.loop, self.config, lambda name, seconds: self.observed.append((name, seconds)))
+        self.lingering = Lingering(lambda address: None)
+        self.services = Services(
+            self.loop, self.config, lambda name, seconds: self.observed.append((name, seconds)), self.lingering
+        )
 
     def wait(self, seconds: float) -> bool:
         """Let time pass, tick by tick; what the last tick answered."""

@@ -34,6 +34,24 @@ class Clients:
         self._owner = owner
         self._registry = registry
         self._emit = emit
+        self._expected: dict[Connection, str] = {}
+
+    def expect(self, connection: Connection, client_id: str) -> None:
+        """Its handshake is not complete; when it is, it will have this name."""
+        self._expected[connection] = client_id
+
+    def expect_no_more(self, connection: Connection) -> None:
+        """Its handshake is complete, or will never be."""
+        self._expected.pop(connection, None)
+
+    def expected(self, client_id: str) -> int:
+        """How many handshakes are not complete that will have this name."""
+        # Few are under way at a time.
+        return sum(1 for name in self._expected.values() if name == client_id) if self._expected else 0
+
+    def held(self, client_id: str) -> int:
+        """How many open connections have this name."""
+        return len(self._registry.find_all(client_id))
 
     def own(self, client_id: str) -> Connection | None:
         """The connection of the handler that runs this code, if this is its name, open or not."""

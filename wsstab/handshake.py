@@ -14,6 +14,7 @@ import anyio
 
 from .close import (
     ADDRESS_LIMIT,
+    CLIENT_LIMIT,
     CONNECTION_LIMIT,
     DRAINING,
     DUPLICATE_CLIENT,
@@ -24,6 +25,7 @@ from .close import (
 )
 from .config import WebSocketConfig
 from .core.address import ClientAddress
+from .core.limits import Admission
 from .core.origin import OriginPolicy
 from .events import LimitHit
 from .logs import as_in_url, is_heard, quoted
@@ -68,7 +70,7 @@ class Door:
         self._address = ClientAddress(config.trusted_proxies)
         self._trusts_nobody = not [proxy for proxy in config.trusted_proxies if proxy not in ("127.0.0.1", "::1")]
         self._origins: dict[int, OriginPolicy] = {}
-        self._authorizing = 0
+        self._authorizing = Admission(max(config.max_connections or 10_000, 100), None)
 
     async def admit(self, scope: Scope, config: WebSocketConfig, peer: str | None = None) -> Guest | Close:
         """Let a WebSocket in, or say why not. Who was let in must be let out by ``admission.release``.
@@ -86,11 +88,15 @@ class Door:
         address = self._address_of(scope)
         if config.authorize is None:
             return self._count_in(scope, config, address, None)
-        if self._authorizing >= self._most_at_once() or self._surely_full(config):
-            return self._refuse("max_connections", CONNECTION_LIMIT, scope, address)
         if self._address_full(address):
             return self._refuse("max_connections_per_address", ADDRESS_LIMIT, scope, address)
-        answer = await self._authorize(scope, config)
+        # These calls come before the limits, and need one of their own.
+        if self._surely_full(config) or self._authorizing.admit(address) is not None:
+            return self._refuse("max_connections", CONNECTION_LIMIT, scope, address)
+        try:
+            answer = await self._authorize(scope, config)
+        finally:
+            self._authorizing.release(address)
         if isinstance(answer, Close):
             return self._refuse("authorize", answer, scope, address)
         # It may have taken long.
@@ -99,12 +105,18 @@ class Door:
     def _count_in(
         self, scope: Scope, config: WebSocketConfig, address: str | None, client_id: str | None
     ) -> Guest | Close:
-        manager = self._manager
-        held = client_id is not None and manager.get_connection(client_id) is not None
-        if held and config.duplicate_client == "reject":
-            return self._refuse("duplicate_client", DUPLICATE_CLIENT.because("client id is taken"), scope, address)
-        replacing = held and config.duplicate_client == "replace"
-        refusal = manager.admission.admit(address, replacing=replacing)
+        replacing = False
+        if client_id is not None:
+            clients = self._manager.clients
+            held, expected = clients.held(client_id), clients.expected(client_id)
+            if held and config.duplicate_client == "reject":
+                return self._refuse("duplicate_client", DUPLICATE_CLIENT.because("client id is taken"), scope, address)
+            most = config.max_connections_per_client
+            if most is not None and config.duplicate_client == "allow" and held + expected >= most:
+                return self._refuse("max_connections_per_client", CLIENT_LIMIT, scope, address)
+            # One at a time: each would hold a place of its own until its handler accepts.
+            replacing = held > 0 and not expected and config.duplicate_client == "replace"
+        refusal = self._manager.admission.admit(address, replacing=replacing)
         if refusal is None:
             return Guest(address, client_id)
         limit = "max_connections" if refusal is CONNECTION_LIMIT else "max_connections_per_address"
@@ -116,17 +128,15 @@ class Door:
         return limit is not None and self._manager.admission.count >= limit and config.duplicate_client != "replace"
 
     def _address_full(self, address: str | None) -> bool:
+        """Whether those that are in, and those whose ``authorize`` is under way, are all that may come from there."""
         limit = self._manager.config.max_connections_per_address
-        return limit is not None and address is not None and self._manager.admission.count_of(address) >= limit
-
-    def _most_at_once(self) -> int:
-        """How many ``authorize`` calls may be under way: they come before the limits, and need one of their own."""
-        return max(self._manager.config.max_connections or 10_000, 100)
+        if limit is None or address is None:
+            return False
+        return self._manager.admission.count_of(address) + self._authorizing.count_of(address) >= limit
 
     async def _authorize(self, scope: Scope, config: WebSocketConfig) -> Close | str | None:
         """A close, a client id, or ``None`` for a plain yes."""
         assert config.authorize is not None
-        self._authorizing += 1
         try:
             with anyio.move_on_after(config.accept_timeout) as patience:
                 answer = await config.authorize(scope)
@@ -136,8 +146,6 @@ class Door:
                 "! authorize failed for %s, the connection is refused", as_in_url(path), extra={"path": path}
             )
             return UNAUTHORIZED
-        finally:
-            self._authorizing -= 1
         if patience.cancelled_caught:
             return NOT_ACCEPTED
         return verdict(answer)
@@ -167,6 +175,13 @@ class Door:
         if config.client_address is not None:
             return config.client_address(scope)
         address = self._address.of(scope)
+        if address is None and config.max_connections_per_address is not None:
+            self._manager.warn_once(
+                "no address",
+                "! max_connections_per_address cannot act: the server tells no address, as behind a Unix socket; "
+                "have the proxy set X-Forwarded-For to the client alone and set "
+                'trusted_proxies=["*"], or set client_address',
+            )
         if config.max_connections_per_address is not None and self._trusts_nobody and self._address.is_private(address):
             self._manager.warn_once(
                 "private address",

@@ -35,6 +35,7 @@ from .errors import (
 )
 from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
+from .lingering import Lingering
 from .logs import suggest_level
 from .options import Drain
 from .payload import Payload
@@ -47,7 +48,6 @@ from .tasks import EventLoop, current_loop
 from .tokens import TokenDesk
 from .types import ASGIApp, Itself
 from .userdata import UserData
-from .wires.base import Wire
 from .wires.double import is_websocket
 
 __all__ = ["WebSocketConnectionManager"]
@@ -106,11 +106,11 @@ class WebSocketConnectionManager(Itself):
         self._draining = False
         self._next_id = 0
         self._doubles: dict[int, DoubleConnection] = {}
-        self._lingering: dict[Wire, EventLoop] = {}
+        self._lingering = Lingering(self.admission.release)
         self._warned: set[str] = set()
         self._warned_of_peers: set[str] = set()
         self._counters = Counters(("ping", "broadcast") if self.config.enable_metrics else ())
-        self._clients = Clients(self, self.registry, self.emit)
+        self.clients = Clients(self, self.registry, self.emit)
         suggest_level(self.config.log_level)
 
     def __repr__(self) -> str:
@@ -265,7 +265,7 @@ class WebSocketConnectionManager(Itself):
         Raises:
             ConnectionNotFoundError: nobody has this name, and no ended connection of this handler had.
         """
-        await self._close_all(self._clients.addressed(client_id), requested(code, reason))
+        await self._close_all(self.clients.addressed(client_id), requested(code, reason))
 
     async def disconnect_all(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close every connection, ``max_concurrent_cleanup`` at a time; new ones are still let in."""
@@ -376,7 +376,7 @@ class WebSocketConnectionManager(Itself):
         Raises:
             ConnectionNotFoundError: nobody has this name.
         """
-        for connection in self._clients.addressed(client_id):
+        for connection in self.clients.addressed(client_id):
             await self.enter(connection, room)
 
     async def leave(self, client_id: str, room: str) -> None:
@@ -385,7 +385,7 @@ class WebSocketConnectionManager(Itself):
         Raises:
             ConnectionNotFoundError: nobody has this name.
         """
-        for connection in self._clients.addressed(client_id):
+        for connection in self.clients.addressed(client_id):
             await self.exit(connection, room)
 
     def get_rooms(self, client_id: str | None = None) -> list[str]:
@@ -436,12 +436,12 @@ class WebSocketConnectionManager(Itself):
             ConnectionNotFoundError: nobody has this name.
             MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
         """
-        for connection in self._clients.addressed(client_id):
+        for connection in self.clients.addressed(client_id):
             self._set_user_data(connection, key, value)
 
     async def get_user_data(self, client_id: str, key: str) -> Any | None:
         """The value, ``None`` where there is none or nobody has this name."""
-        own = self._clients.own(client_id)
+        own = self.clients.own(client_id)
         connection = own if own is not None else self.registry.find(client_id)
         return None if connection is None else connection.user_data.get(key)
 
@@ -553,6 +553,8 @@ class WebSocketConnectionManager(Itself):
         connection.services.connections += 1
         connection.services.carried += connection.wire.readable
         connection.counted = True
+        if connection.chosen_id is not None:
+            self.clients.expect(connection, connection.chosen_id)
 
     def accepted(self, connection: Connection) -> None:
         """List a connection whose handshake is complete."""
@@ -568,6 +570,7 @@ class WebSocketConnectionManager(Itself):
             self.charge(connection, estimate_of(connection))
         if connection.rooms_joined is not None:
             self._listen(connection)
+        self.clients.expect_no_more(connection)
         if connection.chosen_id is not None:
             self._take_chosen_name(connection, connection.chosen_id)
 
@@ -576,9 +579,6 @@ class WebSocketConnectionManager(Itself):
         if self.registry.remove(connection):
             self.ledger.remove(connection)
             self._counters.closing(connection)
-        if connection.counted:
-            connection.counted = False
-            self.admission.release(connection.address)
         if isinstance(connection, DoubleConnection) and connection in self._courier.doubles:
             self._courier.doubles.discard(connection)
             self._doubles.pop(id(connection.websocket), None)
@@ -594,12 +594,15 @@ class WebSocketConnectionManager(Itself):
 
     def cut_lingering(self) -> None:
         """Abort the TCP connections that have closed, but whose peer takes nothing."""
-        for wire, loop in list(self._lingering.items()):
-            loop.call_from_thread(wire.abort)
+        self._lingering.cut()
 
     def left(self, connection: Connection) -> None:
         """The last word of a connection: its event loop may have no other."""
         connection.services.carried -= connection.wire.readable
+        if connection.counted:
+            connection.counted = False
+            self.clients.expect_no_more(connection)
+            self._lingering.leave_place(connection.wire, connection.address)
         self._release(connection.services)
 
     async def send_to(self, connection: Connection, message: Payload, key: Hashable = None) -> bool:
@@ -665,7 +668,7 @@ class WebSocketConnectionManager(Itself):
     def _connect(self, connection: Connection, client_id: str, metadata: dict[str, Any] | None) -> list[Connection]:
         """Give it the name; those that it replaces, which begin to close."""
         try:
-            others = self._clients.others(connection, client_id)
+            others = self.clients.others(connection, client_id)
             self._keep_metadata(connection, metadata)
         except WebSocketStabilizerError:
             if isinstance(connection, DoubleConnection) and not connection.named:

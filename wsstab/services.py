@@ -14,6 +14,7 @@ from .backpressure import Backpressure
 from .broadcast import Broadcaster
 from .config import WebSocketConfig
 from .core.deadlines import Deadlines
+from .lingering import Lingering
 from .options import HeartbeatType
 from .readahead import ReadAhead
 from .tasks import EventLoop
@@ -36,7 +37,7 @@ class Services:
         loop: the loop.
         config: of the manager.
         observe: where latencies go, by name.
-        lingering: wires that have closed, and whose TCP connection has not ended; kept by the manager.
+        lingering: what has closed and is not gone; kept by the manager.
 
     Attributes:
         connections: how many connections this loop has.
@@ -52,10 +53,10 @@ class Services:
         loop: EventLoop,
         config: WebSocketConfig,
         observe: Callable[[str, float], None],
-        lingering: dict[Wire, EventLoop] | None = None,
+        lingering: Lingering,
     ) -> None:
         self.loop = loop
-        self._lingering = lingering if lingering is not None else {}
+        self._lingering = lingering
         self.timekeeper = Timekeeper(loop)
         self.backpressure = Backpressure(loop, self.timekeeper)
         self.readahead = ReadAhead(self.timekeeper)
@@ -115,17 +116,17 @@ class Services:
             return
 
         def abort(now: float) -> None:
-            self._lingering.pop(wire, None)
             wire.abort()
+            self._lingering.end(wire)
 
         def left() -> None:
-            self._lingering.pop(wire, None)
+            self._lingering.end(wire)
             self.timekeeper.cancel(deadline)
             # This refers to the wire, and the wire to this.
             wire.on_lost = _nobody
 
         deadline = self.timekeeper.schedule(abort, self.timekeeper.now + seconds)
-        self._lingering[wire] = self.loop
+        self._lingering.add(wire, self.loop)
         wire.on_lost = left
 
 

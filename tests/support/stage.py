@@ -68,6 +68,7 @@ class Peer:
         stalled: it takes nothing at the moment; see `stall` and `resume`.
         gone: sends to it fail.
         mute: closes sent to it never get through.
+        lingers: its TCP connection does not end with the ASGI call, where its wire is a capable one.
         error: what escaped the ASGI call.
         done: set when the ASGI call is over.
         call: cancelled by a server that has had enough.
@@ -87,7 +88,7 @@ class Peer:
         }
         self.sent: list[Event] = []
         self.pings: list[bytes] = []
-        self.stalled = self.gone = self.mute = False
+        self.stalled = self.gone = self.mute = self.lingers = False
         self.error: Exception | None = None
         self.done = anyio.Event()
         self.call = anyio.CancelScope()
@@ -257,8 +258,13 @@ class CapableWire(Wire):
     def abort(self) -> None:
         self.aborted = self.closing = True
         if not self.lost:
-            self.lost = True
             self._peer.leaves(1006)
+            self.end()
+
+    def end(self) -> None:
+        """The TCP connection has ended."""
+        if not self.lost:
+            self.lost = True
             self.on_lost()
 
     def block(self) -> None:
@@ -347,6 +353,8 @@ class Stage:
             peer.error = error
         finally:
             peer.done.set()
+            if peer.wire is not None and not peer.lingers:
+                peer.wire.end()
 
 
 @asynccontextmanager
@@ -371,8 +379,10 @@ async def on_stage(
         stage = Stage(group, handler, capable, bare, options)
         yield stage
         for peer in stage.peers:
-            peer.mute = peer.stalled = False
+            peer.mute = peer.stalled = peer.lingers = False
             peer.leaves()
+            if peer.wire is not None and peer.done.is_set():
+                peer.wire.end()
         await settle()
         group.cancel_scope.cancel()
     assert errors or not [peer.error for peer in stage.peers if peer.error is not None]

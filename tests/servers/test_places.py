@@ -1,0 +1,110 @@
+"""A limit counts what is held: sockets, handlers, handshakes under way."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import MakeLab
+from tests.support.handshake import Denied, request
+from tests.support.lab import Lab
+from tests.support.peer import open_socket
+from tests.support.waiting import eventually
+from wsstab.wires.tcp import peer_has_left
+
+STATES = "tests.support.apps.states:app"
+NAME = "@tests.support.apps.doors:name"
+
+
+@pytest.fixture
+def sockets() -> Iterator[ExitStack]:
+    """What closes raw sockets at the end."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def status_of(made: Lab, path: str, name: str = "ann") -> int:
+    """How one more handshake is answered; the peer stays."""
+    try:
+        made.connect(path, headers=[("x-name", name)])
+    except Denied as denied:
+        return denied.answer.status
+    return 101
+
+
+def knock(made: Lab, path: str, name: str, sockets: ExitStack) -> socket.socket:
+    """A handshake that waits for its answer."""
+    raw = sockets.enter_context(open_socket(made.server.address, None, None, 5))
+    raw.sendall(request(made.path(path), "127.0.0.1", [("x-name", name)]))
+    return raw
+
+
+def admitted(made: Lab) -> int:
+    """How many places are taken."""
+    return int(made.server.get(f"/-/{made.key}/admitted"))
+
+
+def test_a_place_is_free_when_the_socket_is(lab: MakeLab) -> None:
+    """Peers that were closed, and do not leave, hold no more sockets than the limit says."""
+    made = lab(STATES, max_connections_per_address=3)
+    let_in = 0
+    for _ in range(12):
+        if status_of(made, "/closing") == 101:
+            let_in += 1
+            made.peers[-1].send("close, please")
+            eventually(lambda: made.statistics["connections"] == 0)
+        eventually(lambda: sum(not peer_has_left(peer.socket) for peer in made.peers) <= 3)
+    assert let_in >= 3
+    for peer in made.peers:
+        peer.vanish()
+    eventually(lambda: admitted(made) == 0, within=12)
+
+
+def test_a_handler_that_goes_on_holds_its_place(lab: MakeLab) -> None:
+    """A peer that resets cannot start ever more of them."""
+    made = lab(max_connections=3)
+    for _ in range(3):
+        made.connect("/deaf").vanish("rst")
+    eventually(lambda: made.statistics["connections"] == 0)
+    assert [status_of(made, "/deaf") for _ in range(3)] == [503] * 3
+    assert admitted(made) == 3
+
+
+def test_one_name_replaces_itself_in_one_handshake_at_a_time(lab: MakeLab, sockets: ExitStack) -> None:
+    """Where all places are taken, each of its handshakes would take one more until it is accepted."""
+    made = lab(max_connections=2, authorize=NAME)
+    assert [status_of(made, "/push", name) for name in ("ann", "bob")] == [101, 101]
+    for _ in range(10):
+        knock(made, "/never-accepts", "ann", sockets)
+    eventually(lambda: made.statistics["refused"].get("max_connections") == 9)
+    assert admitted(made) == 3
+    assert made.call("get_connection_count") == 2
+
+
+def test_one_that_replaces_is_let_in_where_all_places_are_taken(lab: MakeLab) -> None:
+    """It takes the place of its predecessor, again and again."""
+    made = lab(max_connections=2, authorize=NAME)
+    for name in ("ann", "bob", "ann", "ann", "ann"):
+        assert status_of(made, "/push", name) == 101
+        eventually(lambda: admitted(made) <= 2, within=12)
+    assert status_of(made, "/push", "cyd") == 503
+
+
+@pytest.mark.parametrize(("how", "status"), [("allow", 429), ("reject", 409)])
+def test_a_name_that_may_not_be_had_is_refused_before_accept(lab: MakeLab, how: str, status: int) -> None:
+    """Where ``authorize`` says whose it is."""
+    options = {"max_connections_per_client": 1} if how == "allow" else {}
+    made = lab(authorize=NAME, duplicate_client=how, **options)
+    assert [status_of(made, "/push") for _ in range(3)] == [101, status, status]
+
+
+def test_handshakes_under_way_count_for_a_name(lab: MakeLab, sockets: ExitStack) -> None:
+    """Any number of them at once never exceed its limit."""
+    made = lab(authorize=NAME, duplicate_client="allow", max_connections_per_client=2)
+    for _ in range(6):
+        knock(made, "/never-accepts", "ann", sockets)
+    eventually(lambda: made.statistics["refused"].get("max_connections_per_client") == 4)
+    assert admitted(made) == 2
