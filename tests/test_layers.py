@@ -17,7 +17,7 @@ import wsstab
 PACKAGE = Path(wsstab.__file__).parent
 
 FLOORS = {
-    "0 words": "types close errors events reports checks options environment config payload logs",
+    "0 words": "types close errors events reports checks options environment marks patterns config terms payload logs",
     "1 machines": "core core.address core.deadlines core.histogram core.inbox core.lifecycle core.limits core.memory "
     "core.origin core.queue core.registry core.token core.wheel",
     "2 ports": "tasks timekeeper userdata wires wires.asgi wires.base wires.daphne wires.deflate wires.double "
@@ -28,7 +28,7 @@ FLOORS = {
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
-    "lingering readahead serving subscribers tokens",
+    "lingering outcome readahead routemap routing secondlook serving subscribers tokens",
     "4 manager": "manager plain",
     "5 edge": "middleware scopes __init__",
 }
@@ -37,7 +37,7 @@ FLOORS = {
 THIRD_PARTIES = {
     "anyio": "everywhere above core",
     "itsdangerous": "core.token",
-    "starlette": "middleware scopes",
+    "starlette": "middleware outcome routemap scopes",
     "h2": "wires.hypercorn.stream",
     "hypercorn": "signals.hypercorn wires.hypercorn.stream",
     "trio": "tasks signals.hypercorn",

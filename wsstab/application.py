@@ -128,6 +128,8 @@ class Application:
 
     async def _accept(self, event: Event) -> None:
         connection = self.connection
+        if connection.second_look is not None:
+            await connection.second_look.check()
         self._check_not_ended()
         connection.lifecycle.fire(Happening.ACCEPT)
         connection.subprotocol = event.get("subprotocol")

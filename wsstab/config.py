@@ -20,6 +20,7 @@ from . import checks
 from .checks import Check, flag, function, instance, member, number, optional, whole
 from .close import Close
 from .environment import nearest, read_environment
+from .marks import EndpointT, mark
 from .options import (
     MIB,
     Accepts,
@@ -34,6 +35,7 @@ from .options import (
     SlowConsumerPolicy,
     accepts,
 )
+from .patterns import matches
 from .types import Scope
 
 if TYPE_CHECKING:
@@ -88,7 +90,17 @@ PER_CONNECTION = tuple(OverrideFields.__annotations__)
 
 @dataclass(frozen=True, init=False, repr=False)
 class Override:
-    """What is different for the connections of some paths; see ``WebSocketConfig.routes``.
+    """What is different for the connections of some paths, or of one endpoint.
+
+    By path it stands in ``WebSocketConfig.routes``. On an endpoint it is a decorator, which holds however the endpoint
+    is reached::
+
+        @app.websocket("/admin")
+        @Override(authorize=only_admins)
+        async def admin(websocket: WebSocket): ...
+
+    Where both hold, the ``authorize`` and ``allowed_origins`` that both name must let a WebSocket in, and of the other
+    options those of the endpoint win.
 
     Takes, by keyword, any option of `WebSocketConfig` that one connection can have for itself. A
     group replaces the whole group, and ``None`` is a value like any other: it switches off.
@@ -108,6 +120,23 @@ class Override:
                 raise ValueError(f"Override.{name}: not an option of one connection; these are {_listed()}")
         kept = {name: CHECKS[name](f"Override.{name}", value) for name, value in fields.items()}
         object.__setattr__(self, "fields", kept)
+
+    def __call__(self, endpoint: EndpointT) -> EndpointT:
+        """Put it on an endpoint: an async function, a class, or an instance that is called.
+
+        Its guards run before the endpoint does; of a class that is neither called nor a Starlette
+        ``WebSocketEndpoint``, before it accepts.
+
+        Args:
+            endpoint: what is routed to.
+
+        Returns:
+            What to route to, with the same signature; the decorator that routes may also stand below this one.
+
+        Raises:
+            TypeError: it cannot be called, or takes no attribute.
+        """
+        return mark(endpoint, self)
 
     def __repr__(self) -> str:
         return f"Override({', '.join(f'{name}={value!r}' for name, value in self.fields.items())})"
@@ -278,7 +307,9 @@ class WebSocketConfig:
         drain: a `Drain`: how connections end when the process stops.
         hooks: `Hooks`: functions that hear of events.
         routes: an `Override` by path: an exact path, or a pattern in which ``*`` stands for any
-            characters, slashes too. The first that matches wins.
+            characters, slashes too. The first that matches wins. The path is what is behind the root
+            path and behind mounts around the middleware; where others of its spellings match as well
+            (the full path, a newline or a slash at its end), the guards of all of them must let in.
 
     Raises:
         ValueError: a value that is not allowed; its text names option, value and what is allowed.
@@ -325,7 +356,7 @@ class WebSocketConfig:
     hooks: Hooks = field(default_factory=Hooks)
 
     _taken: ClassVar[bool] = False
-    _by_pattern: ClassVar[tuple[tuple[str, WebSocketConfig], ...]] = ()
+    by_pattern: ClassVar[tuple[tuple[str, WebSocketConfig], ...]] = ()
 
     # Assigned and not defined here: a class with a method of that name accepts any name for a type checker.
     __setattr__ = _set_checked
@@ -352,7 +383,7 @@ class WebSocketConfig:
         if self._taken:
             return self
         taken = replace(self)
-        vars(taken).update(_taken=True, _by_pattern=_merge(taken))
+        vars(taken).update(_taken=True, by_pattern=_merge(taken))
         return taken
 
     def for_path(self, path: str) -> WebSocketConfig:
@@ -366,8 +397,8 @@ class WebSocketConfig:
         """
         if not self._taken:
             return self.frozen().for_path(path)
-        for pattern, config in self._by_pattern:
-            if _matches(pattern, path):
+        for pattern, config in self.by_pattern:
+            if matches(pattern, path):
                 return config
         return self
 
@@ -399,24 +430,3 @@ def _merge(config: WebSocketConfig) -> tuple[tuple[str, WebSocketConfig], ...]:
         id(override): replace(config, routes={}, **override.fields).frozen() for override in config.routes.values()
     }
     return tuple((pattern, merged[id(override)]) for pattern, override in config.routes.items())
-
-
-def _matches(pattern: str, path: str) -> bool:
-    # Not a regular expression: a peer chooses the path, and several wildcards make matching polynomial in its length.
-    first, *middle = pattern.split("*")
-    if not middle:
-        return path == pattern
-    last = middle.pop()
-    if len(path) < len(first) + len(last) or not (path.startswith(first) and path.endswith(last)):
-        return False
-    return _in_order(middle, path[len(first) : len(path) - len(last)])
-
-
-def _in_order(pieces: Sequence[str], text: str) -> bool:
-    start = 0
-    for piece in pieces:
-        found = text.find(piece, start)
-        if found < 0:
-            return False
-        start = found + len(piece)
-    return True

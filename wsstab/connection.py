@@ -33,6 +33,7 @@ from .userdata import UserData
 
 if TYPE_CHECKING:
     from .carrier import Carrier
+    from .secondlook import SecondLook
     from .services import Services
 
 __all__ = ["Connection", "Owner", "current_connection"]
@@ -142,6 +143,7 @@ class Connection(Itself):
         "path",
         "receiver",
         "rooms_joined",
+        "second_look",
         "sender",
         "services",
         "shard",
@@ -174,6 +176,7 @@ class Connection(Itself):
         self.metadata: dict[str, Any] = {}
         self.subprotocol: str | None = None
         self.chosen_id: str | None = None
+        self.second_look: SecondLook | None = None
         self.lifecycle = Lifecycle()
         self.open = self.named = self.foreign = self.counted = False
         self.accepts_broadcasts = config.broadcast
@@ -328,6 +331,7 @@ class Connection(Itself):
 
         It and they would be a cycle, which only the garbage collector frees: much later, and with the loop standing.
         """
+        self.second_look = None
         weak: Connection = proxy(self)
         for part in (self.ending, self.heartbeat, self.receiver, self.sender, self.application, self.carrier):
             part.connection = weak

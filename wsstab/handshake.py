@@ -23,12 +23,13 @@ from .close import (
     UNAUTHORIZED,
     Close,
 )
-from .config import WebSocketConfig
+from .config import Authorize, WebSocketConfig
 from .core.address import ClientAddress
 from .core.limits import Admission
 from .core.origin import OriginPolicy
 from .events import LimitHit
 from .logs import as_in_url, is_heard, quoted
+from .terms import Terms
 from .types import Scope
 
 if TYPE_CHECKING:
@@ -69,24 +70,29 @@ class Door:
         config = manager.config
         self._address = ClientAddress(config.trusted_proxies)
         self._trusts_nobody = not [proxy for proxy in config.trusted_proxies if proxy not in ("127.0.0.1", "::1")]
-        self._origins: dict[int, OriginPolicy] = {}
+        self._origins: dict[str | tuple[str, ...], OriginPolicy] = {}
         self._authorizing = Admission(max(config.max_connections or 10_000, 100), None)
 
-    async def admit(self, scope: Scope, config: WebSocketConfig, peer: str | None = None) -> Guest | Close:
+    async def admit(
+        self, scope: Scope, config: WebSocketConfig, peer: str | None = None, terms: Terms | None = None
+    ) -> Guest | Close:
         """Let a WebSocket in, or say why not. Who was let in must be let out by ``admission.release``.
 
         Args:
             scope: of the handshake.
             config: of its path.
             peer: the other end of the TCP connection, where it is known for certain.
+            terms: who must let it in; ``None`` for the guards of ``config``.
         """
+        if terms is None:
+            terms = Terms.of(config)
         manager = self._manager
         if manager.is_draining:
             return DRAINING
-        if not self._origin_allowed(scope, config, peer):
+        if not self._origin_allowed(scope, terms, peer):
             return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)
         address = self._address_of(scope)
-        if config.authorize is None:
+        if not terms.authorize:
             return self._count_in(scope, config, address, None)
         if self._address_full(address):
             return self._refuse("max_connections_per_address", ADDRESS_LIMIT, scope, address)
@@ -94,13 +100,42 @@ class Door:
         if self._surely_full(config) or self._authorizing.admit(address) is not None:
             return self._refuse("max_connections", CONNECTION_LIMIT, scope, address)
         try:
-            answer = await self._authorize(scope, config)
+            answer = await self._ask(scope, terms)
         finally:
             self._authorizing.release(address)
         if isinstance(answer, Close):
             return self._refuse("authorize", answer, scope, address)
         # It may have taken long.
         return DRAINING if manager.is_draining else self._count_in(scope, config, address, answer)
+
+    async def ask_again(self, scope: Scope, terms: Terms, peer: str | None, address: str | None) -> Close | str | None:
+        """Ask the guards that were not asked when a WebSocket was let in.
+
+        Args:
+            scope: as it is now.
+            terms: the guards.
+            peer: the other end of the TCP connection, where it is known for certain.
+            address: under which it is counted.
+
+        Returns:
+            A close, a client id, or ``None`` for a plain yes.
+        """
+        if not self._origin_allowed(scope, terms, peer):
+            return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, address)
+        answer = await self._ask(scope, terms)
+        return self._refuse("authorize", answer, scope, address) if isinstance(answer, Close) else answer
+
+    async def _ask(self, scope: Scope, terms: Terms) -> Close | str | None:
+        """What all of them say; who names it otherwise than another refuses."""
+        named: str | None = None
+        for authorize in terms.authorize:
+            answer = await self._authorize(scope, terms.config, authorize)
+            if isinstance(answer, Close):
+                return answer
+            if named is not None and answer not in (None, named):
+                return UNAUTHORIZED
+            named = named or answer
+        return named
 
     def _count_in(
         self, scope: Scope, config: WebSocketConfig, address: str | None, client_id: str | None
@@ -134,12 +169,11 @@ class Door:
             return False
         return self._manager.admission.count_of(address) + self._authorizing.count_of(address) >= limit
 
-    async def _authorize(self, scope: Scope, config: WebSocketConfig) -> Close | str | None:
+    async def _authorize(self, scope: Scope, config: WebSocketConfig, authorize: Authorize) -> Close | str | None:
         """A close, a client id, or ``None`` for a plain yes."""
-        assert config.authorize is not None
         try:
             with anyio.move_on_after(config.accept_timeout) as patience:
-                answer = await config.authorize(scope)
+                answer = await authorize(scope)
         except Exception:
             path = scope.get("path", "")
             logger.exception(
@@ -150,15 +184,14 @@ class Door:
             return NOT_ACCEPTED
         return verdict(answer)
 
-    def _origin_allowed(self, scope: Scope, config: WebSocketConfig, peer: str | None) -> bool:
+    def _origin_allowed(self, scope: Scope, terms: Terms, peer: str | None) -> bool:
         origin = header(scope, b"origin")
         if origin is None:
             return True
-        policy = self._origins.get(id(config))
-        if policy is None:
-            policy = self._origins[id(config)] = OriginPolicy(config.allowed_origins)
         hosts = self._address.forwarded_host(scope, peer)
-        if policy.check(origin, hosts):
+        policies = (self._policy(allowed) for allowed in terms.origins)
+        policy = next((each for each in policies if not each.check(origin, hosts)), None)
+        if policy is None:
             return True
         self._manager.warn_once(
             f"origin {origin[:LONGEST_LOGGED]}",
@@ -169,6 +202,12 @@ class Door:
             by_peers=True,
         )
         return False
+
+    def _policy(self, allowed: str | tuple[str, ...]) -> OriginPolicy:
+        policy = self._origins.get(allowed)
+        if policy is None:
+            policy = self._origins[allowed] = OriginPolicy(allowed)
+        return policy
 
     def _address_of(self, scope: Scope) -> str | None:
         config = self._manager.config

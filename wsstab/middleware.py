@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from .carrier import Carrier, denial
 from .close import DRAINING, RAISED, RETURNED, Close
@@ -20,19 +20,23 @@ from .config import WebSocketConfig
 from .connection import Connection, current_connection
 from .core.lifecycle import OutboundState
 from .ending import CLOSE_TIMEOUT
-from .errors import PeerGoneError, WebSocketStabilizerError
+from .errors import WebSocketStabilizerError
 from .handshake import Door, Guest
 from .logs import quoted
 from .manager import CONNECTION_KEY, WebSocketConnectionManager
+from .marks import watch
 from .options import CompressionMode, HeartbeatType
+from .outcome import is_quiet
 from .plain import tell_of_plain
+from .routing import Routing
 from .scopes import keep, taken
+from .secondlook import SecondLook, admits
 from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
 from .wires import wire_for
 from .wires.base import Wire
-from .wires.departure import innermost, module_of, promises_an_error
+from .wires.departure import promises_an_error
 
 __all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
 
@@ -90,6 +94,7 @@ class WebSocketStabilizer:
         self._manager_key = manager_key
         self._connection_key = connection_key
         self._door = Door(manager)
+        self._routing = Routing(manager.config, application)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Every HTTP request comes by here, and what it meets is written out: a call would be felt.
@@ -115,13 +120,15 @@ class WebSocketStabilizer:
             outer = current_connection.get()
             if outer is not None and outer.carrier.carries(scope):
                 # Somebody between has taken out of the scope what says that another of us stands outside.
-                await self.app(self._restored(scope, outer), receive, send)
+                await self._enter_again(self._restored(scope, outer), outer, receive, send)
             elif there is not manager:
                 raise taken(self._manager_key, there, "manager_key")
             elif (connection := await self._enter(scope, receive, send)) is not None:
                 await self._run(scope, connection)
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
+        elif kind == "websocket" and isinstance(outer := scope.get(CONNECTION_KEY), Connection):
+            await self._enter_again(scope, outer, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -153,6 +160,8 @@ class WebSocketStabilizer:
                 raise why
             if not failed:
                 await send(event)
+                if not serving and event["type"] == "lifespan.startup.complete":
+                    self._routing.tell_of_unmatched(self.manager.warn_once)
                 serving = serving or event["type"] == "lifespan.startup.complete"
 
         async def receive_and_act() -> Event:
@@ -201,15 +210,16 @@ class WebSocketStabilizer:
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
         """The connection of a WebSocket that may come in; the others have their answer."""
         watch_signals(self.manager, send)
-        path = scope.get("path", "")
-        config = self.manager.config.for_path(path)
+        entrance = self._routing.entrance(scope)
+        terms = self._routing.plain if entrance is None else entrance.terms()
+        config = terms.config
         wire = self._wire(scope, receive, send)
         can_deny = "websocket.http.response" in (scope.get("extensions") or {})
         server = server_of(scope)
         if server is not None and server.stopping:
             admitted: Guest | Close = DRAINING
         else:
-            admitted = await self._door.admit(scope, config, wire.peer_address())
+            admitted = await self._door.admit(scope, config, wire.peer_address(), terms)
         if isinstance(admitted, Close):
             for event in denial(admitted, can_deny):
                 await wire.deny(event)
@@ -218,10 +228,18 @@ class WebSocketStabilizer:
             self._prepare(wire, config, told=tell_of_plain(self.manager, wire, config, scope, send))
             connection = self._connection(scope, wire, config, admitted, can_deny, promises_an_error(scope, send))
             connection.carrier.server = server
+            if entrance is not None:
+                look = connection.second_look = SecondLook(connection, terms)
+                look.add(entrance, self._door)
             return connection
         except BaseException:
             self.manager.admission.release(admitted.address)
             raise
+
+    async def _enter_again(self, scope: Scope, outer: Connection, receive: Receive, send: Send) -> None:
+        """The outer one acts; but what guards the application is not off because it was mounted."""
+        if await admits(outer, self._routing, self._door, scope):
+            await self.app(scope, receive, send)
 
     def _connection(
         self, scope: Scope, wire: Wire, config: WebSocketConfig, guest: Guest, can_deny: bool, error_promised: bool
@@ -278,6 +296,7 @@ class WebSocketStabilizer:
         """Run the handler, and end the connection whatever the handler does."""
         carrier, manager = connection.carrier, self.manager
         token = current_connection.set(connection)
+        watching = watch.set(connection.second_look)
         manager.calls.add(carrier)
         connection.heartbeat.schedule()
         try:
@@ -295,6 +314,7 @@ class WebSocketStabilizer:
             manager.calls.discard(carrier)
             manager.left(connection)
             current_connection.reset(token)
+            watch.reset(watching)
             connection.let_go()
 
     async def _settled(self, error: Exception, connection: Connection) -> bool:
@@ -339,31 +359,6 @@ class WebSocketStabilizer:
         if connection.lifecycle.outbound is OutboundState.OPEN or connection.ending.close is not None:
             connection.ending.begin(close)
             await connection.ending.latch.wait()
-
-
-def is_quiet(error: BaseException, connection: Connection) -> bool:
-    """Whether this is only how a handler learned that its peer has left, or that we closed.
-
-    A group is when all that is in it is: of a reader and a writer each learns it in its own way, and Starlette has a
-    RuntimeError for the second of them.
-    """
-    if not connection.sender.gone and connection.ending.close is None:
-        return False
-    errors = leaves(error)
-    told = [each for each in errors if isinstance(each, (PeerGoneError, WebSocketDisconnect))]
-    return bool(told) and (len(told) == len(errors) or all(each in told or is_echo(each) for each in errors))
-
-
-def leaves(error: BaseException) -> list[BaseException]:
-    """The errors of a group, and of the groups in it; of any other error itself."""
-    members: tuple[BaseException, ...] | None = getattr(error, "exceptions", None)
-    return [leaf for member in members for leaf in leaves(member)] if members else [error]
-
-
-def is_echo(error: BaseException) -> bool:
-    """Whether somebody says by this error that it was said before that the connection is over."""
-    module = module_of(innermost(error.__traceback__))
-    return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.receiver")
 
 
 def is_engine_io(scope: Scope) -> bool:

@@ -1,0 +1,45 @@
+"""Endpoints that nobody may open: by their path, by their own Override, in a mounted application; and one for all."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, WebSocket
+
+from wsstab import Override, WebSocketStabilizer
+
+from .doors import refuse
+
+__all__ = ["app"]
+
+GUARD = Override(authorize=refuse)
+
+
+async def talk(websocket: WebSocket) -> None:
+    """Accept and say so."""
+    await websocket.accept()
+    await websocket.send_text("inside")
+    await websocket.receive()
+
+
+def guarded() -> FastAPI:
+    """With a stabilizer of its own."""
+    made = FastAPI()
+    made.add_middleware(WebSocketStabilizer, routes={"/admin": GUARD, "/number/7": GUARD})
+    for path in ("/admin", "/open", "/number/{number:int}"):
+        made.add_api_websocket_route(path, talk)
+    made.add_api_websocket_route("/marked/{name}", GUARD(talk_alone))
+    return made
+
+
+async def talk_alone(websocket: WebSocket) -> None:
+    """As `talk`, for the one that is guarded itself."""
+    await talk(websocket)
+
+
+app = guarded()
+app.mount("/v1", guarded())
+
+
+@app.get("/-/health")
+async def health() -> str:
+    """The server is up."""
+    return "up"

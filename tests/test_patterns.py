@@ -1,0 +1,59 @@
+"""Path patterns, and what they could have in common with the paths of routes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.routing import compile_path
+
+from wsstab.patterns import matches, meets
+
+
+@pytest.mark.parametrize(
+    ("pattern", "template", "expected"),
+    [
+        ("/admin", "/admin", True),
+        ("/admin", "/admins", False),
+        ("/admin/", "/admin", False),
+        ("/rooms/*", "/rooms/{room}", True),
+        ("/rooms/lobby", "/rooms/{room}", True),
+        ("/rooms/a/b", "/rooms/{room}", False),
+        ("/rooms/", "/rooms/{room}", False),
+        ("/files/a/b", "/files/{path:path}", True),
+        ("/files/", "/files/{path:path}", True),
+        ("/rooms/7", "/rooms/{number:int}", True),
+        ("/rooms/seven", "/rooms/{number:int}", False),
+        ("/rooms/7.5", "/rooms/{number:float}", True),
+        ("/rooms/x", "/rooms/{id:uuid}", False),
+        ("/rooms/x/y", "/rooms/{room:ours}", True),
+        ("*", "/anything", True),
+        ("*/chat", "/{tenant}/chat", True),
+        ("*/chat", "/{tenant}/talk", False),
+        ("/a*b*c", "/a{x}c", True),
+        ("/rooms/*", "/{kind}/lobby", True),
+    ],
+)
+def test_a_pattern_meets_a_route_where_a_path_could_match_both(pattern: str, template: str, expected: bool) -> None:
+    """By what its parameters may stand for; of a convertor that is not known, everything."""
+    assert meets(pattern, template) is expected
+
+
+@given(
+    st.text("/ab*", max_size=6),
+    st.lists(st.sampled_from(["/", "a", "b", "{x}", "{p:path}", "{n:int}"]), max_size=5),
+    st.text("/ab7", max_size=8),
+)
+def test_no_path_matches_both_where_they_do_not_meet(pattern: str, pieces: list[str], path: str) -> None:
+    """Starlette's own expression decides about the route."""
+    template = "/" + "".join(re.sub(r"{\w", f"{{x{at}", piece) for at, piece in enumerate(pieces))
+    expression, _, _ = compile_path(template)
+    if matches(f"/{pattern}", f"/{path}") and expression.fullmatch(f"/{path}"):
+        assert meets(f"/{pattern}", template)
+
+
+def test_many_wildcards_against_a_long_route_take_no_time() -> None:
+    """Each pair of places is looked at once."""
+    assert not meets("/*a*a*a*a*a*c", "/" + "a" * 500 + "b")

@@ -1,0 +1,265 @@
+"""What the door could not know is asked before the accept; and of two stabilizers both guard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, WebSocket
+from starlette.applications import Starlette
+from starlette.endpoints import WebSocketEndpoint
+from starlette.middleware import Middleware
+from starlette.routing import Mount, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from tests.support.knocking import Answer, knock
+from wsstab import Override, WebSocketStabilizer
+from wsstab.types import ASGIApp, Receive, Scope, Send
+
+pytestmark = pytest.mark.anyio
+
+ACCEPTED = Answer(101)
+REFUSED = Answer(403, "not authorized")
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+async def nobody(scope: Scope) -> bool:
+    """Refuse."""
+    return False
+
+
+async def echo(websocket: WebSocket) -> None:
+    """Accept."""
+    await websocket.accept()
+
+
+GUARD = Override(authorize=nobody)
+
+
+@GUARD
+async def guarded(websocket: WebSocket) -> None:
+    """Never runs."""
+    raise AssertionError
+
+
+@GUARD
+class Guarded(WebSocketEndpoint):
+    """Never runs."""
+
+    async def on_connect(self, websocket: WebSocket) -> None:
+        """Never."""
+        raise AssertionError
+
+
+@GUARD
+class Bare:
+    """A class of ASGI that is made for each call, as Starlette calls one."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.send = send
+
+    def __await__(self) -> Any:
+        return self.send({"type": "websocket.accept"}).__await__()
+
+
+def rewriting(app: ASGIApp, copies: bool, **changes: Any) -> ASGIApp:
+    """Middleware that changes the scope, or a copy of it."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        scope = {**scope} if copies else scope
+        scope.update(changes)
+        await app(scope, receive, send)
+
+    return middleware
+
+
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("endpoint", [guarded, Guarded, Bare])
+async def test_an_endpoint_is_guarded_however_it_is_reached(endpoint: Any, copies: bool) -> None:
+    """Somebody on the way has rewritten the path."""
+    inner = Starlette(routes=[WebSocketRoute("/open", echo), WebSocketRoute("/admin", endpoint)])
+    app = WebSocketStabilizer(rewriting(inner, copies, path="/admin"))
+    assert await knock(app, "/open") == REFUSED
+    assert app.manager.statistics().refused == {"authorize": 1}
+    assert app.manager.admission.count == 0
+
+
+@pytest.mark.parametrize("changes", [{"path": "/admin"}, {"path": "/api/admin", "root_path": "/api"}])
+@pytest.mark.parametrize("mounted", [True, False])
+async def test_a_pattern_holds_for_a_path_that_was_put_into_the_scope(changes: dict[str, str], mounted: bool) -> None:
+    """Also where the application is reached by a root path that we did not see, and mounts follow."""
+    inner = Starlette(routes=[WebSocketRoute("/admin", echo), WebSocketRoute("/v1/{x}", echo)])
+    if mounted:
+        inner = Starlette(routes=[Mount("/v1", app=inner)])
+        changes = {**changes, "path": changes["path"].replace("/admin", "/v1/admin")}
+    pattern = "/v1/admin" if mounted else "/admin"
+    app = WebSocketStabilizer(rewriting(inner, False, **changes), routes={pattern: GUARD})
+    assert await knock(app, "/open") == REFUSED
+    open_to_all = WebSocketStabilizer(rewriting(inner, False, **changes), routes={"/else": GUARD})
+    assert await knock(open_to_all, "/open") == ACCEPTED
+
+
+async def test_what_an_endpoint_opens_is_not_open_for_another() -> None:
+    """The door has let in by the Override of an endpoint that was not reached: the others' guard is asked."""
+
+    @Override(authorize=None)
+    async def public(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    inner = Starlette(routes=[WebSocketRoute("/public", public), WebSocketRoute("/private", echo)])
+    assert await knock(WebSocketStabilizer(inner, authorize=nobody), "/public") == ACCEPTED
+    for copies in (True, False):
+        app = WebSocketStabilizer(rewriting(inner, copies, path="/private"), authorize=nobody)
+        assert await knock(app, "/public") == REFUSED
+
+
+async def test_an_endpoint_of_no_known_router_is_guarded() -> None:
+    """It announces itself."""
+
+    @GUARD
+    async def endpoint(send: Send) -> None:
+        raise AssertionError
+
+    async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await endpoint(send)
+
+    assert await knock(WebSocketStabilizer(bare), "/anything") == REFUSED
+
+
+async def test_a_dependency_that_accepts_is_behind_the_guard() -> None:
+    """FastAPI runs it before the endpoint."""
+    from fastapi import Depends
+
+    async def accept(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    app = FastAPI()
+
+    @app.websocket("/admin")
+    @GUARD
+    async def admin(websocket: WebSocket, ready: None = Depends(accept)) -> None:
+        raise AssertionError
+
+    assert await knock(WebSocketStabilizer(rewriting(app, False, path="/admin")), "/open") == REFUSED
+
+
+def test_who_was_accepted_too_early_is_closed() -> None:
+    """By somebody on the way, who knew nothing of the endpoint."""
+    inner = Starlette(routes=[WebSocketRoute("/admin", guarded)])
+
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+        await inner({**scope, "path": "/admin"}, receive, send)
+
+    with TestClient(WebSocketStabilizer(early)) as client, client.websocket_connect("/open") as socket:
+        with pytest.raises(WebSocketDisconnect) as caught:
+            socket.receive_text()
+        assert caught.value.code == 1008
+
+
+async def test_each_guard_is_asked_once() -> None:
+    """A ticket may be good for one time only."""
+    asked: list[str] = []
+
+    async def ticket(scope: Scope) -> str:
+        asked.append(scope["path"])
+        return "ann"
+
+    @Override(authorize=ticket)
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        assert websocket.state.connection.client_id == "ann"
+
+    inner = Starlette(
+        routes=[WebSocketRoute("/room", endpoint)],
+        middleware=[Middleware(WebSocketStabilizer, authorize=ticket, routes={"/room": Override(authorize=ticket)})],
+    )
+    app = WebSocketStabilizer(Starlette(routes=[Mount("/v1", app=inner)]), authorize=ticket)
+    assert await knock(app, "/v1/room") == ACCEPTED
+    assert asked == ["/v1/room"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("ann", 101), ("bob", 403), (True, 101)])
+async def test_a_guard_that_comes_late_names_it_alike(name: Any, status: int) -> None:
+    """Or not at all."""
+
+    async def first(scope: Scope) -> str:
+        return "ann"
+
+    async def second(scope: Scope) -> Any:
+        return name
+
+    inner = WebSocketStabilizer(Starlette(routes=[WebSocketRoute("/room", echo)]), authorize=second)
+    assert (await knock(WebSocketStabilizer(inner, authorize=first), "/room")).status == status
+
+
+# Two stabilizers.
+
+
+def mounted(outer: dict[str, Any], inner: dict[str, Any], around: Any = None) -> WebSocketStabilizer:
+    """A parent and an application that is mounted at ``/v1``, each with a stabilizer of its own."""
+    app: Any = Starlette(
+        routes=[WebSocketRoute("/admin", echo), WebSocketRoute("/open", echo)],
+        middleware=[Middleware(WebSocketStabilizer, **inner)],
+    )
+    return WebSocketStabilizer(Starlette(routes=[Mount("/v1", app=around(app) if around else app)]), **outer)
+
+
+async def test_the_routes_of_the_inner_one_guard_what_they_are_for() -> None:
+    """By the paths of its own application."""
+    app = mounted({}, {"routes": {"/admin": GUARD}})
+    assert await knock(app, "/v1/admin") == REFUSED
+    assert await knock(app, "/v1/open") == ACCEPTED
+
+
+async def test_the_guards_of_the_inner_one_are_asked_before_the_accept() -> None:
+    """Its ``authorize`` and its origins, and the refusal is counted by the inner and told as by the outer."""
+    assert await knock(mounted({}, {"authorize": nobody}), "/v1/open") == REFUSED
+    app = mounted({"allowed_origins": "*"}, {"allowed_origins": ["a.example"]})
+    answers = [await knock(app, "/v1/open", origin=f"https://{name}.example") for name in "ab"]
+    assert answers == [ACCEPTED, Answer(403, "origin not allowed")]
+
+
+async def test_the_default_of_the_inner_one_takes_nothing_back() -> None:
+    """The parent lets all pages in, and nobody has said otherwise; who names it in an Override has."""
+    page = {"origin": "https://b.example"}
+    assert await knock(mounted({"allowed_origins": "*"}, {}), "/v1/open", **page) == ACCEPTED
+    named = {"routes": {"/open": Override(allowed_origins="same-host")}}
+    assert (await knock(mounted({"allowed_origins": "*"}, named), "/v1/open", **page)).status == 403
+    other = {"routes": {"/open": Override(broadcast=False)}}
+    assert await knock(mounted({"allowed_origins": "*"}, other), "/v1/open", **page) == ACCEPTED
+
+
+async def test_the_limits_of_the_inner_one_stay_off() -> None:
+    """The outer one counts; it has the options too."""
+    app = mounted({}, {"max_connections": 1, "routes": {"/admin": Override(max_message_size=1)}})
+    for _ in range(2):
+        assert await knock(app, "/v1/admin") == ACCEPTED
+
+
+async def test_the_inner_one_is_found_where_the_scope_was_emptied() -> None:
+    """Somebody on the way has taken out what is ours."""
+
+    def around(app: ASGIApp) -> ASGIApp:
+        async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+            ours = {key: value for key, value in scope.items() if not key.startswith("wsstab")}
+            await app({**ours, "state": {}}, receive, send)
+
+        return middleware
+
+    assert await knock(mounted({}, {"authorize": nobody}, around), "/v1/open") == REFUSED
+
+
+async def test_the_inner_ones_guards_follow_a_path_that_is_rewritten_behind_it() -> None:
+    """As those of the outer one."""
+    inner = rewriting(Starlette(routes=[WebSocketRoute("/admin", echo)]), False, path="/admin", root_path="")
+    app = WebSocketStabilizer(WebSocketStabilizer(inner, routes={"/admin": GUARD}))
+    assert await knock(app, "/open") == REFUSED

@@ -1,0 +1,156 @@
+"""Endpoints that carry an `Override` of their own, wherever they are routed to.
+
+An endpoint is marked twice: it has the Override as an attribute, which is found by resolving the route of a request,
+and it announces itself when it is entered, which no rewritten path and no copied scope can hide.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from .config import Override
+
+__all__ = ["Watch", "any_marked", "mark", "overrides_of", "watch"]
+
+logger = logging.getLogger("wsstab")
+
+ATTRIBUTE = "__wsstab_overrides__"
+RUNS = ("__call__", "dispatch")
+"""The methods by which an instance runs: what is called for many, and Starlette's `WebSocketEndpoint`."""
+
+Overrides = tuple["Override", ...]
+EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
+
+
+class Watch(Protocol):
+    """What hears of the endpoints that a WebSocket reaches."""
+
+    def note(self, overrides: Overrides) -> None:
+        """One with these is about to run."""
+
+    async def let_in(self, overrides: Overrides) -> bool:
+        """Whether one with these may run; who may not has had an answer."""
+
+
+watch: ContextVar[Watch | None] = ContextVar("wsstab_watch", default=None)
+"""Of the WebSocket whose handler runs this code."""
+
+_told: set[str] = set()
+_marked: list[bool] = []
+
+
+def any_marked() -> bool:
+    """Whether any endpoint of this process has an Override."""
+    return bool(_marked)
+
+
+def overrides_of(endpoint: object) -> Overrides:
+    """The Overrides of an endpoint, the outermost first."""
+    while isinstance(endpoint, functools.partial):
+        own = getattr(endpoint, ATTRIBUTE, ())
+        if own:
+            return tuple(own)
+        endpoint = endpoint.func
+    return tuple(getattr(endpoint, ATTRIBUTE, ()))
+
+
+def mark(endpoint: EndpointT, override: Override) -> EndpointT:
+    """Give an endpoint an Override.
+
+    Args:
+        endpoint: a function, a class, or an instance that is called.
+        override: what is different for it.
+
+    Returns:
+        What to route to: of an async function one that stands around it, anything else itself.
+
+    Raises:
+        TypeError: it cannot be called, or takes no attribute.
+    """
+    if not callable(endpoint):
+        raise TypeError(f"{override!r} stands on an endpoint, a function or a class, not on {endpoint!r}")
+    overrides = (override, *overrides_of(endpoint))
+    _marked[:] = [True]
+    if isinstance(endpoint, type):
+        setattr(endpoint, ATTRIBUTE, overrides)
+        _announce(endpoint, overrides)
+        return endpoint
+    if not inspect.iscoroutinefunction(endpoint):
+        _put(endpoint, overrides)
+        return endpoint
+    # On the function itself too: the decorator that routes may stand below this one.
+    inner: Any = endpoint
+    while inner is not None:
+        with suppress(AttributeError):
+            setattr(inner, ATTRIBUTE, overrides)
+        inner = getattr(inner, "__wrapped__", None)
+    guarded: EndpointT = _guarded(endpoint, overrides)
+    return guarded
+
+
+def _put(endpoint: object, overrides: Overrides) -> None:
+    try:
+        setattr(endpoint, ATTRIBUTE, overrides)
+    except AttributeError:
+        raise TypeError(f"an Override cannot stand on {endpoint!r}, which takes no attributes") from None
+
+
+def _guarded(endpoint: Any, overrides: Overrides) -> Any:
+    may_run = _may_run
+
+    async def guarded(*arguments: Any, **more: Any) -> Any:
+        return await endpoint(*arguments, **more) if await may_run(overrides, endpoint) else None
+
+    # FastAPI before 0.119 looks up annotations among the globals of what it is given, and not of what that wraps.
+    names = _globals_of(endpoint)
+    made = FunctionType(guarded.__code__, names, guarded.__name__, None, guarded.__closure__)
+    setattr(functools.update_wrapper(made, endpoint), ATTRIBUTE, overrides)
+    return made
+
+
+def _globals_of(endpoint: Any) -> dict[str, Any]:
+    inner = inspect.unwrap(endpoint)
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    found = getattr(inner, "__globals__", None)
+    return found if isinstance(found, dict) else globals()
+
+
+async def _may_run(overrides: Overrides, endpoint: object) -> bool:
+    watching = watch.get()
+    if watching is not None:
+        return await watching.let_in(overrides)
+    _tell(endpoint)
+    return True
+
+
+def _announce(kind: type[Any], overrides: Overrides) -> None:
+    """Let instances tell that they are about to run: those made for one WebSocket, and those called for many."""
+    made = kind.__init__
+
+    @functools.wraps(made)
+    def init(self: Any, *arguments: Any, **more: Any) -> None:
+        if (watching := watch.get()) is not None:
+            watching.note(overrides)
+        made(self, *arguments, **more)
+
+    kind.__init__ = init
+    for name in RUNS:
+        method = getattr(kind, name, None)
+        if inspect.iscoroutinefunction(method):
+            setattr(kind, name, _guarded(method, overrides))
+
+
+def _tell(endpoint: object) -> None:
+    name = f"{getattr(endpoint, '__module__', '')}.{getattr(endpoint, '__qualname__', '')}"
+    if name not in _told and len(_told) < 100:
+        _told.add(name)
+        logger.warning("! the Override of %s does nothing: no WebSocketStabilizer stands around the application", name)
