@@ -13,16 +13,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from json import dumps
-from typing import Any, NoReturn
+from typing import Any
 
+from . import networks, sites
+from .callables import fits, is_async, is_generator, is_plain
+from .check import LONGEST_SHOWN, Check, Refused, optional, published, require
 from .close import MAX_REASON_BYTES, clamp_code
+from .shown import shown
 
 __all__ = [
     "Check",
+    "bearer",
     "close_code",
     "close_reason",
     "duration",
@@ -37,6 +42,8 @@ __all__ = [
     "optional",
     "origins",
     "patterns",
+    "proxies",
+    "published",
     "secret",
     "whole",
     "word",
@@ -45,97 +52,43 @@ __all__ = [
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
-LONGEST_SHOWN = 200
-"""Characters of a refused value that its error shows."""
+LARGEST = 2**53 - 1
+"""What a float, JSON and every counter of a server hold exactly; beyond it some of them fail, when they are used."""
+SMALLEST = 1e-9
+"""What is smaller is infinite as a divisor, or as good as."""
 
 
-class Refused(Exception):
-    """The value is not allowed; `Check` makes the sentence."""
-
-
-def _not_from_text(text: str) -> NoReturn:
-    raise Refused
-
-
-@dataclass(frozen=True)
-class Check:
-    """What an option may be.
-
-    Args:
-        allowed: what stands behind "must be" in the error.
-        accept: gives the value to keep, or raises `Refused`.
-        parse: makes a value for ``accept`` from the text of an environment variable.
-        readable: whether a text can say it at all.
-        shown: whether an error may show the value.
-        positive: whether it is a number above 0.
-    """
-
-    allowed: str
-    accept: Callable[[Any], Any]
-    parse: Callable[[str], Any] = _not_from_text
-    readable: bool = True
-    shown: bool = True
-    positive: bool = False
-
-    def __call__(self, name: str, value: Any) -> Any:
-        """The value to keep.
-
-        Args:
-            name: of the option, for the error.
-            value: what was given.
-
-        Raises:
-            ValueError: it is not allowed.
-        """
-        try:
-            return self.accept(value)
-        except Refused:
-            raise self._error(name, value) from None
-
-    def read(self, name: str, text: str) -> Any:
-        """The value to keep of an environment variable.
-
-        Args:
-            name: of the variable, for the error.
-            text: what it holds; spaces around it do not count.
-
-        Raises:
-            ValueError: it is not allowed.
-        """
-        try:
-            return self.accept(self.parse(text.strip()))
-        except Refused:
-            raise self._error(name, text) from None
-
-    def _error(self, name: str, value: Any) -> ValueError:
-        shown = repr(value)[:LONGEST_SHOWN] if self.shown else "<not shown>"
-        # The words of the published package, for tests that were written for it.
-        negative = self.positive and isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0
-        return ValueError(f"{f'{name} must be positive: ' if negative else ''}{name}={shown}: must be {self.allowed}")
-
-
-def number(what: str, *, or_zero: bool = False) -> Check:
+def number(what: str, *, or_zero: bool = False, most: float = math.inf) -> Check:
     """A finite number above 0, kept as ``float``.
 
     Args:
         what: what it is a number of, such as ``a number of seconds``.
         or_zero: whether 0 is allowed too.
+        most: the largest that is allowed.
     """
     lowest = "that is 0 or more" if or_zero else "greater than 0"
 
     def accept(value: Any) -> float:
         found = _finite(value)
-        _require(found > 0 or (or_zero and found == 0))
+        require(found > 0 or (or_zero and found == 0))
+        require(found >= SMALLEST or found == 0, f"{SMALLEST:g} is the smallest")
+        require(found <= most, f"{most:g} is the largest")
         return found
 
     return Check(f"{what} {lowest}", accept, _to_float, positive=not or_zero)
 
 
-def whole(what: str) -> Check:
-    """A whole number of 1 or more; ``what`` says of what, such as ``bytes``."""
+def whole(what: str, *, most: int = LARGEST) -> Check:
+    """A whole number of 1 or more.
+
+    Args:
+        what: of what, such as ``bytes``.
+        most: the largest that is allowed.
+    """
 
     def accept(value: Any) -> int:
-        _require(isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+        require(isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+        require(value <= most, f"{most} is the largest")
         return int(value)
 
     return Check(f"a whole number of {what}, 1 or more", accept, _to_int, positive=True)
@@ -145,7 +98,7 @@ def flag() -> Check:
     """``True`` or ``False``, nothing that merely counts as such."""
 
     def accept(value: Any) -> bool:
-        _require(isinstance(value, bool))
+        require(isinstance(value, bool))
         return bool(value)
 
     return Check("True or False", accept, _to_bool)
@@ -156,7 +109,7 @@ def member(choices: type[Enum]) -> Check:
     values = [str(choice.value) for choice in choices]
 
     def accept(value: Any) -> Enum:
-        _require(isinstance(value, str) and value in values)
+        require(isinstance(value, str) and value in values)
         return choices(value)
 
     return Check(f"one of {', '.join(values)}", accept, str.lower)
@@ -166,7 +119,7 @@ def word(*choices: str) -> Check:
     """One of some words."""
 
     def accept(value: Any) -> str:
-        _require(isinstance(value, str) and value in choices)
+        require(isinstance(value, str) and value in choices)
         return choices[choices.index(value)]
 
     return Check(f"one of {', '.join(choices)}", accept, str.lower)
@@ -176,7 +129,7 @@ def level() -> Check:
     """The name of a logging level in any case; kept in upper case."""
 
     def accept(value: Any) -> str:
-        _require(isinstance(value, str) and value.upper() in LEVELS)
+        require(isinstance(value, str) and value.upper() in LEVELS)
         return str(value.upper())
 
     return Check(f"one of {', '.join(LEVELS)}", accept, str)
@@ -187,7 +140,7 @@ def duration() -> Check:
 
     def accept(value: Any) -> timedelta:
         found = value if isinstance(value, timedelta) else _to_timedelta(_finite(value))
-        _require(found > timedelta(0))
+        require(found > timedelta(0))
         return found
 
     return Check("a timedelta or a number of seconds, greater than 0", accept, _to_float)
@@ -202,17 +155,41 @@ def names(what: str) -> Check:
     return Check(f"a list of {what}, each a text that is not empty", _texts, _split)
 
 
+def proxies() -> Check:
+    """Addresses, networks, and ``*``, as `names`."""
+
+    def accept(value: Any) -> tuple[str, ...]:
+        found = _texts(value)
+        for entry in found:
+            if entry != "*":
+                _parse(networks.network_of, entry, networks.correction)
+        return found
+
+    return replace(names('addresses ("10.0.0.5"), networks ("10.0.0.0/8") or "*"'), accept=accept)
+
+
 def secret() -> Check:
     """One key, or a list of keys. The value is never shown; a list is kept as a tuple."""
+    return _keys("a text that is not empty, or a list of such texts, newest first", _is_json)
 
+
+def bearer() -> Check:
+    """As `secret`, of what can travel in a header (RFC 9110 section 5.5)."""
+    allowed = "a text that is not empty, or a list of such texts, newest first; without control characters and spaces"
+    return _keys(allowed, lambda key: _is_json(key) and not any(map(_is_unsafe, key)))
+
+
+def _keys(allowed: str, is_sound: Callable[[str], bool]) -> Check:
     def accept(value: Any) -> str | tuple[str, ...]:
         found = _texts([value]) if isinstance(value, str) else _texts(value)
-        _require(len(found) > 0)
+        require(len(found) > 0 and all(map(is_sound, found)))
         return value if isinstance(value, str) else found
 
-    return Check(
-        "a text that is not empty, or a list of such texts, newest first", accept, _split_when_several, shown=False
-    )
+    return Check(allowed, accept, _split_when_several, shown=False)
+
+
+def _is_unsafe(character: str) -> bool:
+    return character <= " " or "\x7f" <= character <= "\xa0"
 
 
 def origins() -> Check:
@@ -220,7 +197,14 @@ def origins() -> Check:
     words = ("same-host", "*")
 
     def accept(value: Any) -> str | tuple[str, ...]:
-        return value if isinstance(value, str) and value in words else _texts(value)
+        if isinstance(value, str):
+            require(value in words, _meant(value, sites.correction))
+            return value
+        found = _texts(value)
+        for entry in found:
+            if entry not in words:
+                _parse(sites.entry_of, entry, sites.correction)
+        return found
 
     def parse(text: str) -> Any:
         return text if text in words else _split(text)
@@ -233,9 +217,12 @@ def message() -> Check:
 
     def accept(value: Any) -> Any:
         if callable(value):
+            require(fits(value, 0), "it cannot be called without an argument")
+            require(not is_async(value), "it is async, and must not be")
+            require(not is_generator(value), "it is a generator: nothing of it runs when it is called")
             return value
-        _require(isinstance(value, (str, bytes, dict)))
-        _require(isinstance(value, bytes) or _is_json(value))
+        require(isinstance(value, (str, bytes, dict)))
+        require(isinstance(value, bytes) or _is_json(value))
         return deepcopy(value)
 
     return Check("a str, bytes or dict that can be sent, or a function that returns one", accept, str)
@@ -245,7 +232,7 @@ def close_code() -> Check:
     """A close code that may travel in a frame (RFC 6455 section 7.4.2)."""
 
     def accept(value: Any) -> int:
-        _require(isinstance(value, int) and not isinstance(value, bool) and clamp_code(value) == value)
+        require(isinstance(value, int) and not isinstance(value, bool) and clamp_code(value) == value)
         return int(value)
 
     return Check(
@@ -257,17 +244,26 @@ def close_reason() -> Check:
     """Text that fits into a close frame (RFC 6455 section 5.5)."""
 
     def accept(value: Any) -> Any:
-        _require(isinstance(value, str) and _is_json(value) and len(value.encode()) <= MAX_REASON_BYTES)
+        require(isinstance(value, str) and _is_json(value) and len(value.encode()) <= MAX_REASON_BYTES)
         return value
 
     return Check(f"a text of at most {MAX_REASON_BYTES} bytes of UTF-8", accept, str)
 
 
-def function(what: str) -> Check:
-    """Something that can be called; ``what`` says with what."""
+def function(what: str, *, awaited: bool | None = None) -> Check:
+    """Something that can be called with one argument.
+
+    Args:
+        what: of what, such as ``the scope``.
+        awaited: whether it must be async, or must not be; ``None`` for either.
+    """
 
     def accept(value: Any) -> Any:
-        _require(callable(value))
+        require(callable(value))
+        require(fits(value, 1), "it cannot be called with one argument")
+        require(not is_generator(value), "it is a generator: nothing of it runs when it is called")
+        require(not (awaited and is_plain(value)), "it is not async; write async def")
+        require(awaited is not False or not is_async(value), "it is async, and must not be")
         return value
 
     return Check(f"a function of {what}", accept, readable=False)
@@ -277,7 +273,7 @@ def instance(kind: type[Any]) -> Check:
     """An instance of a class."""
 
     def accept(value: Any) -> Any:
-        _require(isinstance(value, kind))
+        require(isinstance(value, kind))
         return value
 
     return Check(f"{kind.__name__}(...)", accept, readable=False)
@@ -287,59 +283,51 @@ def patterns(kind: type[Any]) -> Check:
     """A mapping of path patterns to instances of a class; kept as a dict, in its order."""
 
     def accept(value: Any) -> dict[str, Any]:
-        _require(isinstance(value, Mapping))
-        _require(all(isinstance(pattern, str) and pattern.startswith(("/", "*")) for pattern in value))
-        _require(all(isinstance(found, kind) for found in value.values()))
+        require(isinstance(value, Mapping))
+        require(all(isinstance(pattern, str) and pattern.startswith(("/", "*")) for pattern in value))
+        require(all(isinstance(found, kind) for found in value.values()))
         return dict(value)
 
     allowed = f'a dict from path patterns, which begin with "/" or "*", to {kind.__name__}(...)'
     return Check(allowed, accept, readable=False)
 
 
-def optional(check: Check, meaning: str) -> Check:
-    """What a check allows, or ``None``.
-
-    Args:
-        check: for everything but ``None``.
-        meaning: what ``None`` means, such as ``no limit``.
-    """
-
-    def accept(value: Any) -> Any:
-        return None if value is None else check.accept(value)
-
-    def parse(text: str) -> Any:
-        return None if text.lower() in ("", "none") else check.parse(text)
-
-    return replace(check, allowed=f"{check.allowed}; or None for {meaning}", accept=accept, parse=parse)
+def _parse(parse: Callable[[str], object], entry: str, correct: Callable[[str], str | None]) -> None:
+    try:
+        parse(entry)
+    except ValueError:
+        raise Refused(f"not {shown(entry, LONGEST_SHOWN)}{_meant(entry, correct, listed=True)}") from None
 
 
-def _require(met: bool) -> None:
-    if not met:
-        raise Refused
+def _meant(entry: str, correct: Callable[[str], str | None], listed: bool = False) -> str:
+    meant = correct(entry)
+    if meant is None:
+        return ""
+    return f"{', but ' if listed else 'did you mean '}{shown(meant, LONGEST_SHOWN)}{'' if listed else '?'}"
 
 
 def _finite(value: Any) -> float:
-    _require(isinstance(value, (int, float)) and not isinstance(value, bool))
+    require(isinstance(value, (int, float)) and not isinstance(value, bool))
     try:
         found = float(value)
     except OverflowError:
         raise Refused from None
-    _require(math.isfinite(found))
+    require(math.isfinite(found))
     return found
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     # A mapping or a set has no order to keep, and of one text this would take the letters.
-    _require(isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)))
+    require(isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)))
     found = tuple(value)
-    _require(all(isinstance(text, str) and text.strip() for text in found))
+    require(all(isinstance(text, str) and text.strip() for text in found))
     return found
 
 
 def _is_json(value: Any) -> bool:
     try:
         dumps(value, ensure_ascii=False).encode()
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # an object of the application may raise anything
         return False
     return True
 
@@ -368,7 +356,7 @@ def _to_int(text: str) -> int:
 def _to_bool(text: str) -> bool:
     if text.lower() in TRUE:
         return True
-    _require(text.lower() in FALSE)
+    require(text.lower() in FALSE)
     return False
 
 

@@ -147,30 +147,34 @@ def _listed() -> str:
 
 
 NO_LIMIT = "no limit"
+MOST_SHARDS = 65_536
+"""Each is there from the start, and a part of what is walked at a time: more are no use."""
 
 CHECKS: dict[str, Check] = {
     "heartbeat_interval": number("a number of seconds"),
     "heartbeat_timeout": number("a number of seconds"),
     "heartbeat_type": member(HeartbeatType),
-    "max_connections": optional(whole("connections"), NO_LIMIT),
+    "max_connections": checks.published(
+        optional(whole("connections"), NO_LIMIT), "must be positive or None", positive=True
+    ),
     "max_message_size": optional(whole("bytes"), NO_LIMIT),
-    "reconnect_token_ttl": checks.duration(),
+    "reconnect_token_ttl": checks.published(checks.duration(), "must be positive", positive=True),
     "enable_reconnect": flag(),
     "compression": member(CompressionMode),
-    "compression_threshold": whole("bytes"),
-    "log_level": checks.level(),
+    "log_level": checks.published(checks.level(), "must be a valid logging level"),
     "enable_metrics": flag(),
-    "num_shards": whole("shards"),
+    "num_shards": whole("shards", most=MOST_SHARDS),
     "max_concurrent_cleanup": whole("connections"),
     "max_concurrent_broadcast": whole("connections"),
     "max_memory_per_connection": optional(whole("bytes"), NO_LIMIT),
     "max_total_memory": optional(whole("bytes"), NO_LIMIT),
-    "memory_eviction_policy": member(MemoryEvictionPolicy),
+    "memory_eviction_policy": checks.published(member(MemoryEvictionPolicy), "must be one of"),
     "memory_check_interval": number("a number of seconds"),
+    "compression_threshold": whole("bytes"),
     "secret_key": optional(checks.secret(), "a random one in each process"),
     "allowed_origins": checks.origins(),
-    "trusted_proxies": checks.names("addresses or networks"),
-    "client_address": optional(function("the scope"), "the address of the peer"),
+    "trusted_proxies": checks.proxies(),
+    "client_address": optional(function("the scope", awaited=False), "the address of the peer"),
     "max_connections_per_address": optional(whole("connections"), NO_LIMIT),
     "max_connections_per_client": optional(whole("connections"), NO_LIMIT),
     "duplicate_client": checks.word("replace", "reject", "allow"),
@@ -182,7 +186,7 @@ CHECKS: dict[str, Check] = {
     "rate_limit": optional(instance(RateLimit), NO_LIMIT),
     "drain": instance(Drain),
     "custom_heartbeat": optional(checks.message(), "the default message"),
-    "authorize": optional(function("the scope"), "everybody"),
+    "authorize": optional(function("the scope", awaited=True), "everybody"),
     "broadcast": flag(),
     "routes": checks.patterns(Override),
     "hooks": instance(Hooks),
@@ -323,7 +327,6 @@ class WebSocketConfig:
     reconnect_token_ttl: Accepts[timedelta, timedelta | float] = field(default=accepts(timedelta(hours=1)))
     enable_reconnect: bool = True
     compression: Accepts[CompressionMode, CompressionMode | str] = field(default=accepts(CompressionMode.DEFLATE))
-    compression_threshold: int = 1024
     log_level: str = "INFO"
     enable_metrics: bool = False
     num_shards: int = 16
@@ -335,6 +338,8 @@ class WebSocketConfig:
         default=accepts(MemoryEvictionPolicy.LRU)
     )
     memory_check_interval: float = 60.0
+    # The published fields end here: who passes them by position means these, in the order of the published page.
+    compression_threshold: int = 1024
     secret_key: str | Sequence[str] | None = field(default=None, repr=False)
     allowed_origins: str | Sequence[str] = "same-host"
     trusted_proxies: Sequence[str] = ("127.0.0.1", "::1")

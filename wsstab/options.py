@@ -189,9 +189,9 @@ class RateLimit(_Group):
     action: Literal["close", "delay", "drop"] = "close"
 
     CHECKS: ClassVar[Mapping[str, Check]] = {
-        "messages_per_second": number("a number of messages"),
+        "messages_per_second": number("a number of messages", most=checks.LARGEST),
         "burst": optional(whole("messages"), "messages_per_second rounded up"),
-        "bytes_per_second": optional(number("a number of bytes"), "no limit"),
+        "bytes_per_second": optional(number("a number of bytes", most=checks.LARGEST), "no limit"),
         "action": checks.word("close", "delay", "drop"),
     }
 
@@ -235,7 +235,7 @@ class Drain(_Group):
         "code": checks.close_code(),
         "reason": checks.close_reason(),
         "handle_signals": checks.flag(),
-        "endpoint_token": optional(checks.secret(), "no endpoint"),
+        "endpoint_token": optional(checks.bearer(), "no endpoint"),
     }
 
 

@@ -6,9 +6,24 @@ from collections.abc import Mapping, MutableMapping
 
 from starlette.datastructures import State
 
+from .serving import SERVER_KEY
+from .shown import shown
 from .types import Scope
 
-__all__ = ["keep", "taken"]
+__all__ = ["check_keys", "keep", "taken"]
+
+
+def check_keys(manager_key: object, connection_key: object) -> None:
+    """Refuse names in ``scope["state"]`` that each request would fail on.
+
+    Raises:
+        ValueError: one is no text, or empty, or a name of ours, or both are the same.
+    """
+    for option, key in (("manager_key", manager_key), ("connection_key", connection_key)):
+        if not isinstance(key, str) or not key or key == SERVER_KEY:
+            raise ValueError(f"{option}={shown(key)}: must be a text that is not empty, and not {SERVER_KEY!r}")
+    if manager_key == connection_key:
+        raise ValueError(f"connection_key={shown(connection_key)}: must be another name than manager_key")
 
 
 def keep(scope: Scope, key: str, value: object) -> object:
@@ -29,6 +44,5 @@ def keep(scope: Scope, key: str, value: object) -> object:
 
 def taken(key: str, there: object, option: str) -> RuntimeError:
     """What to say of a name in ``scope["state"]`` that somebody else has used."""
-    return RuntimeError(
-        f'scope["state"][{key!r}] holds {there!r}, which is not of this middleware: choose another name with {option}='
-    )
+    held = f'scope["state"][{key!r}] holds {shown(there)}'
+    return RuntimeError(f"{held}, which is not of this middleware: choose another name with {option}=")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
+from ..networks import Network, network_of
 from ..types import Scope
 
 __all__ = ["ClientAddress"]
@@ -30,14 +31,10 @@ HOP = re.compile(
 )
 
 _Address: TypeAlias = IPv4Address | IPv6Address
-_Network: TypeAlias = IPv4Network | IPv6Network
-
-MAPPED = IPv6Network("::ffff:0:0/96")
-"""IPv4 as a socket that listens on IPv6 shows it (RFC 4291 section 2.5.5.2)."""
 
 # Not `ipaddress.is_private`: it also counts the addresses of documentation, differs between
 # versions of Python, and leaves out 100.64.0.0/10, where many a cluster has its load balancers.
-PRIVATE: tuple[_Network, ...] = tuple(
+PRIVATE: tuple[Network, ...] = tuple(
     ip_network(network)
     for network in (
         "10.0.0.0/8",
@@ -68,7 +65,7 @@ class ClientAddress:
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         entries = [trusted_proxies] if isinstance(trusted_proxies, str) else list(trusted_proxies)
         self._all = "*" in entries
-        self._networks = tuple(_network(entry) for entry in entries if entry != "*")
+        self._networks = tuple(network_of(entry) for entry in entries if entry != "*")
         # Those behind a proxy all have its address.
         self._peers = lru_cache(maxsize=1024)(self._peer)
 
@@ -194,18 +191,5 @@ def _parsed(text: str) -> _Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _network(entry: str) -> _Network:
-    try:
-        network = ip_network(entry)
-    except ValueError:
-        raise ValueError(
-            f'trusted_proxies: {entry!r}: must be an address ("10.0.0.5"), a network ("10.0.0.0/8", the bits '
-            'after its length being 0) or "*"'
-        ) from None
-    if isinstance(network, IPv6Network) and network.subnet_of(MAPPED):
-        return IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - MAPPED.prefixlen))
-    return network
-
-
-def _within(address: _Address, networks: Sequence[_Network]) -> bool:
+def _within(address: _Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)

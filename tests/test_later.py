@@ -1,0 +1,515 @@
+"""Whatever is parsed later is parsed at construction: no value is taken that fails only when it is used.
+
+Every field of `WebSocketConfig` and of each group has a row of values that look right and are not. Beside them, each
+field is tried with odd values of every type: what is taken then works for a handshake, a message and a drain.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
+
+import pytest
+
+from tests.support.stage import Peer, echo, on_stage
+from wsstab import Drain, Hooks, Inbound, Outbound, Override, RateLimit, WebSocketConfig, WebSocketStabilizer
+from wsstab.callables import fits, is_async, is_plain
+from wsstab.config import CHECKS, PER_CONNECTION
+from wsstab.events import ConnectionOpened
+from wsstab.types import Scope
+
+GROUPS: dict[str, type[Any]] = {
+    "": WebSocketConfig,
+    "inbound": Inbound,
+    "outbound": Outbound,
+    "rate_limit": RateLimit,
+    "drain": Drain,
+    "hooks": Hooks,
+}
+HUGE = 10**5000
+"""It cannot even be written: Python refuses texts of so many digits."""
+
+
+class Nameless:
+    """Cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("on purpose")
+
+
+def plain(scope: Scope) -> bool:
+    """Not async."""
+    return True
+
+
+async def asks(scope: Scope) -> bool:
+    """Async."""
+    return True
+
+
+async def of_nothing() -> str:
+    """Async, and takes nothing."""
+    return ""
+
+
+async def of_two(scope: Scope, receive: object) -> bool:
+    """Takes too much."""
+    return True
+
+
+@functools.wraps(asks)
+def around(*args: Any) -> Any:
+    """A plain function around an async one."""
+    return asks(*args)
+
+
+def yields(*given: Any) -> Any:
+    """Nothing of it runs when it is called."""
+    yield
+
+
+async def yields_async(*given: Any) -> Any:
+    """Neither does anything of this."""
+    yield
+
+
+class PlainCall:
+    """An object that is called as a function, not async."""
+
+    def __call__(self, scope: Scope) -> bool:
+        return True
+
+
+class AsyncCall:
+    """An object that is called as an async function."""
+
+    async def __call__(self, scope: Scope) -> bool:
+        return True
+
+
+ABOVE_ALL = 2**53
+COUNTS = [ABOVE_ALL, sys.maxsize, 10**30, HUGE, True, 0, -1, 1.0, Decimal(1), "1", Nameless()]
+TIMES = [0, -1, 5e-324, float("nan"), float("inf"), 10**400, HUGE, True, Decimal(1), Fraction(1), "1", Nameless()]
+FLAGS = [0, 1, "true", None, Nameless()]
+WORDS = ["", " ping", "PING ", 1, None, Nameless()]
+SECRETS = ["", " ", [], [""], "\ud800", ["new", "\udcff"], b"key", Nameless()]
+HOOKS = [lambda: None, lambda event, other: None, of_nothing, of_two, yields, yields_async, "print", Nameless()]
+
+ORIGINS = [
+    "https://example.com",
+    "SAME-HOST",
+    ["https://example.com/"],
+    ["https://example.com", "https://example.com/chat?x=1"],
+    ["https://user:word@example.com"],
+    ["https://"],
+    ["https://example.com:99999"],
+    ["https:example.com"],
+    ["example.com/"],
+    [" example.com"],
+    [".example.com"],
+    ["*example.com"],
+    ["exa mple.com"],
+    ["example.com\n"],
+    ["https://example.com\r\nSet-Cookie: a=b"],
+    ["SAME-HOST"],
+    ["null"],
+    ["https://a.*.example.com"],
+    ["x" * 400],
+    ["\ud800"],
+    [Nameless()],
+]
+PROXIES = [
+    ["10.0.0.1/8"],
+    ["::1", "fd00::1/8"],
+    ["10.0.0.0/33"],
+    ["10.0.0"],
+    ["10.0.0.256"],
+    ["10.0.0.1:8080"],
+    ["[::1]"],
+    ["[::1]:443"],
+    [" 10.0.0.1"],
+    ["10.0.0.1\n"],
+    ["localhost"],
+    ["proxy.internal"],
+    ["10.0.0.*"],
+    ["unix:"],
+    [""],
+    ["\ud800"],
+    "10.0.0.1",
+    [5],
+    [Nameless()],
+]
+
+FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
+    "": {
+        "heartbeat_interval": TIMES,
+        "heartbeat_timeout": TIMES,
+        "heartbeat_type": WORDS,
+        "max_connections": COUNTS,
+        "max_message_size": COUNTS,
+        "reconnect_token_ttl": [0, -1, 1e300, HUGE, float("nan"), True, "1h", Nameless()],
+        "enable_reconnect": FLAGS,
+        "compression": WORDS,
+        "log_level": ["", "LOUD", "INFO ", 20, None, Nameless()],
+        "enable_metrics": FLAGS,
+        "num_shards": [*COUNTS, 65_537],
+        "max_concurrent_cleanup": COUNTS,
+        "max_concurrent_broadcast": COUNTS,
+        "max_memory_per_connection": COUNTS,
+        "max_total_memory": COUNTS,
+        "memory_eviction_policy": WORDS,
+        "memory_check_interval": TIMES,
+        "compression_threshold": COUNTS,
+        "secret_key": SECRETS,
+        "allowed_origins": ORIGINS,
+        "trusted_proxies": PROXIES,
+        "client_address": [
+            asks,
+            AsyncCall(),
+            AsyncMock(),
+            lambda: "",
+            lambda scope, receive: "",
+            "x-real-ip",
+            Nameless(),
+        ],
+        "max_connections_per_address": COUNTS,
+        "max_connections_per_client": COUNTS,
+        "duplicate_client": WORDS,
+        "accept_timeout": TIMES,
+        "idle_timeout": TIMES,
+        "max_connection_age": TIMES,
+        "inbound": [None, {}, Inbound, Nameless()],
+        "outbound": [None, {}, Outbound, Nameless()],
+        "rate_limit": [{}, 5, RateLimit, Nameless()],
+        "drain": [None, {}, Drain, 5, Nameless()],
+        "custom_heartbeat": ["\ud800", {"a": "\ud800"}, {"a": {1}}, plain, of_nothing, AsyncMock(), [1], 5, Nameless()],
+        "authorize": [
+            yields_async,
+            plain,
+            lambda scope: True,
+            PlainCall(),
+            of_nothing,
+            of_two,
+            functools.partial(plain),
+            "ann",
+            Nameless(),
+        ],
+        "broadcast": FLAGS,
+        "routes": [
+            {"ws": Override()},
+            {"": Override()},
+            {"/ws": {}},
+            {"/ws": Override},
+            [],
+            {b"/ws": Override()},
+            Nameless(),
+        ],
+        "hooks": [None, {}, Hooks, Nameless()],
+    },
+    "inbound": {"max_messages": [*COUNTS, None], "max_bytes": [*COUNTS, None]},
+    "outbound": {
+        "max_bytes": COUNTS,
+        "max_messages": COUNTS,
+        "send_timeout": [*TIMES, None],
+        "policy": [*WORDS, "drop"],
+    },
+    "rate_limit": {
+        "messages_per_second": [*TIMES, 1e308, None],
+        "burst": COUNTS,
+        "bytes_per_second": [*TIMES, 1e308],
+        "action": [*WORDS, "kill"],
+    },
+    "drain": {
+        "timeout": [-1, 5e-324, float("nan"), float("inf"), 10**400, HUGE, True, None, "1", Nameless()],
+        "batch_size": [*COUNTS, None],
+        "interval": [-1, 5e-324, float("nan"), float("inf"), HUGE, False, None, "1", Nameless()],
+        "code": [1005, 1006, 1015, 999, 5000, HUGE, True, "1012", None, Nameless()],
+        "reason": ["x" * 124, "é" * 62, "\ud800", b"x", None, Nameless()],
+        "handle_signals": FLAGS,
+        "endpoint_token": [*SECRETS, "line\r\nbreak", "two words", " key", "nul\0", "soft\xa0space", ["good", "bad\n"]],
+    },
+    "hooks": dict.fromkeys(Hooks.EVENTS, HOOKS),
+}
+
+CORRECTED: list[tuple[str, Any, str]] = [
+    ("allowed_origins", ["https://example.com/"], "not 'https://example.com/', but 'https://example.com'"),
+    ("allowed_origins", ["https://example.com/a?b#c"], "but 'https://example.com'"),
+    ("allowed_origins", ["HTTPS://Example.com:8443/"], "but 'https://example.com:8443'"),
+    ("allowed_origins", ["https://me:pw@example.com"], "but 'https://example.com'"),
+    ("allowed_origins", [" example.com "], "but 'example.com'"),
+    ("allowed_origins", [".example.com"], "but '*.example.com'"),
+    ("allowed_origins", ["*example.com"], "but '*.example.com'"),
+    ("allowed_origins", ["Same-Host"], "but 'same-host'"),
+    ("allowed_origins", [" *"], "but '*'"),
+    ("allowed_origins", "SAME-HOST", "did you mean 'same-host'?"),
+    ("trusted_proxies", ["10.0.0.1/8"], "not '10.0.0.1/8', but '10.0.0.0/8'"),
+    ("trusted_proxies", ["fd00::1/8"], "but 'fd00::/8'"),
+    ("trusted_proxies", ["10.0.0.1:8080"], "but '10.0.0.1'"),
+    ("trusted_proxies", ["[::1]:443"], "but '::1'"),
+    ("trusted_proxies", ["[::1]"], "but '::1'"),
+    ("trusted_proxies", [" 10.0.0.5 "], "but '10.0.0.5'"),
+    ("trusted_proxies", [" *"], "but '*'"),
+    ("authorize", plain, "it is not async; write async def"),
+    ("authorize", of_two, "it cannot be called with one argument"),
+    ("client_address", asks, "it is async, and must not be"),
+    ("max_message_size", ABOVE_ALL, "9007199254740991 is the largest"),
+]
+
+FROM_ENV: list[tuple[str, str, str]] = [
+    ("WSSTAB_ALLOWED_ORIGINS", "https://a.example,https://example.com/", "but 'https://example.com'"),
+    ("WSSTAB_TRUSTED_PROXIES", "10.0.0.1/8", "but '10.0.0.0/8'"),
+    ("WSSTAB_SECRET_KEY", "\udcff", "<not shown>"),
+    ("WSSTAB_DRAIN_ENDPOINT_TOKEN", "two words", "<not shown>"),
+    ("WSSTAB_CUSTOM_HEARTBEAT", "\udcff", "must be a str, bytes or dict"),
+    ("WSSTAB_DRAIN_INTERVAL", "5e-324", "1e-09 is the smallest"),
+    ("WSSTAB_RATE_LIMIT_MESSAGES_PER_SECOND", "1e308", "9.0072e+15 is the largest"),
+    ("WSSTAB_MAX_CONNECTIONS", "9" * 30, "9007199254740991 is the largest"),
+    ("WSSTAB_MAX_CONNECTIONS", "9" * 5000, "must be a whole number"),
+]
+
+
+def made(group: str, name: str, value: Any) -> WebSocketConfig:
+    """A configuration with this value in this field."""
+    given: dict[str, Any] = {name: value}
+    if not group:
+        return WebSocketConfig(**given)
+    if group == "rate_limit":
+        given = {"messages_per_second": 5, **given}
+    options: dict[str, Any] = {group: GROUPS[group](**given)}
+    return WebSocketConfig(**options)
+
+
+ROWS = [
+    pytest.param(group, name, value, id=f"{group or 'config'}-{name}-{place}")
+    for group, fields in FAILS_WHEN_USED.items()
+    for name, values in fields.items()
+    for place, value in enumerate(values)
+]
+
+
+def test_every_field_has_a_row() -> None:
+    """A new one has to be thought about here."""
+    fields = {group: {field.name for field in dataclasses.fields(kind)} for group, kind in GROUPS.items()}
+    assert {group: set(rows) for group, rows in FAILS_WHEN_USED.items()} == fields
+    assert all(values for rows in FAILS_WHEN_USED.values() for values in rows.values())
+
+
+@pytest.mark.parametrize(("group", "name", "value"), ROWS)
+def test_what_would_fail_when_used_is_refused_at_construction(group: str, name: str, value: Any) -> None:
+    """By a ``ValueError`` that names the field, and shows the value as far as it can be shown."""
+    prefix = f"{GROUPS[group].__name__}.{name}" if group else name
+    with pytest.raises(ValueError) as caught:
+        made(group, name, value)
+    assert f"{prefix}=" in str(caught.value)
+    assert "must be" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    str(caught.value).encode("utf-8", "backslashreplace")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, id=f"{name}-{place}")
+        for name in PER_CONNECTION
+        for place, value in enumerate(FAILS_WHEN_USED[""][name])
+    ],
+)
+def test_an_override_refuses_the_same(name: str, value: Any) -> None:
+    """When it is made, by the name it has there."""
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=rf"Override\.{name}="):
+        Override(**given)
+
+
+@pytest.mark.parametrize(("name", "value", "told"), CORRECTED)
+def test_where_it_is_plain_what_was_meant_the_error_says_it(name: str, value: Any, told: str) -> None:
+    """And what it says is taken."""
+    with pytest.raises(ValueError) as caught:
+        WebSocketConfig(**{name: value})
+    assert told in str(caught.value)
+    if "but '" in told:
+        meant = told.split("but ")[1].strip("'")
+        given: dict[str, Any] = {name: [meant]}
+        assert getattr(WebSocketConfig(**given), name) == (meant,)
+
+
+@pytest.mark.parametrize(("variable", "text", "told"), FROM_ENV)
+def test_the_environment_is_held_to_the_same(variable: str, text: str, told: str) -> None:
+    """By the name of the variable."""
+    with pytest.raises(ValueError) as caught:
+        WebSocketConfig.from_env(environ={variable: text})
+    assert str(caught.value).startswith(variable)
+    assert told in str(caught.value)
+
+
+TAKEN: list[tuple[str, Any]] = [
+    ("authorize", asks),
+    ("authorize", around),
+    ("authorize", AsyncCall()),
+    ("authorize", AsyncMock()),
+    ("authorize", functools.partial(of_two, receive=None)),
+    ("authorize", AsyncCall().__call__),
+    ("client_address", plain),
+    ("client_address", PlainCall()),
+    ("client_address", MagicMock()),
+    ("client_address", str),
+    ("custom_heartbeat", dict),
+    ("custom_heartbeat", lambda **more: "tick"),
+    ("hooks", Hooks(on_connect=print, on_disconnect=AsyncMock(), on_limit_hit=MagicMock())),
+    ("allowed_origins", ["same-host", "*", "example.com", "*.example.com", "https://example.com:8443", "[::1]:80"]),
+    ("allowed_origins", ["chrome-extension://abc", "http://localhost:3000"]),
+    ("trusted_proxies", ["*", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "::1", "fd00::/8", "::ffff:10.0.0.0/104"]),
+    ("num_shards", 65_536),
+    ("max_message_size", ABOVE_ALL - 1),
+    ("max_concurrent_cleanup", ABOVE_ALL - 1),
+    ("max_concurrent_broadcast", ABOVE_ALL - 1),
+    ("max_total_memory", ABOVE_ALL - 1),
+    ("heartbeat_interval", 1e300),
+    ("heartbeat_timeout", 1e-9),
+    ("accept_timeout", 1e300),
+    ("idle_timeout", 1e300),
+    ("max_connection_age", 1e300),
+    ("memory_check_interval", 1e300),
+    ("memory_check_interval", 1e-9),
+    ("reconnect_token_ttl", 86399999913600),
+    ("reconnect_token_ttl", 1e-6),
+    ("inbound", Inbound(ABOVE_ALL - 1, ABOVE_ALL - 1)),
+    ("outbound", Outbound(ABOVE_ALL - 1, ABOVE_ALL - 1, 1e300, "latest")),
+    ("rate_limit", RateLimit(2**53 - 1, bytes_per_second=2**53 - 1)),
+    ("rate_limit", RateLimit(1e-9, burst=1, bytes_per_second=1e-9, action="drop")),
+    ("drain", Drain(timeout=1e300, interval=1e-9, batch_size=ABOVE_ALL - 1, code=4999)),
+    ("drain", Drain(timeout=0, interval=0)),
+    ("secret_key", ["nou\0veau", "ключ"]),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize(("name", "value"), TAKEN)
+async def test_what_is_taken_works(name: str, value: Any) -> None:
+    """From the handshake to the drain, and a token in between."""
+    async with on_stage(echo, **{name: value}) as stage:
+        peer = await stage.open("/ws", headers=[(b"host", b"example.com"), (b"origin", b"https://example.com")])
+        if ("websocket.accept" in peer.kinds) and name != "inbound":
+            peer.says("hello")
+        stage.manager.statistics()
+        await stage.manager.validate_reconnect_token(stage.manager.generate_reconnect_token("ann"))
+        await stage.manager.broadcast("all")
+        await stage.manager.disconnect_all()
+        await peer.over()
+        await stage.manager.drain()
+    assert stage.manager.get_connection_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "answer"),
+    [(plain, 1, True), (plain, 0, False), (of_two, 1, False), (print, 5, True), (str, 1, True), (asks, 2, False)],
+)
+def test_whether_a_function_fits(function: Callable[..., Any], arguments: int, answer: bool) -> None:
+    """As far as its signature can be seen."""
+    assert fits(function, arguments) is answer
+
+
+def test_what_has_a_broken_signature_is_believed() -> None:
+    """It may still be callable."""
+
+    class Odd:
+        __signature__ = "none"
+
+        def __call__(self) -> None:
+            """Nothing."""
+
+    assert fits(Odd(), 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "asynchronous", "synchronous"),
+    [
+        (plain, False, True),
+        (asks, True, False),
+        (around, False, False),
+        (AsyncCall(), True, False),
+        (PlainCall(), False, True),
+        (AsyncMock(), True, False),
+        (MagicMock(), False, False),
+        (print, False, False),
+        (PlainCall, False, False),
+        (functools.partial(asks), True, False),
+    ],
+)
+def test_which_functions_are_async(function: Callable[..., Any], asynchronous: bool, synchronous: bool) -> None:
+    """Only what is certain is said."""
+    assert (is_async(function), is_plain(function)) == (asynchronous, synchronous)
+
+
+def test_nine_positional_arguments_mean_what_the_published_page_says() -> None:
+    """The order of the page, to its end."""
+    page = (
+        *("heartbeat_interval", "heartbeat_timeout", "heartbeat_type", "max_connections", "max_message_size"),
+        *("reconnect_token_ttl", "enable_reconnect", "compression", "log_level", "enable_metrics", "num_shards"),
+        *("max_concurrent_cleanup", "max_concurrent_broadcast", "max_memory_per_connection", "max_total_memory"),
+        *("memory_eviction_policy", "memory_check_interval"),
+    )
+    assert [field.name for field in dataclasses.fields(WebSocketConfig)][: len(page)] == list(page)
+    config = WebSocketConfig(30.0, 60.0, "ping", None, 1048576, 3600, True, "none", "DEBUG")
+    assert (str(config.compression), config.log_level) == ("none", "DEBUG")
+
+
+POSITIVE = [name for name, check in CHECKS.items() if check.positive]
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+@pytest.mark.parametrize("value", [0, -1, -0.5])
+def test_numbers_of_zero_or_less_are_refused_in_the_published_words(name: str, value: float) -> None:
+    """So that tests that were written for that package go on passing."""
+    words = "must be positive or None: " if name == "max_connections" else "must be positive: "
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=f"^{name} {words}"):
+        WebSocketConfig(**given)
+
+
+def test_other_published_words_are_kept_as_well() -> None:
+    """Of a word that is none of the choices."""
+    with pytest.raises(ValueError, match="log_level must be a valid logging level"):
+        WebSocketConfig(log_level="LOUD")
+    with pytest.raises(ValueError, match="memory_eviction_policy must be one of"):
+        WebSocketConfig(memory_eviction_policy="mru")
+    assert {
+        "max_total_memory",
+        "max_memory_per_connection",
+        "max_concurrent_cleanup",
+        "max_concurrent_broadcast",
+    } < set(POSITIVE)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"manager_key": ""},
+        {"connection_key": 5},
+        {"manager_key": "connection"},
+        {"manager_key": "wsstab.server"},
+        {"connection_key": Nameless()},
+    ],
+)
+def test_names_in_the_state_that_each_request_would_fail_on_are_refused(keys: dict[str, Any]) -> None:
+    """When the middleware is made."""
+    with pytest.raises(
+        ValueError, match=f"{'connection_key' if keys.get('manager_key') == 'connection' else next(iter(keys))}="
+    ):
+        WebSocketStabilizer(echo, **keys)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+async def test_a_callback_that_cannot_take_an_event_is_refused() -> None:
+    """By ``on()`` as by `Hooks`."""
+    async with on_stage(echo) as stage:
+        with pytest.raises(TypeError, match="one argument"):
+            stage.manager.on(ConnectionOpened, lambda: None)
+        assert isinstance(await stage.open(), Peer)
