@@ -25,6 +25,8 @@ from .options import HeartbeatType
 from .payload import Outgoing, Payload, encode
 from .sender import Delivery
 from .services import Services
+from .shown import said
+from .usercode import awaited, call
 from .wires.double import DoubleWire
 
 __all__ = ["DoubleConnection"]
@@ -84,10 +86,10 @@ class DoubleConnection(Connection):
         assert isinstance(self.wire, DoubleWire)
         try:
             with anyio.fail_after(self.config.outbound.send_timeout):
-                await self.wire.deliver(message)
+                await awaited(self.wire.deliver(message))
         except Exception as failure:
             self.ending.begin(VANISHED, flush=False)
-            return str(failure) or type(failure).__name__
+            return said(failure)
         return None
 
     async def post(self, message: Payload) -> None:
@@ -147,11 +149,13 @@ class DoubleHeartbeat(Heartbeat):
     def beat(self) -> None:
         self._double.services.heartbeats_sent += 1
         self._ping_sent = self._double.loop.time()
-        message = self.message() if callable(self.message) else self.message
+        message = call(self.message) if callable(self.message) else self.message
         self._double.loop.spawn(self._double.beat, message, context=self._double.wire.context)
 
     def _give_up(self) -> None:
         self.deadlines.stop_heartbeat()
+        if not self._double.owner.may_tell("never answered a heartbeat"):
+            return
         logger.warning(
             "! %s never answered a heartbeat, left to TCP: call handle_pong() on a pong, or add the middleware",
             quoted(self._double.client_id),

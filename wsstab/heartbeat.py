@@ -16,6 +16,7 @@ from .errors import ConnectionTimeoutError
 from .events import HeartbeatMissed, LimitHit
 from .options import HeartbeatType
 from .payload import Outgoing, encode
+from .usercode import call
 from .wires.base import Block
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Heartbeat:
 
     def _send_message(self) -> None:
         connection = self.connection
-        outgoing = Outgoing(encode(self.message() if callable(self.message) else self.message))
+        outgoing = call(encoded, self.message)
         if connection.wire.traits.native_ping and connection.wire.is_open():
             # Ahead of what is queued: a slow peer must not be taken for a dead one.
             connection.wire.write(Block((outgoing,)))
@@ -187,6 +188,15 @@ def custom_message(config: WebSocketConfig) -> Any:
     if config.heartbeat_type is not HeartbeatType.CUSTOM:
         return None
     return config.custom_heartbeat if config.custom_heartbeat is not None else default_message
+
+
+def encoded(message: Any) -> Outgoing:
+    """The heartbeat that is to be sent now.
+
+    Args:
+        message: what it says, or a function that gives that.
+    """
+    return Outgoing(encode(message() if callable(message) else message))
 
 
 def default_message() -> dict[str, Any]:

@@ -29,11 +29,12 @@ from .options import CompressionMode, HeartbeatType
 from .outcome import is_quiet
 from .plain import tell_of_plain
 from .routing import Routing
-from .scopes import keep, taken
+from .scopes import check_keys, keep, taken
 from .secondlook import SecondLook, admits
 from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
+from .usercode import Uncaught, ends_the_process, is_cancellation
 from .wires import wire_for
 from .wires.base import Wire
 from .wires.departure import promises_an_error
@@ -62,7 +63,7 @@ class WebSocketStabilizer:
         **options: any field of `WebSocketConfig`.
 
     Raises:
-        ValueError: a wrong option; says which, its value and what is allowed.
+        ValueError: a wrong option or key; says which, its value and what is allowed.
         TypeError: an unknown option, or ``config``, ``manager`` and options together.
 
     Attributes:
@@ -86,6 +87,7 @@ class WebSocketStabilizer:
             raise TypeError("WebSocketStabilizer needs the application that it stands around")
         if sum(given is not None for given in (config, manager, options or None)) > 1:
             raise TypeError("pass options, or config=, or manager=: only one of them")
+        check_keys(manager_key, connection_key)
         self.app: ASGIApp = application
         if manager is None:
             manager = WebSocketConnectionManager(config if config is not None else WebSocketConfig(**options))
@@ -306,6 +308,12 @@ class WebSocketStabilizer:
                 except Exception as error:
                     if not await self._settled(error, connection):
                         raise
+                except BaseException as error:
+                    if isinstance(error, GeneratorExit) or ends_the_process(error) or is_cancellation(error):
+                        raise
+                    # Such as the result of a cancelled task. Some servers end by what is no Exception.
+                    await self._settled(uncaught := Uncaught(error), connection)
+                    raise uncaught from error
                 else:
                     await self._finish(connection, RETURNED)
         finally:
@@ -335,9 +343,9 @@ class WebSocketStabilizer:
             name, fields = connection.log_name(), connection.log_fields()
             # A limit or a token that is refused is an answer to the peer; what has no close of its own is a mistake.
             trace = error if error.close is RAISED else None
-            logger.warning(
-                "! an error escaped the handler of %s: %s", name, quoted(error), extra=fields, exc_info=trace
-            )
+            if self.manager.may_tell("an error escaped a handler"):
+                line = "! an error escaped the handler of %s: %s"
+                logger.warning(line, name, quoted(error), extra=fields, exc_info=trace)
         await self._close_for(error, connection)
         return isinstance(error, WebSocketStabilizerError)
 

@@ -25,6 +25,9 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from .shown import shown
+from .usercode import ends_the_process, is_cancellation
+
 __all__ = ["EventLoop", "Latch", "Task", "begin", "current_loop", "eager_loop"]
 
 logger = logging.getLogger("wsstab")
@@ -66,8 +69,11 @@ class EventLoop(Protocol):
 async def _guard(function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
     try:
         await function(*args)
-    except Exception:
-        logger.exception("! background work failed: %s", getattr(function, "__qualname__", function))
+    except BaseException as error:
+        # On trio, what escapes from here ends the whole run.
+        if ends_the_process(error) or is_cancellation(error):
+            raise
+        logger.exception("! background work failed: %s", getattr(function, "__qualname__", None) or shown(function))
 
 
 def _new_task(

@@ -15,6 +15,7 @@ import anyio
 
 from .core.wheel import Entry, Wheel
 from .tasks import EventLoop, Task
+from .usercode import ends_the_process
 
 __all__ = ["Deadline", "Timekeeper"]
 
@@ -111,14 +112,18 @@ class Timekeeper:
     def _call(self, visit: Visit) -> None:
         try:
             visit(self.now)
-        except Exception:
+        except BaseException as error:
             # One that fails must not stop the clock of all others.
+            if ends_the_process(error):
+                raise
             logger.exception("! a deadline failed")
 
     def _look(self, watcher: Callable[[float], bool]) -> bool:
         try:
             return watcher(self.now)
-        except Exception:
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             logger.exception("! a watcher failed")
             return True
 

@@ -1,0 +1,492 @@
+"""Whatever code of the application raises, the house stands: every place that calls it, with all that it can raise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.support.stage import Stage, echo, on_stage, settle, until
+from wsstab import Hooks, WebSocketConfig, WebSocketConnectionManager
+from wsstab.core.memory import estimate
+from wsstab.events import ConnectionClosed, Event, TokenIssued
+from wsstab.shown import shown
+from wsstab.subscribers import Subscribers
+from wsstab.types import Scope
+from wsstab.usercode import Uncaught, awaited, call, ends_the_process, is_cancellation
+
+groups = importlib.import_module("exceptiongroup" if sys.version_info < (3, 11) else "builtins")
+BaseExceptionGroup, ExceptionGroup = groups.BaseExceptionGroup, groups.ExceptionGroup
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+class Odd(BaseException):
+    """Neither an ``Exception`` nor meant for the process."""
+
+
+class Unspeakable(Exception):
+    """Cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise Odd
+
+    __str__ = __repr__
+
+
+RAISED: dict[str, Callable[[], BaseException]] = {
+    "Exception": lambda: ValueError("on purpose"),
+    "CancelledError": asyncio.CancelledError,
+    "GeneratorExit": GeneratorExit,
+    "StopIteration": StopIteration,
+    "StopAsyncIteration": StopAsyncIteration,
+    "RecursionError": RecursionError,
+    "BaseException": Odd,
+    "group": lambda: ExceptionGroup("on purpose", [ValueError(), ValueError()]),
+    "base group": lambda: BaseExceptionGroup("on purpose", [asyncio.CancelledError(), Odd()]),
+    "unspeakable": Unspeakable,
+}
+ENDS: dict[str, Callable[[], BaseException]] = {
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "SystemExit": lambda: SystemExit(3),
+    "group of them": lambda: BaseExceptionGroup("on purpose", [ValueError(), KeyboardInterrupt()]),
+}
+
+
+def fails(make: Callable[[], BaseException]) -> Callable[..., Any]:
+    """A plain function that raises."""
+
+    def fail(*given: Any) -> Any:
+        raise make()
+
+    return fail
+
+
+def fails_async(make: Callable[[], BaseException]) -> Callable[..., Awaitable[Any]]:
+    """An async function that raises, after a while."""
+
+    async def fail(*given: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        raise make()
+
+    return fail
+
+
+class Callback:
+    """A callback whose representation raises as well."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, event: Event) -> Any:
+        return self.function(event)
+
+    def __repr__(self) -> str:
+        raise Odd
+
+
+def odd_value(make: Callable[[], BaseException]) -> Any:
+    """An object all of whose special methods raise."""
+
+    def fail(*given: Any) -> Any:
+        raise make()
+
+    names = (
+        "__repr__",
+        "__str__",
+        "__sizeof__",
+        "__eq__",
+        "__hash__",
+        "__bool__",
+        "__len__",
+        "__iter__",
+        "__getattr__",
+    )
+    return type("OddValue", (), dict.fromkeys(names, fail))()
+
+
+async def lives(stage: Stage) -> None:
+    """The house stands: somebody comes in, is heard and answered, and leaves nothing."""
+    peer = await stage.open()
+    peer.says("hello")
+    assert await peer.hears() == ["hello"]
+    peer.leaves()
+    await peer.over()
+    await settle()
+    assert (stage.manager.get_connection_count(), stage.manager.admission.count) == (0, 0)
+    assert (stage.manager.calls, stage.manager.ledger.total) == (set(), 0)
+
+
+HOOKS = list(Hooks.EVENTS)
+
+
+@pytest.mark.parametrize("kind", RAISED)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
+async def test_whatever_a_hook_raises_every_connection_lives_and_ends(
+    kind: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All hooks at once; the drain ends too."""
+    fail = (fails_async if asynchronous else fails)(RAISED[kind])
+    hooks = Hooks(**dict.fromkeys(HOOKS, Callback(fail)))
+    async with on_stage(echo, hooks=hooks, max_connections=1) as stage:
+        await lives(stage)
+        first = await stage.open()
+        await stage.open()
+        token = stage.manager.generate_reconnect_token("ann")
+        assert await stage.manager.validate_reconnect_token(token) == "ann"
+        with anyio.fail_after(5):
+            assert (await stage.manager.drain()).closed_count == 1
+        await first.over()
+        with anyio.fail_after(5):
+            await stage.manager.graceful_shutdown(1.0)
+    assert "callback <Callback, whose repr raises Odd> failed for ConnectionClosed" in caplog.text
+
+
+@pytest.mark.parametrize("kind", RAISED)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["before it waits", "after it has waited"])
+async def test_an_authorize_that_raises_lets_nobody_in_and_counts_nobody(
+    kind: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """403 as for any error, and the next handshake is asked for as before."""
+    broken = [True]
+
+    async def authorize(scope: Scope) -> bool:
+        if asynchronous:
+            await anyio.lowlevel.checkpoint()
+        if broken:
+            raise RAISED[kind]()
+        return True
+
+    async with on_stage(echo, authorize=authorize) as stage:
+        with anyio.fail_after(5):
+            peer = await stage.open()
+            await peer.over()
+        assert peer.kinds == ["websocket.close"] or "websocket.http.response.start" in peer.kinds
+        broken.clear()
+        await lives(stage)
+    assert "authorize failed for /ws" in caplog.text
+
+
+@pytest.mark.parametrize("kind", RAISED)
+async def test_a_client_address_that_raises_leaves_the_rule_of_the_proxies(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that nobody is uncounted."""
+    async with on_stage(echo, client_address=fails(RAISED[kind]), max_connections_per_address=1) as stage:
+        await lives(stage)
+        peer = await stage.open(client=("203.0.113.7", 5))
+        assert peer.connection.address == "203.0.113.7"
+    assert "client_address failed for /ws" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "answer", [5, b"10.0.0.1", ("10.0.0.1", 80), odd_value(Odd)], ids=["int", "bytes", "pair", "odd"]
+)
+async def test_a_client_address_that_gives_no_address_is_a_failure(
+    answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be counted under something that is no address."""
+    async with on_stage(echo, client_address=lambda scope: answer) as stage:
+        await lives(stage)
+    assert "client_address failed for /ws" in caplog.text
+
+
+@pytest.mark.parametrize("kind", RAISED)
+@pytest.mark.parametrize("capable", [False, True])
+async def test_a_heartbeat_that_cannot_be_made_stops_no_clock(
+    kind: str, capable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither its own nor those of others: idle connections still end."""
+    options: dict[str, Any] = {"heartbeat_type": "custom", "custom_heartbeat": fails(RAISED[kind])}
+    async with on_stage(echo, capable=capable, heartbeat_interval=1, idle_timeout=7.5, **options) as stage:
+        peer = await stage.open()
+        for _ in range(3):
+            stage.pass_time(1.1)
+        assert peer.connection.ending.close is None
+        for _ in range(6):
+            stage.pass_time(1.1)
+        await until(lambda: peer.closed is not None)
+        assert peer.closed is not None
+        assert peer.closed[0] == 4408
+    assert "a deadline failed" in caplog.text
+
+
+@pytest.mark.parametrize("kind", RAISED)
+async def test_an_object_that_raises_may_be_kept_and_weighs_what_can_be_learned(kind: str) -> None:
+    """As user data and as metadata, alone or inside of others."""
+    value = odd_value(RAISED[kind])
+    assert 0 < estimate(value) < estimate([value, {"inside": value}])
+    async with on_stage(echo, max_total_memory=1_000_000) as stage:
+        (peer,) = await stage.named("ann")
+        await stage.manager.set_user_data("ann", "value", value)
+        await stage.manager.set_user_data("ann", "list", [value])
+        assert await stage.manager.get_user_data("ann", "value") is value
+        await stage.manager.connect("ann", peer.connection.application and _websocket(peer), {"value": value})
+        assert stage.manager.ledger.total > 0
+        repr(stage.manager), repr(peer.connection), repr(peer.connection.user_data)
+    assert stage.manager.ledger.total == 0
+
+
+def _websocket(peer: Any) -> Any:
+    from starlette.websockets import WebSocket
+
+    return WebSocket(peer.scope, peer.receive, peer.send)
+
+
+@pytest.mark.parametrize("kind", RAISED)
+async def test_what_a_double_raises_ends_that_double_alone(kind: str) -> None:
+    """Its sends and its close are code of the application as well."""
+
+    class Double:
+        send_text = send_bytes = send_json = close = staticmethod(fails_async(RAISED[kind]))
+
+    class Sound:
+        def __init__(self) -> None:
+            self.heard: list[Any] = []
+
+        async def send_text(self, text: str) -> None:
+            """Hear it."""
+            self.heard.append(text)
+
+        async def close(self, code: int = 1000, reason: str = "") -> None:
+            """Be closed."""
+
+    manager, sound = WebSocketConnectionManager(WebSocketConfig(heartbeat_type="off")), Sound()
+    await manager.connect("odd", Double())
+    await manager.connect("ann", sound)
+    with anyio.fail_after(5):
+        result = await manager.broadcast("hello")
+        assert (result.succeeded, result.failed) == (1, 1)
+        await until(lambda: manager.get_active_connections() == ["ann"])
+        await manager.graceful_shutdown(1.0)
+    assert sound.heard == ["hello"]
+    assert manager.admission.count == 0
+
+
+async def test_hooks_that_never_end_hold_up_neither_a_drain_nor_a_stop() -> None:
+    """They are waited for a little, and cancelled when the manager stops."""
+    ended: list[str] = []
+
+    async def never(event: Event) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(type(event).__name__)
+
+    async with on_stage(echo, hooks=Hooks(on_connect=never, on_disconnect=never)) as stage:
+        await stage.manager.start()
+        peer = await stage.open()
+        with anyio.fail_after(8):
+            await stage.manager.drain()
+            await peer.over()
+            assert ended == []
+            await stage.manager.graceful_shutdown(0.1)
+            await until(lambda: len(ended) == 2)
+    assert sorted(ended) == ["ConnectionClosed", "ConnectionOpened"]
+    assert stage.manager._subscribers._pending == 0
+
+
+async def test_a_hook_that_was_cancelled_before_it_began_is_never_awaited() -> None:
+    """And leaves nothing behind."""
+    subscribers, heard = Subscribers(), list[Event]()
+
+    async def hear(event: Event) -> None:
+        heard.append(event)
+
+    subscribers.add(TokenIssued, hear)
+    subscribers.emit(TokenIssued("ann"))
+    subscribers.cancel()
+    await settle()
+    assert (heard, subscribers._pending) == ([], 0)
+
+
+REENTRANT: dict[str, Callable[[WebSocketConnectionManager, Any], Awaitable[Any]]] = {
+    "disconnect": lambda manager, event: manager.disconnect(event.client_id),
+    "disconnect_all": lambda manager, event: manager.disconnect_all(),
+    "broadcast": lambda manager, event: manager.broadcast("from a hook"),
+    "send": lambda manager, event: manager.send_to_client(event.client_id, "from a hook"),
+    "drain": lambda manager, event: manager.drain(),
+    "graceful_shutdown": lambda manager, event: manager.graceful_shutdown(1.0),
+    "user data": lambda manager, event: manager.set_user_data(event.client_id, "key", "value"),
+}
+
+
+@pytest.mark.parametrize("name", REENTRANT)
+@pytest.mark.parametrize("hook", ["on_connect", "on_disconnect"])
+async def test_a_hook_may_call_the_manager(name: str, hook: str) -> None:
+    """Whatever it calls, it comes back, and everything goes on."""
+    done: list[str] = []
+    stages: list[Stage] = []
+
+    async def act(event: Any) -> None:
+        try:
+            await REENTRANT[name](stages[0].manager, event)
+        finally:
+            done.append(name)
+
+    hooks: dict[str, Any] = {hook: act}
+    async with on_stage(echo, hooks=Hooks(**hooks)) as stage:
+        stages.append(stage)
+        peer = await stage.open()
+        await settle()
+        peer.leaves()
+        with anyio.fail_after(1.5):
+            await peer.over()
+            await until(lambda: done)
+        await stage.manager.start()
+        await settle()
+        later = await stage.open()
+        await until(lambda: "websocket.accept" in later.kinds)
+    assert stage.manager.admission.count == 0
+
+
+async def test_callbacks_that_cause_their_own_event_come_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    """With one line, not with the stack."""
+    manager = WebSocketConnectionManager()
+    heard: list[Event] = []
+
+    def again(event: TokenIssued) -> None:
+        heard.append(event)
+        manager.generate_reconnect_token("ann")
+
+    manager.on(TokenIssued, again)
+    manager.generate_reconnect_token("ann")
+    assert len(heard) == 20
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "! TokenIssued is not told: callbacks cause each other's events without end"
+    ]
+
+
+async def test_a_callback_may_register_another() -> None:
+    """It hears of the next event."""
+    subscribers, heard = Subscribers(), list[Event]()
+
+    def add(event: TokenIssued) -> None:
+        heard.append(event)
+        subscribers.add(TokenIssued, add)
+
+    subscribers.add(TokenIssued, add)
+    subscribers.emit(TokenIssued("ann"))
+    assert len(heard) == 1
+    subscribers.emit(TokenIssued("ann"))
+    assert len(heard) == 3
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_what_ends_the_process_passes(kind: str) -> None:
+    """From a hook, a function and what is shown or weighed."""
+    subscribers = Subscribers()
+    subscribers.add(TokenIssued, fails(ENDS[kind]))
+    with pytest.raises(type(ENDS[kind]())):
+        subscribers.emit(TokenIssued("ann"))
+    with pytest.raises(type(ENDS[kind]())):
+        call(fails(ENDS[kind]))
+    if kind != "group of them":
+        with pytest.raises(type(ENDS[kind]())):
+            shown(odd_value(ENDS[kind]))
+        with pytest.raises(type(ENDS[kind]())):
+            estimate(odd_value(ENDS[kind]))
+
+
+@pytest.mark.parametrize("kind", RAISED)
+async def test_what_is_raised_is_an_exception_for_us(kind: str) -> None:
+    """Itself where it is one, with its cause where it is none."""
+    error = RAISED[kind]()
+
+    async def fail() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise error
+
+    for attempt in (lambda: awaited(fail()), None):
+        with pytest.raises(Exception) as caught:
+            await attempt() if attempt is not None else call(fails(lambda: error))
+        told = caught.value
+        assert isinstance(told, Uncaught) is not isinstance(error, Exception)
+        assert not isinstance(told, Uncaught) or type(told.__cause__) is type(error)
+    assert not ends_the_process(error)
+    assert not is_cancellation(ValueError())
+
+
+async def test_our_own_cancellation_passes() -> None:
+    """Also where the code of the application turns it into a group, or has cleaned up."""
+    after: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            after.append("cleaned up")
+
+    async def wait_in_a_group() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+
+    for waiting in (wait, wait_in_a_group):
+        with anyio.fail_after(5), anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def later() -> None:
+                    await settle(3)
+                    scope.cancel()
+
+                group.start_soon(later)
+                await awaited(waiting())
+        assert scope.cancelled_caught
+    assert after == ["cleaned up"] * 2
+
+
+async def test_a_timeout_around_it_is_our_own_cancellation() -> None:
+    """As `accept_timeout` is for ``authorize``."""
+
+    async def forever(scope: Scope) -> bool:
+        with contextlib.suppress(ValueError):
+            await anyio.sleep_forever()
+        return True
+
+    async with on_stage(echo, authorize=forever, accept_timeout=0.05) as stage:
+        with anyio.fail_after(5):
+            peer = await stage.open()
+            await peer.over()
+        assert stage.manager.admission.count == 0
+
+
+IN_A_HANDLER = set(RAISED) - {"GeneratorExit", "StopAsyncIteration"}
+"""These two mean something else there."""
+if sys.version_info < (3, 11):
+    # asyncio cannot tell there whose cancellation it is.
+    IN_A_HANDLER.discard("CancelledError")
+
+
+@pytest.mark.parametrize("kind", sorted(IN_A_HANDLER))
+async def test_a_handler_that_raises_anything_is_counted_out(kind: str) -> None:
+    """Its connection ends with 1011, and nothing of it remains."""
+
+    closed_events = list[ConnectionClosed]()
+
+    async def handler(websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.receive_text()
+        raise RAISED[kind]()
+
+    async with on_stage(handler, errors=True, hooks=Hooks(on_disconnect=closed_events.append)) as stage:
+        peer = await stage.open()
+        peer.says("now")
+        with anyio.fail_after(5):
+            await peer.over()
+        assert isinstance(peer.error, Exception)
+        assert (stage.manager.admission.count, stage.manager.calls) == (0, set())
+    assert [event.code for event in closed_events] == [1011]
