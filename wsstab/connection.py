@@ -22,7 +22,7 @@ from .ending import Ending
 from .events import ConnectionClosed
 from .events import Event as LifeEvent
 from .heartbeat import Heartbeat
-from .logs import as_in_url, is_heard, quoted
+from .logs import as_in_url, cut, is_heard, quoted
 from .payload import Outgoing, Payload
 from .receiver import Receiver
 from .reports import ConnectionStatistics
@@ -68,6 +68,9 @@ class Owner(Protocol):
 
     def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
         """Log a warning the first time it is asked for."""
+
+    def may_tell(self, kind: str, level: int = ...) -> bool:
+        """Whether one more line of a kind that peers can cause may be logged now."""
 
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency, if latencies are asked for."""
@@ -355,7 +358,7 @@ class Connection(Itself):
         """What every log line about it carries. Neither query string nor token, ever."""
         return {
             "connection_id": self.id,
-            "client_id": self.client_id,
-            "path": self.path,
-            "address": self.address,
+            "client_id": cut(self.client_id),
+            "path": cut(self.path),
+            "address": self.address and cut(self.address),
         }

@@ -23,14 +23,16 @@ from .close import (
     UNAUTHORIZED,
     Close,
 )
-from .config import Authorize, WebSocketConfig
+from .config import Authorize, ClientAddressOf, WebSocketConfig
 from .core.address import ClientAddress
 from .core.limits import Admission
 from .core.origin import OriginPolicy
 from .events import LimitHit
-from .logs import as_in_url, is_heard, quoted
+from .logs import as_in_url, cut, is_heard, quoted
+from .shown import shown
 from .terms import Terms
 from .types import Scope
+from .usercode import awaited, call
 
 if TYPE_CHECKING:
     from .manager import WebSocketConnectionManager
@@ -39,7 +41,7 @@ __all__ = ["Door", "Guest"]
 
 logger = logging.getLogger("wsstab")
 
-LONGEST_LOGGED = 200
+LONGEST_LOGGED = 100
 """Characters of what a peer sent that go into one log line."""
 
 
@@ -173,16 +175,16 @@ class Door:
         """A close, a client id, or ``None`` for a plain yes."""
         try:
             with anyio.move_on_after(config.accept_timeout) as patience:
-                answer = await authorize(scope)
+                answer = verdict(await awaited(call(authorize, scope)))
         except Exception:
             path = scope.get("path", "")
-            logger.exception(
-                "! authorize failed for %s, the connection is refused", as_in_url(path), extra={"path": path}
-            )
+            if self._manager.may_tell("authorize failed"):
+                line = "! authorize failed for %s, the connection is refused"
+                logger.exception(line, as_in_url(path), extra={"path": cut(path)})
             return UNAUTHORIZED
         if patience.cancelled_caught:
             return NOT_ACCEPTED
-        return verdict(answer)
+        return answer
 
     def _origin_allowed(self, scope: Scope, terms: Terms, peer: str | None) -> bool:
         origin = header(scope, b"origin")
@@ -198,7 +200,7 @@ class Door:
             "! origin %r refused on host %r; to allow it: %s",
             origin[:LONGEST_LOGGED],
             ", ".join(hosts)[:LONGEST_LOGGED],
-            policy.hint(origin)[:LONGEST_LOGGED],
+            policy.hint(origin) if len(origin) <= LONGEST_LOGGED else 'name it in "allowed_origins"',
             by_peers=True,
         )
         return False
@@ -212,7 +214,7 @@ class Door:
     def _address_of(self, scope: Scope) -> str | None:
         config = self._manager.config
         if config.client_address is not None:
-            return config.client_address(scope)
+            return self._told_address(scope, config.client_address)
         address = self._address.of(scope)
         if address is None and config.max_connections_per_address is not None:
             self._manager.warn_once(
@@ -230,12 +232,25 @@ class Door:
             )
         return address
 
+    def _told_address(self, scope: Scope, client_address: ClientAddressOf) -> str | None:
+        """What the application says; where it fails, what the rule of ``trusted_proxies`` says: nobody is uncounted."""
+        try:
+            address = call(client_address, scope)
+            if address is None or isinstance(address, str):
+                return address
+            raise TypeError(f"client_address gave {shown(address)}, which is neither a text nor None")
+        except Exception:
+            path = scope.get("path", "")
+            if self._manager.may_tell("client_address failed"):
+                logger.exception("! client_address failed for %s", as_in_url(path), extra={"path": cut(path)})
+            return self._address.of(scope)
+
     def _refuse(self, limit: str, close: Close, scope: Scope, address: str | None) -> Close:
         path = scope.get("path", "")
         self._manager.emit(LimitHit(limit, address, path))
-        if is_heard(logger, logging.INFO):
+        if is_heard(logger, logging.INFO) and self._manager.may_tell(f"refused by {limit}", logging.INFO):
             who = f"{as_in_url(path)} {as_in_url(address)}"
-            told = {"limit": limit, "path": path, "address": address}
+            told = {"limit": limit, "path": cut(path), "address": address and cut(address)}
             logger.info("x refused %s: %s by %s", who, quoted(close.reason), limit, extra=told)
         return close
 

@@ -45,6 +45,7 @@ __all__ = [
     "StructuredLogger",
     "as_in_url",
     "configure_logging",
+    "cut",
     "get_logger",
     "is_heard",
     "quoted",
@@ -59,8 +60,8 @@ RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "mes
 """What ``logging`` itself puts into a record; ``taskName`` since Python 3.12."""
 LINE_FIELDS = frozenset({"exc_info", "level", "logger", "message", "stack_info", "time"})
 """What `JSONFormatter` itself puts into a line."""
-LONGEST_WORD = 200
-"""Characters of a client id, a path or an address that stand in a sentence; the fields of a line hold all of them."""
+LONGEST_WORD = 100
+"""Characters of a client id, a path or an address that stand in a sentence, and in a field of a line."""
 
 
 def quoted(name: object) -> str:
@@ -77,6 +78,11 @@ def as_in_url(path: object) -> str:
     # Lone surrogates are legal in a str, and not in UTF-8.
     shown = quote(str(path or "-")[: LONGEST_WORD + 1], safe="/:@+,;=~", errors="replace")
     return shown if len(shown) <= LONGEST_WORD else f"{shown[:LONGEST_WORD]}..."
+
+
+def cut(word: str) -> str:
+    """What strangers choose, as it stands in a field of a line."""
+    return word if len(word) <= LONGEST_WORD else f"{word[:LONGEST_WORD]}..."
 
 
 def is_heard(logger: logging.Logger, level: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterable
+from time import monotonic
 from typing import Any, TypeVar, overload
 
 import anyio
@@ -37,6 +38,7 @@ from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
 from .lingering import Lingering
 from .logs import suggest_level
+from .notices import Notices
 from .options import Drain
 from .payload import Payload
 from .reports import BroadcastResult, ShutdownReport, Statistics
@@ -66,8 +68,6 @@ DEAD = (
     "! no middleware stands around this application, so these options cannot act: %s; "
     "app.add_middleware(WebSocketStabilizer, manager=manager) makes them act"
 )
-MOST_WARNINGS = 100
-"""Different warnings that are logged once each, of the operator's causes and as many of the peers'."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
@@ -95,10 +95,11 @@ class WebSocketConnectionManager(Itself):
         self.admission = Admission(self.config.max_connections, self.config.max_connections_per_address)
         self.calls: set[Carrier] = set()
         self.servers: set[ServingServer] = set()
+        self._warned = Notices()
         self._tokens = TokenDesk(self.config, self.emit)
-        self._subscribers = Subscribers(self.config.hooks)
+        self._subscribers = Subscribers(self.config.hooks, self.may_tell)
         self._courier = Courier(self.config, self.only_services, self.observe)
-        self._evictor = Evictor(self.config, self.ledger, self.emit)
+        self._evictor = Evictor(self.config, self.ledger, self.emit, self.may_tell)
         self._drainer = Drainer(self)
         self._services: dict[EventLoop, Services] = {}
         self.has_middleware = False
@@ -107,8 +108,6 @@ class WebSocketConnectionManager(Itself):
         self._next_id = 0
         self._doubles: dict[int, DoubleConnection] = {}
         self._lingering = Lingering(self.admission.release)
-        self._warned: set[str] = set()
-        self._warned_of_peers: set[str] = set()
         self._counters = Counters(("ping", "broadcast") if self.config.enable_metrics else ())
         self.clients = Clients(self, self.registry, self.emit)
         suggest_level(self.config.log_level)
@@ -190,6 +189,7 @@ class WebSocketConnectionManager(Itself):
         self._starts = max(self._starts - 1, 0)
         self._set_draining(False)
         if self._starts == 0:
+            self._subscribers.cancel()
             self._stop()
         return report
 
@@ -534,18 +534,20 @@ class WebSocketConnectionManager(Itself):
         self._evictor.charge(connection, delta)
 
     def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
-        """Log a warning the first time it is asked for; at most a hundred different ones of each kind.
+        """Log a warning the first time it is asked for; of the operator's causes at most a hundred different ones.
 
         Args:
             key: by which it is known again.
             line: the sentence.
             args: of the sentence.
-            by_peers: whether peers choose the key: what they use up is a budget of their own.
+            by_peers: whether peers choose the key: its first word has a budget of its own, a few in a minute.
         """
-        warned = self._warned_of_peers if by_peers else self._warned
-        if key not in warned and len(warned) < MOST_WARNINGS:
-            warned.add(key)
-            logger.warning(line, *args)
+        tell = self._warned.of_peers if by_peers else self._warned.once
+        tell(key, line, *args)
+
+    def may_tell(self, kind: str, level: int = logging.WARNING) -> bool:
+        """Whether one more line that peers can cause may be logged now: a few of each kind in a minute."""
+        return self._warned.may_tell(kind, level)
 
     def enrol(self, connection: Connection) -> None:
         """Note that a connection exists; `left` must follow."""
@@ -761,6 +763,7 @@ class WebSocketConnectionManager(Itself):
 
     def _stop(self) -> None:
         forget_signals(self)
+        self._warned.tell_left_out()
         for services in list(self._services.values()):
             services.started = False
             self._release(services, 0)
@@ -775,6 +778,7 @@ class WebSocketConnectionManager(Itself):
             self._counters.retire(services)
 
     def _recount(self, services: Services) -> None:
+        self._warned.tell_left_out(monotonic())
         ours = [each for each in self.registry if each.services is services and each.data is not None]
         self._evictor.recount(ours, services.loop)
 

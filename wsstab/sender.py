@@ -214,7 +214,8 @@ class Sender:
         """Somebody between the server and us raised an error for a message of others: nobody waits to be told of it."""
         connection = self.connection
         name, fields = connection.log_name(), connection.log_fields()
-        logger.error("! a message for %s failed", name, extra=fields, exc_info=error)
+        if connection.owner.may_tell("a message failed"):
+            logger.error("! a message for %s failed", name, extra=fields, exc_info=error)
         connection.ending.begin(RAISED, flush=False)
 
     async def _write_own(self, message: Outgoing) -> None:

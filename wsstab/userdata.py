@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .core.memory import estimate
+from .core.memory import MAX_OBJECTS, Estimate, estimate
 
 __all__ = ["UserData"]
 
@@ -52,7 +52,25 @@ class UserData(Mapping[str, Any]):
 
     def recount(self) -> int:
         """Estimate everything again, since values may have changed in place; how much larger it is now."""
-        before = self.size
-        self._sizes = {key: estimate(key) + estimate(value) for key, value in self._values.items()}
-        self.size = sum(self._sizes.values())
-        return self.size - before
+        return sum(self.recounting(MAX_OBJECTS))
+
+    def recounting(self, references: int) -> Iterator[int]:
+        """`recount`, a little at a time.
+
+        A value that is set meanwhile was estimated when it was set, and is left alone.
+
+        Args:
+            references: how many are followed until the next answer.
+
+        Yields:
+            How much larger it is found to be, 0 mostly.
+        """
+        for key, value in list(self._values.items()):
+            whole = Estimate(value)
+            while not whole.advance(references):
+                yield 0
+            if self._values.get(key) is value:
+                growth = estimate(key) + whole.size - self._sizes[key]
+                self._sizes[key] += growth
+                self.size += growth
+                yield growth

@@ -10,14 +10,14 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from heapq import heapify, heappop, heappush
 from itertools import chain, count, islice
 from operator import attrgetter
 from types import MemberDescriptorType, ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["Ledger", "Member", "estimate"]
+__all__ = ["Estimate", "Ledger", "Member", "estimate"]
 
 MAX_STALE = 1_000
 """Entries out of date that are looked at for one victim; then the best of those is good enough."""
@@ -298,7 +298,8 @@ def _size_class(size: int) -> int:
     return (shift << 3) + (size >> shift)
 
 
-LEAVES = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None)})
+LEAVES = frozenset(map(id, (str, bytes, bytearray, int, float, complex, bool, type(None))))
+"""Classes that refer to nothing. By identity: others may have a hash and an equality of their own."""
 
 CONTAINERS: dict[type, Callable[[Any], Iterator[object]]] = {
     dict: lambda value: chain(dict.keys(value), dict.values(value)),
@@ -327,44 +328,87 @@ def estimate(value: object) -> int:
         Bytes, never an exception. It is too low for what lies behind the first 100,000 references,
         and for memory that an object of an extension module does not report.
     """
-    return sum(map(_size, _reachable(value)))
+    whole = Estimate(value)
+    whole.advance(MAX_OBJECTS)
+    return whole.size
 
 
-def _reachable(value: object) -> Iterator[object]:
-    # What was seen is kept, not only its id: an id may be given again once its object has gone.
-    seen: dict[int, object] = {}
-    slots: dict[type, list[MemberDescriptorType]] = {}
-    # Iterators, not lists of what is still to be seen: a list of ten million is not copied.
-    pending: list[Iterator[object]] = [iter((value,))]
-    looked = 0
-    while pending and looked < MAX_OBJECTS:
-        try:
-            item = next(pending[-1])
-        except Exception:  # its end, or it changed in another thread
-            pending.pop()
-            continue
-        looked += 1
-        if id(item) not in seen:
+class Estimate:
+    """An `estimate` that is made a little at a time.
+
+    A container is read at once when its turn comes, as far as the limit goes, so that nothing is lost when it changes
+    while the estimate rests; what is taken out of it meanwhile counts still, and what is put into it does not yet.
+
+    Args:
+        value: anything.
+
+    Attributes:
+        size: bytes found so far.
+    """
+
+    __slots__ = ("_looked", "_pending", "_seen", "_slots", "size")
+
+    def __init__(self, value: object) -> None:
+        self.size = 0
+        self._looked = 0
+        self._pending = [value]
+        # What was seen is kept, not only its id: an id may be given again once its object has gone.
+        self._seen: dict[int, object] = {}
+        self._slots: dict[int, list[MemberDescriptorType]] = {}
+
+    def advance(self, references: int) -> int:
+        """Follow references.
+
+        Args:
+            references: how many, at most.
+
+        Returns:
+            How many of them were not needed: more than 0 when it is done.
+        """
+        pending, seen = self._pending, self._seen
+        while references > 0 and pending:
+            references -= 1
+            self._looked += 1
+            item = pending.pop()
+            if id(item) in seen:
+                continue
             seen[id(item)] = item
-            pending.append(_children(item, slots))
-            yield item
+            self.size += _size(item)
+            if id(type(item)) not in LEAVES:
+                # What waits will be followed too: never more in all than the limit.
+                room = MAX_OBJECTS - self._looked - len(pending)
+                if room > 0:
+                    pending += self._children(item, type(item), room)
+        return 0 if pending else max(references, 1)
+
+    def _children(self, item: object, kind: type, room: int) -> list[object]:
+        # `type` and `issubclass` throughout: `isinstance` would ask the object, and it may raise.
+        found: list[object] = []
+        if issubclass(kind, type | ModuleType):
+            return found
+        with _Unharmed():
+            for container, items in CONTAINERS.items():
+                if issubclass(kind, container):
+                    found += islice(items(item), room)
+        if id(kind) not in self._slots:
+            # Its class stays as long as what is seen.
+            self._slots[id(kind)] = _slots(kind)
+        for slot in self._slots[id(kind)]:
+            with _Unharmed():
+                found.append(slot.__get__(item, kind))
+        with _Unharmed():
+            found.append(object.__getattribute__(item, "__dict__"))
+        return found[:room]
 
 
-def _children(value: object, slots: dict[type, list[MemberDescriptorType]]) -> Iterator[object]:
-    # `type` and `issubclass` throughout: `isinstance` would ask the object, and it may raise.
-    kind = type(value)
-    if kind in LEAVES or issubclass(kind, type | ModuleType):
-        return
-    for container, items in CONTAINERS.items():
-        if issubclass(kind, container):
-            yield from items(value)
-    if kind not in slots:
-        slots[kind] = _slots(kind)
-    for slot in slots[kind]:
-        with suppress(AttributeError):
-            yield slot.__get__(value, kind)
-    with suppress(AttributeError):
-        yield object.__getattribute__(value, "__dict__")
+class _Unharmed:
+    """Goes on after whatever the code of others raises; what is to end the process passes."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> bool:
+        return kind is not None and not issubclass(kind, (KeyboardInterrupt, SystemExit))
 
 
 def _slots(kind: type) -> list[MemberDescriptorType]:
@@ -376,5 +420,7 @@ def _slots(kind: type) -> list[MemberDescriptorType]:
 def _size(value: object) -> int:
     try:
         return sys.getsizeof(value)
-    except Exception:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
         return object.__sizeof__(value)

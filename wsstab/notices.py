@@ -1,0 +1,114 @@
+"""Notices: lines of the log that are told once, or not too often.
+
+What an operator's configuration causes is told once. What a stranger can cause as often as he likes has a budget by
+time, for each kind of line one of its own: a thousand of one kind silence no other kind, and that kind not for ever.
+What was left out is counted, and the count is told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from time import monotonic
+
+__all__ = ["FEW", "WINDOW", "Notices"]
+
+logger = logging.getLogger("wsstab")
+
+FEW = 10
+"""Lines of one kind in one window."""
+WINDOW = 60.0
+"""Seconds."""
+MOST_ONCE = 100
+"""Different warnings of the operator's causes."""
+MOST_KNOWN = 1_000
+"""Different things of strangers that are known again, and not told twice."""
+
+
+class Notices:
+    """What was told already, and how often; its length is the number of the operator's warnings."""
+
+    def __init__(self) -> None:
+        self._once: set[str] = set()
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._budgets: dict[str, _Budget] = {}
+        self._owing = False
+
+    def __len__(self) -> int:
+        return len(self._once)
+
+    def once(self, key: str, line: str, *args: object) -> None:
+        """Log a warning the first time it is asked for; at most a hundred different ones.
+
+        Args:
+            key: by which it is known again; strangers must not choose it.
+            line: the sentence.
+            args: of the sentence.
+        """
+        if key not in self._once and len(self._once) < MOST_ONCE:
+            self._once.add(key)
+            logger.warning(line, *args)
+
+    def of_peers(self, key: str, line: str, *args: object) -> None:
+        """Log a warning that strangers can cause, within the budget of its kind; the same one not again.
+
+        Args:
+            key: by which it is known again; its first word is the kind.
+            line: the sentence.
+            args: of the sentence.
+        """
+        if key in self._known:
+            self._known.move_to_end(key)
+        elif self.may_tell(key.partition(" ")[0]):
+            self._known[key] = None
+            if len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+            logger.warning(line, *args)
+
+    def may_tell(self, kind: str, level: int = logging.WARNING) -> bool:
+        """Whether one more line of this kind may be logged now; if not, it is counted.
+
+        Args:
+            kind: one of a few that we know; strangers must not choose it.
+            level: of the line that tells what was left out.
+        """
+        now = monotonic()
+        if self._owing:
+            self.tell_left_out(now)
+        budget = self._budgets.get(kind)
+        if budget is None or now - budget.since >= WINDOW:
+            budget = self._budgets[kind] = _Budget(now, level)
+        if budget.told < FEW:
+            budget.told += 1
+            return True
+        budget.left_out += 1
+        self._owing = True
+        return False
+
+    def tell_left_out(self, now: float | None = None) -> None:
+        """Tell how many lines were left out.
+
+        Args:
+            now: of the windows that are over by then; ``None``: of all.
+        """
+        self._owing = False
+        for kind, budget in self._budgets.items():
+            if not budget.left_out:
+                continue
+            if now is not None and now - budget.since < WINDOW:
+                self._owing = True
+                continue
+            left_out, budget.left_out = budget.left_out, 0
+            told = {"kind": kind, "left_out": left_out}
+            logger.log(budget.level, "! %d more lines of this kind were left out: %s", left_out, kind, extra=told)
+
+
+class _Budget:
+    """Of one kind, in one window."""
+
+    __slots__ = ("left_out", "level", "since", "told")
+
+    def __init__(self, since: float, level: int) -> None:
+        self.since = since
+        self.level = level
+        self.told = self.left_out = 0
