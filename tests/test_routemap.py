@@ -159,9 +159,12 @@ def test_an_endpoint_with_an_override_is_found_wherever_it_is() -> None:
 
 def test_whether_a_path_has_one_spelling_depends_on_its_convertors() -> None:
     """``7`` and ``007`` are one number."""
-    assert RouteMap(Starlette(routes=ROUTES[:1])).literal
-    assert not RouteMap(Starlette(routes=ROUTES[:2])).literal
-    assert RouteMap(Starlette(routes=[Mount("/{tenant}", routes=[WebSocketRoute("/{rest:path}", echo)])])).literal
+    for patterns, literal in ((["/rooms/7"], False), (["/room/7", "/rooms"], True), (["*"], False), ([], True)):
+        assert RouteMap(Starlette(routes=ROUTES[:2]), patterns).literal is literal
+        assert RouteMap(Starlette(routes=ROUTES[:1]), patterns).literal
+    mounted = [Mount("/{tenant}", routes=[WebSocketRoute("/{rest:path}", echo)])]
+    assert RouteMap(Starlette(routes=mounted), ["*"]).literal
+    assert not RouteMap(Starlette(routes=ROUTES[1:2] * 10_001), ["/a"]).literal
 
 
 class Failing(Convertor[str]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -256,6 +257,34 @@ async def test_the_inner_one_is_found_where_the_scope_was_emptied() -> None:
         return middleware
 
     assert await knock(mounted({}, {"authorize": nobody}, around), "/v1/open") == REFUSED
+
+
+async def test_the_inner_one_is_found_where_only_the_connection_was_taken_out() -> None:
+    """It is that of the handler, too."""
+
+    def around(app: ASGIApp) -> ASGIApp:
+        async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({key: value for key, value in scope.items() if key != "wsstab.connection"}, receive, send)
+
+        return middleware
+
+    assert await knock(mounted({}, {"authorize": nobody}, around), "/v1/open") == REFUSED
+
+
+async def test_a_guard_may_be_an_object_that_has_no_hash() -> None:
+    """Functions are compared, not looked up."""
+
+    @dataclass
+    class Guard:
+        answer: bool
+
+        async def __call__(self, scope: Scope) -> bool:
+            return self.answer
+
+    routes = {"/room": Override(authorize=Guard(True)), "/api/*": Override(authorize=Guard(False))}
+    inner = Starlette(routes=[WebSocketRoute("/room", echo)])
+    assert await knock(WebSocketStabilizer(inner, routes=routes), "/api/room", "/api") == REFUSED
+    assert await knock(WebSocketStabilizer(inner, routes=routes), "/room", "/api") == ACCEPTED
 
 
 async def test_the_inner_ones_guards_follow_a_path_that_is_rewritten_behind_it() -> None:

@@ -129,7 +129,7 @@ class WebSocketStabilizer:
                 await self._run(scope, connection)
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif kind == "websocket" and isinstance(outer := scope.get(CONNECTION_KEY), Connection):
+        elif kind == "websocket" and (outer := scope.get(CONNECTION_KEY) or current_connection.get()) is not None:
             await self._enter_again(scope, outer, receive, send)
         else:
             await self.app(scope, receive, send)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from starlette.routing import Host, Match, Mount, Router
 
 from .marks import overrides_of
+from .patterns import PARAMETER, meets
 from .types import Scope
 
 try:
@@ -34,7 +35,9 @@ logger = logging.getLogger("wsstab")
 
 DEEPEST = 50
 """Middleware around one application that is looked through."""
-PLAIN = ("StringConvertor", "PathConvertor")
+MOST_COMPARED = 10_000
+"""Pairs of pattern and route that are compared when routes are new."""
+PLAIN = {"", "str", "path"}
 """Convertors of which each text stands for itself alone."""
 REST = "/{rest:path}"
 
@@ -73,10 +76,12 @@ class RouteMap:
 
     Args:
         app: the application, or what stands around it.
+        patterns: of ``routes``.
     """
 
-    def __init__(self, app: object) -> None:
+    def __init__(self, app: object, patterns: Sequence[str] = ()) -> None:
         self._app = app
+        self._patterns = patterns
         self._lists: list[tuple[Any, int]] | None = None
         self._level = Level()
         self._marked = self._literal = False
@@ -95,7 +100,7 @@ class RouteMap:
 
     @property
     def literal(self) -> bool:
-        """Whether, without root path and newline, each path that leads to an endpoint is its only spelling."""
+        """Whether no pattern is for a path that can be written otherwise, but for root path, newline and slashes."""
         self._renew()
         return self._literal
 
@@ -129,7 +134,14 @@ class RouteMap:
         stops = list(_stops(self._level))
         self._marked = any(overrides_of(each) for stop in stops for each in _endpoints(stop.route))
         inner = [stop.level for stop in stops if stop.level is not None]
-        self._literal = all(_is_plain(stop.route) for stop in stops) and not any(level.root_path for level in inner)
+        self._literal = not any(level.root_path for level in inner) and not self._converts()
+
+    def _converts(self) -> bool:
+        odd = [each for each in _templates(self._level, "") if not PLAIN.issuperset(PARAMETER.findall(each))]
+        # Who has more than are worth comparing has each request looked at.
+        if len(odd) * len(self._patterns) > MOST_COMPARED:
+            return True
+        return any(meets(pattern, each) for pattern in self._patterns for each in odd)
 
 
 def relative(path: str, root_path: str) -> str:
@@ -199,11 +211,6 @@ def _stops(level: Level) -> Iterator[Stop]:
 def _endpoints(route: Any) -> Iterator[object]:
     yield getattr(route, "endpoint", None)
     yield getattr(route, "app", None)
-
-
-def _is_plain(route: Any) -> bool:
-    convertors = getattr(route, "param_convertors", {})
-    return all(type(each).__name__ in PLAIN for each in convertors.values())
 
 
 def _resolve(level: Level, scope: Scope) -> Destination | None:

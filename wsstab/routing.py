@@ -50,7 +50,7 @@ class Routing:
     def __init__(self, config: WebSocketConfig, app: object) -> None:
         self.config = config
         self.plain = Terms.of(config)
-        self.map = RouteMap(app)
+        self.map = RouteMap(app, list(config.routes))
         self._table = [
             (pattern, Vote(config.routes[pattern], merged, Terms.of(merged))) for pattern, merged in config.by_pattern
         ]
@@ -117,8 +117,7 @@ class Routing:
             return votes[0].terms
         chosen = next((vote for vote in votes if vote.override is not None), votes[0])
         said = [vote for vote in votes if not inner or _differs(vote)]
-        origins = dict.fromkeys(_held("allowed_origins", said, marks))
-        asked = dict.fromkeys(each for each in _held("authorize", votes, marks) if each is not None)
+        origins, asked = _held("allowed_origins", said, marks), _held("authorize", votes, marks)
         return Terms(self._merged(chosen.config, marks), tuple(origins), tuple(asked))
 
     def _merged(self, config: WebSocketConfig, marks: tuple[Override, ...]) -> WebSocketConfig:
@@ -228,13 +227,16 @@ def spellings(paths: Iterable[str]) -> Iterator[str]:
         yield cut.rstrip("/") or "/"
 
 
-def _held(name: str, votes: Sequence[Vote], marks: Sequence[Override]) -> Iterator[Any]:
+def _held(name: str, votes: Sequence[Vote], marks: Sequence[Override]) -> list[Any]:
     """The values of a guard that all hold; an endpoint's own stands in for what no pattern has named."""
     own = [mark.fields[name] for mark in marks if name in mark.fields]
-    for vote in votes:
-        if not own or (vote.override is not None and name in vote.override.fields):
-            yield getattr(vote.config, name)
-    yield from own
+    named = [vote for vote in votes if not own or (vote.override is not None and name in vote.override.fields)]
+    held: list[Any] = []
+    for value in [*(getattr(vote.config, name) for vote in named), *own]:
+        # Not by hash: what is called may have none.
+        if value is not None and value not in held:
+            held.append(value)
+    return held
 
 
 def _differs(vote: Vote) -> bool:
