@@ -82,7 +82,8 @@ class RouteMap:
     def __init__(self, app: object, patterns: Sequence[str] = ()) -> None:
         self._app = app
         self._patterns = patterns
-        self._lists: list[tuple[Any, int]] | None = None
+        self._lists: list[tuple[Any, int]] = []
+        self._known = False
         self._level = Level()
         self._marked = self._literal = False
 
@@ -126,8 +127,14 @@ class RouteMap:
 
     def _renew(self) -> None:
         """Look again where routes were added or removed."""
-        if self._lists is not None and all(len(routes) == count for routes, count in self._lists):
-            return
+        # Each handshake comes by here: no generator.
+        for routes, count in self._lists:
+            if len(routes) != count:
+                break
+        else:
+            if self._known:
+                return
+        self._known = True
         lists: list[Any] = []
         self._level = _level(self._app, lists, ())
         self._lists = [(routes, len(routes)) for routes in lists]

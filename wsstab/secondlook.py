@@ -53,9 +53,10 @@ class SecondLook(Itself):
     async def check(self) -> bool:
         """Whether all guards let it in, those of the endpoint too; who is refused has had an answer."""
         for entrance, door in self._entrances:
-            if not await self.passes(door, entrance.scope, entrance.terms_behind(self._noted)):
+            terms = entrance.terms_behind(self._noted)
+            if terms is not self._passed and not await self.passes(door, entrance.scope, terms):
                 return False
-        return True
+        return self._connection.ending.close is None
 
     async def passes(self, door: Door, scope: Scope, terms: Terms) -> bool:
         """Whether these let it in as well; each guard is asked once.
@@ -66,15 +67,15 @@ class SecondLook(Itself):
             terms: what must hold.
         """
         missing = terms.without(self._passed)
+        connection = self._connection
         if missing.origins or missing.authorize:
-            connection = self._connection
             answer = await door.ask_again(scope, missing, connection.wire.peer_address(), connection.address)
             if isinstance(answer, Close) or not self._is_named(answer):
                 connection.ending.begin(answer if isinstance(answer, Close) else UNAUTHORIZED)
                 await connection.ending.latch.wait()
                 return False
             self._passed = self._passed.joined(missing)
-        return self._connection.ending.close is None
+        return connection.ending.close is None
 
     def _is_named(self, client_id: str | None) -> bool:
         """Whether nobody has given it another name; until it has accepted it may still get one."""
