@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import weakref
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -11,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.support.hand import HandLoop
 from wsstab import (
     Close,
     CloseCode,
@@ -20,6 +23,7 @@ from wsstab import (
     WebSocketConfig,
     WebSocketConnectionManager,
 )
+from wsstab.eviction import LONGEST_SLICE, SLICE
 
 pytestmark = pytest.mark.anyio
 
@@ -254,6 +258,51 @@ async def test_many_connections_are_estimated_a_slice_in_each_turn(monkeypatch: 
         while house.total < before + 40 * KIB:
             await anyio.sleep(0.01)
     assert len(house.names) == 9
+    await house.manager.disconnect_all()
+
+
+async def test_many_large_values_are_estimated_in_slices_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much each connection holds; in between, the loop belongs to others for as long as it stood."""
+    house, loop = House(), HandLoop()
+    for number in range(5):
+        await house.connect(f"c{number}")
+        await house.manager.set_user_data(f"c{number}", "values", [str(each) for each in range(50_000)])
+    monkeypatch.setattr(loop, "time", itertools.count(0.0, 0.001).__next__)
+    evictor, rests = house.manager._evictor, list[float]()
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        # While one goes on, there is no other.
+        evictor.recount(house.manager.connections(), loop)
+
+    evictor.recount(house.manager.connections(), loop)
+    with monkeypatch.context() as patch:
+        patch.setattr("wsstab.eviction.anyio.sleep", rest)
+        await loop.tasks[0].run()
+    assert len(loop.tasks) == 1
+    # A look at the clock, a millisecond later each time, for every 500 references.
+    assert len(rests) == pytest.approx(5 * 50_000 / SLICE / 5, rel=0.1)
+    assert LONGEST_SLICE <= min(rests) <= max(rests) < LONGEST_SLICE + 0.002
+    evictor.recount(house.manager.connections(), loop)
+    assert len(loop.tasks) == 2
+    await house.manager.disconnect_all()
+
+
+async def test_who_leaves_while_it_is_estimated_is_left_alone() -> None:
+    """Nothing is charged to who has gone, and the others are looked at all the same."""
+    house, loop = House(), HandLoop()
+    large, small = [str(each) for each in range(5_000)], list[str]()
+    for name, value in (("ann", large), ("bob", small)):
+        await house.connect(name)
+        await house.manager.set_user_data(name, "values", value)
+    before = house.total
+    small.append("x" * 10 * KIB)
+    steps = house.manager._evictor._estimates([weakref.ref(each) for each in house.manager.connections()])
+    next(steps)
+    await house.manager.disconnect("ann")
+    assert list(steps)
+    assert 10 * KIB < house.total < before
+    assert not loop.tasks
     await house.manager.disconnect_all()
 
 

@@ -71,6 +71,21 @@ def test_a_value_that_changed_in_place_is_counted_again() -> None:
     assert data.recount() < 0
 
 
+def test_a_value_that_is_set_while_it_is_counted_again_is_left_alone() -> None:
+    """Its estimate is newer; others are found all the same."""
+    data, values, others = UserData(), ["a"] * 10, list[str]()
+    put(data, "values", values)
+    put(data, "others", others)
+    others.append("a text of some length")
+    steps = data.recounting(2)
+    assert next(steps) == 0
+    values.append("grown")
+    put(data, "values", "replaced")
+    put(data, "new", "later")
+    size = data.size
+    assert sum(steps) == estimate(others) - estimate([]) == data.size - size
+
+
 def test_the_representation_tells_the_size_and_no_value() -> None:
     """What applications keep may be secret."""
     data = UserData()

@@ -212,7 +212,8 @@ class Drainer:
         self._manager.cut_lingering()
         for carrier in list(self._manager.calls):
             name, fields = carrier.connection.log_name(), carrier.connection.log_fields()
-            logger.warning("! handler of %s cancelled: it ignored the drain", name, extra=fields)
+            if carrier.connection.owner.may_tell("handler cancelled"):
+                logger.warning("! handler of %s cancelled: it ignored the drain", name, extra=fields)
             carrier.loop.call_from_thread(carrier.cancel)
         return sum(connection.ending.cut or connection in failed for connection in self._leaving)
 

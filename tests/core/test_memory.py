@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from wsstab.core.memory import MAX_OBJECTS, MAX_STALE, Ledger, estimate
+from wsstab.core.memory import MAX_OBJECTS, MAX_STALE, Estimate, Ledger, estimate
 
 TIMES = {"lru": "traffic", "fifo": "opened", "oldest": "identified"}
 POLICIES = [*TIMES, "largest"]
@@ -548,6 +548,51 @@ def test_a_container_that_changes_meanwhile_ends_there() -> None:
     value["first"] = Growing()
     value["second"] = Growing()
     assert estimate([value, "neighbour"]) > weights("neighbour")
+
+
+def test_an_estimate_made_a_little_at_a_time_is_the_same() -> None:
+    """However little, and however deep and wide the value is; each step follows no more than it is told."""
+    value: dict[str, object] = {"list": [str(number) for number in range(1000)], "deep": [[[{"a": ("b", 2.5)}]]]}
+    value["self"] = value
+    for step in (1, 7, 1000, MAX_OBJECTS):
+        whole, steps = Estimate(value), 1
+        while not whole.advance(step):
+            steps += 1
+        assert whole.size == estimate(value)
+        assert steps >= 1000 / step
+        assert whole.advance(step) > 0
+
+
+def test_what_changes_while_an_estimate_rests_is_counted_as_it_was() -> None:
+    """A dict that grows, a list that is emptied, a set that loses what it has: nothing is lost, and nothing raises."""
+    table: dict[str, object] = {f"key {number}": f"value {number}" for number in range(100)}
+    listed, several = [f"item {number}" for number in range(100)], {f"member {number}" for number in range(100)}
+    values: list[tuple[object, Callable[[], object]]] = [
+        (table, table.clear),
+        (grown := dict(table), lambda: grown.update(other=1)),
+        (listed, listed.clear),
+        (several, lambda: several.add("new")),
+        (emptied := set(several), emptied.clear),
+    ]
+    for value, change in values:
+        whole = Estimate(value)
+        expected = estimate(value)
+        whole.advance(10)
+        change()
+        while not whole.advance(10):
+            pass
+        assert whole.size == expected
+
+
+def test_what_waits_in_an_estimate_is_bounded_too() -> None:
+    """Wide lists inside of wide lists: never more than the limit in all."""
+    value = [[str(number) for number in range(MAX_OBJECTS)] for _ in range(20)]
+    whole = Estimate(value)
+    followed = 0
+    while not whole.advance(100):
+        followed += 100
+        assert len(whole._pending) <= MAX_OBJECTS
+    assert followed < MAX_OBJECTS
 
 
 def test_an_estimate_is_bounded() -> None:
