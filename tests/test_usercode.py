@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.stage import Stage, echo, on_stage, settle, until
-from wsstab import Hooks, WebSocketConfig, WebSocketConnectionManager
+from wsstab import Hooks, Outbound, WebSocketConfig, WebSocketConnectionManager
 from wsstab.core.memory import estimate
 from wsstab.events import ConnectionClosed, Event, TokenIssued
 from wsstab.shown import shown
@@ -275,6 +275,51 @@ async def test_what_a_double_raises_ends_that_double_alone(kind: str) -> None:
         await manager.graceful_shutdown(1.0)
     assert sound.heard == ["hello"]
     assert manager.admission.count == 0
+
+
+class OddKey:
+    """A key without a hash."""
+
+    def __hash__(self) -> int:
+        raise Odd
+
+
+@pytest.mark.parametrize("key", [[1], OddKey()], ids=["a list", "odd"])
+async def test_a_key_that_is_none_is_the_caller_s_error(key: Any) -> None:
+    """And no message of others is lost by it."""
+    async with on_stage(echo, outbound=Outbound(policy="latest")) as stage:
+        (peer,) = await stage.named("ann")
+        await stage.manager.broadcast("before")
+        with pytest.raises((TypeError, Odd)):
+            await stage.manager.broadcast("wrong", key=key)
+        with pytest.raises((TypeError, Odd)):
+            await stage.manager.send_to_client("ann", "wrong", key=key)
+        await stage.manager.broadcast("after")
+        assert await peer.hears(2) == ["before", "after"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RAISED if kind != "StopIteration"])  # a RuntimeError there: it left
+async def test_what_somebody_between_raises_for_a_message_ends_that_connection_alone(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broadcast reaches the others, this time and the next."""
+    async with on_stage(echo, errors=True) as stage:
+        odd, sound = await stage.named("odd", "ann")
+        working = odd.connection.wire._send  # type: ignore[attr-defined]
+
+        async def send(event: Any) -> None:
+            await anyio.lowlevel.checkpoint()
+            if event["type"] == "websocket.send":
+                raise RAISED[kind]()
+            await working(event)
+
+        odd.connection.wire._send = send  # type: ignore[attr-defined]
+        with anyio.fail_after(5):
+            for text in ("one", "two"):
+                await stage.manager.broadcast(text)
+            assert await sound.hears(2) == ["one", "two"]
+            await odd.over()
+            await until(lambda: stage.manager.get_active_connections() == ["ann"])
 
 
 async def test_hooks_that_never_end_hold_up_neither_a_drain_nor_a_stop() -> None:

@@ -23,6 +23,7 @@ from .core.registry import Crowd
 from .payload import Outgoing
 from .tasks import EventLoop
 from .timekeeper import Timekeeper
+from .usercode import ends_the_process
 from .wires.base import Block, Transport
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ class Broadcaster:
             next(self._pass)
         except StopIteration:
             self._rest()
-        except Exception:
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             # Whatever it was: it must not be the last that was ever said.
             logger.exception("! %d broadcasts are lost", len(self.log))
             self.log.clear()

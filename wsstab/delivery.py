@@ -93,6 +93,7 @@ class Courier:
 
     async def send(self, connection: Connection, message: Payload, key: Hashable) -> bool:
         """One message for one connection; whether it was handed over or queued."""
+        hash(key)
         outgoing = Outgoing(encode(message))
         if isinstance(connection, DoubleConnection):
             return await connection.measure(message) is None
@@ -112,7 +113,10 @@ class Courier:
 
         Raises:
             BroadcastFailedError: not one delivery succeeded, of an audience that is not empty.
+            TypeError: ``key`` is not hashable.
         """
+        # Here, where it is the caller's: the writer for all would stumble over it.
+        hash(key)
         self.broadcasts += 1
         left_out = frozenset(connection for connection in excluded if connection in audience)
         tally = Tally(len(audience), len(audience) - len(left_out))

@@ -18,6 +18,7 @@ from ..close import RAISED
 from ..payload import Outgoing
 from ..tasks import Task, begin, current_loop, eager_loop
 from ..types import Event, Receive, Send
+from ..usercode import Uncaught, ends_the_process, is_cancellation
 from .base import Block, Wire
 from .departure import is_departure
 
@@ -187,8 +188,11 @@ class AsgiWire(Wire):
             while self._waiting:
                 await self._transmit_block(self._waiting.popleft())
                 self._taken()
-        except Exception as failure:
+        except BaseException as error:
+            if ends_the_process(error) or is_cancellation(error):
+                raise
             # The peer has left, or the server closed first: the reader is told of it.
+            failure = error if isinstance(error, Exception) else Uncaught(error)
             self._waiting.clear()
             self._in_flight = 0
             if not self._taken(failure) and not self.says_gone(failure):
