@@ -132,6 +132,21 @@ async def test_a_class_announces_its_instances() -> None:
     assert overrides_of(Below)[0] == SMALL
 
 
+async def test_a_class_may_take_its_arguments_where_it_is_made() -> None:
+    """And have nothing else that does."""
+
+    @SMALL
+    class Made:
+        word: str
+
+        def __new__(cls, word: str) -> Made:
+            made = super().__new__(cls)
+            made.word = word
+            return made
+
+    assert Made("a").word == "a"
+
+
 async def test_starlettes_endpoint_does_not_run_where_it_is_refused() -> None:
     """Its `dispatch` is asked before."""
 

@@ -140,7 +140,11 @@ def _announce(kind: type[Any], overrides: Overrides) -> None:
     def init(self: Any, *arguments: Any, **more: Any) -> None:
         if (watching := watch.get()) is not None:
             watching.note(overrides)
-        made(self, *arguments, **more)
+        # Python's own takes arguments only where nobody stands in for it.
+        if made is object.__init__:
+            made(self)
+        else:
+            made(self, *arguments, **more)
 
     kind.__init__ = init
     for name in RUNS:
