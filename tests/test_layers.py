@@ -23,7 +23,7 @@ FLOORS = {
     "core.origin core.queue core.registry core.token core.wheel",
     "2 ports": "usercode tasks timekeeper userdata wires wires.asgi wires.base wires.daphne wires.deflate wires.double "
     "wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer "
-    "wires.hypercorn.stream wires.lean wires.observers wires.tcp "
+    "wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp "
     "wires.traits wires.transport wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol "
     "wires.uvicorn.sansio wires.uvicorn.wsproto wires.wsproto "
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "

@@ -35,7 +35,7 @@ from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
 from .types import ASGIApp, Event, Receive, Scope, Send
 from .usercode import Uncaught, ends_the_process, is_cancellation
-from .wires import wire_for
+from .wires import shield_server, wire_for
 from .wires.base import Wire
 from .wires.departure import promises_an_error
 
@@ -173,6 +173,7 @@ class WebSocketStabilizer:
                 if isinstance(state := scope.get("state"), MutableMapping):
                     state[SERVER_KEY] = server
                     self.manager.servers.add(server)
+                shield_server()
                 await self.manager.start()
                 watch_signals(self.manager)
                 started = True

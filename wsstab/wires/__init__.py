@@ -8,9 +8,14 @@ from .asgi import AsgiWire
 from .base import Wire
 from .observers import look_through
 
-__all__ = ["wire_for"]
+__all__ = ["shield_server", "wire_for"]
 
 RECOGNISERS = (uvicorn.recognise, hypercorn.recognise, daphne.recognise, granian.recognise)
+
+
+def shield_server() -> None:
+    """Keep what one peer does from harming others, where the server that runs this does not; before the first comes."""
+    hypercorn.shield()
 
 
 def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:

@@ -4,7 +4,8 @@ Recognised by the ``send`` that hypercorn passes to the application. Over HTTP/1
 uvloop, frames go straight to the transport; on trio and over HTTP/2 they go through hypercorn's own
 lock, one write at a time. In both cases what the peer sends is seen on its way from wsproto to
 hypercorn, which by itself tells an application neither of a pong nor how its peer closed, and
-counts characters where bytes are meant.
+counts characters where bytes are meant. What comes before an application is called is the business
+of the module ``shield``, which says what it uses.
 
 What is private in hypercorn and used here, each looked for at recognition (one missing: the plain
 ASGI wire, and one line in the log). Tried with hypercorn 0.17 and 0.18.
@@ -28,9 +29,10 @@ from ...types import Receive, Scope, Send
 from ..base import Wire, lacks, owner_of
 from .http1 import HypercornWire
 from .peer import comes_from
+from .shield import shield
 from .stream import Http2Wire, StreamWire, TrioWire
 
-__all__ = ["Http2Wire", "HypercornWire", "StreamWire", "TrioWire", "recognise"]
+__all__ = ["Http2Wire", "HypercornWire", "StreamWire", "TrioWire", "recognise", "shield"]
 
 STREAM = ("send", "app_put", "handshake", "buffer.max_length", "config", "state", "closed", "stream_id", "_send_pings")
 
@@ -40,6 +42,8 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
     stream: Any = owner_of(send)
     if not comes_from(stream, "hypercorn.protocol.ws_stream") or lacks(stream, STREAM, "hypercorn's stream"):
         return None
+    # Where there is no lifespan, from the second connection on.
+    shield()
     protocol = getattr(stream.send, "__self__", None)
     server = getattr(getattr(protocol, "send", None), "__self__", None)
     for wire_class in (HypercornWire, TrioWire, Http2Wire):

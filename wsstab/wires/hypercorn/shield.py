@@ -1,0 +1,156 @@
+"""What one peer does on hypercorn ends with that peer, from before its application is called.
+
+By itself hypercorn answers whatever comes behind a handshake that is not accepted yet with 400, drops its end of the
+stream, and calls the application, which then waits for ever; on trio an error that follows from it, or from two writes
+that meet, ends the whole server. So its classes are changed, once in a process:
+
+- what a peer sends before it is accepted is kept, and handed over in order behind the answer; behind a refusal nobody
+  wants it;
+- on trio the end of a connection does not meet a write, and an error of one connection is logged.
+
+Private: ``handle``, ``app_send``, ``state``, ``handshake``, ``app_put``, ``closed`` and ``stream_id`` of ``WSStream``,
+the bound of the queue behind ``app_put``; ``run``, ``_close``, ``send_lock`` and ``stream`` of trio's ``TCPServer``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+from typing import Any
+
+import anyio
+
+__all__ = ["MOST_KEPT", "shield"]
+
+logger = logging.getLogger("wsstab")
+
+MOST_KEPT = 65_536
+"""Bytes kept of a peer that is not accepted yet; from there on it is not read from until it is."""
+MARK = "_wsstab_early"
+
+
+class Early:
+    """What a peer sent before it was accepted."""
+
+    __slots__ = ("decided", "pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: list[Any] = []
+        self.size = 0
+        self.decided = anyio.Event()
+
+
+def shield() -> None:
+    """Change hypercorn's classes, where they are loaded and not changed yet."""
+    streams = sys.modules.get("hypercorn.protocol.ws_stream")
+    if streams is not None and not getattr(streams.WSStream, "_wsstab_shielded", False):
+        _shield_streams(streams)
+    servers = sys.modules.get("hypercorn.trio.tcp_server")
+    if servers is not None and not getattr(servers.TCPServer, "_wsstab_shielded", False):
+        _shield_servers(servers)
+
+
+def _shield_streams(module: Any) -> None:
+    stream_class, state, data = module.WSStream, module.ASGIWebsocketState, (module.Body, module.Data)
+    handle, app_send = stream_class.handle, stream_class.app_send
+    connected, undecided = state.CONNECTED, state.HANDSHAKE
+
+    def handle_or_keep(stream: Any, event: Any) -> Awaitable[None]:
+        # Whatever a peer sends comes by here.
+        if stream.state is connected and MARK not in stream.__dict__:
+            return handle(stream, event)  # type: ignore[no-any-return]
+        if isinstance(event, data):
+            early = stream.__dict__.get(MARK)
+            if early is not None or not stream.handshake.accepted:
+                return keep(stream, event, early)
+        elif type(event).__name__ == "StreamClosed":
+            release(stream)
+        return handle(stream, event)  # type: ignore[no-any-return]
+
+    async def keep(stream: Any, event: Any, early: Early | None) -> None:
+        if stream.closed or (early is None and stream.state is not undecided):
+            return  # It was refused.
+        if early is None:
+            early = stream.__dict__[MARK] = Early()
+        early.pieces.append(event)
+        early.size += len(event.data)
+        if early.size > MOST_KEPT:
+            await early.decided.wait()
+
+    def send_or_decide(stream: Any, message: Any) -> Awaitable[None]:
+        if stream.state is not undecided:
+            return app_send(stream, message)  # type: ignore[no-any-return]
+        return decide(stream, message)
+
+    async def decide(stream: Any, message: Any) -> None:
+        await app_send(stream, message)
+        early = stream.__dict__.get(MARK)
+        if early is not None and stream.state is not undecided:
+            try:
+                if stream.handshake.accepted:
+                    await hand_over(stream, early)
+            finally:
+                release(stream)
+
+    async def hand_over(stream: Any, early: Early) -> None:
+        with unbounded(stream.app_put):
+            while early.pieces and not stream.closed:
+                await handle(stream, early.pieces.pop(0))
+
+    stream_class.handle, stream_class.app_send = handle_or_keep, send_or_decide
+    stream_class._wsstab_shielded = True
+
+
+def release(stream: Any) -> None:
+    """It is decided: what was kept is handed over, or nobody wants it."""
+    early = stream.__dict__.pop(MARK, None)
+    if early is not None:
+        early.pieces.clear()
+        early.decided.set()
+
+
+@contextmanager
+def unbounded(put: Callable[..., object]) -> Iterator[None]:
+    """Let the application's queue take all that was kept: who accepts cannot receive at the same time."""
+    channel: Any = getattr(put, "__self__", None)
+    owner, name, most = (channel, "_maxsize", 0) if hasattr(channel, "_maxsize") else (None, "", inf)
+    if hasattr(channel, "_state"):
+        owner, name, most = channel._state, "max_buffer_size", inf
+    if owner is None:
+        yield
+        return
+    bound = getattr(owner, name)
+    setattr(owner, name, most)
+    try:
+        yield
+    finally:
+        setattr(owner, name, bound)
+
+
+def _shield_servers(module: Any) -> None:
+    server_class, trio = module.TCPServer, module.trio
+    run, close = server_class.run, server_class._close
+
+    async def run_alone(server: Any) -> None:
+        try:
+            await run(server)
+        except Exception:
+            logger.warning("! an error of one connection, which alone has ended by it", exc_info=True)
+
+    async def close_between_writes(server: Any) -> None:
+        try:
+            server.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            # Who is writing is told, and an end behind its data cannot be said any more.
+            await server.stream.aclose()
+            return
+        try:
+            await close(server)
+        finally:
+            server.send_lock.release()
+
+    server_class.run, server_class._close = run_alone, close_between_writes
+    server_class._wsstab_shielded = True
