@@ -97,6 +97,7 @@ class WebSocketStabilizer:
         self._connection_key = connection_key
         self._door = Door(manager)
         self._routing = Routing(manager.config, application)
+        shield_server()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Every HTTP request comes by here, and what it meets is written out: a call would be felt.

@@ -55,6 +55,11 @@ class Lab:
         return dict(self._look("statistics"))
 
     @property
+    def held(self) -> dict[str, int]:
+        """What the manager holds of connections, without what is zero."""
+        return {name: count for name, count in self._look("held").items() if count}
+
+    @property
     def notes(self) -> list[Any]:
         """What handlers noted."""
         return list(self._look("notes"))

@@ -41,6 +41,8 @@ class Peer:
         tls: context for a TLS connection.
         answer_pings: whether pings are answered while reading.
         within: seconds for the handshake.
+        early: bytes that go into the same packet, behind the handshake.
+        meanwhile: called when the handshake is sent, before its answer is read.
 
     Raises:
         Denied: the server refused, with its HTTP answer.
@@ -60,6 +62,8 @@ class Peer:
         tls: ssl.SSLContext | None = None,
         answer_pings: bool = True,
         within: float = 10.0,
+        early: bytes = b"",
+        meanwhile: Callable[[Peer], object] | None = None,
     ) -> None:
         self.frames: list[Frame] = []
         self.answer_pings = answer_pings
@@ -68,7 +72,9 @@ class Peer:
         self.socket = open_socket(address, receive_buffer, tls, within)
         extra = [*headers, *([("Origin", origin)] if origin is not None else [])]
         try:
-            self.send_raw(request(path, f"{address[0]}:{address[1]}", extra, subprotocols, extensions))
+            self.send_raw(request(path, f"{address[0]}:{address[1]}", extra, subprotocols, extensions) + early)
+            if meanwhile is not None:
+                meanwhile(self)
             self.answer = self._read_answer(within)
         except BaseException:
             self.socket.close()

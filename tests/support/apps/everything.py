@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from . import concurrent, echo, endings, silent, talking
+from . import concurrent, doorstep, echo, endings, silent, talking
 
 __all__ = ["make_app"]
 
@@ -22,6 +22,7 @@ def make_app() -> Starlette:
     return Starlette(
         routes=[
             *echo.routes,
+            *doorstep.routes,
             *endings.routes,
             *silent.routes,
             *talking.routes,

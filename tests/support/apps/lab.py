@@ -95,6 +95,26 @@ async def close_lab(request: Request) -> JSONResponse:
     return JSONResponse(plain(report))
 
 
+def held(manager: WebSocketConnectionManager) -> dict[str, int]:
+    """What a manager holds of connections, open or not: all zero when nobody is left."""
+    services = list(manager._services.values())
+    return {
+        "calls": len(manager.calls),
+        "connections": len(manager.registry),
+        "rooms": manager.registry.room_count,
+        "places": manager.admission.count,
+        "addresses": len(manager.admission._by_address),
+        "bytes": manager.ledger.total,
+        "members": manager.ledger.count,
+        "lingering": len(manager._lingering),
+        "served": sum(each.connections for each in services),
+        "deadlines": sum(len(each.timekeeper._wheel) for each in services),
+        "lagging": sum(len(each.backpressure.lagging) for each in services),
+        "unread": sum(len(each.readahead._away) for each in services),
+        "log": sum(len(each.broadcaster.log) for each in services),
+    }
+
+
 async def look(request: Request) -> JSONResponse:
     """One thing about a lab."""
     lab = labs[request.path_params["key"]]
@@ -104,6 +124,7 @@ async def look(request: Request) -> JSONResponse:
         "admitted": lambda: lab.manager.admission.count,
         "notes": lambda: lab.notes,
         "connections": lambda: [describe(connection) for connection in lab.manager.connections()],
+        "held": lambda: held(lab.manager),
         "repr": lambda: repr(lab.manager),
     }
     return JSONResponse(views[request.path_params["view"]]())

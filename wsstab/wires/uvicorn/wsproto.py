@@ -6,7 +6,7 @@ import copy
 from functools import cache
 from typing import Any
 
-from ...types import Receive, Send
+from ...types import Event, Receive, Send
 from ..lean import make_lean
 from ..traits import TRAITS
 from ..transport import DEPARTED, observed
@@ -16,10 +16,48 @@ from .base import UvicornWire, lower
 __all__ = ["WsprotoWire"]
 
 
+MOST_EARLY = 65_536
+"""Bytes kept of a peer that is not accepted yet; from there on it is not read from until it is."""
+
+
+class Early:
+    """What a peer sends before it is accepted: wsproto takes it for an error, and uvicorn would end TCP.
+
+    Args:
+        protocol: uvicorn's.
+    """
+
+    __slots__ = ("_connection", "_data", "_transport")
+
+    def __init__(self, protocol: Any) -> None:
+        self._connection = protocol.conn
+        self._transport = protocol.transport
+        self._data = bytearray()
+        # Not the protocol's own method, which uvloop looks up once.
+        self._connection.receive_data = self._keep
+
+    def _keep(self, data: bytes) -> None:
+        self._data += data
+        if len(self._data) > MOST_EARLY:
+            self._transport.pause_reading()
+
+    def end(self, protocol: Any) -> None:
+        """It is accepted, and what came is handed over; or nobody wants it (``None``)."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        connection.__dict__.pop("receive_data", None)
+        if self._data and protocol is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            protocol.data_received(bytes(self._data))
+        self._transport = DEPARTED
+        self._data = bytearray()
+
+
 class WsprotoWire(UvicornWire):
     """The implementation on wsproto."""
 
-    __slots__ = ()
+    __slots__ = ("_early",)
 
     traits = TRAITS["uvicorn wsproto"]
 
@@ -28,6 +66,16 @@ class WsprotoWire(UvicornWire):
     def __init__(self, protocol: Any, receive: Receive, send: Send) -> None:
         super().__init__(protocol, receive, send)
         make_lean(protocol)
+        self._early = Early(protocol)
+
+    async def accept(self, event: Event) -> None:
+        await super().accept(event)
+        self._early.end(self.protocol)
+
+    def detach(self) -> None:
+        if self.protocol is not DEPARTED:
+            self._early.end(None)
+        super().detach()
 
     def limit_message_size(self, limit: int) -> int | None:
         return lower(self.protocol.buffer, "max_length", limit)
