@@ -18,7 +18,7 @@ PACKAGE = Path(wsstab.__file__).parent
 
 FLOORS = {
     "0 words": "types close errors events reports shown sites networks callables check checks options environment "
-    "marks patterns config terms payload logs",
+    "marks patterns config terms payload logs notices",
     "1 machines": "core core.address core.deadlines core.histogram core.inbox core.lifecycle core.limits core.memory "
     "core.origin core.queue core.registry core.token core.wheel",
     "2 ports": "usercode tasks timekeeper userdata wires wires.asgi wires.base wires.daphne wires.deflate wires.double "
@@ -29,7 +29,7 @@ FLOORS = {
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
-    "lingering notices outcome readahead routemap routing secondlook serving subscribers tokens",
+    "lingering outcome readahead routemap routing secondlook serving subscribers tokens",
     "4 manager": "manager plain",
     "5 edge": "middleware scopes __init__",
 }

@@ -18,10 +18,12 @@ from tests.support.stage import Stage, echo, on_stage, settle, until
 from wsstab import Hooks, Outbound, WebSocketConfig, WebSocketConnectionManager
 from wsstab.core.memory import estimate
 from wsstab.events import ConnectionClosed, Event, TokenIssued
+from wsstab.notices import FEW, Notices
 from wsstab.shown import shown
 from wsstab.subscribers import Subscribers
 from wsstab.types import Scope
 from wsstab.usercode import Uncaught, awaited, call, ends_the_process, is_cancellation
+from wsstab.wires.base import tell_of_close
 
 groups = importlib.import_module("exceptiongroup" if sys.version_info < (3, 11) else "builtins")
 BaseExceptionGroup, ExceptionGroup = groups.BaseExceptionGroup, groups.ExceptionGroup
@@ -325,6 +327,17 @@ async def test_what_somebody_between_raises_for_a_message_ends_that_connection_a
             assert await sound.hears(2) == ["one", "two"]
             await odd.over()
             await until(lambda: stage.manager.get_active_connections() == ["ann"])
+
+
+@pytest.mark.parametrize("kind", sorted(TOLD_APART))
+async def test_an_observer_of_a_close_that_raises_is_told_of_and_no_more(
+    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few times in a minute, for all wires together."""
+    monkeypatch.setattr("wsstab.wires.base._notices", Notices())
+    for _ in range(FEW + 5):
+        await tell_of_close(fails_async(RAISED[kind]), 1000, "")
+    assert caplog.text.count("failed at a close") == FEW
 
 
 async def test_hooks_that_never_end_hold_up_neither_a_drain_nor_a_stop() -> None:

@@ -18,8 +18,10 @@ from typing import Any, Protocol
 
 import anyio
 
+from ..notices import Notices
 from ..payload import Outgoing
 from ..types import Event, Send
+from ..usercode import awaited
 from .deflate import Deflate
 from .traits import ASGI, Traits
 
@@ -34,6 +36,7 @@ __all__ = [
     "nothing_is_left",
     "owner_of",
     "tell_of_close",
+    "tell_of_failure",
 ]
 
 logger = logging.getLogger("wsstab")
@@ -284,9 +287,19 @@ async def tell_of_close(send: Send, code: int, reason: str) -> None:
     """Let observers see a close whose frame is out already; one that fails or hangs holds nothing up."""
     try:
         with anyio.move_on_after(OBSERVING):
-            await send({"type": "websocket.close", "code": code, "reason": reason})
+            await awaited(send({"type": "websocket.close", "code": code, "reason": reason}))
     except Exception:
+        tell_of_failure()
+
+
+def tell_of_failure() -> None:
+    """Log the error that an observer of a close has raised; a few in a minute, because peers close as they like."""
+    if _notices.may_tell("a close was observed in vain"):
         logger.warning("! what stands around the server failed at a close", exc_info=True)
+
+
+_notices = Notices()
+"""Of the process: a wire has no manager."""
 
 
 async def nothing_comes() -> Event:

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from ...types import Event, Receive, Send
-from ..base import Transport, nothing_comes, nothing_goes
+from ..base import Transport, nothing_comes, nothing_goes, tell_of_failure
 from ..deflate import Deflate
 from ..traits import TRAITS
 from ..transport import DEPARTED, TransportWire
@@ -98,7 +98,7 @@ class UvicornWire(TransportWire):
         except Exception:
             if self._send == own or self.transport.is_closing():
                 raise
-            logger.warning("! what stands around the server failed at a close", exc_info=True)
+            tell_of_failure()
             await own(event)
 
     def let_go(self) -> None:
