@@ -29,7 +29,7 @@ from .options import CompressionMode, HeartbeatType
 from .outcome import is_quiet
 from .plain import tell_of_plain
 from .routing import Routing
-from .scopes import check_keys, keep, taken
+from .scopes import check_keys, is_engine_io, keep, taken
 from .secondlook import SecondLook, admits
 from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
@@ -369,12 +369,6 @@ class WebSocketStabilizer:
         if connection.lifecycle.outbound is OutboundState.OPEN or connection.ending.close is not None:
             connection.ending.begin(close)
             await connection.ending.latch.wait()
-
-
-def is_engine_io(scope: Scope) -> bool:
-    """Whether this is a socket of Engine.IO (Socket.IO), which selects no subprotocol but is one."""
-    query = scope.get("query_string", b"")
-    return b"EIO=" in query and b"transport=websocket" in query
 
 
 def get_manager(connection: HTTPConnection) -> WebSocketConnectionManager:

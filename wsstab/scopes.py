@@ -10,7 +10,7 @@ from .serving import SERVER_KEY
 from .shown import shown
 from .types import Scope
 
-__all__ = ["check_keys", "keep", "taken"]
+__all__ = ["check_keys", "is_engine_io", "keep", "taken"]
 
 
 def check_keys(manager_key: object, connection_key: object) -> None:
@@ -46,3 +46,9 @@ def taken(key: str, there: object, option: str) -> RuntimeError:
     """What to say of a name in ``scope["state"]`` that somebody else has used."""
     held = f'scope["state"][{key!r}] holds {shown(there)}'
     return RuntimeError(f"{held}, which is not of this middleware: choose another name with {option}=")
+
+
+def is_engine_io(scope: Scope) -> bool:
+    """Whether this is a socket of Engine.IO (Socket.IO), which selects no subprotocol but is one."""
+    query = scope.get("query_string", b"")
+    return b"EIO=" in query and b"transport=websocket" in query
