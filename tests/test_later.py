@@ -212,7 +212,7 @@ FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
         ],
         "hooks": [None, {}, Hooks, Nameless()],
     },
-    "inbound": {"max_messages": [*COUNTS, None], "max_bytes": [*COUNTS, None]},
+    "inbound": {"max_messages": [*COUNTS, None], "max_bytes": [*COUNTS, None], "message_timeout": TIMES},
     "outbound": {
         "max_bytes": COUNTS,
         "max_messages": COUNTS,

@@ -46,7 +46,7 @@ def test_a_choice_is_its_word(choices: Any, words: list[str]) -> None:
 
 def test_the_defaults_are_the_documented_ones() -> None:
     """Names, values and their order."""
-    assert dataclasses.asdict(Inbound()) == {"max_messages": 256, "max_bytes": 1048576}
+    assert dataclasses.asdict(Inbound()) == {"max_messages": 256, "max_bytes": 1048576, "message_timeout": None}
     assert dataclasses.asdict(Outbound()) == {
         "max_bytes": 1048576,
         "max_messages": 1000,

@@ -153,6 +153,8 @@ MESSAGE_TOO_BIG = _ours(CloseCode.MESSAGE_TOO_BIG, "message too big", reconnect=
 """A message over ``max_message_size``."""
 RATE_LIMITED = _ours(CloseCode.POLICY_VIOLATION, "rate limit exceeded", reconnect=True, status=429, retry_after=1)
 """More messages or bytes than ``rate_limit`` allows."""
+UNFINISHED = _ours(CloseCode.POLICY_VIOLATION, "message not finished", reconnect=True, status=408)
+"""The peer has begun a message, and sends no more of it."""
 SLOW_CONSUMER = _ours(CloseCode.TRY_AGAIN_LATER, "slow consumer", reconnect=True, status=503, retry_after=1)
 """The peer reads more slowly than is sent to it, or not at all."""
 EVICTED = _ours(CloseCode.TRY_AGAIN_LATER, "evicted: memory limit", reconnect=True, status=503, retry_after=5)

@@ -36,6 +36,7 @@ from .errors import (
 )
 from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
+from .heartbeat import message_timeout
 from .lingering import Lingering
 from .logs import suggest_level
 from .notices import Notices
@@ -68,6 +69,10 @@ DEAD = (
     "! no middleware stands around this application, so these options cannot act: %s; "
     "app.add_middleware(WebSocketStabilizer, manager=manager) makes them act"
 )
+LOOK_FOR_MEMORY = 1.0
+"""Seconds between two looks at unfinished messages, where a limit of memory is set."""
+LOOK_FOR_TIME = 5.0
+"""The same where only their time is limited, at most: each costs about a microsecond for each connection."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
@@ -505,6 +510,7 @@ class WebSocketConnectionManager(Itself):
             services.draining = self._draining
             services.every(self.config.memory_check_interval, lambda: self._recount(services))
             services.every(SWEEP_EVERY, self._tokens.sweep)
+            services.every(self._looks_every(), lambda: self._look_at_unfinished(services))
         return services
 
     def only_services(self) -> Services | None:
@@ -776,6 +782,17 @@ class WebSocketConnectionManager(Itself):
         if self._services.pop(services.loop, None) is not None:
             services.retire()
             self._counters.retire(services)
+
+    def _looks_every(self) -> float:
+        """Seconds between two looks at unfinished messages."""
+        config = self.config
+        paths = (config, *(each for _, each in config.by_pattern))
+        timeouts = [message_timeout(each) for each in paths]
+        counts = config.max_total_memory is not None or any(each.max_memory_per_connection for each in paths)
+        return min(LOOK_FOR_MEMORY if counts else LOOK_FOR_TIME, *[timeout / 4 for timeout in timeouts])
+
+    def _look_at_unfinished(self, services: Services) -> None:
+        services.timekeeper.soon([each.heartbeat.look for each in self.registry if each.services is services])
 
     def _recount(self, services: Services) -> None:
         self._warned.tell_left_out(monotonic())

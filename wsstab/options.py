@@ -124,15 +124,22 @@ class Inbound(_Group):
     Args:
         max_messages: messages that wait; 256.
         max_bytes: their payload, in bytes; 1 MiB.
+        message_timeout: seconds in which a message that a peer has begun must grow, or it is closed with 1008;
+            ``None``, the default, for ``heartbeat_interval`` and ``heartbeat_timeout`` together.
 
     Raises:
-        ValueError: a value that is not allowed. There is no ``None``: nothing is unbounded.
+        ValueError: a value that is not allowed. Nothing is unbounded.
     """
 
     max_messages: int = 256
     max_bytes: int = MIB
+    message_timeout: float | None = None
 
-    CHECKS: ClassVar[Mapping[str, Check]] = {"max_messages": whole("messages"), "max_bytes": whole("bytes")}
+    CHECKS: ClassVar[Mapping[str, Check]] = {
+        "max_messages": whole("messages"),
+        "max_bytes": whole("bytes"),
+        "message_timeout": optional(number("a number of seconds"), "heartbeat_interval + heartbeat_timeout"),
+    }
 
 
 @dataclass(frozen=True)

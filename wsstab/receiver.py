@@ -176,6 +176,7 @@ class Receiver:
         self.inbox.put(event, size)
         if self._due is not None:
             self._due.append(self._due_at)
+        connection.heartbeat.finished()
         connection.charge(size)
         if self.inbox.full and not self._handler_reads and len(self.inbox) > 1:
             connection.charge(-self.inbox.drop_oldest())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import anyio
@@ -71,6 +71,10 @@ class Timekeeper:
             self.now += max(time - self._ticked_at, 0.0)
             self._ticked_at = time
         return self.now
+
+    def soon(self, visits: Iterable[Visit]) -> None:
+        """Call these as if they were due now: some in each turn of the loop. Only from what is called when due."""
+        self._due.extend(visits)
 
     def watch(self, watcher: Callable[[float], bool]) -> None:
         """Call ``watcher(now)`` at every tick; it answers whether it has anything to wait for."""

@@ -260,6 +260,10 @@ class Wire:
         """A number that changes while a message arrives that is not complete: a sign of life."""
         return 0
 
+    def unfinished(self) -> int:
+        """Bytes that are held of a message that is not complete; 0 where the server does not tell."""
+        return self.partial()
+
     def server_closed(self) -> bool:
         """Whether the server sent the close frame by itself, as for a message that it found too large."""
         return False

@@ -250,6 +250,11 @@ class DaphneWire(Wire):
     def partial(self) -> int:
         return int(self.protocol.trafficStats.incomingOctetsWireLevel)
 
+    def unfinished(self) -> int:
+        protocol = self.protocol
+        held = int(protocol.message_data_total_length) if protocol.inside_message else 0
+        return held + len(protocol.data)
+
     def server_closed(self) -> bool:
         return bool(self.protocol.closedByMe) and not self._closed
 

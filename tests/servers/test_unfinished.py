@@ -1,0 +1,90 @@
+"""A message that a peer has begun and does not end: its memory counts, and its time is limited."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import MakeLab
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, Frame
+from tests.support.peer import Peer
+from tests.support.server import Variant
+from tests.support.waiting import eventually
+
+HALF = 300_000
+"""Bytes of a message that never comes to its end."""
+
+
+def begin(peer: Peer, how: str) -> None:
+    """Begin a message and stop: within its only frame, or between two frames."""
+    frame = Frame(BINARY, b"x" * 2 * HALF).encode()
+    if how == "frame":
+        peer.send_raw(frame[:HALF])
+    else:
+        peer.send_frame(BINARY, b"x" * (HALF // 2), fin=False)
+        peer.send_frame(CONTINUATION, b"x" * (HALF // 2), fin=False)
+
+
+def counts(variant: Variant, how: str) -> bool:
+    """Whether the server tells what it holds of a message: granian never does, `websockets` not between frames."""
+    return variant.server != "granian" and not (variant.implementation == "websockets" and how == "fragments")
+
+
+@pytest.mark.parametrize("how", ["frame", "fragments"])
+def test_what_is_unfinished_counts_as_memory(lab: MakeLab, variant: Variant, how: str) -> None:
+    """And is given back with the end of its connection."""
+    made = lab(max_total_memory=10_000_000)
+    peers = [made.connect("/echo") for _ in range(3)]
+    for peer in peers:
+        begin(peer, how)
+    if counts(variant, how):
+        eventually(lambda: made.statistics["memory"] >= 3 * HALF * 0.95)
+        for peer in peers:
+            peer.vanish()
+        eventually(lambda: made.statistics["memory"] == 0)
+
+
+def test_a_message_that_is_finished_after_all_is_received(lab: MakeLab) -> None:
+    """What was counted of it is not counted twice, and nothing of it afterwards."""
+    made = lab(max_total_memory=10_000_000)
+    peer = made.connect("/echo")
+    frame = Frame(BINARY, b"x" * 2 * HALF).encode()
+    peer.send_raw(frame[:HALF])
+    peer.send_raw(frame[HALF:])
+    assert len(peer.receive()) == 2 * HALF
+    eventually(lambda: made.statistics["memory"] == 0)
+
+
+@pytest.mark.parametrize("how", ["frame", "fragments"])
+def test_too_much_that_is_unfinished_is_evicted(lab: MakeLab, variant: Variant, how: str) -> None:
+    """As any memory over its limit."""
+    made = lab(max_total_memory=1_000_000)
+    for _ in range(6):
+        begin(made.connect("/echo"), how)
+    if counts(variant, how):
+        eventually(lambda: made.statistics["evicted"] >= 3)
+        assert made.statistics["memory"] <= 1_000_000
+
+
+@pytest.mark.parametrize("how", ["frame", "fragments"])
+def test_who_does_not_go_on_with_a_message_is_closed(lab: MakeLab, variant: Variant, how: str) -> None:
+    """However well it answers pings, which it can between two frames."""
+    made = lab(inbound={"message_timeout": 0.6}, heartbeat_interval=0.3, heartbeat_timeout=30)
+    peer = made.connect("/echo")
+    begin(peer, how)
+    if counts(variant, how):
+        if how == "fragments":
+            peer.read_until(lambda frames: any(frame.opcode == CLOSE for frame in frames))
+        eventually(lambda: made.statistics["connections"] == 0)
+        assert made.statistics["refused"] == {"message_timeout": 1}
+
+
+def test_who_goes_on_with_a_message_may_take_its_time(lab: MakeLab) -> None:
+    """However long, as long as it grows."""
+    made = lab(inbound={"message_timeout": 0.6})
+    peer = made.connect("/echo")
+    peer.send_frame(BINARY, b"first", fin=False)
+    for _ in range(12):
+        peer.read_for(0.15)
+        peer.send_frame(CONTINUATION, b"more", fin=False)
+    peer.send_frame(CONTINUATION, b"last")
+    assert peer.receive() == b"first" + b"more" * 12 + b"last"
