@@ -19,7 +19,7 @@ help:
 	@echo "make composition  the packages of others, bare and wrapped; renews docs/composition.md and its result"
 	@echo "make coverage  core/ by its own tests, then everything with the server processes, and what was missed"
 	@echo "make bench     every peer that is installed, in turn, in one run; ARGS='single burst --turns 5' chooses"
-	@echo "make soak      the long tests: 100,000 connections on each server, broadcasts beside churn"
+	@echo "make soak      the long tests: 100,000 connections on each server, broadcasts beside churn, faults"
 	@echo "make clean     remove the environment and what the tools left"
 
 $(BIN)/python:

@@ -1,0 +1,15 @@
+"""Two thousand that die in every way, for a minute, on each server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import MakeLab
+from tests.support.faults import churn, make_quick
+from tests.support.server import Variant
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_two_thousand_that_die_in_every_way_leave_nothing(lab: MakeLab, variant: Variant, seed: int) -> None:
+    """Registry, rooms, ledger, places, deadlines, tasks and descriptors are back at nothing."""
+    churn(make_quick(lab, variant), 2000, seed, least=60.0)
