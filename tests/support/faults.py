@@ -17,13 +17,13 @@ from .waiting import eventually
 __all__ = ["FAULTS", "Faults", "churn", "make_quick"]
 
 FAULTS = ("fin", "rst", "silence", "half", "early", "close", "garbage", "before accept")
-"""What becomes of a client: it ends TCP in good order, resets it, falls silent, ends within a message, sends frames with
-its handshake, closes as it should, breaks the protocol, leaves before it is accepted."""
+"""What becomes of a client: it ends TCP in good order, resets it, falls silent, ends within a message, sends frames
+with its handshake, closes as it should, breaks the protocol, leaves before it is accepted."""
 PATHS = ("/room/red", "/room/blue", "/echo", "/push", "/sleep", "/wait-for-more")
 QUICK = {"heartbeat_interval": 0.5, "heartbeat_timeout": 1.0, "accept_timeout": 0.3}
 NOISE = ("never retrieved", "Traceback")
-"""What servers themselves say of a peer that is faster than they are: uvicorn answers 500 to who has left before accept,
-hypercorn asks for the end of a socket that has none."""
+"""What servers themselves say of a peer that is faster than they are: uvicorn answers 500 to who has left before
+accept, hypercorn asks for the end of a socket that has none."""
 ACCEPTED = b"\r\n\r\n"
 
 

@@ -121,7 +121,9 @@ class SansioWire(UvicornWire):
         self.on_writable()
         if protocol.transport.can_write_eof():
             # So the peer need not wait for us, and what it still sends meets a socket that reads.
-            protocol.transport.write_eof()
+            # A peer that has reset it already leaves no end to tell of; the rest must be done for it all the same.
+            with contextlib.suppress(OSError, RuntimeError):
+                protocol.transport.write_eof()
         protocol.close_timer = protocol.loop.call_later(LINGER, protocol.transport.close)
         if protocol.read_paused:
             protocol.read_paused = False
