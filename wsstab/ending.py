@@ -103,6 +103,8 @@ class Ending:
         if self.close is None:
             self.close = close
             self._finish(close)
+            if not self.connection.opened_at:
+                self._cancel_later()
         self._linger(CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
@@ -207,6 +209,18 @@ class Ending:
         if not connection.opened_at and close.cause is Cause.STABILIZER:
             # It was refused under its handler, which has nothing to wait for.
             connection.carrier.cancel()
+
+    def _cancel_later(self) -> None:
+        """The peer left before accept: its handler has as long as it would have had to accept."""
+        connection = self.connection
+        seconds, carrier, timekeeper = (
+            connection.config.accept_timeout,
+            connection.carrier,
+            connection.services.timekeeper,
+        )
+        if seconds is not None:
+            # A call that is over by then has no scope any more.
+            timekeeper.schedule(lambda now: carrier.cancel(), timekeeper.now + seconds)
 
     def _tell(self, close: Close) -> ConnectionClosed:
         connection = self.connection
