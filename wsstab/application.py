@@ -108,7 +108,9 @@ class Application:
         close = self.connection.ending.close
         # What we close ourselves, bare servers do not: no framework counts on its end.
         left = close is None or close.cause in (Cause.CLIENT, Cause.SERVER)
-        if not left or self.end_told or self.connection.lifecycle.inbound is InboundState.ENDED:
+        if not left or self.connection.lifecycle.inbound is InboundState.ENDED:
+            return False
+        if self.end_told and not self.connection.receiver.handler_reads:
             return False
         now = self.connection.loop.time()
         if not self._passed_over:

@@ -125,6 +125,11 @@ class Receiver:
         return event
 
     @property
+    def handler_reads(self) -> bool:
+        """Whether the handler has come to receive messages, and has not had its disconnect."""
+        return self._handler_reads
+
+    @property
     def over(self) -> bool:
         """Whether nothing more will arrive."""
         connection = self.connection
