@@ -29,7 +29,7 @@ FLOORS = {
     "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
     "carrier connection receiver sender ending heartbeat application",
     "3 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
-    "lingering outcome readahead routemap routing secondlook serving subscribers tokens",
+    "lingering outcome probing readahead routemap routing secondlook serving subscribers tokens",
     "4 manager": "manager plain",
     "5 edge": "middleware scopes __init__",
 }

@@ -29,6 +29,7 @@ from .core.limits import Admission
 from .core.origin import OriginPolicy
 from .events import LimitHit
 from .logs import as_in_url, cut, is_heard, quoted
+from .probing import Prober
 from .shown import shown
 from .terms import Terms
 from .types import Scope
@@ -73,6 +74,7 @@ class Door:
         self._address = ClientAddress(config.trusted_proxies)
         self._trusts_nobody = not [proxy for proxy in config.trusted_proxies if proxy not in ("127.0.0.1", "::1")]
         self._origins: dict[str | tuple[str, ...], OriginPolicy] = {}
+        self._prober = Prober(manager.connections)
         self._authorizing = Admission(max(config.max_connections or 10_000, 100), None)
 
     async def admit(
@@ -94,6 +96,10 @@ class Door:
         if not self._origin_allowed(scope, terms, peer):
             return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)
         address = self._address_of(scope)
+        if manager.admission.full:
+            await self._prober.make_room(lambda: not manager.admission.full)
+        elif self._address_full(address):
+            await self._prober.make_room(lambda: not self._address_full(address), address)
         if not terms.authorize:
             return self._count_in(scope, config, address, None)
         if self._address_full(address):
@@ -161,8 +167,7 @@ class Door:
 
     def _surely_full(self, config: WebSocketConfig) -> bool:
         """Whether no answer of ``authorize`` could let anybody in: only a name that replaces another could."""
-        limit = self._manager.config.max_connections
-        return limit is not None and self._manager.admission.count >= limit and config.duplicate_client != "replace"
+        return self._manager.admission.full and config.duplicate_client != "replace"
 
     def _address_full(self, address: str | None) -> bool:
         """Whether those that are in, and those whose ``authorize`` is under way, are all that may come from there."""

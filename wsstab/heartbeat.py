@@ -102,7 +102,7 @@ class Heartbeat:
                 self._partial = partial
                 self.deadlines.heard_at = now
         try:
-            reading = connection.carrier.reading and not connection.wire.reading_paused()
+            reading = self.is_read()
             self.act(self.deadlines.decide(now, reading), now)
             if not reading and self.deadlines.unanswered and connection.open:
                 connection.carrier.read_on()
@@ -111,6 +111,19 @@ class Heartbeat:
             # A heartbeat message of the application that cannot be made must not end the heartbeat.
             if connection.ending.close is None:
                 self.schedule()
+
+    def is_read(self) -> bool:
+        """Whether somebody reads from the peer now: only then its silence says anything."""
+        connection = self.connection
+        return connection.carrier.reading and not connection.wire.reading_paused()
+
+    def ask(self) -> float:
+        """Ask the peer out of turn whether it is there; when that was, on the clock of the deadlines."""
+        now = self.connection.services.timekeeper.now
+        if not self.deadlines.unanswered:
+            self.deadlines.ping_at = now
+        self.beat()
+        return now
 
     def act(self, action: Action, now: float) -> None:
         """Do this."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from tests.conftest import MakeLab
+from tests.support.crowd import Crowd
 from tests.support.handshake import Denied, request
 from tests.support.lab import Lab
 from tests.support.peer import open_socket
+from tests.support.server import Variant
 from tests.support.waiting import eventually
 from wsstab.wires.tcp import peer_has_left
 
@@ -82,6 +86,32 @@ def test_one_name_replaces_itself_in_one_handshake_at_a_time(lab: MakeLab, socke
     eventually(lambda: made.statistics["refused"].get("max_connections") == 9)
     assert admitted(made) == 3
     assert made.call("get_connection_count") == 2
+
+
+def test_a_half_open_peer_makes_room_where_all_places_are_taken(lab: MakeLab, variant: Variant) -> None:
+    """Long before its timeout, in the second or two that a probe takes."""
+    made = lab(max_connections=1, **beats(variant))
+    made.connect("/push")
+    made.wait_for_connections(1)
+    eventually(lambda: status_of(made, "/push") == 101, within=8)
+
+
+def test_a_peer_that_answers_keeps_its_place(lab: MakeLab, variant: Variant) -> None:
+    """Whoever knocks, and however often."""
+    made = lab(max_connections=1, **beats(variant))
+    with Crowd(made.server.address) as crowd:
+        crowd.open(made.path("/push"), 1)
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert status_of(made, "/push") == 503
+            time.sleep(0.1)
+        assert made.call("get_connection_count") == 1
+
+
+def beats(variant: Variant) -> dict[str, Any]:
+    """A heartbeat that finds out a silent peer late."""
+    times = {"heartbeat_interval": 0.5, "heartbeat_timeout": 60}
+    return times if variant.traits.native_ping else {**times, "heartbeat_type": "custom"}
 
 
 def test_one_that_replaces_is_let_in_where_all_places_are_taken(lab: MakeLab) -> None:

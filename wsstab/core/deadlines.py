@@ -85,6 +85,11 @@ class Deadlines:
         """Whether nothing has arrived since the last ping."""
         return self.ping_at is not None and self.heard_at < self.ping_at
 
+    @property
+    def beats(self) -> bool:
+        """Whether there is a heartbeat."""
+        return self._heartbeat_interval is not None
+
     def stop_heartbeat(self) -> None:
         """No pings from now on; all other deadlines stay."""
         self._heartbeat_interval = self.ping_at = None

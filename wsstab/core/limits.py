@@ -72,6 +72,11 @@ class Admission:
         self.count += 1
         return None
 
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as there may be in all."""
+        return self.count >= self._max_connections
+
     def release(self, address: str | None) -> None:
         """Count a connection out; an address that holds none is left alone."""
         holder = _holder_of(address)

@@ -1,0 +1,114 @@
+"""Probing: where all places are taken, a peer that may be gone must prove that it is not.
+
+A half-open peer keeps its place until its heartbeat has found it out, a minute and a half by default. Meanwhile a
+client that comes back, often the very one, would be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import nsmallest
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .tasks import EventLoop, current_loop
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Prober"]
+
+USUAL = 1.0
+"""Seconds in which a peer answers a ping, unless it has always taken longer."""
+LONGEST_PROBE = 5.0
+"""Seconds that a probe takes at most, however slow a peer has been before."""
+MOST_AT_ONCE = 8
+"""Peers that are probed at a time."""
+BETWEEN_SEARCHES = 1.0
+"""Seconds between two searches for peers to probe: each looks at all connections."""
+LOOK_AGAIN = 0.02
+"""Seconds between two looks at whether they have answered."""
+
+
+class Prober:
+    """Finds out which peers are not there any more.
+
+    Args:
+        connections: gives all that are open.
+    """
+
+    def __init__(self, connections: Callable[[], Iterable[Connection]]) -> None:
+        self._connections = connections
+        self._searched_at: dict[str | None, float] = {}
+
+    async def make_room(self, is_room: Callable[[], bool], address: str | None = None) -> None:
+        """Abort peers whose ping is unanswered beyond the usual, and that do not answer another.
+
+        Where there is none, those that have been silent longest are pinged: who does not answer is found next time.
+
+        Args:
+            is_room: whether there is room now.
+            address: only those that came from there; ``None`` for all.
+        """
+        loop = current_loop()
+        now = loop.time()
+        if now - self._searched_at.get(address, -BETWEEN_SEARCHES) < BETWEEN_SEARCHES:
+            return
+        self._searched_at = {where: at for where, at in self._searched_at.items() if now - at < BETWEEN_SEARCHES}
+        self._searched_at[address] = now
+        askable = [each for each in self._connections() if can_be_asked(each, loop, address)]
+        doubtful = nsmallest(MOST_AT_ONCE, filter(is_doubtful, askable), key=heard_at)
+        if doubtful:
+            await self._probe(doubtful, is_room)
+            return
+        for each in nsmallest(MOST_AT_ONCE, (each for each in askable if is_silent(each)), key=heard_at):
+            each.heartbeat.ask()
+
+    async def _probe(self, doubtful: list[Connection], is_room: Callable[[], bool]) -> None:
+        pinged = {each: each.heartbeat.ask() for each in doubtful}
+        with anyio.move_on_after(min(max(map(patience, doubtful)), LONGEST_PROBE)):
+            while not is_room() and any(is_silent_since(each, at) for each, at in pinged.items()):
+                await anyio.sleep(LOOK_AGAIN)
+        if is_room():
+            return
+        for each, at in pinged.items():
+            if is_silent_since(each, at):
+                each.heartbeat.dead(each.services.timekeeper.now)
+        with anyio.move_on_after(USUAL):
+            while not is_room():
+                await anyio.sleep(LOOK_AGAIN)
+
+
+def heard_at(connection: Connection) -> float:
+    """When anything last arrived."""
+    return connection.heartbeat.deadlines.heard_at
+
+
+def patience(connection: Connection) -> float:
+    """Seconds in which it usually answers."""
+    return max(USUAL, 4 * (connection.heartbeat.latency or 0.0))
+
+
+def can_be_asked(connection: Connection, loop: EventLoop, address: str | None) -> bool:
+    """Whether it is one that a ping can reach from here, and whose pong would be seen."""
+    if connection.loop is not loop or not connection.open or (address is not None and connection.address != address):
+        return False
+    return connection.heartbeat.deadlines.beats and connection.heartbeat.is_read()
+
+
+def is_doubtful(connection: Connection) -> bool:
+    """Whether its last ping is unanswered for longer than it usually takes."""
+    deadlines, now = connection.heartbeat.deadlines, connection.services.timekeeper.now
+    return deadlines.unanswered and deadlines.ping_at is not None and now - deadlines.ping_at > patience(connection)
+
+
+def is_silent(connection: Connection) -> bool:
+    """Whether nothing has come from it for a while, and nothing was asked."""
+    deadlines, now = connection.heartbeat.deadlines, connection.services.timekeeper.now
+    return not deadlines.unanswered and now - deadlines.heard_at > USUAL
+
+
+def is_silent_since(connection: Connection, at: float) -> bool:
+    """Whether it is open, is being read from, and nothing has come since then."""
+    return connection.open and connection.heartbeat.is_read() and heard_at(connection) < at
