@@ -158,6 +158,7 @@ async def test_a_server_that_fails_to_accept_means_a_peer_that_left() -> None:
         await peer.over()
     assert [type(error) for error in script.raised] == [PeerGoneError]
     assert "before the handshake was complete" in str(script.raised[0])
+    assert peer.error is None
 
 
 async def test_a_peer_that_leaves_after_its_denial_began_harms_nothing() -> None:

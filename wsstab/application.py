@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
-from .close import Cause, CloseCode, requested
+from .close import VANISHED, Cause, CloseCode, requested
 from .core.lifecycle import Event as Happening
 from .core.lifecycle import InboundState
 from .errors import PeerGoneError
@@ -140,6 +140,7 @@ class Application:
         except OSError as error:
             if not connection.wire.says_gone(error):
                 raise
+            connection.ending.learn(VANISHED)
             raise PeerGoneError("the peer left before the handshake was complete") from error
         if connection.ending.close is None:
             connection.opens()
@@ -156,6 +157,7 @@ class Application:
         except OSError as error:
             if not connection.wire.says_gone(error):
                 raise
+            connection.ending.learn(VANISHED)
             raise PeerGoneError("the peer left before it was refused") from error
         if not start and not event.get("more_body", False):
             connection.lifecycle.fire(Happening.DENIED)

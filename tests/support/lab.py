@@ -131,7 +131,7 @@ class Lab:
         self.server.labs -= 1
         if self.server.labs == 0:
             eventually(lambda: self.server.get("/-/tasks") == [], within=15)
-        assert not self.server.complaints(self.log_start, self.forgiven), self.log[-3000:]
+        assert not (found := self.server.complaints(self.log_start, self.forgiven)), (found, self.log[-3000:])
 
     def _look(self, view: str) -> Any:
         return self.server.get(f"/-/{self.key}/{view}")

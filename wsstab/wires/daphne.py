@@ -209,6 +209,9 @@ class DaphneWire(Wire):
             # Twisted's HTTP channel, which is done with this connection, is still registered.
             self.transport.unregisterProducer()
             self.transport.registerProducer(_Producer(self), True)
+            if not self._paused:
+                # Where much came behind the request it has stopped reading, and nobody would go on with it.
+                self.transport.resumeProducing()
 
     async def deny(self, event: Event) -> None:
         kind = event["type"]
