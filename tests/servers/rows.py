@@ -55,6 +55,18 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_disconnects.py::test_a_push_only_handler_learns_within_a_second",
         "test_disconnects.py::test_a_deaf_handler_does_not_keep_its_peer_in_the_lists",
     ),
+    "A client that has left is noticed whatever its handler does: receives, pauses, is delayed, never reads, closes": (
+        "test_ghosts.py::*",
+    ),
+    "Frames in one packet with the handshake arrive": (
+        "test_doorstep.py::test_frames_behind_the_handshake_arrive_in_order",
+    ),
+    "Frames before accept arrive; who leaves then leaves nothing": (
+        "test_doorstep.py::test_frames_before_accept_arrive_in_order",
+        "test_doorstep.py::test_much_before_accept_arrives",
+        "test_doorstep.py::test_what_is_behind_the_handshake_harms_nobody_and_leaves_nothing",
+        "test_doorstep.py::test_who_leaves_before_accept_leaves_nothing",
+    ),
     "Stalled client dropped, its TCP connection freed": (
         "test_backpressure.py::test_who_takes_nothing_for_too_long_is_cut_off",
         "test_backpressure.py::test_who_was_cut_off_has_no_connection_any_more",
@@ -87,6 +99,9 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_authorize.py::test_false_refuses",
         "test_authorize.py::test_a_close_refuses_in_its_own_words",
     ),
+    "Unfinished messages count as memory, and their time is limited": ("test_unfinished.py::*",),
+    "No spelling of a path leads past its guard": ("test_paths.py::*",),
+    "A place is free when its socket and its handler are gone": ("test_places.py::*",),
     "500 handshakes at once on 100 places: exactly 100": (
         "test_limits.py::test_of_many_handshakes_at_once_exactly_so_many_succeed",
     ),
@@ -103,6 +118,10 @@ ROWS: dict[str, tuple[str, ...]] = {
     "The same with the signal sent to the whole group": (
         "test_drain.py::test_a_signal_to_the_whole_group_is_the_same",
     ),
+    "Hooks that misbehave hold up nobody": ("test_hooks.py::*",),
+    "Errors are told, and end nobody but whom they concern": ("test_errors.py::*",),
+    "Context variables of middleware outside are there": ("test_context.py::*",),
+    "200 connections that die in every way leave nothing": ("test_faults.py::*",),
     "A thousand connections leave nothing": ("test_churn.py::test_a_thousand_connections_leave_no_trace",),
     "HTTP beside it": ("test_mounting.py::test_http_finds_the_manager_and_passes",),
     "TLS": ("test_tls.py::*",),

@@ -7,7 +7,6 @@ import pytest
 from tests.conftest import MakeLab
 from tests.support.frames import BINARY, CLOSE, CONTINUATION, Frame
 from tests.support.peer import Peer
-from tests.support.server import Variant
 from tests.support.waiting import eventually
 
 HALF = 300_000
@@ -24,23 +23,17 @@ def begin(peer: Peer, how: str) -> None:
         peer.send_frame(CONTINUATION, b"x" * (HALF // 2), fin=False)
 
 
-def counts(variant: Variant, how: str) -> bool:
-    """Whether the server tells what it holds of a message: granian never does, `websockets` not between frames."""
-    return variant.server != "granian" and not (variant.implementation == "websockets" and how == "fragments")
-
-
 @pytest.mark.parametrize("how", ["frame", "fragments"])
-def test_what_is_unfinished_counts_as_memory(lab: MakeLab, variant: Variant, how: str) -> None:
+def test_what_is_unfinished_counts_as_memory(lab: MakeLab, how: str) -> None:
     """And is given back with the end of its connection."""
     made = lab(max_total_memory=10_000_000)
     peers = [made.connect("/echo") for _ in range(3)]
     for peer in peers:
         begin(peer, how)
-    if counts(variant, how):
-        eventually(lambda: made.statistics["memory"] >= 3 * HALF * 0.95)
-        for peer in peers:
-            peer.vanish()
-        eventually(lambda: made.statistics["memory"] == 0)
+    eventually(lambda: made.statistics["memory"] >= 3 * HALF * 0.95, within=3)
+    for peer in peers:
+        peer.vanish()
+    eventually(lambda: made.statistics["memory"] == 0)
 
 
 def test_a_message_that_is_finished_after_all_is_received(lab: MakeLab) -> None:
@@ -55,27 +48,25 @@ def test_a_message_that_is_finished_after_all_is_received(lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("how", ["frame", "fragments"])
-def test_too_much_that_is_unfinished_is_evicted(lab: MakeLab, variant: Variant, how: str) -> None:
+def test_too_much_that_is_unfinished_is_evicted(lab: MakeLab, how: str) -> None:
     """As any memory over its limit."""
     made = lab(max_total_memory=1_000_000)
     for _ in range(6):
         begin(made.connect("/echo"), how)
-    if counts(variant, how):
-        eventually(lambda: made.statistics["evicted"] >= 3)
-        assert made.statistics["memory"] <= 1_000_000
+    eventually(lambda: made.statistics["evicted"] >= 3, within=3)
+    assert made.statistics["memory"] <= 1_000_000
 
 
 @pytest.mark.parametrize("how", ["frame", "fragments"])
-def test_who_does_not_go_on_with_a_message_is_closed(lab: MakeLab, variant: Variant, how: str) -> None:
+def test_who_does_not_go_on_with_a_message_is_closed(lab: MakeLab, how: str) -> None:
     """However well it answers pings, which it can between two frames."""
     made = lab(inbound={"message_timeout": 0.6}, heartbeat_interval=0.3, heartbeat_timeout=30)
     peer = made.connect("/echo")
     begin(peer, how)
-    if counts(variant, how):
-        if how == "fragments":
-            peer.read_until(lambda frames: any(frame.opcode == CLOSE for frame in frames))
-        eventually(lambda: made.statistics["connections"] == 0)
-        assert made.statistics["refused"] == {"message_timeout": 1}
+    if how == "fragments":
+        peer.read_until(lambda frames: any(frame.opcode == CLOSE for frame in frames), 3)
+    eventually(lambda: made.statistics["connections"] == 0, within=3)
+    assert made.statistics["refused"] == {"message_timeout": 1}
 
 
 def test_who_goes_on_with_a_message_may_take_its_time(lab: MakeLab) -> None:
