@@ -138,10 +138,8 @@ class Application:
         try:
             await connection.wire.accept(event)
         except OSError as error:
-            if not connection.wire.says_gone(error):
-                raise
-            connection.ending.learn(VANISHED)
-            raise PeerGoneError("the peer left before the handshake was complete") from error
+            self._raise_if_gone(error, "the peer left before the handshake was complete")
+            raise
         if connection.ending.close is None:
             connection.opens()
 
@@ -155,12 +153,16 @@ class Application:
         try:
             await connection.wire.deny(event)
         except OSError as error:
-            if not connection.wire.says_gone(error):
-                raise
-            connection.ending.learn(VANISHED)
-            raise PeerGoneError("the peer left before it was refused") from error
+            self._raise_if_gone(error, "the peer left before it was refused")
+            raise
         if not start and not event.get("more_body", False):
             connection.lifecycle.fire(Happening.DENIED)
+
+    def _raise_if_gone(self, error: OSError, words: str) -> None:
+        """Raise ours where the server says by its error that the peer has left."""
+        if self.connection.wire.says_gone(error):
+            self.connection.ending.learn(VANISHED)
+            raise PeerGoneError(words) from error
 
     async def _close(self, event: Event) -> None:
         connection = self.connection
