@@ -176,3 +176,23 @@ async def test_a_peer_that_leaves_after_its_denial_began_harms_nothing() -> None
         peer.leaves()
         await peer.over()
         assert peer.error is None
+
+
+async def test_a_reference_error_of_somebody_between_is_an_error() -> None:
+    """Only one of ours says that the connection has ended."""
+
+    async def keeps(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "first"})
+
+    class Between(Peer):
+        async def send(self, event: Any) -> None:
+            if event["type"] == "websocket.send":
+                raise ReferenceError("weakly-referenced object no longer exists")
+            await super().send(event)
+
+    async with on_stage(keeps, bare=True, errors=True) as stage:
+        peer = stage.call(Between())
+        await peer.over()
+    assert isinstance(peer.error, ReferenceError)

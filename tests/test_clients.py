@@ -158,6 +158,10 @@ async def test_a_handshake_that_is_not_complete_is_expected_under_its_name() -> 
         clients.expect_no_more(holder.connection)
         clients.expect_no_more(holder.connection)
         assert clients.expected("bob") == 0
+        clients.leaves("bob")
+        assert clients.leaving("bob") == 1
+        clients.has_left("bob")
+        assert clients.leaving("bob") == 0
 
 
 async def test_what_is_kept_before_accept_is_limited() -> None:

@@ -22,7 +22,7 @@ from wsstab import (
     WebSocketConnectionManager,
 )
 from wsstab.close import Cause
-from wsstab.heartbeat import custom_message, default_message, message_timeout
+from wsstab.heartbeat import custom_message, default_message
 from wsstab.receiver import MOST_ROUNDS
 
 pytestmark = pytest.mark.anyio
@@ -375,47 +375,6 @@ async def test_connections_that_are_too_old_are_closed_with_1012() -> None:
         stage.pass_time(22)
         await until(lambda: peer.closed is not None)
         assert peer.closed == (CloseCode.SERVICE_RESTART, "maximum connection age")
-
-
-async def test_a_message_that_is_not_finished_counts_as_memory() -> None:
-    """As it grows and shrinks; one that came in the end counts for itself."""
-    async with on_stage(receives_once, capable=True, max_total_memory=10_000) as stage:
-        peer = await stage.open()
-        assert peer.wire is not None
-        for half in (1000, 3000, 500):
-            peer.wire.half = half
-            stage.pass_time(1.5)
-            assert peer.connection.memory == half
-        peer.wire.half = 0
-        peer.says("first", "second")
-        await settle()
-        stage.pass_time(1.5)
-        await until(lambda: peer.connection.statistics().messages_received == 2)
-        stage.pass_time(1.5)
-        assert peer.connection.memory == len("second")
-
-
-async def test_a_message_that_does_not_grow_ends_its_connection() -> None:
-    """In the time that is set for it, or in that after which silence is death."""
-    inbound = Inbound(message_timeout=4)
-    async with on_stage(capable=True, heartbeat_type="off", inbound=inbound) as stage:
-        peer, other = await stage.open(), await stage.open()
-        assert peer.wire is not None
-        assert other.wire is not None
-        peer.wire.half = 10
-        for _ in range(12):
-            other.wire.half += 1
-            stage.pass_time(1)
-        await until(lambda: peer.closed is not None)
-        assert peer.closed == (CloseCode.POLICY_VIOLATION, "message not finished")
-        assert other.closed is None
-        assert stage.manager.statistics().refused == {"message_timeout": 1}
-
-
-def test_a_message_has_as_long_as_silence() -> None:
-    """Unless it is set."""
-    assert message_timeout(WebSocketConfig(heartbeat_interval=20, heartbeat_timeout=5)) == 25
-    assert message_timeout(WebSocketConfig(inbound=Inbound(message_timeout=7))) == 7
 
 
 async def test_what_the_transport_holds_is_counted_at_each_look() -> None:

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from tests.support.hand import HandLoop
 from tests.support.stage import Peer, Stage, on_stage, settle, until
-from wsstab.lingering import Lingering
+from wsstab.lingering import Lingering, Place
 from wsstab.tasks import EventLoop
 from wsstab.wires.base import Wire
 
@@ -25,17 +25,17 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 def test_a_place_is_free_when_both_call_and_socket_are_over() -> None:
     """Whichever is first; and once."""
-    free: list[str | None] = []
+    free: list[Place] = []
     lingering = Lingering(free.append)
     gone, stays = Wire(), Wire()
-    lingering.leave_place(gone, "a")
-    assert free == ["a"]
+    lingering.leave_place(gone, ("a", None))
+    assert free == [("a", None)]
     lingering.add(stays, cast(EventLoop, HandLoop()))
-    lingering.leave_place(stays, "b")
-    assert (free, len(lingering), stays in lingering) == (["a"], 1, True)
+    lingering.leave_place(stays, ("b", "ann"))
+    assert (free, len(lingering), stays in lingering) == ([("a", None)], 1, True)
     lingering.end(stays)
     lingering.end(stays)
-    assert (free, len(lingering)) == (["a", "b"], 0)
+    assert (free, len(lingering)) == ([("a", None), ("b", "ann")], 0)
 
 
 async def test_a_peer_that_does_not_leave_keeps_its_place() -> None:

@@ -20,9 +20,8 @@ class AbsentHandler:
 
     def __init__(self, at: Studio) -> None:
         self.ending = SimpleNamespace(event=None)
-        self.receiver = SimpleNamespace(over=False, full=False, let_all_in=self.let_all_in)
+        self.receiver = SimpleNamespace(over=False, full=False)
         self.wire = SimpleNamespace(left=False)
-        self.wire.peer_left = lambda: self.wire.left
         self.connection = SimpleNamespace(ending=self.ending, receiver=self.receiver)
         self.watched = self.away_seen = self.attended = False
         self.readers: list[float] = []
@@ -33,9 +32,11 @@ class AbsentHandler:
         self.readers.append(self._at.timekeeper.now)
         self.back()
 
-    def let_all_in(self) -> None:
-        """Nothing is too much any more."""
-        self.receiver.full = False
+    def look_behind(self) -> None:
+        """See whether the peer has left; then nothing is too much any more."""
+        if self.wire.left:
+            self.receiver.full = False
+            self.read_ahead()
 
     def leave(self) -> None:
         """The handler leaves ``receive()``."""

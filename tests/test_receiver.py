@@ -9,9 +9,9 @@ import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tests.support.stage import Peer, echo, on_stage, push_only, settle, until
-from wsstab import CloseCode, ConnectionClosed, Inbound, LimitHit, RateLimit
+from wsstab import CloseCode, ConnectionClosed, Inbound, LimitHit, RateLimit, WebSocketConfig
 from wsstab.close import Cause
-from wsstab.receiver import LONGEST_DELAY, close_of, is_pong, payload_size
+from wsstab.receiver import LONGEST_DELAY, close_of, is_pong, message_timeout, payload_size
 
 pytestmark = pytest.mark.anyio
 
@@ -306,3 +306,65 @@ async def test_what_comes_before_the_accept_has_returned_is_not_lost(capable: bo
         assert peer.sent == []
         peer.resume()
         assert await peer.hears(2) == ["early", "bird"]
+
+
+async def receives_once(websocket: WebSocket) -> None:
+    """Accept, receive one message, and wait for the end alone."""
+    await websocket.accept()
+    await websocket.receive()
+    await websocket.state.connection.closed
+
+
+async def test_a_message_that_is_not_finished_counts_as_memory() -> None:
+    """As it grows and shrinks; one that came in the end counts for itself."""
+    async with on_stage(receives_once, capable=True, max_total_memory=10_000) as stage:
+        peer = await stage.open()
+        assert peer.wire is not None
+        for half in (1000, 3000, 500):
+            peer.wire.half = half
+            stage.pass_time(1.5)
+            assert peer.connection.memory == half
+        peer.wire.half = 0
+        peer.says("first", "second")
+        await settle()
+        stage.pass_time(1.5)
+        await until(lambda: peer.connection.statistics().messages_received == 2)
+        stage.pass_time(1.5)
+        assert peer.connection.memory == len("second")
+
+
+async def test_a_message_that_does_not_grow_ends_its_connection() -> None:
+    """In the time that is set for it, or in that after which silence is death."""
+    inbound = Inbound(message_timeout=4)
+    async with on_stage(capable=True, heartbeat_type="off", inbound=inbound) as stage:
+        peer, other = await stage.open(), await stage.open()
+        assert peer.wire is not None
+        assert other.wire is not None
+        peer.wire.half = 10
+        for _ in range(12):
+            other.wire.half += 1
+            stage.pass_time(1)
+        await until(lambda: peer.closed is not None)
+        assert peer.closed == (CloseCode.POLICY_VIOLATION, "message not finished")
+        assert other.closed is None
+        assert stage.manager.statistics().refused == {"message_timeout": 1}
+
+
+def test_a_message_has_as_long_as_silence() -> None:
+    """Unless it is set."""
+    assert message_timeout(WebSocketConfig(heartbeat_interval=20, heartbeat_timeout=5)) == 25
+    assert message_timeout(WebSocketConfig(inbound=Inbound(message_timeout=7))) == 7
+
+
+async def test_a_handler_that_takes_nothing_is_stuck() -> None:
+    """From when it is first asked, until it takes a message."""
+    async with on_stage(push_only) as stage:
+        peer = await stage.open()
+        receiver = peer.connection.receiver
+        assert receiver.stuck(100.0) == 0.0
+        receiver.inbox.put({"type": "websocket.receive", "text": "a"}, 1)
+        receiver.inbox.put({"type": "websocket.receive", "text": "a"}, 1)
+        assert (receiver.stuck(100.0), receiver.stuck(103.0)) == (0.0, 3.0)
+        receiver.inbox.take()
+        assert (receiver.stuck(104.0), receiver.stuck(105.0)) == (0.0, 1.0)
+        receiver.inbox.take()

@@ -40,7 +40,7 @@ class Studio:
         self.loop = HandLoop()
         self.config = WebSocketConfig(**options).frozen()
         self.observed: list[tuple[str, float]] = []
-        self.lingering = Lingering(lambda address: None)
+        self.lingering = Lingering(lambda place: None)
         self.services = Services(
             self.loop, self.config, lambda name, seconds: self.observed.append((name, seconds)), self.lingering
         )

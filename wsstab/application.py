@@ -86,12 +86,22 @@ class Application:
                 raise
             await self._pass_over()
         except ReferenceError:
+            if self._is_kept():
+                # It is of somebody between the handler and the server.
+                raise
             # Kept by somebody who did not keep the connection. To close it again was never an error.
             if kind == "websocket.close":
                 return
             if kind != "websocket.send" or self._must_be_told():
                 raise PeerGoneError("the connection has ended") from None
             await self._pass_over()
+
+    def _is_kept(self) -> bool:
+        """Whether the connection is still there, to which this refers weakly once it is over."""
+        try:
+            return bool(self.connection.id)
+        except ReferenceError:
+            return False
 
     def _must_be_told(self) -> bool:
         """Whether who sends to a connection that is over gets an error of it."""

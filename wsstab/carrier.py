@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .close import Close, clamp_code, clamp_reason
+from .close import UNREAD, VANISHED, Close, clamp_code, clamp_reason
 from .tasks import EventLoop, Latch, Task
 from .types import Event, Scope
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Carrier"]
 
+LONGEST_STUCK = 60.0
+"""Seconds in which a handler must take a message, behind which more is unread than the inbox holds 16 times over."""
 BETWEEN_LOOKS = 0.5
 """Seconds between two looks whether a peer has left that is not read from, because too much is unread."""
 
@@ -139,13 +141,31 @@ class Carrier:
         if not self.attended and not self.connection.receiver.over and not self._closing_alone:
             self._reader = self.loop.spawn(self._read_ahead, self.connection, context=self.wire.context)
 
+    def look_behind(self) -> None:
+        """Nobody reads, because the inbox is full: see whether the peer is still there behind what is unread."""
+        connection = self.connection
+        if self.wire.peer_left():
+            connection.receiver.let_rest_in()
+            self._read_on_or_give_up(VANISHED)
+        elif not connection.heartbeat.deadlines.beats:
+            # Nobody else asks, and not every wire can see that its peer has left.
+            stuck = connection.receiver.stuck(self.loop.time())
+            if stuck >= connection.config.heartbeat_interval * connection.receiver.rounds:
+                self.read_on()
+
     def read_on(self) -> None:
         """Read past a full inbox, somewhat: the peer's pong, or its end, may come behind what is unread."""
+        self.connection.receiver.let_more_in()
+        self._read_on_or_give_up(UNREAD)
+
+    def _read_on_or_give_up(self, close: Close) -> None:
         receiver = self.connection.receiver
-        receiver.let_more_in()
+        stuck = receiver.stuck(self.loop.time())
         if not receiver.full:
             self.made_room()
             self.read_ahead()
+        elif stuck >= LONGEST_STUCK:
+            self.connection.ending.abort(close)
 
     def notify(self) -> None:
         """Wake the handler, which waits for the inbox."""
@@ -227,8 +247,8 @@ class Carrier:
             self._room = anyio.Event()
             with anyio.move_on_after(BETWEEN_LOOKS) as patience:
                 await self._room.wait()
-            if patience.cancelled_caught and self.wire.peer_left():
-                receiver.let_all_in()
+            if patience.cancelled_caught:
+                self.look_behind()
         return True
 
 

@@ -6,6 +6,7 @@ or not, so that a late goodbye harms nobody who has taken the name since.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -35,19 +36,36 @@ class Clients:
         self._registry = registry
         self._emit = emit
         self._expected: dict[Connection, str] = {}
+        self._expected_names: Counter[str] = Counter()
+        self._leaving: Counter[str] = Counter()
 
     def expect(self, connection: Connection, client_id: str) -> None:
         """Its handshake is not complete; when it is, it will have this name."""
+        self.expect_no_more(connection)
         self._expected[connection] = client_id
+        self._expected_names[client_id] += 1
 
     def expect_no_more(self, connection: Connection) -> None:
         """Its handshake is complete, or will never be."""
-        self._expected.pop(connection, None)
+        client_id = self._expected.pop(connection, None)
+        if client_id is not None:
+            forget_one(self._expected_names, client_id)
 
     def expected(self, client_id: str) -> int:
         """How many handshakes are not complete that will have this name."""
-        # Few are under way at a time.
-        return sum(1 for name in self._expected.values() if name == client_id) if self._expected else 0
+        return self._expected_names[client_id]
+
+    def leaves(self, client_id: str) -> None:
+        """One of this name is closing; it holds its place until its socket and its handler are gone."""
+        self._leaving[client_id] += 1
+
+    def has_left(self, client_id: str) -> None:
+        """They are."""
+        forget_one(self._leaving, client_id)
+
+    def leaving(self, client_id: str) -> int:
+        """How many of this name are closing."""
+        return self._leaving[client_id]
 
     def held(self, client_id: str) -> int:
         """How many open connections have this name."""
@@ -93,3 +111,10 @@ class Clients:
             self._emit(LimitHit("max_connections_per_client", connection.address, connection.path))
             raise ConnectionLimitExceededError(limit, CLIENT_LIMIT)
         return []
+
+
+def forget_one(counts: Counter[str], name: str) -> None:
+    """Count one less, and keep no name of which there is none."""
+    counts[name] -= 1
+    if counts[name] <= 0:
+        del counts[name]

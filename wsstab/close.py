@@ -155,6 +155,8 @@ RATE_LIMITED = _ours(CloseCode.POLICY_VIOLATION, "rate limit exceeded", reconnec
 """More messages or bytes than ``rate_limit`` allows."""
 UNFINISHED = _ours(CloseCode.POLICY_VIOLATION, "message not finished", reconnect=True, status=408)
 """The peer has begun a message, and sends no more of it."""
+UNREAD = _ours(CloseCode.TRY_AGAIN_LATER, "handler does not read", reconnect=True, status=503, retry_after=1)
+"""The handler has taken nothing for a minute, while far more was unread than its inbox holds."""
 SLOW_CONSUMER = _ours(CloseCode.TRY_AGAIN_LATER, "slow consumer", reconnect=True, status=503, retry_after=1)
 """The peer reads more slowly than is sent to it, or not at all."""
 EVICTED = _ours(CloseCode.TRY_AGAIN_LATER, "evicted: memory limit", reconnect=True, status=503, retry_after=5)

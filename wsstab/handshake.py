@@ -113,8 +113,7 @@ class Door:
             self._authorizing.release(address)
         if isinstance(answer, Close):
             return self._refuse("authorize", answer, scope, address)
-        # It may have taken long.
-        return DRAINING if manager.is_draining else self._count_in(scope, config, address, answer)
+        return self._count_in(scope, config, address, answer)
 
     async def ask_again(self, scope: Scope, terms: Terms, peer: str | None, address: str | None) -> Close | str | None:
         """Ask the guards that were not asked when a WebSocket was let in.
@@ -148,6 +147,9 @@ class Door:
     def _count_in(
         self, scope: Scope, config: WebSocketConfig, address: str | None, client_id: str | None
     ) -> Guest | Close:
+        if self._manager.is_draining:
+            # To get here may have taken long.
+            return DRAINING
         replacing = False
         if client_id is not None:
             clients = self._manager.clients
@@ -157,8 +159,9 @@ class Door:
             most = config.max_connections_per_client
             if most is not None and config.duplicate_client == "allow" and held + expected >= most:
                 return self._refuse("max_connections_per_client", CLIENT_LIMIT, scope, address)
-            # One at a time: each would hold a place of its own until its handler accepts.
-            replacing = held > 0 and not expected and config.duplicate_client == "replace"
+            # One at a time: each holds a place of its own until it has replaced, and who is replaced until it is gone.
+            under_way = expected + clients.leaving(client_id)
+            replacing = held > 0 and not under_way and config.duplicate_client == "replace"
         refusal = self._manager.admission.admit(address, replacing=replacing)
         if refusal is None:
             return Guest(address, client_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .close import HEARTBEAT_TIMEOUT, IDLE, NOT_ACCEPTED, TOO_OLD, UNFINISHED
+from .close import HEARTBEAT_TIMEOUT, IDLE, NOT_ACCEPTED, TOO_OLD
 from .config import WebSocketConfig
 from .core.deadlines import Action, Deadlines
 from .errors import ConnectionTimeoutError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .timekeeper import Deadline
 
-__all__ = ["Heartbeat", "default_message", "message_timeout"]
+__all__ = ["Heartbeat", "default_message"]
 
 CLOSES = {Action.IDLE: IDLE, Action.TOO_OLD: TOO_OLD, Action.NOT_ACCEPTED: NOT_ACCEPTED}
 
@@ -45,11 +45,9 @@ class Heartbeat:
     __slots__ = (
         "_buffered",
         "_deadline",
-        "_grew_at",
         "_partial",
         "_ping_id",
         "_ping_sent",
-        "_unfinished",
         "answered",
         "connection",
         "deadlines",
@@ -60,8 +58,7 @@ class Heartbeat:
     def __init__(self, connection: Connection, deadlines: Deadlines) -> None:
         self.connection = connection
         self._deadline: Deadline | None = None
-        self._buffered = self._partial = self._unfinished = 0
-        self._grew_at = 0.0
+        self._buffered = self._partial = 0
         self._ping_id = 0
         self._ping_sent = 0.0
         self.deadlines = deadlines
@@ -190,26 +187,6 @@ class Heartbeat:
         else:
             connection.sender.beat(outgoing)
 
-    def look(self, now: float) -> None:
-        """Count what is held of a message that is not finished, and end a peer that does not go on with it."""
-        connection = self.connection
-        if not connection.open:
-            return
-        unfinished = connection.wire.unfinished()
-        if unfinished == self._unfinished:
-            if unfinished and now - self._grew_at >= message_timeout(connection.config):
-                connection.owner.emit(LimitHit("message_timeout", connection.address, connection.path))
-                connection.ending.begin(UNFINISHED)
-            return
-        grown, self._unfinished, self._grew_at = unfinished - self._unfinished, unfinished, now
-        connection.charge(grown)
-
-    def finished(self) -> None:
-        """A message has come, which counts for itself from now on: what was counted of it before is given back."""
-        if self._unfinished:
-            self.connection.charge(-self._unfinished)
-            self._unfinished = 0
-
     def sample(self) -> None:
         """Count what the transport holds."""
         connection = self.connection
@@ -217,12 +194,6 @@ class Heartbeat:
         if buffered != self._buffered:
             connection.charge(buffered - self._buffered)
             self._buffered = buffered
-
-
-def message_timeout(config: WebSocketConfig) -> float:
-    """Seconds in which an unfinished message must grow: by default those after which silence is death."""
-    timeout = config.inbound.message_timeout
-    return config.heartbeat_interval + config.heartbeat_timeout if timeout is None else timeout
 
 
 def custom_message(config: WebSocketConfig) -> Any:

@@ -6,24 +6,28 @@ Each still has its socket, and so its place among the connections that a limit c
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from .tasks import EventLoop
 from .wires.base import Wire
 
-__all__ = ["Lingering"]
+__all__ = ["Lingering", "Place"]
+
+Place: TypeAlias = "tuple[str | None, str | None]"
+"""The address under which a connection was let in, and its client id where it has one."""
 
 
 class Lingering:
     """What has closed and is not gone.
 
     Args:
-        free: called with the address of a connection whose place is free again.
+        free: called with a place that is free again.
     """
 
-    def __init__(self, free: Callable[[str | None], None]) -> None:
+    def __init__(self, free: Callable[[Place], None]) -> None:
         self._free = free
         self._loops: dict[Wire, EventLoop] = {}
-        self._places: dict[Wire, str | None] = {}
+        self._places: dict[Wire, Place] = {}
 
     def __contains__(self, wire: Wire) -> bool:
         return wire in self._loops
@@ -46,17 +50,17 @@ class Lingering:
         if wire in self._places:
             self._free(self._places.pop(wire))
 
-    def leave_place(self, wire: Wire, address: str | None) -> None:
+    def leave_place(self, wire: Wire, place: Place) -> None:
         """Its ASGI call is over: its place is free with its socket, which may be now.
 
         Args:
             wire: of the connection.
-            address: under which it was let in.
+            place: its own.
         """
         if wire in self._loops:
-            self._places[wire] = address
+            self._places[wire] = place
         else:
-            self._free(address)
+            self._free(place)
 
     def cut(self) -> None:
         """Abort all that linger; works from any thread."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar, overload
 
@@ -36,12 +37,12 @@ from .errors import (
 )
 from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
-from .heartbeat import message_timeout
-from .lingering import Lingering
+from .lingering import Lingering, Place
 from .logs import suggest_level
 from .notices import Notices
 from .options import Drain
 from .payload import Payload
+from .receiver import message_timeout
 from .reports import BroadcastResult, ShutdownReport, Statistics
 from .services import Services
 from .serving import ServingServer
@@ -73,6 +74,8 @@ LOOK_FOR_MEMORY = 1.0
 """Seconds between two looks at unfinished messages, where a limit of memory is set."""
 LOOK_FOR_TIME = 5.0
 """The same where only their time is limited, at most: each costs about a microsecond for each connection."""
+LOOKED_AT_ONCE = 100
+"""Connections that are looked at before others have their turn."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
@@ -112,7 +115,7 @@ class WebSocketConnectionManager(Itself):
         self._draining = False
         self._next_id = 0
         self._doubles: dict[int, DoubleConnection] = {}
-        self._lingering = Lingering(self.admission.release)
+        self._lingering = Lingering(self._free)
         self._counters = Counters(("ping", "broadcast") if self.config.enable_metrics else ())
         self.clients = Clients(self, self.registry, self.emit)
         suggest_level(self.config.log_level)
@@ -587,6 +590,8 @@ class WebSocketConnectionManager(Itself):
         if self.registry.remove(connection):
             self.ledger.remove(connection)
             self._counters.closing(connection)
+            if connection.named and connection.counted:
+                self.clients.leaves(connection.client_id)
         if isinstance(connection, DoubleConnection) and connection in self._courier.doubles:
             self._courier.doubles.discard(connection)
             self._doubles.pop(id(connection.websocket), None)
@@ -610,7 +615,8 @@ class WebSocketConnectionManager(Itself):
         if connection.counted:
             connection.counted = False
             self.clients.expect_no_more(connection)
-            self._lingering.leave_place(connection.wire, connection.address)
+            place = (connection.address, connection.client_id if connection.named else None)
+            self._lingering.leave_place(connection.wire, place)
         self._release(connection.services)
 
     async def send_to(self, connection: Connection, message: Payload, key: Hashable = None) -> bool:
@@ -635,6 +641,12 @@ class WebSocketConnectionManager(Itself):
         self.registry.leave(connection, room)
 
     # Inside.
+
+    def _free(self, place: Place) -> None:
+        address, client_id = place
+        self.admission.release(address)
+        if client_id is not None:
+            self.clients.has_left(client_id)
 
     def _connection_of(self, websocket: Any) -> Connection | None:
         """The connection that is registered for this object."""
@@ -792,7 +804,15 @@ class WebSocketConnectionManager(Itself):
         return min(LOOK_FOR_MEMORY if counts else LOOK_FOR_TIME, *[timeout / 4 for timeout in timeouts])
 
     def _look_at_unfinished(self, services: Services) -> None:
-        services.timekeeper.soon([each.heartbeat.look for each in self.registry if each.services is services])
+        services.timekeeper.soon([partial(self._look_on, services, self.registry.slices(LOOKED_AT_ONCE))])
+
+    def _look_on(self, services: Services, slices: Iterator[list[Connection]], now: float) -> None:
+        connections = next(slices, None)
+        if connections is not None:
+            for connection in connections:
+                if connection.services is services:
+                    connection.receiver.look(now)
+            services.timekeeper.soon([partial(self._look_on, services, slices)])
 
     def _recount(self, services: Services) -> None:
         self._warned.tell_left_out(monotonic())

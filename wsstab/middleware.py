@@ -224,6 +224,10 @@ class WebSocketStabilizer:
             admitted: Guest | Close = DRAINING
         else:
             admitted = await self._door.admit(scope, config, wire.peer_address(), terms)
+            if server is not None and server.stopping and isinstance(admitted, Guest):
+                # To be let in may have taken long.
+                self.manager.admission.release(admitted.address)
+                admitted = DRAINING
         if isinstance(admitted, Close):
             for event in denial(admitted, can_deny):
                 await wire.deny(event)
@@ -314,8 +318,7 @@ class WebSocketStabilizer:
                     if isinstance(error, GeneratorExit) or ends_the_process(error) or is_cancellation(error):
                         raise
                     # Such as the result of a cancelled task. Some servers end by what is no Exception.
-                    await self._settled(uncaught := Uncaught(error), connection)
-                    raise uncaught from error
+                    raise await self._told_of(Uncaught(error), connection) from error
                 else:
                     await self._finish(connection, RETURNED)
         finally:
@@ -326,6 +329,11 @@ class WebSocketStabilizer:
             current_connection.reset(token)
             watch.reset(watching)
             connection.let_go()
+
+    async def _told_of(self, error: Uncaught, connection: Connection) -> Uncaught:
+        """`_settled`; in no frame that its traceback holds is the error kept, which would be a cycle."""
+        await self._settled(error, connection)
+        return error
 
     async def _settled(self, error: Exception, connection: Connection) -> bool:
         """`_settle`; who is cancelled meanwhile still raises the error of the handler, as without us."""

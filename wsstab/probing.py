@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .core.limits import holder_of
 from .tasks import EventLoop, current_loop
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Prober:
             return
         self._searched_at = {where: at for where, at in self._searched_at.items() if now - at < BETWEEN_SEARCHES}
         self._searched_at[address] = now
-        askable = [each for each in self._connections() if can_be_asked(each, loop, address)]
+        holder = holder_of(address)
+        askable = [each for each in self._connections() if can_be_asked(each, loop, holder)]
         doubtful = nsmallest(MOST_AT_ONCE, filter(is_doubtful, askable), key=heard_at)
         if doubtful:
             await self._probe(doubtful, is_room)
@@ -90,9 +92,11 @@ def patience(connection: Connection) -> float:
     return max(USUAL, 4 * (connection.heartbeat.latency or 0.0))
 
 
-def can_be_asked(connection: Connection, loop: EventLoop, address: str | None) -> bool:
+def can_be_asked(connection: Connection, loop: EventLoop, holder: str | None) -> bool:
     """Whether it is one that a ping can reach from here, and whose pong would be seen."""
-    if connection.loop is not loop or not connection.open or (address is not None and connection.address != address):
+    if connection.loop is not loop or not connection.open:
+        return False
+    if holder is not None and holder_of(connection.address) != holder:
         return False
     return connection.heartbeat.deadlines.beats and connection.heartbeat.is_read()
 

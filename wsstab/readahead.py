@@ -56,6 +56,5 @@ class ReadAhead:
             carrier.away_seen = True
         elif not carrier.connection.receiver.full:
             carrier.read_ahead()
-        elif carrier.wire.peer_left():
-            carrier.connection.receiver.let_all_in()
-            carrier.read_ahead()
+        else:
+            carrier.look_behind()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import anyio
 
-from .close import MESSAGE_TOO_BIG, RATE_LIMITED, Cause, Close, CloseCode
+from .close import MESSAGE_TOO_BIG, RATE_LIMITED, UNFINISHED, Cause, Close, CloseCode
 from .config import WebSocketConfig
 from .core.inbox import Inbox
 from .core.lifecycle import Event as Happening
@@ -27,7 +26,7 @@ from .types import Event
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Receiver", "close_of", "is_pong", "payload_size"]
+__all__ = ["Receiver", "close_of", "is_pong", "message_timeout", "payload_size"]
 
 LONGEST_DELAY = 30.0
 """Seconds by which a rate limit may hold back one message behind the one before it, however large that was."""
@@ -58,11 +57,14 @@ class Receiver:
         "_deadlines",
         "_due",
         "_due_at",
+        "_grew_at",
         "_handler_reads",
         "_limiter",
         "_max_size",
         "_rounds",
+        "_stuck",
         "_timekeeper",
+        "_unfinished",
         "bytes",
         "connection",
         "dropped",
@@ -77,7 +79,9 @@ class Receiver:
         self._timekeeper = connection.services.timekeeper
         self._custom = connection.heartbeat.message is not None
         self._rounds = 1.0
-        self._due_at = 0.0
+        self._due_at = self._grew_at = 0.0
+        self._unfinished = 0
+        self._stuck: tuple[object, float] = (None, 0.0)
         self.inbox: Inbox[Event] = Inbox(config.inbound.max_messages, config.inbound.max_bytes)
         self.messages = self.bytes = self.dropped = 0
         delays = config.rate_limit is not None and config.rate_limit.action == "delay"
@@ -145,9 +149,27 @@ class Receiver:
         if self.full and self._rounds < MOST_ROUNDS:
             self._rounds += 1
 
-    def let_all_in(self) -> None:
-        """Let everything wait that the peer has sent: it has left, and no more can come."""
-        self._rounds = inf
+    def let_rest_in(self) -> None:
+        """Let wait what a peer has sent that has left, as far as there is an end to it."""
+        self._rounds = MOST_ROUNDS
+
+    @property
+    def rounds(self) -> float:
+        """How many times over the bounds of the inbox may be filled now."""
+        return self._rounds
+
+    def stuck(self, now: float) -> float:
+        """Seconds for which the handler is known to have taken nothing out of its inbox.
+
+        Args:
+            now: seconds, on the clock of the event loop.
+        """
+        waiting = self.inbox.waiting
+        if waiting is None:
+            return 0.0
+        if self._stuck[0] is not waiting[0]:
+            self._stuck = (waiting[0], now)
+        return now - self._stuck[1]
 
     def admit(self, event: Event) -> Event | None:
         """Look at what the server read; ``None`` for what is not the handler's business."""
@@ -156,6 +178,8 @@ class Receiver:
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
         if connection.ending.close is not None:
             return None
+        if self._unfinished:
+            self._finished()
         now = self._deadlines.heard_at = self._timekeeper.now
         text = event.get("text")
         size = len(text) if text is not None and text.isascii() else payload_size(event)
@@ -174,6 +198,31 @@ class Receiver:
             return None
         return event
 
+    def look(self, now: float) -> None:
+        """Count what is held of a message that is not finished, and end a peer that does not go on with it.
+
+        Args:
+            now: on the clock of the `Timekeeper`.
+        """
+        connection = self.connection
+        if not connection.open:
+            return
+        unfinished = connection.wire.unfinished()
+        if not unfinished or unfinished != self._unfinished or not connection.heartbeat.is_read():
+            # While nobody reads, no message can grow.
+            self._grew_at = now
+        elif now - self._grew_at >= message_timeout(connection.config):
+            self._limit_hit("message_timeout", UNFINISHED)
+            return
+        grown, self._unfinished = unfinished - self._unfinished, unfinished
+        if grown:
+            connection.charge(grown)
+
+    def _finished(self) -> None:
+        """A message has come: what was counted of it before is given back, and one of the same size is another."""
+        unfinished, self._unfinished = self._unfinished, 0
+        self.connection.charge(-unfinished)
+
     def keep(self, event: Event) -> None:
         """Put an admitted event where the handler will find it."""
         connection = self.connection
@@ -181,7 +230,6 @@ class Receiver:
         self.inbox.put(event, size)
         if self._due is not None:
             self._due.append(self._due_at)
-        connection.heartbeat.finished()
         connection.charge(size)
         if self.inbox.full and not self._handler_reads and len(self.inbox) > 1:
             connection.charge(-self.inbox.drop_oldest())
@@ -210,7 +258,7 @@ class Receiver:
         event, size = self.inbox.take()
         if self._due:
             self._due.popleft()
-        if 1 < self._rounds < inf and not self.inbox.full:
+        if self._rounds > 1 and not self.inbox.full:
             self._rounds = 1.0
         self.connection.charge(-size)
         self.connection.carrier.made_room()
@@ -307,6 +355,12 @@ def is_pong(event: Event) -> bool:
     except ValueError:
         return False
     return isinstance(message, dict) and message.get("type") == "pong"
+
+
+def message_timeout(config: WebSocketConfig) -> float:
+    """Seconds in which an unfinished message must grow: by default those after which silence is death."""
+    timeout = config.inbound.message_timeout
+    return config.heartbeat_interval + config.heartbeat_timeout if timeout is None else timeout
 
 
 def rate_limiter(config: WebSocketConfig) -> RateLimiter | None:

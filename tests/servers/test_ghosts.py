@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import zlib
 from typing import Any
 
 import pytest
 
 from tests.conftest import MakeLab
-from tests.support.frames import TEXT, Frame
+from tests.support.frames import BINARY, TEXT, Frame
 from tests.support.server import Variant
 from tests.support.waiting import eventually
 
@@ -88,3 +89,34 @@ def test_a_slow_handler_keeps_a_peer_that_answers(lab: MakeLab, variant: Variant
                 peer.send("pong")
     assert made.call("get_connection_count") == 1
     assert made.events("HeartbeatMissed") == []
+
+
+def test_what_a_peer_leaves_behind_is_bounded(lab: MakeLab) -> None:
+    """However small it was on the wire, where the handler takes nothing of it."""
+    made = lab(STATES, max_message_size=2_000_000)
+    peer = made.connect("/paused", extensions="permessage-deflate")
+    if peer.extensions is None:
+        return
+    made.wait_for_connections(1)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = (compressor.compress(b"x" * 1_000_000) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    peer.send("first")
+    for _ in range(60):
+        peer.send_frame(BINARY, bomb, reserved=4)
+    peer.vanish()
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        assert made.statistics["memory"] < 20 * 1024 * 1024
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_without_a_heartbeat_who_has_left_is_noticed_too(lab: MakeLab, how: str) -> None:
+    """Also where the server tells nothing of the connection, and has no ping."""
+    made = lab(STATES, heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
+    peer = made.connect("/paused")
+    made.wait_for_connections(1)
+    peer.send_raw(UNREAD)
+    eventually(lambda: made.statistics["messages_received"] >= 200)
+    peer.vanish(how)
+    eventually(lambda: made.statistics["connections"] == 0, within=3 * INTERVAL + SLACK)

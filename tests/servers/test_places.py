@@ -88,6 +88,16 @@ def test_one_name_replaces_itself_in_one_handshake_at_a_time(lab: MakeLab, socke
     assert made.call("get_connection_count") == 2
 
 
+def test_who_is_replaced_counts_for_its_name_until_it_is_gone(lab: MakeLab) -> None:
+    """A name that comes again and again, and whose sockets do not leave, takes one place more at a time."""
+    made = lab(max_connections=2, authorize=NAME)
+    most = 0
+    for _ in range(20):
+        status_of(made, "/push")
+        most = max(most, admitted(made))
+    assert most <= 3
+
+
 def test_a_half_open_peer_makes_room_where_all_places_are_taken(lab: MakeLab, variant: Variant) -> None:
     """Long before its timeout, in the second or two that a probe takes."""
     made = lab(max_connections=1, **beats(variant))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.conftest import MakeLab
-from tests.support.frames import BINARY, CLOSE, CONTINUATION, Frame
+from tests.support.frames import BINARY, CLOSE, CONTINUATION, TEXT, Frame
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
 
+STATES = "tests.support.apps.states:app"
 HALF = 300_000
 """Bytes of a message that never comes to its end."""
 
@@ -79,3 +82,27 @@ def test_who_goes_on_with_a_message_may_take_its_time(lab: MakeLab) -> None:
         peer.send_frame(CONTINUATION, b"more", fin=False)
     peer.send_frame(CONTINUATION, b"last")
     assert peer.receive() == b"first" + b"more" * 12 + b"last"
+
+
+def test_one_message_after_another_is_no_message_that_stands_still(lab: MakeLab) -> None:
+    """Though each look finds as much of one that is not finished."""
+    made = lab(inbound={"message_timeout": 0.6})
+    peer = made.connect("/echo")
+    peer.send_frame(BINARY, b"x" * 1000, fin=False)
+    for _ in range(12):
+        peer.read_for(0.15)
+        peer.send_raw(Frame(CONTINUATION, b"end").encode() + Frame(BINARY, b"x" * 1000, fin=False).encode())
+    assert made.statistics["refused"] == {}
+
+
+def test_who_is_not_read_from_is_not_blamed(lab: MakeLab) -> None:
+    """Behind unread messages no message can grow."""
+    made = lab(STATES, inbound={"message_timeout": 0.6})
+    peer = made.connect("/paused")
+    made.wait_for_connections(1)
+    peer.send_raw(Frame(TEXT, b"x").encode() * 400 + Frame(BINARY, b"y" * 600_000).encode())
+    eventually(lambda: made.statistics["messages_received"] >= 200)
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        assert made.statistics["refused"] == {}
+        time.sleep(0.1)

@@ -17,7 +17,7 @@ from math import inf, isfinite
 
 from ..close import ADDRESS_LIMIT, CONNECTION_LIMIT, Close
 
-__all__ = ["Admission", "RateLimiter", "TokenBucket"]
+__all__ = ["Admission", "RateLimiter", "TokenBucket", "holder_of"]
 
 LONGEST_ADDRESS = 100
 """Characters; what is longer is no address, and counts as itself."""
@@ -64,7 +64,7 @@ class Admission:
         """
         if self.count >= self._max_connections and not replacing:
             return CONNECTION_LIMIT
-        holder = _holder_of(address)
+        holder = holder_of(address)
         held = self._by_address.get(holder, 0)
         if holder is not None and held >= self._max_per_address:
             return ADDRESS_LIMIT
@@ -79,7 +79,7 @@ class Admission:
 
     def release(self, address: str | None) -> None:
         """Count a connection out; an address that holds none is left alone."""
-        holder = _holder_of(address)
+        holder = holder_of(address)
         held = self._by_address.pop(holder, 0)
         if held:
             self.count -= 1
@@ -88,7 +88,7 @@ class Admission:
 
     def count_of(self, address: str | None) -> int:
         """Open connections of an address, with all that count as the same."""
-        return self._by_address.get(_holder_of(address), 0)
+        return self._by_address.get(holder_of(address), 0)
 
 
 class TokenBucket:
@@ -201,7 +201,8 @@ class RateLimiter:
         return seconds
 
 
-def _holder_of(address: str | None) -> str | None:
+def holder_of(address: str | None) -> str | None:
+    """Who is counted under an address: see `Admission`."""
     if address is None or len(address) > LONGEST_ADDRESS:
         return address
     return _parsed_holder(address)
