@@ -6,6 +6,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,10 @@ import anyio
 import pytest
 
 from tests.support.hand import HandLoop
+from tests.support.odd import LocalProxy
 from wsstab import Drain, ShutdownReport, WebSocketConfig, WebSocketConnectionManager
 from wsstab.signals import base, forget_signals, watch_signals
-from wsstab.signals.base import A_MOMENT, DEBOUNCE, Chain, SignalOwner
+from wsstab.signals.base import A_MOMENT, DEBOUNCE, Chain, SignalOwner, leads_to
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -595,3 +597,15 @@ def test_where_nothing_can_be_had_the_log_says_so_once(
     assert [record.getMessage() for record in caplog.records] == [
         "! no early drain: no way to hear when this server is to stop"
     ]
+
+
+def test_a_handler_with_somebodys_proxy_in_it_leads_to_the_server_all_the_same() -> None:
+    """Nothing of the proxy can be asked without its context."""
+
+    def found(each: Any) -> bool:
+        return bool(each.__name__ == "of_a_server")
+
+    def of_a_server() -> None: ...
+
+    for inner, expected in ((of_a_server, of_a_server), (print, None)):
+        assert leads_to(partial(print, LocalProxy(), partial(inner)), found) is expected

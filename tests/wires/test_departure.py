@@ -11,8 +11,10 @@ import pytest
 from uvicorn.protocols.utils import ClientDisconnected
 from websockets.exceptions import ConnectionClosedError
 
+from tests.support.odd import LocalProxy
 from wsstab.types import Event
-from wsstab.wires.departure import MOST_LAYERS, is_departure, promises_an_error, reaches_a_server
+from wsstab.wires.departure import is_departure, promises_an_error, reaches_a_server
+from wsstab.wires.observers import WIDEST
 
 Failing = Callable[[Event], Awaitable[None]]
 
@@ -117,9 +119,37 @@ def test_a_server_is_found_behind_closures_methods_and_partials() -> None:
 def test_it_is_not_looked_for_without_end() -> None:
     """Past so many layers it counts as not there."""
     send: Any = Uvicorn().send
-    for _ in range(MOST_LAYERS):
+    for _ in range(WIDEST):
         send = wrapping(send)
     assert not reaches_a_server(send)
+
+
+def nested(inner: Any) -> Failing:
+    """A method whose function is a closure over another ``send``."""
+
+    class Middleware:
+        async def send(self, event: Event) -> None:
+            await inner(event)
+
+    return Middleware().send
+
+
+@pytest.mark.parametrize("around", [wrapping, nested, functools.partial(functools.partial, print, 1), lambda it: it])
+def test_somebodys_proxy_without_its_context_is_survived(around: Callable[[Any], Any]) -> None:
+    """Nothing of it can be asked, not even its class; the error of the application stays what it was."""
+    send = around(LocalProxy())
+    assert not reaches_a_server(send)
+    assert promises_an_error({}, send)
+    error = ConnectionRefusedError("the database")
+    assert is_departure(error, send)
+    failing = raising(error)
+    failing.__wrapped__ = functools.partial(print, LocalProxy(), Uvicorn().send)  # type: ignore[attr-defined]
+    assert not is_departure(error_of(failing), failing)
+
+
+def test_a_server_is_found_behind_a_method_that_is_a_closure() -> None:
+    """As behind the function."""
+    assert reaches_a_server(nested(Uvicorn().send))
 
 
 @pytest.mark.parametrize(

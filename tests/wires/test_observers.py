@@ -20,6 +20,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.websockets import WebSocket
 from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 
+from tests.support.odd import LocalProxy
 from wsstab.types import ASGIApp, Event, Receive, Scope, Send
 from wsstab.wires import wire_for
 from wsstab.wires.asgi import AsgiWire
@@ -262,6 +263,21 @@ def test_odd_callables_are_survived(odd: Any) -> None:
     assert look_through(odd) is odd
     assert server_behind(odd) is None
     assert stranger(SCOPE, odd).server == ""
+
+
+@pytest.mark.parametrize("of", ["closure", "holder", "argument"])
+def test_odd_objects_inside_of_a_middleware_are_survived(of: str) -> None:
+    """And what stands beside them is found."""
+    odd: Any = LocalProxy()
+    send = Protocol().send
+
+    async def closed(event: Event) -> None:
+        await (odd or send)(event)
+
+    holder = Holder(send)
+    holder.odd = odd  # type: ignore[attr-defined]
+    ways: dict[str, Any] = {"closure": closed, "holder": holder.send, "argument": functools.partial(print, odd, send)}
+    assert stranger(SCOPE, ways[of]).server == "uvicorn"
 
 
 class Protocol:

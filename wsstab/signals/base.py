@@ -279,7 +279,14 @@ class Chain:
 
 def leads_to(handler: object, handles: Callable[[object], bool]) -> Any:
     """A server's handler, at or behind the one that is installed; ``None`` where there is none."""
-    return next((each for each in reachable(handler) if handles(each)), None)
+    for each in reachable(handler):
+        try:
+            if handles(each):
+                return each
+        except Exception:
+            # Somebody's own attribute access, whatever it raises.
+            continue
+    return None
 
 
 def buried(takeovers: Sequence[Takeover]) -> list[Chain]:

@@ -7,17 +7,15 @@ its context, a database that refuses. That is an error of the application.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterator
 from types import TracebackType
 
 from ..types import Scope
+from .observers import SERVERS, modules_of_class, package_of, reachable
 
 __all__ = ["innermost", "is_departure", "module_of", "promises_an_error", "reaches_a_server"]
 
-SERVERS = frozenset({"uvicorn", "hypercorn", "granian", "daphne"})
-"""Not the libraries to which they leave the protocol: a middleware may be the client of another server by the same."""
 MIDDLEWARE = ("uvicorn.middleware.", "hypercorn.middleware.")
 """What servers have for applications speaks for no server."""
 OURS = "wsstab"
@@ -25,8 +23,6 @@ GRANIAN_SAYS = "ASGI transport error"
 """What granian up to 2.8.3 raised as a plain RuntimeError, from no Python code at all."""
 ERROR_SINCE = (2, 4)
 """The version of the specification that promises an error."""
-MOST_LAYERS = 100
-"""Objects that are looked at on the way to the server behind a ``send``."""
 
 
 def is_departure(error: BaseException, send: object) -> bool:
@@ -70,29 +66,7 @@ def is_new_enough(version: str) -> bool:
 
 def reaches_a_server(send: object) -> bool:
     """Whether one of the known servers stands somewhere behind ``send``: then only its own code speaks for it."""
-    waiting, seen = [send], set[int]()
-    while waiting and len(seen) < MOST_LAYERS:
-        layer = waiting.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        if any(is_of_a_server(base.__module__) for base in type(layer).__mro__):
-            return True
-        waiting += behind(layer)
-    return False
-
-
-def behind(layer: object) -> Iterator[object]:
-    """What a callable may call in turn."""
-    if isinstance(layer, functools.partial):
-        yield from (layer.func, *layer.args)
-    for name in ("__self__", "__wrapped__"):
-        inner = getattr(layer, name, None)
-        if inner is not None:
-            yield inner
-    for cell in getattr(layer, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # an empty cell
-            yield cell.cell_contents
+    return any(is_of_a_server(module) for each in reachable(send) for module in modules_of_class(each))
 
 
 def is_of_a_server(module: str) -> bool:
@@ -117,8 +91,3 @@ def innermost(traceback: TracebackType | None) -> TracebackType | None:
 def module_of(traceback: TracebackType | None) -> str:
     """The module of a frame."""
     return "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__", ""))
-
-
-def package_of(module: str) -> str:
-    """The package at the top."""
-    return module.partition(".")[0]

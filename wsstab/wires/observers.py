@@ -24,7 +24,19 @@ from typing import Any, TypeVar
 from ..types import Scope, Send
 from .base import owner_of
 
-__all__ = ["OBSERVERS", "Observer", "Stranger", "look_through", "name_of", "reachable", "server_behind", "stranger"]
+__all__ = [
+    "OBSERVERS",
+    "SERVERS",
+    "Observer",
+    "Stranger",
+    "look_through",
+    "modules_of_class",
+    "name_of",
+    "package_of",
+    "reachable",
+    "server_behind",
+    "stranger",
+]
 
 WRAPPED = "__wrapped__"
 DEEPEST = 32
@@ -33,6 +45,8 @@ WIDEST = 256
 """Objects that are looked at to find out which server is behind something."""
 HIGHEST = 100
 """Callers that are looked at to find out whether this is a test."""
+MISSING = object()
+"""No attribute of that name."""
 
 F = TypeVar("F")
 
@@ -87,6 +101,7 @@ OBSERVERS = (
 INNER = {(observer.module, function): inner for observer in OBSERVERS for function, inner in observer.functions}
 
 SERVERS = ("uvicorn", "hypercorn", "daphne", "granian")
+"""Not the libraries to which they leave the protocol: a middleware may be the client of another server by the same."""
 TESTS = ("starlette.testclient", "httpx_ws.", "asgiref.testing", "channels.testing", "async_asgi_testclient.")
 """Modules, and beginnings of modules, of clients that call an application in their own process."""
 PIPES = ("anyio.streams.memory", "asyncio.queues", "queue")
@@ -138,7 +153,7 @@ def stranger(scope: Scope, send: Send) -> Stranger:
     if server is None:
         return Stranger(module, function, is_test=_is_test(scope, hidden))
     name = _package(server)
-    is_server = owner_of(hidden) is server or (isinstance(hidden, partial) and server in hidden.args)
+    is_server = owner_of(hidden) is server or (type(hidden) is partial and any(each is server for each in hidden.args))
     return Stranger(module, function, name, is_server, ping_interval=_ping_interval(name, server))
 
 
@@ -156,7 +171,7 @@ def server_behind(send: object) -> Any:
 def _inner(function: FunctionType | MethodType, name: str) -> Callable[..., Any] | None:
     """What an observer stands around; ``None`` where its version has that elsewhere."""
     if isinstance(function, MethodType):
-        found = getattr(function.__self__, "__dict__", {}).get(name)
+        found = _attributes(function.__self__).get(name)
         return found if callable(found) else None
     found = function.__dict__.get(WRAPPED) if name == WRAPPED else _free_variables(function).get(name)
     return found if callable(found) else None
@@ -174,7 +189,11 @@ def _free_variables(function: FunctionType) -> dict[str, Any]:
 
 
 def reachable(start: object) -> Iterator[object]:
-    """A callable, what it holds, and what that holds, the nearest first."""
+    """A callable, what it holds, and what that holds, the nearest first.
+
+    Among them may be anybody's objects, whose attributes raise what they like, ``__class__`` too, as those of a proxy
+    without its context do: ask for their type by `type`, not by `isinstance`.
+    """
     waiting, known = deque([start]), {id(start)}
     while waiting:
         each = waiting.popleft()
@@ -189,38 +208,52 @@ def _held(thing: Any) -> list[Any]:
     """What leads on from something that calls, or that holds what calls."""
     if type(thing) is FunctionType:
         return [value for value in (thing.__dict__.get(WRAPPED), *_free_variables(thing).values()) if callable(value)]
-    if isinstance(thing, partial):
-        return [thing.func, *thing.args]
+    if issubclass(type(thing), partial):
+        arguments = _attribute(thing, "args")
+        return [_attribute(thing, "func"), *(arguments if type(arguments) is tuple else ())]
+    if type(thing) is MethodType:
+        return [thing.__self__, thing.__func__]
     owner = _attribute(thing, "__self__")
     if owner is not None:
         return [owner]
     values = [*_attributes(thing).values(), _attribute(thing, WRAPPED)]
-    return [value for value in values if callable(value) and not isinstance(value, type)]
+    return [value for value in values if callable(value) and not issubclass(type(value), type)]
 
 
-def _attribute(thing: object, name: str) -> Any:
+def _attribute(thing: object, name: str, default: Any = None) -> Any:
     try:
-        return getattr(thing, name, None)
+        return getattr(thing, name, default)
     except Exception:
         # Somebody's own attribute access; whatever it raises, it leads nowhere.
-        return None
+        return default
 
 
 def _attributes(thing: object) -> dict[str, Any]:
     found = _attribute(thing, "__dict__")
-    return found if isinstance(found, dict) else {}
+    return found if type(found) is dict else {}
 
 
 def _package(thing: object) -> str:
     """The server whose object of a connection this is; ``""`` for none."""
-    if isinstance(thing, FunctionType | partial):
+    if issubclass(type(thing), (FunctionType, partial)):
         return ""
-    for base in type(thing).__mro__:
-        module = getattr(base, "__module__", None)
-        name = module.partition(".")[0] if isinstance(module, str) else ""
-        if name in SERVERS and hasattr(thing, ATTRIBUTE_OF[name]):
+    for name in map(package_of, modules_of_class(thing)):
+        if name in SERVERS and _attribute(thing, ATTRIBUTE_OF[name], MISSING) is not MISSING:
             return name
     return ""
+
+
+def modules_of_class(thing: object) -> Iterator[str]:
+    """The modules of the class of something, and of what that is derived from."""
+    for base in type(thing).__mro__:
+        module = _attribute(base, "__module__")
+        if type(module) is str:
+            yield module
+
+
+def package_of(module: str) -> str:
+    """The package at the top."""
+    return module.partition(".")[0]
 
 
 ATTRIBUTE_OF = {"uvicorn": "transport", "hypercorn": "app_send", "daphne": "serverAccept", "granian": "send"}
@@ -259,7 +292,7 @@ def _called_from_a_test() -> bool:
 
 def name_of(function: Any) -> tuple[str, str]:
     """The module and the name of something that is called, as well as they can be told."""
-    while isinstance(function, partial):
+    while type(function) is partial:
         function = function.func
     if type(function) is FunctionType:
         return str(function.__globals__.get("__name__")), function.__code__.co_name
