@@ -157,6 +157,39 @@ def test_an_endpoint_with_an_override_is_found_wherever_it_is() -> None:
     assert known.marked
 
 
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_route_that_is_replaced_in_its_place_is_seen(depth: int) -> None:
+    """Though there are as many as before, and however deep it is mounted."""
+
+    async def late(websocket: WebSocket) -> None: ...
+
+    app: Any = Starlette(routes=[WebSocketRoute("/feed", echo)])
+    routes = app.router.routes
+    for _ in range(depth):
+        app = Starlette(routes=[Mount("/in", app=app)])
+    found, path = RouteMap(app), "/in" * depth + "/feed"
+    assert (found.marked, found.resolve(scope_of(path), "")) == (False, (echo, path))
+    marked = Override(broadcast=False)(late)
+    routes[0] = WebSocketRoute("/feed", marked)
+    assert (found.marked, found.resolve(scope_of(path), "")) == (True, (marked, path))
+
+
+def test_a_route_that_takes_the_place_of_another_in_an_included_router_is_seen() -> None:
+    """There are as many as before."""
+
+    async def late(websocket: WebSocket) -> None: ...
+
+    app, router = FastAPI(), APIRouter()
+    router.add_api_websocket_route("/feed", echo)
+    app.include_router(router)
+    found = RouteMap(app)
+    assert not found.marked
+    router.routes.pop()
+    router.add_api_websocket_route("/feed", Override(broadcast=False)(late))
+    # FastAPI before 0.139 copies the routes of a router that it includes.
+    assert found.marked is RouteMap(app).marked
+
+
 def test_whether_a_path_has_one_spelling_depends_on_its_convertors() -> None:
     """``7`` and ``007`` are one number."""
     for patterns, literal in ((["/rooms/7"], False), (["/room/7", "/rooms"], True), (["*"], False), ([], True)):

@@ -9,6 +9,7 @@ import functools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, NamedTuple
 
 from starlette.routing import Host, Match, Mount, Router
@@ -82,7 +83,7 @@ class RouteMap:
     def __init__(self, app: object, patterns: Sequence[str] = ()) -> None:
         self._app = app
         self._patterns = patterns
-        self._lists: list[tuple[Any, int]] = []
+        self._lists: list[tuple[Any, list[Any]]] = []
         self._known = False
         self._level = Level()
         self._marked = self._literal = False
@@ -126,10 +127,10 @@ class RouteMap:
         return list(_templates(self._level, "")) if self._level.known else None
 
     def _renew(self) -> None:
-        """Look again where routes were added or removed."""
-        # Each handshake comes by here: no generator.
-        for routes, count in self._lists:
-            if len(routes) != count:
+        """Look again where routes were added, removed or replaced."""
+        # Each handshake comes by here: no generator, and no comparison of Starlette's, which goes by path and endpoint.
+        for routes, before in self._lists:
+            if len(routes) != len(before) or not all(map(is_, routes, before)):
                 break
         else:
             if self._known:
@@ -137,7 +138,7 @@ class RouteMap:
         self._known = True
         lists: list[Any] = []
         self._level = _level(self._app, lists, ())
-        self._lists = [(routes, len(routes)) for routes in lists]
+        self._lists = [(routes, list(routes)) for routes in lists]
         stops = list(_stops(self._level))
         self._marked = any(overrides_of(each) for stop in stops for each in _endpoints(stop.route))
         inner = [stop.level for stop in stops if stop.level is not None]
