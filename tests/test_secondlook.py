@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import FastAPI, WebSocket
 from starlette.applications import Starlette
@@ -14,7 +15,7 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from tests.support.knocking import Answer, knock
+from tests.support.knocking import Answer, knock, scope_of
 from wsstab import Override, WebSocketStabilizer
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
@@ -200,6 +201,85 @@ async def test_a_guard_that_comes_late_names_it_alike(name: Any, status: int) ->
 
     inner = WebSocketStabilizer(Starlette(routes=[WebSocketRoute("/room", echo)]), authorize=second)
     assert (await knock(WebSocketStabilizer(inner, authorize=first), "/room")).status == status
+
+
+LIMITS = [
+    ({"duplicate_client": "allow", "max_connections_per_client": 1}, "max_connections_per_client", 429),
+    ({"duplicate_client": "reject"}, "duplicate_client", 409),
+]
+
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize(("options", "limit", "status"), LIMITS, ids=["allow", "reject"])
+async def test_a_name_that_a_guard_gives_late_has_the_limits_of_the_door(
+    options: dict[str, Any], limit: str, status: int, inner: bool
+) -> None:
+    """Those of the stabilizer that acts, before accept, for an endpoint and for a stabilizer inside."""
+
+    async def named(scope: Scope) -> str:
+        return "ann"
+
+    within, done = anyio.Event(), anyio.Event()
+    told = iter([{"type": "websocket.connect"}])
+
+    async def receive() -> Any:
+        if (event := next(told, None)) is None:
+            await done.wait()
+        return event or {"type": "websocket.disconnect", "code": 1001}
+
+    async def send(event: Any) -> None: ...
+
+    async def stay(websocket: WebSocket) -> None:
+        await websocket.accept()
+        within.set()
+        await websocket.receive()
+
+    endpoint = stay if inner else Override(authorize=named)(stay)
+    app: Any = Starlette(routes=[WebSocketRoute("/room", endpoint)])
+    if inner:
+        app = WebSocketStabilizer(app, authorize=named)
+    app = WebSocketStabilizer(rewriting(app, True, path="/room"), **options)
+    with anyio.fail_after(3):
+        async with anyio.create_task_group() as visitors:
+            visitors.start_soon(app, scope_of("/open"), receive, send)
+            await within.wait()
+            answer = await knock(app, "/open")
+            done.set()
+    assert answer.status == status
+    assert app.manager.statistics().refused == {limit: 1}
+    assert app.manager.admission.count == 0
+
+
+async def test_a_name_that_a_guard_gives_late_is_expected_until_the_accept() -> None:
+    """So of many at once no more get in than one name may have; and nothing of it is left."""
+    waiting: list[str] = []
+    ready = anyio.Event()
+
+    async def named(scope: Scope) -> str:
+        return "ann"
+
+    @Override(authorize=named)
+    async def endpoint(websocket: WebSocket) -> None:
+        waiting.append("")
+        await ready.wait()
+        await websocket.accept()
+
+    inner = Starlette(routes=[WebSocketRoute("/room", endpoint)])
+    options: dict[str, Any] = {"duplicate_client": "allow", "max_connections_per_client": 2}
+    app = WebSocketStabilizer(rewriting(inner, True, path="/room"), **options)
+    statuses: list[int] = []
+
+    async def visit() -> None:
+        statuses.append((await knock(app, "/open")).status)
+        if len(statuses) == 3:
+            ready.set()
+
+    with anyio.fail_after(3):
+        async with anyio.create_task_group() as visitors:
+            for _ in range(5):
+                visitors.start_soon(visit)
+    assert (statuses, len(waiting)) == ([429, 429, 429, 101, 101], 2)
+    assert app.manager.clients.expected("ann") == 0
 
 
 # Two stabilizers.

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .close import CLIENT_LIMIT, DUPLICATE_CLIENT
+from .close import CLIENT_LIMIT, DUPLICATE_CLIENT, Close
 from .connection import Connection, Owner, current_connection
 from .core.registry import Registry
 from .errors import ConnectionLimitExceededError, ConnectionNotFoundError
 from .events import LimitHit
 
 if TYPE_CHECKING:
+    from .config import WebSocketConfig
     from .events import Event
 
 __all__ = ["Clients"]
@@ -70,6 +71,34 @@ class Clients:
     def held(self, client_id: str) -> int:
         """How many open connections have this name."""
         return len(self._registry.find_all(client_id))
+
+    def refusal_of(self, client_id: str, config: WebSocketConfig) -> Close | None:
+        """Why a WebSocket that has not been accepted may not have this name; ``None`` where it may.
+
+        Args:
+            client_id: the name.
+            config: of its path.
+        """
+        held = self.held(client_id)
+        if held and config.duplicate_client == "reject":
+            return DUPLICATE_CLIENT.because("client id is taken")
+        most = config.max_connections_per_client
+        if most is not None and config.duplicate_client == "allow" and held + self.expected(client_id) >= most:
+            return CLIENT_LIMIT
+        return None
+
+    def promise(self, connection: Connection, client_id: str) -> Close | None:
+        """Give a connection that was let in a name, for accept; or tell of the limit that it hits, and say why not."""
+        refusal = self.refusal_of(client_id, connection.config)
+        if refusal is not None:
+            limit = "max_connections_per_client" if refusal is CLIENT_LIMIT else "duplicate_client"
+            self._emit(LimitHit(limit, connection.address, connection.path))
+            return refusal
+        connection.chosen_id = client_id
+        # Its call may have ended while it was asked for the name.
+        if connection.counted:
+            self.expect(connection, client_id)
+        return None
 
     def own(self, client_id: str) -> Connection | None:
         """The connection of the handler that runs this code, if this is its name, open or not."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import proxy
 
 from .application import Application, current_connection
-from .close import CloseCode, requested
+from .close import Close, CloseCode, requested
 from .config import WebSocketConfig
 from .core.lifecycle import Lifecycle
 from .ending import Ending
@@ -65,6 +65,9 @@ class Owner(Protocol):
 
     def missed(self) -> None:
         """A message came for a connection that was over."""
+
+    def promise(self, connection: Connection, client_id: str) -> Close | None:
+        """Give it this name for accept, or say why not."""
 
     def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
         """Log a warning the first time it is asked for."""

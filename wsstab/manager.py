@@ -567,6 +567,10 @@ class WebSocketConnectionManager(Itself):
         if connection.chosen_id is not None:
             self.clients.expect(connection, connection.chosen_id)
 
+    def promise(self, connection: Connection, client_id: str) -> Close | None:
+        """Give a connection whose handshake is not complete this name for accept, or say why not."""
+        return self.clients.promise(connection, client_id)
+
     def accepted(self, connection: Connection) -> None:
         """List a connection whose handshake is complete."""
         self.registry.add(connection)

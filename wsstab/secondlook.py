@@ -70,21 +70,22 @@ class SecondLook(Itself):
         connection = self._connection
         if missing.origins or missing.authorize:
             answer = await door.ask_again(scope, missing, connection.wire.peer_address(), connection.address)
-            if isinstance(answer, Close) or not self._is_named(answer):
-                connection.ending.begin(answer if isinstance(answer, Close) else UNAUTHORIZED)
+            refusal = answer if isinstance(answer, Close) else self._name(answer)
+            if refusal is not None:
+                connection.ending.begin(refusal)
                 await connection.ending.latch.wait()
                 return False
             self._passed = self._passed.joined(missing)
         return connection.ending.close is None
 
-    def _is_named(self, client_id: str | None) -> bool:
-        """Whether nobody has given it another name; until it has accepted it may still get one."""
+    def _name(self, client_id: str | None) -> Close | None:
+        """Give it this name, unless somebody has given it another; until it has accepted it may still get one."""
         connection = self._connection
-        if client_id is None or client_id == connection.client_id:
-            return True
+        if client_id is None or client_id in (connection.client_id, connection.chosen_id):
+            return None
         if connection.chosen_id is None and not connection.opened_at:
-            connection.chosen_id = client_id
-        return connection.chosen_id == client_id
+            return connection.owner.promise(connection, client_id)
+        return UNAUTHORIZED
 
 
 async def admits(connection: Connection, routing: Routing, door: Door, scope: Scope) -> bool:
