@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .config import WebSocketConfig
     from .events import Event
 
-__all__ = ["Clients"]
+__all__ = ["Clients", "limit_of"]
 
 
 class Clients:
@@ -91,8 +91,7 @@ class Clients:
         """Give a connection that was let in a name, for accept; or tell of the limit that it hits, and say why not."""
         refusal = self.refusal_of(client_id, connection.config)
         if refusal is not None:
-            limit = "max_connections_per_client" if refusal is CLIENT_LIMIT else "duplicate_client"
-            self._emit(LimitHit(limit, connection.address, connection.path))
+            self._emit(LimitHit(limit_of(refusal), connection.address, connection.path))
             return refusal
         connection.chosen_id = client_id
         # Its call may have ended while it was asked for the name.
@@ -140,6 +139,11 @@ class Clients:
             self._emit(LimitHit("max_connections_per_client", connection.address, connection.path))
             raise ConnectionLimitExceededError(limit, CLIENT_LIMIT)
         return []
+
+
+def limit_of(refusal: Close) -> str:
+    """The option by which a name was refused."""
+    return "max_connections_per_client" if refusal is CLIENT_LIMIT else "duplicate_client"
 
 
 def forget_one(counts: Counter[str], name: str) -> None:

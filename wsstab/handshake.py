@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .clients import limit_of
 from .close import (
     ADDRESS_LIMIT,
-    CLIENT_LIMIT,
     CONNECTION_LIMIT,
     DRAINING,
-    DUPLICATE_CLIENT,
     NOT_ACCEPTED,
     ORIGIN_REFUSED,
     UNAUTHORIZED,
@@ -153,15 +152,13 @@ class Door:
         replacing = False
         if client_id is not None:
             clients = self._manager.clients
-            held, expected = clients.held(client_id), clients.expected(client_id)
-            if held and config.duplicate_client == "reject":
-                return self._refuse("duplicate_client", DUPLICATE_CLIENT.because("client id is taken"), scope, address)
-            most = config.max_connections_per_client
-            if most is not None and config.duplicate_client == "allow" and held + expected >= most:
-                return self._refuse("max_connections_per_client", CLIENT_LIMIT, scope, address)
+            refused = clients.refusal_of(client_id, config)
+            if refused is not None:
+                return self._refuse(limit_of(refused), refused, scope, address)
             # One at a time: each holds a place of its own until it has replaced, and who is replaced until it is gone.
-            under_way = expected + clients.leaving(client_id)
-            replacing = held > 0 and not under_way and config.duplicate_client == "replace"
+            under_way = clients.expected(client_id) + clients.leaving(client_id)
+            held = clients.held(client_id) > 0
+            replacing = held and not under_way and config.duplicate_client == "replace"
         refusal = self._manager.admission.admit(address, replacing=replacing)
         if refusal is None:
             return Guest(address, client_id)
