@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -197,6 +198,21 @@ async def test_what_takes_no_attribute_is_refused() -> None:
     """It would be off silently."""
     with pytest.raises(TypeError, match="an Override cannot stand on <built-in function print>, which takes no attrib"):
         SMALL(print)
+
+
+async def test_the_endpoint_of_a_connection_that_is_over_does_not_run() -> None:
+    """In a task that has outlived it, without its context."""
+    ran = []
+
+    @SMALL
+    async def endpoint(scope: Any) -> None:
+        ran.append(scope)
+
+    over = SimpleNamespace(second_look=None, ending=SimpleNamespace(close=object()))
+    await endpoint({"wsstab.connection": over})
+    assert ran == []
+    await endpoint({"wsstab.connection": None})
+    assert ran == [{"wsstab.connection": None}]
 
 
 async def test_without_a_stabilizer_one_warning_tells_that_it_does_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,10 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from tests.support.knocking import Answer, knock, scope_of
+from tests.support.odd import LocalProxy
 from wsstab import Override, WebSocketStabilizer
+from wsstab.connection import current_connection
+from wsstab.marks import watch
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
@@ -280,6 +283,50 @@ async def test_a_name_that_a_guard_gives_late_is_expected_until_the_accept() -> 
                 visitors.start_soon(visit)
     assert (statuses, len(waiting)) == ([429, 429, 429, 101, 101], 2)
     assert app.manager.clients.expected("ann") == 0
+
+
+@GUARD
+class Raw:
+    """An instance is called for many."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+
+async def by_name(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that passes its WebSocket by name, beside what cannot be asked."""
+
+    @GUARD
+    async def endpoint(proxy: object, *, socket: WebSocket) -> None:
+        raise AssertionError
+
+    await endpoint(LocalProxy(), socket=WebSocket(scope, receive, send))
+
+
+@pytest.mark.parametrize("app", [WebSocketRoute("/admin", guarded), Guarded, Bare, Raw(), by_name])
+async def test_an_endpoint_is_guarded_in_a_task_with_an_empty_context(
+    app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Middleware has called the application there; the scope is passed all the same, here as a copy."""
+    inner = Starlette(routes=[app]) if isinstance(app, WebSocketRoute) else app
+    stabilizer = WebSocketStabilizer(in_an_empty_context(inner))
+    assert await knock(stabilizer, "/open") == REFUSED
+    assert "does nothing" not in caplog.text
+
+
+def in_an_empty_context(app: ASGIApp) -> ASGIApp:
+    """Middleware that runs an application without the context of its caller, and rewrites the path."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        token = watch.set(None)
+        current = current_connection.set(None)
+        try:
+            await app({**scope, "path": "/admin"}, receive, send)
+        finally:
+            current_connection.reset(current)
+            watch.reset(token)
+
+    return middleware
 
 
 # Two stabilizers.

@@ -50,7 +50,7 @@ from .signals import forget_signals
 from .subscribers import Subscribers
 from .tasks import EventLoop, current_loop
 from .tokens import TokenDesk
-from .types import ASGIApp, Itself
+from .types import CONNECTION_KEY, ASGIApp, Itself
 from .userdata import UserData
 from .wires.double import is_websocket
 
@@ -60,8 +60,6 @@ logger = logging.getLogger("wsstab")
 
 CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
-CONNECTION_KEY = "wsstab.connection"
-"""Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
 LONGEST_GOODBYE = 1.0
 """Seconds that ``connect()`` waits for the connection that it has replaced to be closed."""
 HOOKS_TIMEOUT = 2.0

@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from .types import CONNECTION_KEY
 
 if TYPE_CHECKING:
     from .config import Override
@@ -107,7 +109,9 @@ def _guarded(endpoint: Any, overrides: Overrides) -> Any:
     may_run = _may_run
 
     async def guarded(*arguments: Any, **more: Any) -> Any:
-        return await endpoint(*arguments, **more) if await may_run(overrides, endpoint) else None
+        if not await may_run(overrides, endpoint, (*arguments, *more.values())):
+            return None
+        return await endpoint(*arguments, **more)
 
     # FastAPI before 0.119 looks up annotations among the globals of what it is given, and not of what that wraps.
     names = _globals_of(endpoint)
@@ -124,12 +128,36 @@ def _globals_of(endpoint: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else globals()
 
 
-async def _may_run(overrides: Overrides, endpoint: object) -> bool:
+async def _may_run(overrides: Overrides, endpoint: object, arguments: Iterable[object]) -> bool:
+    connection = None
     watching = watch.get()
+    if watching is None:
+        connection = _connection_in(arguments)
+        watching = None if connection is None else connection.second_look
     if watching is not None:
         return await watching.let_in(overrides)
+    if connection is not None and connection.ending.close is not None:
+        # Its call has ended, and its guards with it.
+        return False
     _tell(endpoint)
     return True
+
+
+def _connection_in(arguments: Iterable[object]) -> Any:
+    """The connection that the arguments of an endpoint lead to; ``None`` for none.
+
+    Who calls the application in a task without our context still passes the scope.
+    """
+    for each in arguments:
+        try:
+            scope = each if issubclass(type(each), Mapping) else getattr(each, "scope", None)
+            found = scope.get(CONNECTION_KEY) if issubclass(type(scope), Mapping) else None  # type: ignore[union-attr]
+        except Exception:
+            # Somebody's own attribute access, whatever it raises.
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def _announce(kind: type[Any], overrides: Overrides) -> None:
@@ -138,7 +166,10 @@ def _announce(kind: type[Any], overrides: Overrides) -> None:
 
     @functools.wraps(made)
     def init(self: Any, *arguments: Any, **more: Any) -> None:
-        if (watching := watch.get()) is not None:
+        watching = watch.get()
+        if watching is None and (connection := _connection_in((*arguments, *more.values()))) is not None:
+            watching = connection.second_look
+        if watching is not None:
             watching.note(overrides)
         # Python's own takes arguments only where nobody stands in for it.
         if made is object.__init__:

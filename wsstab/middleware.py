@@ -23,7 +23,7 @@ from .ending import CLOSE_TIMEOUT
 from .errors import WebSocketStabilizerError
 from .handshake import Door, Guest
 from .logs import quoted
-from .manager import CONNECTION_KEY, WebSocketConnectionManager
+from .manager import WebSocketConnectionManager
 from .marks import watch
 from .options import CompressionMode, HeartbeatType
 from .outcome import is_quiet
@@ -33,7 +33,7 @@ from .scopes import check_keys, is_engine_io, keep, taken
 from .secondlook import SecondLook, admits
 from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
-from .types import ASGIApp, Event, Receive, Scope, Send
+from .types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
 from .usercode import Uncaught, ends_the_process, is_cancellation
 from .wires import shield_server, wire_for
 from .wires.base import Wire

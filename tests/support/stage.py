@@ -17,9 +17,8 @@ from anyio.abc import TaskGroup
 from starlette.websockets import WebSocket
 
 from wsstab import Connection, WebSocketConnectionManager, WebSocketStabilizer
-from wsstab.manager import CONNECTION_KEY
 from wsstab.payload import Outgoing
-from wsstab.types import ASGIApp, Event, Receive, Scope, Send
+from wsstab.types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
 from wsstab.wires.asgi import AsgiWire
 from wsstab.wires.base import Block, Wire
 from wsstab.wires.traits import TRAITS
