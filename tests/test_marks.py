@@ -225,3 +225,22 @@ async def test_without_a_stabilizer_one_warning_tells_that_it_does_nothing(caplo
         await lonely()
     (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert "lonely does nothing: no WebSocketStabilizer stands around" in record.getMessage()
+
+
+async def test_an_instance_announces_itself_when_it_is_called() -> None:
+    """It alone of its class, and who is refused does not run."""
+    ran = []
+
+    class Asgi:
+        async def __call__(self, *arguments: object) -> None:
+            ran.append(self)
+
+    marked, other = SMALL(Asgi()), Asgi()
+    assert isinstance(marked, Asgi)
+    assert type(marked).__name__ == "Asgi"
+    keeper = Doorkeeper(answer=False)
+    token = watch.set(keeper)
+    await marked({}, None, None)
+    await other({}, None, None)
+    watch.reset(token)
+    assert (ran, keeper.noted) == ([other], [SMALL])

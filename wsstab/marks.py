@@ -87,6 +87,7 @@ def mark(endpoint: EndpointT, override: Override) -> EndpointT:
         return endpoint
     if not inspect.iscoroutinefunction(endpoint):
         _put(endpoint, overrides)
+        _guard_instance(endpoint, overrides)
         return endpoint
     # On the function itself too: the decorator that routes may stand below this one.
     inner: Any = endpoint
@@ -103,6 +104,23 @@ def _put(endpoint: object, overrides: Overrides) -> None:
         setattr(endpoint, ATTRIBUTE, overrides)
     except AttributeError:
         raise TypeError(f"an Override cannot stand on {endpoint!r}, which takes no attributes") from None
+
+
+def _guard_instance(endpoint: Any, overrides: Overrides) -> None:
+    """Have this one instance announce itself when it is called; others of its class have no part in it."""
+    kind: Any = type(endpoint)
+    run = getattr(kind, "__call__", None)  # noqa: B004
+    if not inspect.iscoroutinefunction(run) or isinstance(endpoint, functools.partial):
+        return
+
+    class Guarded(kind):  # type: ignore[misc]
+        __slots__ = ()
+        __call__ = _guarded(run, overrides)
+
+    Guarded.__name__, Guarded.__qualname__, Guarded.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    with suppress(TypeError):
+        # What is not written in Python keeps its class: its route is resolved all the same.
+        endpoint.__class__ = Guarded
 
 
 def _guarded(endpoint: Any, overrides: Overrides) -> Any:
