@@ -243,13 +243,13 @@ class Carrier:
             return False
         if self.direct:
             return not awaited and not receiver.full
-        while receiver.full:
+        while receiver.full and not receiver.over:
             self._room = anyio.Event()
             with anyio.move_on_after(BETWEEN_LOOKS) as patience:
                 await self._room.wait()
             if patience.cancelled_caught:
                 self.look_behind()
-        return True
+        return not receiver.over
 
 
 def handshake_key(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
