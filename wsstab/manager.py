@@ -814,6 +814,8 @@ class WebSocketConnectionManager(Itself):
             for connection in connections:
                 if connection.services is services:
                     connection.receiver.look(now)
+                    # What a slow peer had in its buffer when it was looked at last may have left since.
+                    connection.heartbeat.sample()
             services.timekeeper.soon([partial(self._look_on, services, slices)])
 
     def _recount(self, services: Services) -> None:
