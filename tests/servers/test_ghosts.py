@@ -43,6 +43,9 @@ def test_a_peer_that_has_left_is_no_ghost(lab: MakeLab, variant: Variant, state:
     """Its connection and its place are free in the time that the table of the documents gives."""
     limit = {"messages_per_second": 1000, "bytes_per_second": BYTES_PER_SECOND, "action": "delay"}
     made = lab(STATES, **beats(variant), **({"rate_limit": limit} if state == "delayed" else {}))
+    if how == "silence" and variant.server == "hypercorn" and variant.loop != "trio":
+        # Of a connection that is aborted as its peer ends it, Python 3.10 tells the server: ENOTCONN.
+        made.forgive("never retrieved", "Traceback")
     peer = made.connect("/reading" if state == "delayed" else f"/{state}")
     made.wait_for_connections(1)
     if state == "delayed":
