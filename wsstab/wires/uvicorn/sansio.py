@@ -133,7 +133,9 @@ class SansioWire(UvicornWire):
         if self.protocol is DEPARTED:
             return 0
         connection = self.protocol.conn
-        return len(connection.reader.buffer) + (getattr(connection, "current_size", 0) or 0)
+        # By its name in websockets 14, and since.
+        frames = getattr(connection, "cur_size", None) or getattr(connection, "current_size", None) or 0
+        return len(connection.reader.buffer) + int(frames)
 
     def server_closed(self) -> bool:
         if self.protocol is DEPARTED:
