@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import AsyncMock
 
+import anyio
 import pytest
 from starlette.websockets import WebSocket
 
@@ -20,6 +21,7 @@ from wsstab import (
     Inbound,
     WebSocketConfig,
     WebSocketConnectionManager,
+    carrier,
 )
 from wsstab.close import Cause
 from wsstab.heartbeat import custom_message, default_message
@@ -362,6 +364,24 @@ async def test_there_is_an_end_to_what_is_read_past_a_full_inbox() -> None:
         assert 2 * MOST_ROUNDS <= peer.connection.statistics().messages_received <= 2 * MOST_ROUNDS + 3
         assert peer.wire is not None
         assert not peer.wire.aborted
+
+
+async def test_a_handler_that_never_asks_again_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all that may be unread is, and the handler has taken nothing for long: else it would be held for ever."""
+    options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 1, "inbound": Inbound(max_messages=2)}
+    monkeypatch.setattr(carrier, "LONGEST_STUCK", 0.0)
+    async with on_stage(receives_once, capable=True, **options) as stage:
+        peer = await stage.open()
+        peer.says(*(str(number) for number in range(100)))
+        for _ in range(200):
+            stage.pass_time(0.5)
+            await settle()
+        with anyio.fail_after(5):
+            event = await peer.connection.closed
+        assert (event.code, event.reason) == (CloseCode.TRY_AGAIN_LATER, "handler does not read")
+        assert peer.connection.statistics().messages_received <= 2 * MOST_ROUNDS + 3
+        assert peer.wire is not None
+        assert peer.wire.aborted
 
 
 async def test_connections_that_are_too_old_are_closed_with_1012() -> None:
