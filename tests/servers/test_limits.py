@@ -115,7 +115,7 @@ def test_a_refusal_is_an_event(lab: MakeLab) -> None:
 def test_a_denied_handler_gives_its_place_back(lab: MakeLab) -> None:
     """Whether it closes, denies, returns or fails before accept."""
     made = lab(max_connections=1)
-    made.forgive("Traceback")
+    made.forgive("Failure")
     for path in ("/closes-early", "/denies", "/returns-early", "/raises-early", "/nowhere") * 2:
         assert denial_of(made, path).status != 503
     made.connect("/push")

@@ -38,6 +38,18 @@ COMPLAINTS = re.compile(
     re.MULTILINE,
 )
 """What a server says when somebody made a mistake."""
+EAGER_HYPERCORN = ("AttributeError: 'HTTPStream' object has no attribute 'app_put'",)
+"""hypercorn itself: under an eager task factory a short HTTP call is over before its stream knows how to reach it."""
+
+
+def complaint(log: str, line: re.Match[str]) -> str:
+    """A line, and the error below it where it begins a traceback."""
+    margin, traceback, _ = line[0].partition("Traceback (most")
+    if not traceback:
+        return line[0]
+    margin = margin.replace("+ Exception Group ", "| ")
+    error = re.compile(rf"^{re.escape(margin)}(?![\s|+-])\S.*$", re.MULTILINE).search(log, line.end() + 1)
+    return line[0] if error is None else f"{line[0]} {error[0].strip(' |')}"
 
 
 @dataclass(frozen=True)
@@ -276,14 +288,16 @@ class Server:
         self.process.wait()
 
     def complaints(self, since: int = 0, forgiven: Sequence[str] = ()) -> list[str]:
-        """Lines of its log that tell of a mistake.
+        """Lines of its log that tell of a mistake, each traceback with the error that it ends with.
 
         Args:
             since: position of the log to begin at.
             forgiven: patterns of what was to be expected.
         """
-        found = [match[0] for match in COMPLAINTS.finditer(self.log, since)]
-        return [line for line in found if not any(re.search(pattern, line) for pattern in forgiven)]
+        log = self.log
+        found = [complaint(log, match) for match in COMPLAINTS.finditer(log, since)]
+        forgiven = (*forgiven, *(EAGER_HYPERCORN * (self.mode == "eager")))
+        return [each for each in found if not any(re.search(pattern, each) for pattern in forgiven)]
 
     def _command(self, listener: int) -> list[str]:
         job = {**self.job, "fd": listener, "port": self.address[1]}
