@@ -39,6 +39,7 @@ from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
 from .lingering import Lingering, Place
 from .logs import suggest_level
+from .marks import any_marked
 from .notices import Notices
 from .options import Drain
 from .payload import Payload
@@ -68,10 +69,10 @@ DEAD = (
     "! no middleware stands around this application, so these options cannot act: %s; "
     "app.add_middleware(WebSocketStabilizer, manager=manager) makes them act"
 )
-LOOK_FOR_MEMORY = 1.0
-"""Seconds between two looks at unfinished messages, where a limit of memory is set."""
-LOOK_FOR_TIME = 5.0
-"""The same where only their time is limited, at most: each costs about a microsecond for each connection."""
+LOOK_OFTEN = 1.0
+"""Seconds between two looks at unfinished messages, where memory is limited or endpoints have their own limits."""
+LOOK_SELDOM = 5.0
+"""The same elsewhere, at most: each costs about a microsecond for each connection."""
 LOOKED_AT_ONCE = 100
 """Connections that are looked at before others have their turn."""
 SWEEP_EVERY = 300.0
@@ -803,7 +804,9 @@ class WebSocketConnectionManager(Itself):
         paths = (config, *(each for _, each in config.by_pattern))
         timeouts = [message_timeout(each) for each in paths]
         counts = config.max_total_memory is not None or any(each.max_memory_per_connection for each in paths)
-        return min(LOOK_FOR_MEMORY if counts else LOOK_FOR_TIME, *[timeout / 4 for timeout in timeouts])
+        # What stands on endpoints is known when they are reached.
+        often = counts or any_marked()
+        return min(LOOK_OFTEN if often else LOOK_SELDOM, *[timeout / 4 for timeout in timeouts])
 
     def _look_at_unfinished(self, services: Services) -> None:
         services.timekeeper.soon([partial(self._look_on, services, self.registry.slices(LOOKED_AT_ONCE))])

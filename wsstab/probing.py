@@ -41,12 +41,13 @@ class Prober:
 
     def __init__(self, connections: Callable[[], Iterable[Connection]]) -> None:
         self._connections = connections
-        self._searched_at: dict[str | None, float] = {}
+        self._searches: dict[str | None, _Search] = {}
 
     async def make_room(self, is_room: Callable[[], bool], address: str | None = None) -> None:
         """Abort peers whose ping is unanswered beyond the usual, and that do not answer another.
 
         Where there is none, those that have been silent longest are pinged: who does not answer is found next time.
+        Who comes while a probe is under way waits for what it brings.
 
         Args:
             is_room: whether there is room now.
@@ -54,32 +55,68 @@ class Prober:
         """
         loop = current_loop()
         now = loop.time()
-        if now - self._searched_at.get(address, -BETWEEN_SEARCHES) < BETWEEN_SEARCHES:
+        search = self._searches.get(address)
+        if search is not None and now < search.until:
+            # No more wait than it can free places, the one who searches among them.
+            if search.waiting < MOST_AT_ONCE - 1:
+                await search.wait_for(is_room, loop)
             return
-        self._searched_at = {where: at for where, at in self._searched_at.items() if now - at < BETWEEN_SEARCHES}
-        self._searched_at[address] = now
+        if search is not None and now - search.began < BETWEEN_SEARCHES:
+            return
+        self._searches = {where: each for where, each in self._searches.items() if now < each.until + BETWEEN_SEARCHES}
+        search = self._searches[address] = _Search(now)
         holder = holder_of(address)
         askable = [each for each in self._connections() if can_be_asked(each, loop, holder)]
         doubtful = nsmallest(MOST_AT_ONCE, filter(is_doubtful, askable), key=heard_at)
-        if doubtful:
-            await self._probe(doubtful, is_room)
+        if not doubtful:
+            for each in nsmallest(MOST_AT_ONCE, (each for each in askable if is_silent(each)), key=heard_at):
+                each.heartbeat.ask()
             return
-        for each in nsmallest(MOST_AT_ONCE, (each for each in askable if is_silent(each)), key=heard_at):
-            each.heartbeat.ask()
+        search.until = now + LONGEST_PROBE
+        try:
+            found = await probe(doubtful, is_room)
+        finally:
+            search.until = loop.time()
+        if found:
+            search.until += USUAL
+            await search.wait_for(is_room, loop)
 
-    async def _probe(self, doubtful: list[Connection], is_room: Callable[[], bool]) -> None:
-        pinged = {each: each.heartbeat.ask() for each in doubtful}
-        with anyio.move_on_after(min(max(map(patience, doubtful)), LONGEST_PROBE)):
-            while not is_room() and any(is_silent_since(each, at) for each, at in pinged.items()):
+
+class _Search:
+    """One search for peers that are not there any more, and who waits for the places that it frees.
+
+    Args:
+        began: time of the event loop.
+    """
+
+    __slots__ = ("began", "until", "waiting")
+
+    def __init__(self, began: float) -> None:
+        self.began = self.until = began
+        self.waiting = 0
+
+    async def wait_for(self, is_room: Callable[[], bool], loop: EventLoop) -> None:
+        """Wait as long as it may still free a place."""
+        self.waiting += 1
+        try:
+            while not is_room() and loop.time() < self.until:
                 await anyio.sleep(LOOK_AGAIN)
-        if is_room():
-            return
-        for each, at in pinged.items():
-            if is_silent_since(each, at):
-                each.heartbeat.dead(each.services.timekeeper.now)
-        with anyio.move_on_after(USUAL):
-            while not is_room():
-                await anyio.sleep(LOOK_AGAIN)
+        finally:
+            self.waiting -= 1
+
+
+async def probe(doubtful: list[Connection], is_room: Callable[[], bool]) -> bool:
+    """Ping them, and abort those that do not answer; whether there were any, and no room came meanwhile."""
+    pinged = {each: each.heartbeat.ask() for each in doubtful}
+    with anyio.move_on_after(min(max(map(patience, doubtful)), LONGEST_PROBE)):
+        while not is_room() and any(is_silent_since(each, at) for each, at in pinged.items()):
+            await anyio.sleep(LOOK_AGAIN)
+    if is_room():
+        return False
+    dead = [each for each, at in pinged.items() if is_silent_since(each, at)]
+    for each in dead:
+        each.heartbeat.dead(each.services.timekeeper.now)
+    return bool(dead)
 
 
 def heard_at(connection: Connection) -> float:

@@ -207,6 +207,19 @@ def test_who_was_cut_off_has_no_connection_any_more(lab: MakeLab) -> None:
     assert peer.ended(within=5) in ("fin", "rst")
 
 
+def test_who_takes_nothing_and_pings_is_cut_off_alone(lab: MakeLab) -> None:
+    """The answers that a server writes to its pings are under way when it is aborted."""
+    made = lab(outbound={"send_timeout": 0.5, "max_bytes": 64 * MEBIBYTE, "max_messages": 10_000})
+    peer = stalled(made)
+    made.burst(600, SIZE, text=False)
+    for _ in range(3):
+        peer.ping(b"are you there?")
+    assert made.event("ConnectionClosed")["code"] == 1013
+    neighbour = made.connect("/echo")
+    neighbour.send("still here")
+    assert neighbour.receive() == "still here"
+
+
 @pytest.mark.parametrize("policy", ["close", "block"])
 def test_the_send_of_a_handler_fails_when_its_peer_takes_nothing(lab: MakeLab, policy: str) -> None:
     """It waited for room, as long as it was told to, and gets the error of its framework."""

@@ -106,6 +106,19 @@ def test_a_half_open_peer_makes_room_where_all_places_are_taken(lab: MakeLab, va
     eventually(lambda: status_of(made, "/push") == 101, within=8)
 
 
+def test_all_who_come_during_a_probe_get_what_it_frees(lab: MakeLab, variant: Variant, sockets: ExitStack) -> None:
+    """One of them asks the silent peers, and the others wait for what comes of it."""
+    made = lab(max_connections=3, **beats(variant))
+    for _ in range(3):
+        made.connect("/push")
+    eventually(lambda: made.statistics["heartbeats_sent"] >= 3)
+    asked = time.monotonic()
+    # An answer is late after a second.
+    eventually(lambda: time.monotonic() - asked > 1.5)
+    came = [knock(made, "/push", "ann", sockets) for _ in range(3)]
+    assert [raw.recv(12) for raw in came] == [b"HTTP/1.1 101"] * 3
+
+
 def test_a_peer_that_answers_keeps_its_place(lab: MakeLab, variant: Variant) -> None:
     """Whoever knocks, and however often."""
     made = lab(max_connections=1, **beats(variant))

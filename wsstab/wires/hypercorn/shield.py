@@ -23,6 +23,8 @@ from typing import Any
 
 import anyio
 
+from ...notices import Notices
+
 __all__ = ["MOST_KEPT", "shield"]
 
 logger = logging.getLogger("wsstab")
@@ -133,12 +135,15 @@ def unbounded(put: Callable[..., object]) -> Iterator[None]:
 def _shield_servers(module: Any) -> None:
     server_class, trio = module.TCPServer, module.trio
     run, close = server_class.run, server_class._close
+    notices = Notices()
 
     async def run_alone(server: Any) -> None:
         try:
             await run(server)
         except Exception:
-            logger.warning("! an error of one connection, which alone has ended by it", exc_info=True)
+            # No manager knows of it: it may have ended before its first call.
+            if notices.may_tell("error of a connection"):
+                logger.warning("! an error of one connection, which alone has ended by it", exc_info=True)
 
     async def close_between_writes(server: Any) -> None:
         try:
