@@ -146,7 +146,7 @@ class Drainer:
             self._hurried, self._deadline = False, time() + min(1.0, plan.timeout * LAST_PART)
         else:
             self._deadline += plan.timeout * LAST_PART
-        await self._wait(lambda: not manager.calls, time)
+        await self._wait(lambda: not manager.calls and self._have_let_go(), time)
         report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
         self._leaving, self._closing, self._staying = {}, [], []
         manager.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
@@ -215,7 +215,14 @@ class Drainer:
             if carrier.connection.owner.may_tell("handler cancelled"):
                 logger.warning("! handler of %s cancelled: it ignored the drain", name, extra=fields)
             carrier.loop.call_from_thread(carrier.cancel)
-        return sum(connection.ending.cut or connection in failed for connection in self._leaving)
+        self._staying = [each for each in self._leaving if each.ending.cut or each in failed]
+        return len(self._staying)
+
+    def _have_let_go(self) -> bool:
+        """Whether servers have let go of all that were cut off."""
+        while self._staying and self._staying[-1].wire.has_let_go():
+            self._staying.pop()
+        return not self._staying
 
     async def _wait(self, done: Callable[[], bool], time: Callable[[], float], every: float = LOOK_AGAIN) -> None:
         while not done() and time() < self._deadline and not self._hurried:

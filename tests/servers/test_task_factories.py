@@ -20,8 +20,8 @@ CASES = [
     (variant, mode)
     for variant in VARIANTS
     for mode in MODES
-    # daphne itself fails under eager tasks, and the deprecated websockets are an error where warnings are.
-    if variant.loop == "asyncio" and (mode == "debug" or not (variant.legacy or variant.server == "daphne"))
+    # The deprecated websockets are an error where warnings are.
+    if variant.loop == "asyncio" and not (mode == "dev" and variant.legacy)
 ]
 APP = "tests.support.apps.contexts:app"
 
@@ -47,6 +47,4 @@ def test_a_service_works_and_drains(serve: MakeServer, variant: Variant, mode: s
     with bob:
         server.stop()
         assert bob.receive_close().code in (1012, 4012)
-    if (variant.server, mode) != ("hypercorn", "eager"):
-        # It fails there by itself, after each HTTP request.
-        assert server.complaints() == []
+    assert server.complaints() == []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import inspect
 import json
 import logging
 import os
@@ -49,12 +50,21 @@ def prepare() -> None:
 
 
 def make_tasks_eager() -> None:
-    """Give each loop of asyncio the eager task factory of Python 3.12, as an application may."""
+    """Give each loop of asyncio the eager task factory of Python 3.12, as an application may.
+
+    Not to HTTP calls: when one ends before its task is known, hypercorn and daphne themselves fail.
+    """
     original = asyncio.BaseEventLoop.__init__
+    eager = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> Any:
+        scope = inspect.getcoroutinelocals(coroutine).get("scope") if inspect.iscoroutine(coroutine) else None
+        is_http = isinstance(scope, dict) and scope.get("type") == "http"
+        return asyncio.Task(coroutine, loop=loop, **more) if is_http else eager(loop, coroutine, **more)
 
     def init(loop: asyncio.BaseEventLoop, *arguments: Any, **more: Any) -> None:
         original(loop, *arguments, **more)
-        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+        loop.set_task_factory(factory)
 
     asyncio.BaseEventLoop.__init__ = init  # type: ignore[assignment, method-assign]
 

@@ -279,6 +279,10 @@ class Wire:
     def abort(self) -> None:
         """End the TCP connection at once, where the server lets us."""
 
+    def has_let_go(self) -> bool:
+        """Whether the server has let go of what was cut off; to be asked of one that was aborted."""
+        return True
+
     def detach(self) -> None:
         """Nobody listens any more; only ``on_lost`` is still called."""
         self.on_writable = self.on_blocked = _nothing

@@ -13,6 +13,7 @@ Nothing private is used. Tried with granian 2.8.0 to 2.8.7.
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,7 +29,11 @@ from .traits import TRAITS
 __all__ = ["GranianWire", "recognise"]
 
 A_WHILE = 0.05
-"""Seconds in which granian's threads learn what was cancelled, and a close begins to wait for the peer."""
+"""Seconds in which a close begins to wait for the peer, and in which a message is taken by one that reads."""
+LONGEST_GRIP = 2.0
+"""Seconds that granian's threads are given to let go of what was cancelled: a few milliseconds on an idle machine."""
+LOOK_AGAIN = 0.002
+"""Seconds between two looks at whether they have."""
 
 
 def recognise(scope: Scope, receive: Receive, send: Send) -> GranianWire | None:
@@ -47,7 +52,7 @@ class GranianWire(AsgiWire):
         send: granian's.
     """
 
-    __slots__ = ("_attempt", "_handed", "_handed_size", "_watch", "watched")
+    __slots__ = ("_attempt", "_cancelled", "_ending", "_handed", "_handed_size", "_watch", "_written", "watched")
 
     traits = TRAITS["granian"]
     begins = False
@@ -57,6 +62,9 @@ class GranianWire(AsgiWire):
         self._attempt: anyio.CancelScope | None = None
         self._handed: Any = None
         self._handed_size = 0
+        self._written: Any = None
+        self._cancelled: tuple[Any, ...] = ()
+        self._ending = False
         self._watch = watch_of(current_loop())
         self.watched = False
 
@@ -84,7 +92,7 @@ class GranianWire(AsgiWire):
 
     async def close(self, code: int, reason: str) -> None:
         sent = False
-        self._closing = True
+        self._closing = self._ending = True
         if self._on_its_way():
             self._have_a_writer()
         try:
@@ -95,6 +103,7 @@ class GranianWire(AsgiWire):
             self._attempt = None
             if not sent:
                 await self._drop(code, reason)
+            self._ending = False
         if not sent:
             raise ConnectionAbortedError("the peer takes nothing")
 
@@ -102,6 +111,14 @@ class GranianWire(AsgiWire):
         super().abort()
         if self._attempt is not None:
             self._attempt.cancel()
+
+    def has_let_go(self) -> bool:
+        return not self._ending and not self._are_held()
+
+    def _are_held(self) -> bool:
+        """Whether granian's threads still have a reference to what was cancelled, so have not learnt of it."""
+        self._cancelled = tuple([each for each in self._cancelled if sys.getrefcount(each) > HELD_HERE])
+        return bool(self._cancelled)
 
     def detach(self) -> None:
         super().detach()
@@ -118,9 +135,11 @@ class GranianWire(AsgiWire):
         handed, self._handed = self._handed, None
         if handed is not None:
             self._in_flight += self._handed_size
+            self._written = handed
+            del handed
             try:
                 with contextlib.suppress(Exception):
-                    await handed
+                    await self._written
             except BaseException:
                 # Cancelled: whoever waits to close waits no longer.
                 self._writer = None
@@ -129,9 +148,18 @@ class GranianWire(AsgiWire):
             self._in_flight -= self._handed_size
         await super()._write(own)
 
+    async def _transmit_block(self, block: Block) -> None:
+        for message in block.messages:
+            self._written = self._send(message.event())
+            await self._written
+            self._in_flight -= message.size
+        self._written = None
+
     def _stop_writer(self) -> None:
         super()._stop_writer()
         handed, self._handed = self._handed, None
+        self._cancelled += tuple([each for each in (handed, self._written) if each is not None])
+        self._written = None
         if handed is not None:
             if is_future(handed):
                 handed.cancel()
@@ -139,14 +167,22 @@ class GranianWire(AsgiWire):
                 handed.close()
 
     async def _drop(self, code: int, reason: str) -> None:
-        # A send that is blocked when the process is told to stop makes the worker panic.
+        # A send that its threads still have when the process is told to stop makes the worker panic.
         self._stop_writer()
         with contextlib.suppress(Exception), anyio.CancelScope(shield=True):
-            # Each step takes its threads a while.
-            await anyio.sleep(A_WHILE)
-            with anyio.move_on_after(A_WHILE):
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
-            await anyio.sleep(A_WHILE)
+            await self._until_they_have_learnt()
+            self._cancelled = (
+                *self._cancelled,
+                self._send({"type": "websocket.close", "code": code, "reason": reason}),
+            )
+            with contextlib.suppress(Exception), anyio.move_on_after(A_WHILE):
+                await self._cancelled[-1]
+            await self._until_they_have_learnt()
+
+    async def _until_they_have_learnt(self) -> None:
+        with anyio.move_on_after(LONGEST_GRIP):
+            while self._are_held():
+                await anyio.sleep(LOOK_AGAIN)
 
 
 class Watch:
@@ -173,6 +209,8 @@ class Watch:
             wire.look()
 
 
+HELD_HERE = max(sys.getrefcount(each) for each in [object()])
+"""The references of an object that only the list of such a loop has."""
 _futures: set[type] = set()
 
 
