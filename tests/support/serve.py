@@ -55,12 +55,15 @@ def make_tasks_eager() -> None:
     Not to HTTP calls: when one ends before its task is known, hypercorn and daphne themselves fail.
     """
     original = asyncio.BaseEventLoop.__init__
-    eager = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
 
-    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> Any:
+    def begin(coroutine: Any, *, eager_start: bool = False, **more: Any) -> asyncio.Task[Any]:
         scope = inspect.getcoroutinelocals(coroutine).get("scope") if inspect.iscoroutine(coroutine) else None
         is_http = isinstance(scope, dict) and scope.get("type") == "http"
-        return asyncio.Task(coroutine, loop=loop, **more) if is_http else eager(loop, coroutine, **more)
+        more["eager_start"] = eager_start and not is_http
+        return asyncio.Task(coroutine, **more)
+
+    # Not a function of ours: anyio knows a factory of Python's by its code, and starts its own tasks otherwise.
+    factory = asyncio.create_eager_task_factory(begin)  # type: ignore[attr-defined,unused-ignore]
 
     def init(loop: asyncio.BaseEventLoop, *arguments: Any, **more: Any) -> None:
         original(loop, *arguments, **more)

@@ -184,6 +184,24 @@ async def test_an_abort_without_a_close_ends_the_send(kind: type[Protocol]) -> N
     assert protocol.given_up == ["websocket.send"]
 
 
+async def test_it_has_let_go_when_no_thread_of_granian_has_a_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was cancelled is known to its threads a little later, and so long nobody may stop the worker."""
+    threads: list[Any] = []
+
+    def hand(protocol: Protocol, event: Event) -> Awaitable[None]:
+        threads.append(Handed(protocol, event))
+        handed: Handed = threads[-1]
+        return handed
+
+    monkeypatch.setattr(Protocol, "send", hand)
+    _, wire = await stuck()
+    assert wire.has_let_go()
+    wire.abort()
+    assert not wire.has_let_go()
+    threads.clear()
+    assert wire.has_let_go()
+
+
 async def test_after_the_call_nothing_refers_to_granian_s_object() -> None:
     """It ends the TCP connection when the last reference is gone."""
     protocol, wire = build()
