@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Record, in the process that hears of all results."""
+    """Record, in the process that hears of all results; let Ctrl-C reach what this process starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell without job control starts what is in its background, and our servers would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for option, recorder in (("--matrix", Recorder), ("--composition", CompositionRecorder)):
         path = config.getoption(option)
         if path and not hasattr(config, "workerinput"):

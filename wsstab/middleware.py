@@ -11,6 +11,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
@@ -33,7 +34,7 @@ from .scopes import check_keys, is_engine_io, keep, taken
 from .secondlook import SecondLook, admits
 from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
-from .tasks import let_creator_go_on
+from .tasks import begins_in_creator
 from .types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
 from .usercode import Uncaught, ends_the_process, is_cancellation
 from .wires import shield_server, wire_for
@@ -214,7 +215,8 @@ class WebSocketStabilizer:
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> Connection | None:
         """The connection of a WebSocket that may come in; the others have their answer."""
-        await let_creator_go_on()
+        if begins_in_creator():
+            await anyio.lowlevel.checkpoint()
         watch_signals(self.manager, send)
         entrance = self._routing.entrance(scope)
         terms = self._routing.plain if entrance is None else entrance.terms()

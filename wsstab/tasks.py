@@ -28,7 +28,7 @@ import anyio
 from .shown import shown
 from .usercode import ends_the_process, is_cancellation
 
-__all__ = ["EventLoop", "Latch", "Task", "begin", "current_loop", "eager_loop", "let_creator_go_on"]
+__all__ = ["EventLoop", "Latch", "Task", "begin", "begins_in_creator", "current_loop", "eager_loop"]
 
 logger = logging.getLogger("wsstab")
 
@@ -113,15 +113,14 @@ def begin(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop)
     return task
 
 
-async def let_creator_go_on() -> None:
-    """Let whoever created this task have it first, where tasks may run inside of what creates them.
+def begins_in_creator() -> bool:
+    """Whether tasks of the running loop may run inside of what creates them.
 
     An ASGI call that runs so begins before its server has noted that there is one, and in the middle of a function of
     the server's. Only `asyncio.eager_task_factory` and others of its kind, which an application sets, do this.
     """
     loop = asyncio._get_running_loop()
-    if loop is not None and loop.get_task_factory() is not None:
-        await asyncio.sleep(0)
+    return loop is not None and loop.get_task_factory() is not None
 
 
 class AsyncioLoop:

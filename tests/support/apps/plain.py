@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import anyio.lowlevel
 from starlette.applications import Starlette
@@ -63,6 +64,8 @@ async def complain(websocket: WebSocket) -> None:
     task = asyncio.ensure_future(fail())
     await asyncio.sleep(0.01)
     del task
+    # An eager task is in a cycle with its error.
+    gc.collect()
 
 
 app = Starlette(
