@@ -208,6 +208,16 @@ async def test_http_3_is_plain_asgi(hypercorn: Hypercorn) -> None:
 # What the peer sends
 
 
+async def test_a_connection_that_was_lost_before_its_call_is_no_error() -> None:
+    """uvloop has forgotten the protocol of its transport by then."""
+    made = Hypercorn("asyncio")
+    made.transport.get_protocol.return_value = None
+    made.transport.is_closing.return_value = True
+    wire = await made.accepted()
+    assert wire.lost
+    assert not wire.is_open()
+
+
 async def test_a_pong_is_told(hypercorn: Hypercorn) -> None:
     """hypercorn itself passes over it."""
     wire, pongs = await hypercorn.accepted(), list[bytes]()

@@ -56,6 +56,10 @@ class TransportWire(Wire):
         if self.transport.get_extra_info("sslcontext") is not None:
             # Over TLS both loops let eight times as much pile up before they say so.
             self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        if self._flow is None:
+            # uvloop has forgotten the protocol: the connection was lost before the application was called.
+            self.lost = True
+            return
         # A method hidden on the object itself would take a bound method and a place in its dict for each.
         self._attached = True
         self._flow.wsstab_wire = self
