@@ -193,6 +193,20 @@ def test_a_protocol_error_ends_the_connection(lab: MakeLab, variant: Variant) ->
 BAD_TEXT = Frame(1, b"\xff").encode()
 
 
+def test_an_error_of_a_peer_that_resets_at_once_is_told_to_nobody(lab: MakeLab, variant: Variant) -> None:
+    """Its answer meets a transport that is gone; the log has nothing to say of it."""
+    made = lab()
+    if variant.sansio:
+        # uvicorn logs text that is none, and how it found it.
+        made.forgive("UnicodeDecodeError")
+    for bad in (BAD_TEXT, Frame(1, b"odd", reserved=2).encode()) * 10:
+        peer = made.connect("/echo")
+        # The answer to the ping finds that nobody is there.
+        peer.send_raw(Frame(9, b"?").encode() + bad)
+        peer.vanish("rst")
+    eventually(lambda: made.statistics["connections"] == 0)
+
+
 @pytest.mark.parametrize("variant", [each for each in VARIANTS if each.sansio], indirect=True, ids=str)
 @pytest.mark.parametrize(
     "after",

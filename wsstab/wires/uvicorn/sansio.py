@@ -115,10 +115,15 @@ class SansioWire(UvicornWire):
             return
         close = protocol.conn.close_sent
         protocol.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
-        protocol.transport.write(self._last_frame)
+        gone = protocol.transport.is_closing()
+        if not gone:
+            protocol.transport.write(self._last_frame)
         self._closed = True
         # Nothing may follow the close frame, by the shortcut either: have the sender look again.
         self.on_writable()
+        if gone:
+            # The peer has reset it since, and uvloop's transport then refuses whatever it is asked for.
+            return
         if protocol.transport.can_write_eof():
             # So the peer need not wait for us, and what it still sends meets a socket that reads.
             # A peer that has reset it already leaves no end to tell of; the rest must be done for it all the same.
