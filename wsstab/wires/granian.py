@@ -7,7 +7,7 @@ close was cancelled on its way, once the handler has returned.
 Its ``send()`` is no coroutine but begins at once and gives a future, which its own threads complete.
 So a single message needs no task of ours: it is enough to ask whether the one before is done.
 
-Nothing private is used. Tried with granian 2.8.0 to 2.8.7.
+Nothing private is used. Tried with granian 2.8.0 to 2.8.9.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ class GranianWire(AsgiWire):
                 self._unblock()
                 raise
             self._in_flight -= self._handed_size
+            self._written = None
         await super()._write(own)
 
     async def _transmit_block(self, block: Block) -> None:
@@ -171,10 +172,7 @@ class GranianWire(AsgiWire):
         self._stop_writer()
         with contextlib.suppress(Exception), anyio.CancelScope(shield=True):
             await self._until_they_have_learnt()
-            self._cancelled = (
-                *self._cancelled,
-                self._send({"type": "websocket.close", "code": code, "reason": reason}),
-            )
+            self._cancelled += (self._send({"type": "websocket.close", "code": code, "reason": reason}),)
             with contextlib.suppress(Exception), anyio.move_on_after(A_WHILE):
                 await self._cancelled[-1]
             await self._until_they_have_learnt()
