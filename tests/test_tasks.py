@@ -18,7 +18,7 @@ import anyio.to_thread
 import pytest
 import trio
 
-from wsstab.tasks import EventLoop, Latch, begin, current_loop, eager_loop
+from wsstab.tasks import EventLoop, Latch, begin, begins_in_creator, current_loop, eager_loop
 
 pytestmark = pytest.mark.anyio
 
@@ -425,3 +425,16 @@ def test_what_is_begun_is_done_or_goes_on_in_the_background() -> None:
         assert len(seen) == 2
 
     asyncio.run(main())
+
+
+async def test_only_with_a_task_factory_a_task_may_begin_in_its_creator(anyio_backend_name: str) -> None:
+    """Which trio has not."""
+    assert not begins_in_creator()
+    if anyio_backend_name == "trio":
+        return
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(lambda loop, coroutine, **more: asyncio.Task(coroutine, loop=loop, **more))
+    try:
+        assert begins_in_creator()
+    finally:
+        loop.set_task_factory(None)
