@@ -146,7 +146,7 @@ class Drainer:
             self._hurried, self._deadline = False, time() + min(1.0, plan.timeout * LAST_PART)
         else:
             self._deadline += plan.timeout * LAST_PART
-        await self._wait(lambda: not manager.calls and self._have_let_go(), time)
+        await self._wait(lambda: not manager.calls and self._aborts_are_over(), time)
         report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
         self._leaving, self._closing, self._staying = {}, [], []
         manager.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
@@ -218,9 +218,9 @@ class Drainer:
         self._staying = [each for each in self._leaving if each.ending.cut or each in failed]
         return len(self._staying)
 
-    def _have_let_go(self) -> bool:
-        """Whether servers have let go of all that were cut off."""
-        while self._staying and self._staying[-1].wire.has_let_go():
+    def _aborts_are_over(self) -> bool:
+        """Whether servers are done with all that were cut off."""
+        while self._staying and self._staying[-1].wire.abort_is_over():
             self._staying.pop()
         return not self._staying
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import nsmallest
+from math import inf
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,6 +29,8 @@ MOST_AT_ONCE = 8
 """Peers that are probed at a time."""
 BETWEEN_SEARCHES = 1.0
 """Seconds between two searches for peers to probe: each looks at all connections."""
+SHARE = 0.05
+"""Part of the time that searches may take in all: each address may cause one of its own."""
 LOOK_AGAIN = 0.02
 """Seconds between two looks at whether they have answered."""
 
@@ -42,6 +45,7 @@ class Prober:
     def __init__(self, connections: Callable[[], Iterable[Connection]]) -> None:
         self._connections = connections
         self._searches: dict[str | None, _Search] = {}
+        self._rests_until = -inf
 
     async def make_room(self, is_room: Callable[[], bool], address: str | None = None) -> None:
         """Abort peers whose ping is unanswered beyond the usual, and that do not answer another.
@@ -61,15 +65,14 @@ class Prober:
             if search.waiting < MOST_AT_ONCE - 1:
                 await search.wait_for(is_room, loop)
             return
-        if search is not None and now - search.began < BETWEEN_SEARCHES:
+        if now < self._rests_until or (search is not None and now - search.began < BETWEEN_SEARCHES):
             return
         self._searches = {where: each for where, each in self._searches.items() if now < each.until + BETWEEN_SEARCHES}
         search = self._searches[address] = _Search(now)
-        holder = holder_of(address)
-        askable = [each for each in self._connections() if can_be_asked(each, loop, holder)]
-        doubtful = nsmallest(MOST_AT_ONCE, filter(is_doubtful, askable), key=heard_at)
+        doubtful, silent = self._find(address, loop)
+        self._rests_until = now + (loop.time() - now) / SHARE
         if not doubtful:
-            for each in nsmallest(MOST_AT_ONCE, (each for each in askable if is_silent(each)), key=heard_at):
+            for each in silent:
                 each.heartbeat.ask()
             return
         search.until = now + LONGEST_PROBE
@@ -80,6 +83,13 @@ class Prober:
         if found:
             search.until += USUAL
             await search.wait_for(is_room, loop)
+
+    def _find(self, address: str | None, loop: EventLoop) -> tuple[list[Connection], list[Connection]]:
+        """Who is doubtful, and where there is nobody, who has been silent; those that were heard longest ago."""
+        holder = holder_of(address)
+        askable = [each for each in self._connections() if can_be_asked(each, loop, holder)]
+        doubtful = nsmallest(MOST_AT_ONCE, filter(is_doubtful, askable), key=heard_at)
+        return doubtful, [] if doubtful else nsmallest(MOST_AT_ONCE, filter(is_silent, askable), key=heard_at)
 
 
 class _Search:

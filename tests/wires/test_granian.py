@@ -184,7 +184,7 @@ async def test_an_abort_without_a_close_ends_the_send(kind: type[Protocol]) -> N
     assert protocol.given_up == ["websocket.send"]
 
 
-async def test_it_has_let_go_when_no_thread_of_granian_has_a_send(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_abort_is_over_when_no_thread_of_granian_has_a_send(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was cancelled is known to its threads a little later, and so long nobody may stop the worker."""
     threads: list[Any] = []
 
@@ -195,11 +195,29 @@ async def test_it_has_let_go_when_no_thread_of_granian_has_a_send(monkeypatch: p
 
     monkeypatch.setattr(Protocol, "send", hand)
     _, wire = await stuck()
-    assert wire.has_let_go()
+    assert wire.abort_is_over()
     wire.abort()
-    assert not wire.has_let_go()
+    assert not wire.abort_is_over()
     threads.clear()
-    assert wire.has_let_go()
+    assert wire.abort_is_over()
+
+
+async def test_a_close_ends_though_a_thread_of_granian_never_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of it nobody waits for ever; the stop of the worker waits no longer than the drain may take."""
+    monkeypatch.setattr("wsstab.wires.granian.LONGEST_GRIP", 0.02)
+    threads: list[Any] = []
+
+    def hand(protocol: Protocol, event: Event) -> Awaitable[None]:
+        handed = Handed(protocol, event)
+        threads.append(handed)
+        return handed
+
+    monkeypatch.setattr(Protocol, "send", hand)
+    _, wire = await stuck()
+    with anyio.fail_after(5), anyio.move_on_after(0.05):
+        await wire.close(1012, "")
+    wire.abort()
+    assert not wire.abort_is_over()
 
 
 async def test_after_the_call_nothing_refers_to_granian_s_object() -> None:

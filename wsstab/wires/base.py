@@ -279,8 +279,8 @@ class Wire:
     def abort(self) -> None:
         """End the TCP connection at once, where the server lets us."""
 
-    def has_let_go(self) -> bool:
-        """Whether the server has let go of what was cut off; to be asked of one that was aborted."""
+    def abort_is_over(self) -> bool:
+        """Whether the server has done what `abort` asked for, so that it may be stopped."""
         return True
 
     def detach(self) -> None:

@@ -112,7 +112,7 @@ class GranianWire(AsgiWire):
         if self._attempt is not None:
             self._attempt.cancel()
 
-    def has_let_go(self) -> bool:
+    def abort_is_over(self) -> bool:
         return not self._ending and not self._are_held()
 
     def _are_held(self) -> bool:
