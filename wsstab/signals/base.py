@@ -199,7 +199,8 @@ class SignalOwner:
             for _ in range(TURNS):
                 await checkpoint()
             if report.failed_count:
-                # A send of granian's that ends after its loop makes it panic: its threads must have learnt of the cut.
+                # What ends on granian's threads after its loop makes it panic. Of sends the drain knows that they have
+                # learnt of the cut; of what a handler waited for when it was cancelled nobody does.
                 await anyio.sleep(AFTER_A_CUT)
         finally:
             self._draining -= 1
