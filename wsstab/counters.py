@@ -51,7 +51,7 @@ class Counters:
         """It counts no more; nothing happens when it was never listed, or is over already."""
         if connection in self._closing:
             self._closing.discard(connection)
-            self._past.update(traffic_of(connection))
+            add(self._past, traffic_of(connection))
             if connection.ending.close is not None:
                 self.closed[int(connection.ending.close.code)] += 1
 
@@ -82,8 +82,14 @@ class Counters:
         """
         sums = self._past.copy()
         for connection in [*listed, *list(self._closing)]:
-            sums.update(traffic_of(connection))
+            add(sums, traffic_of(connection))
         return sums
+
+
+def add(sums: Counter[str], counted: dict[str, int]) -> None:
+    """`Counter.update`, which takes as long as a tenth of a close."""
+    for name, number in counted.items():
+        sums[name] += number
 
 
 def traffic_of(connection: Connection) -> dict[str, int]:

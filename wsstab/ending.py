@@ -184,9 +184,8 @@ class Ending:
     async def _send(self, close: Close) -> None:
         connection = self.connection
         accepted = connection.lifecycle.outbound is OutboundState.OPEN
-        if not connection.lifecycle.can(Happening.CLOSE):
+        if not connection.lifecycle.try_fire(Happening.CLOSE):
             return
-        connection.lifecycle.fire(Happening.CLOSE)
         if accepted or close.cause is Cause.APPLICATION:
             await connection.carrier.close(close)
         else:
@@ -199,8 +198,7 @@ class Ending:
         connection.shut()
         self._forget()
         connection.sender.queue.clear()
-        if connection.lifecycle.can(Happening.CLOSED):
-            connection.lifecycle.fire(Happening.CLOSED)
+        connection.lifecycle.try_fire(Happening.CLOSED)
         connection.owner.account(connection)
         self.event = self._tell(close)
         self.latch.set()

@@ -123,8 +123,7 @@ class Receiver:
         if event["type"] != "websocket.receive":
             happening = HAPPENINGS.get(event["type"])
             # Of others the handler knows what they mean, or nobody does.
-            if happening is not None and connection.lifecycle.can(happening):
-                connection.lifecycle.fire(happening)
+            if happening is not None and connection.lifecycle.try_fire(happening):
                 self._handler_reads = False
         return event
 

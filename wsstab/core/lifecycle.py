@@ -109,18 +109,20 @@ class Lifecycle:
     def __repr__(self) -> str:
         return f"<Lifecycle [inbound {self.inbound.name}, outbound {self.outbound.name}]>"
 
-    def can(self, event: Event) -> bool:
-        """Whether ``event`` is legal now."""
-        return event in INBOUND[self.inbound] or event in OUTBOUND[self.outbound]
-
-    def fire(self, event: Event) -> None:
-        """Move along the table; ``RuntimeError`` for an illegal event, and then nothing has moved."""
+    def try_fire(self, event: Event) -> bool:
+        """Move along the table if ``event`` is legal now; whether it was."""
         inbound, outbound = INBOUND[self.inbound].get(event), OUTBOUND[self.outbound].get(event)
         if inbound is not None:
             self.inbound = inbound
         elif outbound is not None:
             self.outbound = outbound
         else:
-            raise RuntimeError(f"{event.name} is illegal in {self!r}")
+            return False
         if self.inbound is InboundState.ENDED:
             self.outbound = OutboundState.CLOSED
+        return True
+
+    def fire(self, event: Event) -> None:
+        """Move along the table; ``RuntimeError`` for an illegal event, and then nothing has moved."""
+        if not self.try_fire(event):
+            raise RuntimeError(f"{event.name} is illegal in {self!r}")

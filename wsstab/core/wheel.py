@@ -95,8 +95,9 @@ class Wheel(Generic[T]):
         Raises:
             ValueError: ``deadline`` is infinite or not a number.
         """
+        ticks = (_finite("deadline", deadline) - self._origin) / self._tick
         # A deadline in the past belongs to a slot that the cursor has left, and would wait for a whole turn.
-        tick = max(self._tick_of(_finite("deadline", deadline)), self._cursor)
+        tick = int(max(min(ticks, LAST_TICK), self._cursor))
         entry = Entry(item, deadline, tick % len(self._slots))
         self._slots[entry.slot][entry] = None
         self._count += 1
