@@ -312,7 +312,7 @@ class WebSocketStabilizer:
         manager.calls.add(carrier)
         connection.heartbeat.schedule()
         try:
-            with anyio.CancelScope() as carrier.scope:
+            with carrier.loop.cancel_scope() as carrier.scope:
                 try:
                     await self.app(scope, connection.receiver.receive, connection.application.send)
                 except Exception as error:

@@ -112,7 +112,7 @@ class Services:
 
     def abort_later(self, wire: Wire, seconds: float) -> None:
         """Abort the TCP connection of a peer that did not leave by then. The first one to ask decides."""
-        if wire.lost or wire in self._lingering:
+        if wire.ends_now() or wire in self._lingering:
             return
 
         def abort(now: float) -> None:

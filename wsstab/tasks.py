@@ -41,7 +41,13 @@ class Task(Protocol):
 
 
 class EventLoop(Protocol):
-    """One running event loop."""
+    """One running event loop.
+
+    Attributes:
+        cancel_scope: makes what `anyio.CancelScope` makes here, without its look at which library this is.
+    """
+
+    cancel_scope: type[anyio.CancelScope]
 
     def time(self) -> float:
         """Monotonic seconds."""
@@ -130,6 +136,7 @@ class AsyncioLoop:
         # Weak: this object is the value of a table whose key is the loop, and must not keep it alive.
         self._loop = weakref.ref(loop)
         self.time = time.monotonic
+        self.cancel_scope = type(anyio.CancelScope())
         # The loop itself holds only weak references to its tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -195,6 +202,7 @@ class TrioLoop:
         # Weak: as above.
         self._token = weakref.ref(token)
         self.time = time.monotonic
+        self.cancel_scope = type(anyio.CancelScope())
         self._starting: deque[TrioTask] = deque()
 
     def spawn(

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
 
+import anyio
+
 __all__ = ["HandLoop", "HandTask"]
 
 
@@ -48,6 +50,7 @@ class HandLoop:
         self.soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.tasks: list[HandTask] = []
         self.closed = False
+        self.cancel_scope = anyio.CancelScope
 
     def time(self) -> float:
         """The clock."""

@@ -248,6 +248,10 @@ class Wire:
         """Bytes handed over that have not left the process; 0 where the server does not tell."""
         return 0
 
+    def ends_now(self) -> bool:
+        """Whether the TCP connection ends in this turn of the event loop, whatever the peer does."""
+        return self.lost
+
     def reading_paused(self) -> bool:
         """Whether the server has stopped reading the socket, so that silence proves nothing."""
         return False

@@ -87,6 +87,13 @@ class TransportWire(Wire):
     def buffered(self) -> int:
         return self.transport.get_write_buffer_size()
 
+    def ends_now(self) -> bool:
+        transport = self.transport
+        if self.lost or not transport.is_closing():
+            return self.lost
+        # What is written goes out before, and over TLS the peer has its part in the end.
+        return transport.get_write_buffer_size() == 0 and transport.get_extra_info("sslcontext") is None
+
     def peer_left(self) -> bool:
         return peer_has_left(self.transport.get_extra_info("socket"))
 
