@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute
 
 from tests.support.knocking import knock
 from wsstab import Override, WebSocketStabilizer
-from wsstab.patterns import matches
+from wsstab.core.patterns import matches
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
 PARAMETERS = re.compile(r"{(\w+)(?::\w+)?}")

@@ -30,8 +30,8 @@ from wsstab import (
     WebSocketConfig,
     WebSocketStabilizer,
 )
-from wsstab.callables import fits, is_async, is_plain
-from wsstab.config import CHECKS, PER_CONNECTION
+from wsstab.config.callables import fits, is_async, is_plain
+from wsstab.config.config import CHECKS, PER_CONNECTION
 from wsstab.events import ConnectionOpened
 from wsstab.types import Scope
 

@@ -18,8 +18,8 @@ from starlette.websockets import WebSocketDisconnect
 from tests.support.knocking import Answer, knock, scope_of
 from tests.support.odd import LocalProxy
 from wsstab import Override, WebSocketStabilizer
+from wsstab.config.marks import watch
 from wsstab.connection import current_connection
-from wsstab.marks import watch
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from .close import Cause, Close, CloseCode
-from .config import Override, WebSocketConfig
+from .config import (
+    CompressionMode,
+    Drain,
+    HeartbeatType,
+    Hooks,
+    Inbound,
+    MemoryEvictionPolicy,
+    Outbound,
+    Override,
+    RateLimit,
+    SlowConsumerPolicy,
+    WebSocketConfig,
+)
 from .connection import Connection
 from .errors import (
     BroadcastFailedError,
@@ -36,17 +48,6 @@ from .events import (
 from .logs import StructuredLogger, configure_logging, get_logger
 from .manager import WebSocketConnectionManager
 from .middleware import WebSocketStabilizer, get_connection, get_manager
-from .options import (
-    CompressionMode,
-    Drain,
-    HeartbeatType,
-    Hooks,
-    Inbound,
-    MemoryEvictionPolicy,
-    Outbound,
-    RateLimit,
-    SlowConsumerPolicy,
-)
 from .reports import BroadcastResult, ConnectionStatistics, Histogram, ShutdownReport, Statistics
 
 __version__ = "0.1.0"

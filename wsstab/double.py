@@ -15,13 +15,12 @@ import anyio
 
 from .carrier import Carrier
 from .close import VANISHED
-from .config import WebSocketConfig
+from .config import HeartbeatType, WebSocketConfig
 from .connection import Connection, Owner
 from .core.deadlines import Action, Deadlines
 from .core.lifecycle import Event as Happening
 from .heartbeat import Heartbeat, default_message
 from .logs import quoted
-from .options import HeartbeatType
 from .payload import Outgoing, Payload, encode
 from .sender import Delivery
 from .services import Services

@@ -16,11 +16,10 @@ import anyio
 
 from .carrier import Carrier
 from .close import DRAINING, Close, clamp_reason
-from .config import WebSocketConfig
+from .config import Drain, WebSocketConfig
 from .connection import Connection
 from .core.lifecycle import OutboundState
 from .events import DrainFinished, DrainRound, DrainStarted, Event
-from .options import Drain
 from .reports import ShutdownReport
 from .tasks import Latch, current_loop
 

@@ -10,11 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .close import HEARTBEAT_TIMEOUT, IDLE, NOT_ACCEPTED, TOO_OLD
-from .config import WebSocketConfig
+from .config import HeartbeatType, WebSocketConfig
 from .core.deadlines import Action, Deadlines
 from .errors import ConnectionTimeoutError
 from .events import HeartbeatMissed, LimitHit
-from .options import HeartbeatType
 from .payload import Outgoing, encode
 from .usercode import call
 from .wires.base import Block

@@ -18,7 +18,9 @@ import anyio
 from .carrier import Carrier
 from .clients import Clients
 from .close import DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
-from .config import WebSocketConfig, dead_without_middleware
+from .config import Drain, WebSocketConfig
+from .config.config import dead_without_middleware
+from .config.marks import any_marked
 from .connection import Connection, current_connection
 from .core.limits import Admission
 from .core.memory import Ledger, estimate
@@ -39,9 +41,7 @@ from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
 from .lingering import Lingering, Place
 from .logs import suggest_level
-from .marks import any_marked
 from .notices import Notices
-from .options import Drain
 from .payload import Payload
 from .receiver import message_timeout
 from .reports import BroadcastResult, ShutdownReport, Statistics

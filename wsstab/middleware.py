@@ -17,7 +17,8 @@ from starlette.websockets import WebSocket
 
 from .carrier import Carrier, denial
 from .close import DRAINING, RAISED, RETURNED, Close
-from .config import WebSocketConfig
+from .config import CompressionMode, HeartbeatType, WebSocketConfig
+from .config.marks import watch
 from .connection import Connection, current_connection
 from .core.lifecycle import OutboundState
 from .ending import CLOSE_TIMEOUT
@@ -25,8 +26,6 @@ from .errors import WebSocketStabilizerError
 from .handshake import Door, Guest
 from .logs import quoted
 from .manager import WebSocketConnectionManager
-from .marks import watch
-from .options import CompressionMode, HeartbeatType
 from .outcome import is_quiet
 from .plain import tell_of_plain
 from .routing import Routing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from .options import CompressionMode, HeartbeatType
+from .config import CompressionMode, HeartbeatType
 from .wires.observers import Stranger, look_through, name_of, stranger
 from .wires.traits import ASGI
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from starlette.routing import Host, Match, Mount, Router
 
-from .marks import overrides_of
-from .patterns import PARAMETER, meets
+from .config.marks import overrides_of
+from .core.patterns import PARAMETER, meets
 from .types import Scope
 
 try:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .config import Override, WebSocketConfig
-from .marks import any_marked, overrides_of
-from .patterns import matches, meets
+from .config.marks import any_marked, overrides_of
+from .core.patterns import matches, meets
 from .routemap import RouteMap, relative
 from .terms import Terms
 from .types import Scope

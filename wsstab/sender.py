@@ -17,10 +17,10 @@ import anyio
 import anyio.lowlevel
 
 from .close import RAISED, SLOW_CONSUMER
+from .config import SlowConsumerPolicy
 from .core.queue import OutboundQueue, Verdict
 from .errors import PeerGoneError
 from .events import SlowConsumer
-from .options import SlowConsumerPolicy
 from .payload import Outgoing
 from .wires.base import Block, Transport, frame_for
 from .wires.deflate import Deflate

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from .backpressure import Backpressure
 from .broadcast import Broadcaster
-from .config import WebSocketConfig
+from .config import HeartbeatType, WebSocketConfig
 from .core.deadlines import Deadlines
 from .lingering import Lingering
-from .options import HeartbeatType
 from .readahead import ReadAhead
 from .tasks import EventLoop
 from .timekeeper import Deadline, Timekeeper

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import anyio
 
-from .callables import fits
+from .config import Hooks
+from .config.callables import fits
 from .events import Event
-from .options import Hooks
 from .shown import shown
 from .tasks import EventLoop, Task, current_loop
 from .usercode import awaited, call

@@ -18,8 +18,8 @@ import wsstab
 from tests.support.waiting import eventually
 from wsstab import WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
 from wsstab.close import CLOSES, Cause
-from wsstab.config import CHECKS, GROUPS, NEED_THE_MIDDLEWARE, PER_CONNECTION
-from wsstab.environment import variables
+from wsstab.config.config import CHECKS, GROUPS, NEED_THE_MIDDLEWARE, PER_CONNECTION
+from wsstab.config.environment import variables
 from wsstab.wires.observers import OBSERVERS
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
-from ..networks import Network, network_of
 from ..types import Scope
+from .networks import Network, network_of
 
 __all__ = ["ClientAddress"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from ..sites import DEFAULT_PORTS, Site, entry_of, site_of
+from .sites import DEFAULT_PORTS, Site, entry_of, site_of
 
 __all__ = ["OriginPolicy"]
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from wsstab import events, options
-from wsstab.options import (
-    MIB,
+from wsstab import events
+from wsstab.config import (
     CompressionMode,
     Drain,
     HeartbeatType,
@@ -21,6 +20,8 @@ from wsstab.options import (
     RateLimit,
     SlowConsumerPolicy,
 )
+from wsstab.config import groups as options
+from wsstab.config.groups import MIB
 
 GROUPS = [Inbound(), Outbound(), RateLimit(1), Drain(), Hooks()]
 

@@ -13,14 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsstab import config as module
-from wsstab.checks import Check
 from wsstab.close import CLOSES, Close
 from wsstab.config import (
-    CHECKS,
-    GROUPS,
-    NEED_THE_MIDDLEWARE,
-    PER_CONNECTION,
     CompressionMode,
     Drain,
     HeartbeatType,
@@ -32,9 +26,11 @@ from wsstab.config import (
     RateLimit,
     SlowConsumerPolicy,
     WebSocketConfig,
-    dead_without_middleware,
 )
-from wsstab.environment import OF_KUBERNETES, variables
+from wsstab.config import config as module
+from wsstab.config.checks import Check
+from wsstab.config.config import CHECKS, GROUPS, NEED_THE_MIDDLEWARE, PER_CONNECTION, dead_without_middleware
+from wsstab.config.environment import OF_KUBERNETES, variables
 from wsstab.types import Scope
 
 DEFAULTS = {

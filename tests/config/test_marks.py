@@ -12,7 +12,7 @@ import pytest
 from starlette.endpoints import WebSocketEndpoint
 
 from wsstab import Override
-from wsstab.marks import overrides_of, watch
+from wsstab.config.marks import overrides_of, watch
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsstab import checks
-from wsstab.checks import Check
 from wsstab.close import CloseCode, clamp_code
+from wsstab.config import checks
+from wsstab.config.checks import Check
 
 
 class Colour(str, Enum):

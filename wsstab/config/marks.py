@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .types import CONNECTION_KEY
+from ..types import CONNECTION_KEY
 
 if TYPE_CHECKING:
     from .config import Override

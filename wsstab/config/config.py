@@ -16,12 +16,13 @@ from dataclasses import FrozenInstanceError, dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypedDict
 
+from ..close import Close
+from ..core.patterns import matches
+from ..types import Scope
 from . import checks
 from .checks import Check, flag, function, instance, member, number, optional, whole
-from .close import Close
 from .environment import nearest, read_environment
-from .marks import EndpointT, mark
-from .options import (
+from .groups import (
     MIB,
     Accepts,
     CompressionMode,
@@ -35,8 +36,7 @@ from .options import (
     SlowConsumerPolicy,
     accepts,
 )
-from .patterns import matches
-from .types import Scope
+from .marks import EndpointT, mark
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

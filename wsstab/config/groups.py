@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
-from . import checks, events
+from .. import events
+from ..close import DRAINING
+from . import checks
 from .checks import Check, number, optional, whole
-from .close import DRAINING
 
 __all__ = [
     "CompressionMode",

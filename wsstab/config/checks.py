@@ -1,7 +1,7 @@
 """Checks: what the value of an option may be, and how it is read from text.
 
 A `Check` gives back the value to keep, or a `ValueError` that names the option,
-the value and what is allowed. The tables of options in `wsstab.options` and
+the value and what is allowed. The tables of options in `wsstab.config.groups` and
 `wsstab.config` are made of what is here, so that one sentence about an option
 serves its constructor, its assignment and its environment variable.
 
@@ -19,11 +19,11 @@ from enum import Enum
 from json import dumps
 from typing import Any
 
-from . import networks, sites
+from ..close import MAX_REASON_BYTES, clamp_code
+from ..core import networks, sites
+from ..shown import shown
 from .callables import fits, is_async, is_generator, is_plain
 from .check import LONGEST_SHOWN, Check, Refused, optional, published, require
-from .close import MAX_REASON_BYTES, clamp_code
-from .shown import shown
 
 __all__ = [
     "Check",

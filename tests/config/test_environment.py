@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from wsstab.checks import Check, flag, function, number, whole
-from wsstab.environment import nearest, read_environment, variables
+from wsstab.config.checks import Check, flag, function, number, whole
+from wsstab.config.environment import nearest, read_environment, variables
 
 
 @dataclass(frozen=True)

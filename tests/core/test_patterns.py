@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import compile_path
 
-from wsstab.patterns import matches, meets
+from wsstab.core.patterns import matches, meets
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,24 @@ def test_no_path_matches_both_where_they_do_not_meet(pattern: str, pieces: list[
 def test_many_wildcards_against_a_long_route_take_no_time() -> None:
     """Each pair of places is looked at once."""
     assert not meets("/*a*a*a*a*a*c", "/" + "a" * 500 + "b")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("/chat", "/chat", True),
+        ("/chat", "/chat/", False),
+        ("/rooms/*", "/rooms/", True),
+        ("/rooms/*", "/rooms/a/b", True),
+        ("/rooms/*", "/room", False),
+        ("*/chat", "/tenant/chat", True),
+        ("*/chat", "/tenant/talk", False),
+        ("/a*a", "/a", False),
+        ("/a*b*c*d", "/axbxcxd", True),
+        ("/a*b*c*d", "/axcxbxd", False),
+        ("/a*bb*bb", "/abbb", False),
+    ],
+)
+def test_a_star_stands_for_any_characters(pattern: str, path: str, expected: bool) -> None:
+    """None and slashes among them; what is between two stars comes in its order, and nothing counts twice."""
+    assert matches(pattern, path) is expected
