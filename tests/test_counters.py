@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from wsstab.connection import Connection
 from wsstab.counters import Counters
-from wsstab.services import Services
+from wsstab.loop.services import Services
 
 
 def connection(sent: int = 0, dropped: int = 0, code: int | None = None) -> Connection:

@@ -22,15 +22,15 @@ FLOORS = {
     "core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
     "config.groups config.marks terms",
-    "3 ports": "usercode tasks timekeeper userdata wires wires.asgi wires.base wires.daphne wires.deflate wires.double "
-    "wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer "
-    "wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp "
+    "3 ports": "loop loop.usercode loop.tasks loop.timekeeper userdata wires wires.asgi wires.base wires.daphne "
+    "wires.deflate wires.double wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 "
+    "wires.hypercorn.peer wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp "
     "wires.traits wires.transport wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol "
-    "wires.uvicorn.sansio wires.uvicorn.wsproto wires.wsproto "
-    "signals signals.base signals.daphne signals.granian signals.hypercorn signals.loop signals.uvicorn "
-    "carrier connection receiver sender ending heartbeat application",
-    "4 services": "services backpressure broadcast clients counters delivery double drain endpoint eviction handshake "
-    "lingering outcome probing readahead routemap routing secondlook serving subscribers tokens",
+    "wires.uvicorn.sansio wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian "
+    "signals.hypercorn signals.loop signals.uvicorn carrier connection receiver sender ending heartbeat application",
+    "4 services": "loop.services loop.backpressure loop.turn_log loop.readahead clients counters delivery double "
+    "drain endpoint eviction handshake lingering outcome probing routemap routing secondlook serving subscribers "
+    "tokens",
     "5 manager": "manager plain",
     "6 edge": "middleware scopes __init__",
 }
@@ -42,7 +42,7 @@ THIRD_PARTIES = {
     "starlette": "middleware outcome routemap scopes",
     "h2": "wires.hypercorn.stream",
     "hypercorn": "signals.hypercorn wires.hypercorn.stream",
-    "trio": "tasks signals.hypercorn",
+    "trio": "loop.tasks signals.hypercorn",
     "uvicorn": "wires.uvicorn.protocol",
     "wsproto": "wires.hypercorn.peer wires.hypercorn.stream wires.wsproto",
 }

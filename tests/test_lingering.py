@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 from tests.support.hand import HandLoop
 from tests.support.stage import Peer, Stage, on_stage, settle, until
 from wsstab.lingering import Lingering, Place
-from wsstab.tasks import EventLoop
+from wsstab.loop.tasks import EventLoop
 from wsstab.wires.base import Wire
 
 pytestmark = pytest.mark.anyio

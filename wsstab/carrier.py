@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .close import UNREAD, VANISHED, Close, clamp_code, clamp_reason
-from .tasks import EventLoop, Latch, Task
+from .loop.tasks import EventLoop, Latch, Task
 from .types import Event, Scope
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Carrier:
     Attributes:
         generation: which carrier of its connection this is, counted from 0.
         reading: whether the server's ``receive()`` is pending.
-        watched: whether `wsstab.readahead.ReadAhead` looks at it.
+        watched: whether `wsstab.loop.readahead.ReadAhead` looks at it.
         away_seen: whether nobody has read since it looked before.
         headers: of the handshake, as the scope has them, until the call is over; ``None`` without a handshake.
         server: which of those that serve the application it came by; ``None`` where that is not known.

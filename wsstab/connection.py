@@ -23,18 +23,18 @@ from .events import ConnectionClosed
 from .events import Event as LifeEvent
 from .heartbeat import Heartbeat
 from .logs import as_in_url, cut, is_heard, quoted
+from .loop.tasks import current_loop
 from .payload import Outgoing, Payload
 from .receiver import Receiver
 from .reports import ConnectionStatistics
 from .sender import Delivery, Sender
-from .tasks import current_loop
 from .types import Itself
 from .userdata import UserData
 
 if TYPE_CHECKING:
     from .carrier import Carrier
+    from .loop.services import Services
     from .secondlook import SecondLook
-    from .services import Services
 
 __all__ = ["Connection", "Owner", "current_connection"]
 

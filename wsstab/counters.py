@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .core.histogram import LatencyHistogram
-from .services import Services
+from .loop.services import Services
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 
 import anyio
 
-from .broadcast import Entry
 from .config import WebSocketConfig
 from .connection import Connection, current_connection
 from .double import DoubleConnection
 from .errors import BroadcastFailedError, PeerGoneError
+from .loop.services import Services
+from .loop.tasks import current_loop
+from .loop.turn_log import Entry
 from .payload import Outgoing, Payload, encode
 from .reports import MAX_ERRORS, BroadcastResult
 from .sender import Delivery
-from .services import Services
-from .tasks import current_loop
 
 __all__ = ["Courier"]
 

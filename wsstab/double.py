@@ -21,11 +21,11 @@ from .core.deadlines import Action, Deadlines
 from .core.lifecycle import Event as Happening
 from .heartbeat import Heartbeat, default_message
 from .logs import quoted
+from .loop.services import Services
+from .loop.usercode import awaited, call
 from .payload import Outgoing, Payload, encode
 from .sender import Delivery
-from .services import Services
 from .shown import said
-from .usercode import awaited, call
 from .wires.double import DoubleWire
 
 __all__ = ["DoubleConnection"]

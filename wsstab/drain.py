@@ -20,8 +20,8 @@ from .config import Drain, WebSocketConfig
 from .connection import Connection
 from .core.lifecycle import OutboundState
 from .events import DrainFinished, DrainRound, DrainStarted, Event
+from .loop.tasks import Latch, current_loop
 from .reports import ShutdownReport
-from .tasks import Latch, current_loop
 
 __all__ = ["Drainer", "PartOfServer"]
 

@@ -17,7 +17,7 @@ from .core.lifecycle import InboundState, OutboundState
 from .errors import WebSocketStabilizerError
 from .events import ConnectionClosed
 from .logs import is_heard, quoted
-from .tasks import Latch
+from .loop.tasks import Latch
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -14,8 +14,8 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from .config import WebSocketConfig
+from .loop.tasks import Latch, current_loop
 from .reports import ShutdownReport
-from .tasks import Latch, current_loop
 from .types import Receive, Scope, Send
 
 __all__ = ["DrainEndpoint"]

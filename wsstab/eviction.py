@@ -17,7 +17,7 @@ from .connection import Connection
 from .core.memory import Ledger
 from .errors import MemoryLimitExceededError
 from .events import ConnectionEvicted, Event
-from .tasks import EventLoop
+from .loop.tasks import EventLoop
 
 __all__ = ["Evictor"]
 

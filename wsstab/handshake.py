@@ -28,11 +28,11 @@ from .core.limits import Admission
 from .core.origin import OriginPolicy
 from .events import LimitHit
 from .logs import as_in_url, cut, is_heard, quoted
+from .loop.usercode import awaited, call
 from .probing import Prober
 from .shown import shown
 from .terms import Terms
 from .types import Scope
-from .usercode import awaited, call
 
 if TYPE_CHECKING:
     from .manager import WebSocketConnectionManager

@@ -14,13 +14,13 @@ from .config import HeartbeatType, WebSocketConfig
 from .core.deadlines import Action, Deadlines
 from .errors import ConnectionTimeoutError
 from .events import HeartbeatMissed, LimitHit
+from .loop.usercode import call
 from .payload import Outgoing, encode
-from .usercode import call
 from .wires.base import Block
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .timekeeper import Deadline
+    from .loop.timekeeper import Deadline
 
 __all__ = ["Heartbeat", "default_message"]
 

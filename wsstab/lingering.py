@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from .tasks import EventLoop
+from .loop.tasks import EventLoop
 from .wires.base import Wire
 
 __all__ = ["Lingering", "Place"]

@@ -41,15 +41,15 @@ from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .eviction import Evictor
 from .lingering import Lingering, Place
 from .logs import suggest_level
+from .loop.services import Services
+from .loop.tasks import EventLoop, current_loop
 from .notices import Notices
 from .payload import Payload
 from .receiver import message_timeout
 from .reports import BroadcastResult, ShutdownReport, Statistics
-from .services import Services
 from .serving import ServingServer
 from .signals import forget_signals
 from .subscribers import Subscribers
-from .tasks import EventLoop, current_loop
 from .tokens import TokenDesk
 from .types import CONNECTION_KEY, ASGIApp, Itself
 from .userdata import UserData

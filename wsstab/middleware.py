@@ -25,6 +25,8 @@ from .ending import CLOSE_TIMEOUT
 from .errors import WebSocketStabilizerError
 from .handshake import Door, Guest
 from .logs import quoted
+from .loop.tasks import begins_in_creator
+from .loop.usercode import Uncaught, ends_the_process, is_cancellation
 from .manager import WebSocketConnectionManager
 from .outcome import is_quiet
 from .plain import tell_of_plain
@@ -33,9 +35,7 @@ from .scopes import check_keys, is_engine_io, keep, taken
 from .secondlook import SecondLook, admits
 from .serving import SERVER_KEY, ServingServer, server_of
 from .signals import watch_signals
-from .tasks import begins_in_creator
 from .types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
-from .usercode import Uncaught, ends_the_process, is_cancellation
 from .wires import shield_server, wire_for
 from .wires.base import Wire
 from .wires.departure import promises_an_error

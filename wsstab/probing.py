@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .core.limits import holder_of
-from .tasks import EventLoop, current_loop
+from .loop.tasks import EventLoop, current_loop
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -17,9 +17,9 @@ import anyio
 from .config import Hooks
 from .config.callables import fits
 from .events import Event
+from .loop.tasks import EventLoop, Task, current_loop
+from .loop.usercode import awaited, call
 from .shown import shown
-from .tasks import EventLoop, Task, current_loop
-from .usercode import awaited, call
 
 __all__ = ["Subscribers"]
 

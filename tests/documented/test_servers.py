@@ -17,8 +17,8 @@ from tests.support.crowd import Crowd
 from tests.support.peer import Peer
 from tests.support.server import GRANIAN, UVICORN, Server, Variant
 from tests.support.waiting import eventually
-from wsstab.backpressure import KEEPING_UP, PATIENCE
-from wsstab.broadcast import MAX_LOG_BYTES, MAX_LOG_ENTRIES
+from wsstab.loop.backpressure import KEEPING_UP, PATIENCE
+from wsstab.loop.turn_log import MAX_LOG_BYTES, MAX_LOG_ENTRIES
 
 ROOT = Path(__file__).parents[2]
 PLAIN = "tests.support.apps.plain:app"

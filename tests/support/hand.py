@@ -36,7 +36,7 @@ class HandTask:
 
 
 class HandLoop:
-    """An `wsstab.tasks.EventLoop` of which every step is the test's.
+    """An `wsstab.loop.tasks.EventLoop` of which every step is the test's.
 
     Attributes:
         now: what the clock says, in seconds; set it.

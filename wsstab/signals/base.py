@@ -19,8 +19,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ..config import WebSocketConfig
+from ..loop.tasks import EventLoop, Latch, current_loop
 from ..reports import ShutdownReport
-from ..tasks import EventLoop, Latch, current_loop
 from ..types import Send
 from ..wires.observers import reachable
 

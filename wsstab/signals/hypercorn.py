@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from ..tasks import Latch, current_loop
+from ..loop.tasks import Latch, current_loop
 from ..wires.base import owner_of
 from ..wires.observers import server_behind
 from . import base

@@ -15,10 +15,10 @@ import anyio
 import anyio.lowlevel
 
 from ..close import RAISED
+from ..loop.tasks import Task, begin, current_loop, eager_loop
+from ..loop.usercode import Uncaught, ends_the_process, is_cancellation
 from ..payload import Outgoing
-from ..tasks import Task, begin, current_loop, eager_loop
 from ..types import Event, Receive, Send
-from ..usercode import Uncaught, ends_the_process, is_cancellation
 from .base import Block, Wire
 from .departure import is_departure
 

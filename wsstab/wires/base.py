@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import anyio
 
+from ..loop.usercode import awaited
 from ..notices import Notices
 from ..payload import Outgoing
 from ..types import Event, Send
-from ..usercode import awaited
 from .deflate import Deflate
 from .traits import ASGI, Traits
 

@@ -19,8 +19,8 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from ..loop.tasks import EventLoop, current_loop
 from ..payload import Outgoing
-from ..tasks import EventLoop, current_loop
 from ..types import Receive, Scope, Send
 from .asgi import AsgiWire
 from .base import Block, lacks, nothing_comes, nothing_goes, owner_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from ...loop.tasks import current_loop
 from ...payload import Outgoing, frame_header
-from ...tasks import current_loop
 from ...types import Event, Receive, Send
 from ..asgi import AsgiWire
 from ..base import Block, Wire, nothing_comes, nothing_goes, nothing_is_left, tell_of_close

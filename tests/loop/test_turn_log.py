@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.hand import HandLoop
-from wsstab.broadcast import (
+from wsstab.connection import Connection
+from wsstab.loop.tasks import current_loop
+from wsstab.loop.timekeeper import Timekeeper
+from wsstab.loop.turn_log import (
     BUDGET,
     LOOK_AT_CLOCK_EVERY,
     MAX_JOINED_BYTES,
@@ -26,10 +29,7 @@ from wsstab.broadcast import (
     Entry,
     groups_of,
 )
-from wsstab.connection import Connection
 from wsstab.payload import Outgoing
-from wsstab.tasks import current_loop
-from wsstab.timekeeper import Timekeeper
 from wsstab.wires.base import Block
 
 

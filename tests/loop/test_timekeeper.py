@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from tests.support.hand import HandLoop
-from wsstab.tasks import current_loop
-from wsstab.timekeeper import BUDGET, LONGEST_STEP, TICK, Timekeeper
+from wsstab.loop.tasks import current_loop
+from wsstab.loop.timekeeper import BUDGET, LONGEST_STEP, TICK, Timekeeper
 
 
 def build() -> tuple[HandLoop, Timekeeper]:

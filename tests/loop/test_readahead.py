@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.hand import HandLoop
 from wsstab.carrier import Carrier
-from wsstab.readahead import EVERY, ReadAhead
-from wsstab.timekeeper import TICK, Timekeeper
+from wsstab.loop.readahead import EVERY, ReadAhead
+from wsstab.loop.timekeeper import TICK, Timekeeper
 
 
 class AbsentHandler:

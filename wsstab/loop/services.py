@@ -10,18 +10,18 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..config import HeartbeatType, WebSocketConfig
+from ..core.deadlines import Deadlines
+from ..lingering import Lingering
+from ..wires.base import Wire
 from .backpressure import Backpressure
-from .broadcast import Broadcaster
-from .config import HeartbeatType, WebSocketConfig
-from .core.deadlines import Deadlines
-from .lingering import Lingering
 from .readahead import ReadAhead
 from .tasks import EventLoop
 from .timekeeper import Deadline, Timekeeper
-from .wires.base import Wire
+from .turn_log import Broadcaster
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from ..connection import Connection
 
 __all__ = ["Services"]
 

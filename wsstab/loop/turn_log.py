@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .close import RAISED
-from .core.registry import Crowd
-from .payload import Outgoing
+from ..close import RAISED
+from ..core.registry import Crowd
+from ..payload import Outgoing
+from ..wires.base import Block, Transport
 from .tasks import EventLoop
 from .timekeeper import Timekeeper
 from .usercode import ends_the_process
-from .wires.base import Block, Transport
 
 if TYPE_CHECKING:
-    from .connection import Connection
-    from .sender import Sender
+    from ..connection import Connection
+    from ..sender import Sender
 
 __all__ = ["Broadcaster", "Entry"]
 

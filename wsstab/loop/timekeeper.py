@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import anyio
 
-from .core.wheel import Entry, Wheel
+from ..core.wheel import Entry, Wheel
 from .tasks import EventLoop, Task
 from .usercode import ends_the_process
 

@@ -18,7 +18,7 @@ import anyio.to_thread
 import pytest
 import trio
 
-from wsstab.tasks import EventLoop, Latch, begin, begins_in_creator, current_loop, eager_loop
+from wsstab.loop.tasks import EventLoop, Latch, begin, begins_in_creator, current_loop, eager_loop
 
 pytestmark = pytest.mark.anyio
 
@@ -236,7 +236,7 @@ async def test_a_latch_that_is_set_while_a_waiter_enrols_holds_it_not(monkeypatc
         latch.set()
         return loop
 
-    monkeypatch.setattr("wsstab.tasks.current_loop", overtaken)
+    monkeypatch.setattr("wsstab.loop.tasks.current_loop", overtaken)
     with anyio.fail_after(1):
         await latch.wait()
 

@@ -6,7 +6,7 @@ for a handler that comes back to ``receive()`` in time.
 
 from __future__ import annotations
 
-from .carrier import Carrier
+from ..carrier import Carrier
 from .timekeeper import Timekeeper
 
 __all__ = ["ReadAhead"]

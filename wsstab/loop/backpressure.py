@@ -18,7 +18,7 @@ from .tasks import EventLoop
 from .timekeeper import Timekeeper
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from ..connection import Connection
 
 __all__ = ["Backpressure"]
 

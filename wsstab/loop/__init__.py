@@ -1,0 +1,1 @@
+"""What runs on one event loop: there is one set of these for each."""
