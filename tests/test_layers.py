@@ -22,24 +22,27 @@ FLOORS = {
     "core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
     "config.groups config.marks terms",
-    "3 ports": "loop loop.usercode loop.tasks loop.timekeeper userdata wires wires.asgi wires.base wires.daphne "
-    "wires.deflate wires.double wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 "
-    "wires.hypercorn.peer wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp "
-    "wires.traits wires.transport wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol "
-    "wires.uvicorn.sansio wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian "
-    "signals.hypercorn signals.loop signals.uvicorn carrier connection receiver sender ending heartbeat application",
-    "4 services": "loop.services loop.backpressure loop.turn_log loop.readahead clients counters delivery double "
-    "drain endpoint eviction handshake lingering outcome probing routemap routing secondlook serving subscribers "
-    "tokens",
-    "5 manager": "manager plain",
-    "6 edge": "middleware scopes __init__",
+    "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne wires.deflate "
+    "wires.standalone wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer "
+    "wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp wires.traits wires.transport "
+    "wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol wires.uvicorn.sansio "
+    "wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian signals.hypercorn "
+    "signals.loop signals.uvicorn",
+    "4 services": "loop.services loop.backpressure loop.turn_log loop.readahead lingering",
+    "5 connection": "connection connection.application connection.carrier connection.closing connection.connection "
+    "connection.heartbeat connection.outcome connection.receiver connection.sender connection.standalone "
+    "connection.userdata",
+    "6 hub": "clients counters delivery drain endpoint eviction handshake probing routemap routing secondlook "
+    "serving subscribers tokens",
+    "7 manager": "manager plain",
+    "8 edge": "middleware scopes __init__",
 }
 """Every module of the package, from the bottom to the top."""
 
 THIRD_PARTIES = {
     "anyio": "everywhere above core",
     "itsdangerous": "core.token",
-    "starlette": "middleware outcome routemap scopes",
+    "starlette": "middleware connection.outcome routemap scopes",
     "h2": "wires.hypercorn.stream",
     "hypercorn": "signals.hypercorn wires.hypercorn.stream",
     "trio": "loop.tasks signals.hypercorn",

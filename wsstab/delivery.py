@@ -12,15 +12,13 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 import anyio
 
 from .config import WebSocketConfig
-from .connection import Connection, current_connection
-from .double import DoubleConnection
+from .connection import Connection, Delivery, DoubleConnection, current_connection
 from .errors import BroadcastFailedError, PeerGoneError
 from .loop.services import Services
 from .loop.tasks import current_loop
 from .loop.turn_log import Entry
 from .payload import Outgoing, Payload, encode
 from .reports import MAX_ERRORS, BroadcastResult
-from .sender import Delivery
 
 __all__ = ["Courier"]
 

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import anyio
 
-from .carrier import Carrier
 from .close import DRAINING, Close, clamp_reason
 from .config import Drain, WebSocketConfig
 from .connection import Connection
+from .connection.carrier import Carrier
 from .core.lifecycle import OutboundState
 from .events import DrainFinished, DrainRound, DrainStarted, Event
 from .loop.tasks import Latch, current_loop

@@ -15,19 +15,20 @@ from typing import Any, TypeVar, overload
 
 import anyio
 
-from .carrier import Carrier
 from .clients import Clients
 from .close import DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
 from .config import Drain, WebSocketConfig
 from .config.config import dead_without_middleware
 from .config.marks import any_marked
-from .connection import Connection, current_connection
+from .connection import Connection, DoubleConnection, current_connection
+from .connection.carrier import Carrier
+from .connection.receiver import message_timeout
+from .connection.userdata import UserData
 from .core.limits import Admission
 from .core.memory import Ledger, estimate
 from .core.registry import Registry
 from .counters import Counters
 from .delivery import Courier
-from .double import DoubleConnection
 from .drain import Drainer, PartOfServer
 from .endpoint import DrainEndpoint
 from .errors import (
@@ -45,15 +46,13 @@ from .loop.services import Services
 from .loop.tasks import EventLoop, current_loop
 from .notices import Notices
 from .payload import Payload
-from .receiver import message_timeout
 from .reports import BroadcastResult, ShutdownReport, Statistics
 from .serving import ServingServer
 from .signals import forget_signals
 from .subscribers import Subscribers
 from .tokens import TokenDesk
 from .types import CONNECTION_KEY, ASGIApp, Itself
-from .userdata import UserData
-from .wires.double import is_websocket
+from .wires.standalone import is_websocket
 
 __all__ = ["WebSocketConnectionManager"]
 

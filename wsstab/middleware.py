@@ -15,20 +15,20 @@ import anyio.lowlevel
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
-from .carrier import Carrier, denial
 from .close import DRAINING, RAISED, RETURNED, Close
 from .config import CompressionMode, HeartbeatType, WebSocketConfig
 from .config.marks import watch
 from .connection import Connection, current_connection
+from .connection.carrier import Carrier, denial
+from .connection.closing import CLOSE_TIMEOUT
+from .connection.outcome import is_quiet
 from .core.lifecycle import OutboundState
-from .ending import CLOSE_TIMEOUT
 from .errors import WebSocketStabilizerError
 from .handshake import Door, Guest
 from .logs import quoted
 from .loop.tasks import begins_in_creator
 from .loop.usercode import Uncaught, ends_the_process, is_cancellation
 from .manager import WebSocketConnectionManager
-from .outcome import is_quiet
 from .plain import tell_of_plain
 from .routing import Routing
 from .scopes import check_keys, is_engine_io, keep, taken

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.hand import HandLoop
-from wsstab.carrier import Carrier
+from wsstab.connection.carrier import Carrier
 from wsstab.loop.readahead import EVERY, ReadAhead
 from wsstab.loop.timekeeper import TICK, Timekeeper
 

@@ -6,8 +6,12 @@ for a handler that comes back to ``receive()`` in time.
 
 from __future__ import annotations
 
-from ..carrier import Carrier
+from typing import TYPE_CHECKING
+
 from .timekeeper import Timekeeper
+
+if TYPE_CHECKING:
+    from ..connection.carrier import Carrier
 
 __all__ = ["ReadAhead"]
 

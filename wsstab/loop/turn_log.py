@@ -28,7 +28,7 @@ from .usercode import ends_the_process
 
 if TYPE_CHECKING:
     from ..connection import Connection
-    from ..sender import Sender
+    from ..connection.sender import Sender
 
 __all__ = ["Broadcaster", "Entry"]
 

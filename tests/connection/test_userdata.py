@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsstab.connection.userdata import UserData
 from wsstab.core.memory import estimate
-from wsstab.userdata import UserData
 
 
 def put(data: UserData, key: str, value: object) -> int:

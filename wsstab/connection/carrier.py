@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .close import UNREAD, VANISHED, Close, clamp_code, clamp_reason
-from .loop.tasks import EventLoop, Latch, Task
-from .types import Event, Scope
+from ..close import UNREAD, VANISHED, Close, clamp_code, clamp_reason
+from ..loop.tasks import EventLoop, Latch, Task
+from ..types import Event, Scope
 
 if TYPE_CHECKING:
+    from ..wires.base import Wire
     from .connection import Connection
     from .receiver import Receiver
-    from .wires.base import Wire
 
 __all__ = ["Carrier"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocketDisconnect
 
-from .errors import PeerGoneError
-from .wires.departure import innermost, module_of
+from ..errors import PeerGoneError
+from ..wires.departure import innermost, module_of
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -37,4 +37,4 @@ def leaves(error: BaseException) -> list[BaseException]:
 def is_echo(error: BaseException) -> bool:
     """Whether somebody says by this error that it was said before that the connection is over."""
     module = module_of(innermost(error.__traceback__))
-    return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.receiver")
+    return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.connection.receiver")

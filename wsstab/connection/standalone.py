@@ -13,20 +13,20 @@ from typing import Any
 
 import anyio
 
+from ..close import VANISHED
+from ..config import HeartbeatType, WebSocketConfig
+from ..core.deadlines import Action, Deadlines
+from ..core.lifecycle import Event as Happening
+from ..logs import quoted
+from ..loop.services import Services
+from ..loop.usercode import awaited, call
+from ..payload import Outgoing, Payload, encode
+from ..shown import said
+from ..wires.standalone import DoubleWire
 from .carrier import Carrier
-from .close import VANISHED
-from .config import HeartbeatType, WebSocketConfig
 from .connection import Connection, Owner
-from .core.deadlines import Action, Deadlines
-from .core.lifecycle import Event as Happening
 from .heartbeat import Heartbeat, default_message
-from .logs import quoted
-from .loop.services import Services
-from .loop.usercode import awaited, call
-from .payload import Outgoing, Payload, encode
 from .sender import Delivery
-from .shown import said
-from .wires.double import DoubleWire
 
 __all__ = ["DoubleConnection"]
 

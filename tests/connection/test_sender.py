@@ -8,9 +8,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tests.support.stage import Peer, Stage, on_stage, push_only, settle, until
 from wsstab import Outbound, SlowConsumer
+from wsstab.connection import Delivery
+from wsstab.connection.sender import CHECKPOINT_EVERY
 from wsstab.errors import PeerGoneError
 from wsstab.payload import Outgoing
-from wsstab.sender import CHECKPOINT_EVERY, Delivery
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .core.memory import MAX_OBJECTS, Estimate, estimate
+from ..core.memory import MAX_OBJECTS, Estimate, estimate
 
 __all__ = ["UserData"]
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 import anyio.lowlevel
 
-from .close import RAISED, SLOW_CONSUMER
-from .config import SlowConsumerPolicy
-from .core.queue import OutboundQueue, Verdict
-from .errors import PeerGoneError
-from .events import SlowConsumer
-from .payload import Outgoing
-from .wires.base import Block, Transport, frame_for
-from .wires.deflate import Deflate
+from ..close import RAISED, SLOW_CONSUMER
+from ..config import SlowConsumerPolicy
+from ..core.queue import OutboundQueue, Verdict
+from ..errors import PeerGoneError
+from ..events import SlowConsumer
+from ..payload import Outgoing
+from ..wires.base import Block, Transport, frame_for
+from ..wires.deflate import Deflate
 
 if TYPE_CHECKING:
     from .connection import Connection

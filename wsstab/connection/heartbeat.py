@@ -9,18 +9,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .close import HEARTBEAT_TIMEOUT, IDLE, NOT_ACCEPTED, TOO_OLD
-from .config import HeartbeatType, WebSocketConfig
-from .core.deadlines import Action, Deadlines
-from .errors import ConnectionTimeoutError
-from .events import HeartbeatMissed, LimitHit
-from .loop.usercode import call
-from .payload import Outgoing, encode
-from .wires.base import Block
+from ..close import HEARTBEAT_TIMEOUT, IDLE, NOT_ACCEPTED, TOO_OLD
+from ..config import HeartbeatType, WebSocketConfig
+from ..core.deadlines import Action, Deadlines
+from ..errors import ConnectionTimeoutError
+from ..events import HeartbeatMissed, LimitHit
+from ..loop.usercode import call
+from ..payload import Outgoing, encode
+from ..wires.base import Block
 
 if TYPE_CHECKING:
+    from ..loop.timekeeper import Deadline
     from .connection import Connection
-    from .loop.timekeeper import Deadline
 
 __all__ = ["Heartbeat", "default_message"]
 

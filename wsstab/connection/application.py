@@ -1,6 +1,6 @@
 """The handler's side of a connection: the ASGI ``send`` that stands in for the server's.
 
-Its ASGI ``receive`` is `wsstab.receiver.Receiver.receive`.
+Its ASGI ``receive`` is `wsstab.connection.receiver.Receiver.receive`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
-from .close import VANISHED, Cause, CloseCode, requested
-from .core.lifecycle import Event as Happening
-from .core.lifecycle import InboundState
-from .errors import PeerGoneError
-from .payload import Outgoing, encode
+from ..close import VANISHED, Cause, CloseCode, requested
+from ..core.lifecycle import Event as Happening
+from ..core.lifecycle import InboundState
+from ..errors import PeerGoneError
+from ..payload import Outgoing, encode
+from ..types import Event
 from .sender import CHECKPOINT_EVERY, SentAfterCloseError
-from .types import Event
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -8,8 +8,8 @@ from starlette.websockets import WebSocket
 
 from tests.support.stage import Peer, on_stage, push_only, settle, until
 from wsstab import Inbound, LimitHit, RateLimit
-from wsstab.carrier import denial
 from wsstab.close import CONNECTION_LIMIT, DRAINING, ORIGIN_REFUSED
+from wsstab.connection.carrier import denial
 
 pytestmark = pytest.mark.anyio
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .close import CANCELLED, Cause, Close
-from .core.lifecycle import Event as Happening
-from .core.lifecycle import InboundState, OutboundState
-from .errors import WebSocketStabilizerError
-from .events import ConnectionClosed
-from .logs import is_heard, quoted
-from .loop.tasks import Latch
+from ..close import CANCELLED, Cause, Close
+from ..core.lifecycle import Event as Happening
+from ..core.lifecycle import InboundState, OutboundState
+from ..errors import WebSocketStabilizerError
+from ..events import ConnectionClosed
+from ..logs import is_heard, quoted
+from ..loop.tasks import Latch
 
 if TYPE_CHECKING:
     from .connection import Connection

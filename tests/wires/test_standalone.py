@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from starlette.websockets import WebSocket
 
-from wsstab.wires.double import DoubleWire, is_websocket
+from wsstab.wires.standalone import DoubleWire, is_websocket
 
 pytestmark = pytest.mark.anyio
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .close import MESSAGE_TOO_BIG, RATE_LIMITED, UNFINISHED, Cause, Close, CloseCode
-from .config import WebSocketConfig
-from .core.inbox import Inbox
-from .core.lifecycle import Event as Happening
-from .core.lifecycle import InboundState
-from .core.limits import RateLimiter
-from .events import LimitHit
-from .logs import as_in_url
-from .types import Event
+from ..close import MESSAGE_TOO_BIG, RATE_LIMITED, UNFINISHED, Cause, Close, CloseCode
+from ..config import WebSocketConfig
+from ..core.inbox import Inbox
+from ..core.lifecycle import Event as Happening
+from ..core.lifecycle import InboundState
+from ..core.limits import RateLimiter
+from ..events import LimitHit
+from ..logs import as_in_url
+from ..types import Event
 
 if TYPE_CHECKING:
     from .connection import Connection

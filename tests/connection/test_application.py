@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.stage import Peer, on_stage, settle, until
-from wsstab.application import outgoing_of
+from wsstab.connection.application import outgoing_of
 from wsstab.errors import PeerGoneError
 from wsstab.types import Event, Receive, Scope, Send
 

@@ -21,11 +21,11 @@ from wsstab import (
     Inbound,
     WebSocketConfig,
     WebSocketConnectionManager,
-    carrier,
 )
 from wsstab.close import Cause
-from wsstab.heartbeat import custom_message, default_message
-from wsstab.receiver import MOST_ROUNDS
+from wsstab.connection import carrier
+from wsstab.connection.heartbeat import custom_message, default_message
+from wsstab.connection.receiver import MOST_ROUNDS
 
 pytestmark = pytest.mark.anyio
 

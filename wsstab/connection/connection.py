@@ -14,27 +14,27 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import proxy
 
+from ..close import Close, CloseCode, requested
+from ..config import WebSocketConfig
+from ..core.lifecycle import Lifecycle
+from ..events import ConnectionClosed
+from ..events import Event as LifeEvent
+from ..logs import as_in_url, cut, is_heard, quoted
+from ..loop.tasks import current_loop
+from ..payload import Outgoing, Payload
+from ..reports import ConnectionStatistics
+from ..types import Itself
 from .application import Application, current_connection
-from .close import Close, CloseCode, requested
-from .config import WebSocketConfig
-from .core.lifecycle import Lifecycle
-from .ending import Ending
-from .events import ConnectionClosed
-from .events import Event as LifeEvent
+from .closing import Ending
 from .heartbeat import Heartbeat
-from .logs import as_in_url, cut, is_heard, quoted
-from .loop.tasks import current_loop
-from .payload import Outgoing, Payload
 from .receiver import Receiver
-from .reports import ConnectionStatistics
 from .sender import Delivery, Sender
-from .types import Itself
 from .userdata import UserData
 
 if TYPE_CHECKING:
+    from ..loop.services import Services
+    from ..secondlook import SecondLook
     from .carrier import Carrier
-    from .loop.services import Services
-    from .secondlook import SecondLook
 
 __all__ = ["Connection", "Owner", "current_connection"]
 

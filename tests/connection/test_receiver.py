@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.support.stage import Peer, echo, on_stage, push_only, settle, until
 from wsstab import CloseCode, ConnectionClosed, Inbound, LimitHit, RateLimit, WebSocketConfig
 from wsstab.close import Cause
-from wsstab.receiver import LONGEST_DELAY, close_of, is_pong, message_timeout, payload_size
+from wsstab.connection.receiver import LONGEST_DELAY, close_of, is_pong, message_timeout, payload_size
 
 pytestmark = pytest.mark.anyio
 

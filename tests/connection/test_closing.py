@@ -158,7 +158,7 @@ async def test_what_waits_for_a_peer_that_does_not_drain_is_given_up() -> None:
 
 async def test_a_peer_that_drains_for_ever_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """However steadily it takes a little: a close must not be held up by whoever reads a byte a second."""
-    monkeypatch.setattr("wsstab.ending.LONGEST_FLUSH", 0.3)
+    monkeypatch.setattr("wsstab.connection.closing.LONGEST_FLUSH", 0.3)
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         wire = peer.wire
