@@ -21,28 +21,28 @@ FLOORS = {
     "1 machines": "core core.address core.deadlines core.histogram core.inbox core.lifecycle core.limits core.memory "
     "core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
-    "config.groups config.marks terms",
+    "config.groups config.marks routes.terms routes",
     "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne wires.deflate "
     "wires.standalone wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer "
     "wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp wires.traits wires.transport "
     "wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol wires.uvicorn.sansio "
     "wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian signals.hypercorn "
     "signals.loop signals.uvicorn",
-    "4 services": "loop.services loop.backpressure loop.turn_log loop.readahead lingering",
+    "4 services": "loop.services loop.backpressure loop.turn_log loop.readahead loop.lingering",
     "5 connection": "connection connection.application connection.carrier connection.closing connection.connection "
     "connection.heartbeat connection.outcome connection.receiver connection.sender connection.standalone "
     "connection.userdata",
-    "6 hub": "clients counters delivery drain endpoint eviction handshake probing routemap routing secondlook "
-    "serving subscribers tokens",
-    "7 manager": "manager plain",
-    "8 edge": "middleware scopes __init__",
+    "6 hub": "routes.route_map routes.routing hub hub.names hub.counters hub.delivery hub.drain hub.drain_endpoint "
+    "hub.eviction hub.door hub.probing hub.second_look hub.serving hub.subscribers hub.tokens hub.scopes",
+    "7 manager": "manager hub.plain",
+    "8 edge": "middleware __init__",
 }
 """Every module of the package, from the bottom to the top."""
 
 THIRD_PARTIES = {
     "anyio": "everywhere above core",
     "itsdangerous": "core.token",
-    "starlette": "middleware connection.outcome routemap scopes",
+    "starlette": "middleware connection.outcome routes.route_map hub.scopes",
     "h2": "wires.hypercorn.stream",
     "hypercorn": "signals.hypercorn wires.hypercorn.stream",
     "trio": "loop.tasks signals.hypercorn",

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.test_handshake import Entrance
+from tests.hub.test_door import Entrance
 from wsstab.notices import FEW, MOST_KNOWN, MOST_ONCE, WINDOW, Notices
 
 

@@ -15,7 +15,6 @@ from typing import Any, TypeVar, overload
 
 import anyio
 
-from .clients import Clients
 from .close import DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
 from .config import Drain, WebSocketConfig
 from .config.config import dead_without_middleware
@@ -27,10 +26,6 @@ from .connection.userdata import UserData
 from .core.limits import Admission
 from .core.memory import Ledger, estimate
 from .core.registry import Registry
-from .counters import Counters
-from .delivery import Courier
-from .drain import Drainer, PartOfServer
-from .endpoint import DrainEndpoint
 from .errors import (
     ConnectionLimitExceededError,
     ConnectionNotFoundError,
@@ -39,18 +34,23 @@ from .errors import (
     WebSocketStabilizerError,
 )
 from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
-from .eviction import Evictor
-from .lingering import Lingering, Place
+from .hub.counters import Counters
+from .hub.delivery import Courier
+from .hub.drain import Drainer, PartOfServer
+from .hub.drain_endpoint import DrainEndpoint
+from .hub.eviction import Evictor
+from .hub.names import Clients
+from .hub.serving import ServingServer
+from .hub.subscribers import Subscribers
+from .hub.tokens import TokenDesk
 from .logs import suggest_level
+from .loop.lingering import Lingering, Place
 from .loop.services import Services
 from .loop.tasks import EventLoop, current_loop
 from .notices import Notices
 from .payload import Payload
 from .reports import BroadcastResult, ShutdownReport, Statistics
-from .serving import ServingServer
 from .signals import forget_signals
-from .subscribers import Subscribers
-from .tokens import TokenDesk
 from .types import CONNECTION_KEY, ASGIApp, Itself
 from .wires.standalone import is_websocket
 

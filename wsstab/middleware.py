@@ -24,16 +24,16 @@ from .connection.closing import CLOSE_TIMEOUT
 from .connection.outcome import is_quiet
 from .core.lifecycle import OutboundState
 from .errors import WebSocketStabilizerError
-from .handshake import Door, Guest
+from .hub.door import Door, Guest
+from .hub.plain import tell_of_plain
+from .hub.scopes import check_keys, is_engine_io, keep, taken
+from .hub.second_look import SecondLook, admits
+from .hub.serving import SERVER_KEY, ServingServer, server_of
 from .logs import quoted
 from .loop.tasks import begins_in_creator
 from .loop.usercode import Uncaught, ends_the_process, is_cancellation
 from .manager import WebSocketConnectionManager
-from .plain import tell_of_plain
-from .routing import Routing
-from .scopes import check_keys, is_engine_io, keep, taken
-from .secondlook import SecondLook, admits
-from .serving import SERVER_KEY, ServingServer, server_of
+from .routes.routing import Routing
 from .signals import watch_signals
 from .types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
 from .wires import shield_server, wire_for

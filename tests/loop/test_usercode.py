@@ -18,10 +18,10 @@ from tests.support.stage import Stage, echo, on_stage, settle, until
 from wsstab import Hooks, Outbound, WebSocketConfig, WebSocketConnectionManager
 from wsstab.core.memory import estimate
 from wsstab.events import ConnectionClosed, Event, TokenIssued
+from wsstab.hub.subscribers import Subscribers
 from wsstab.loop.usercode import Uncaught, awaited, call, ends_the_process, is_cancellation
 from wsstab.notices import FEW, Notices
 from wsstab.shown import shown
-from wsstab.subscribers import Subscribers
 from wsstab.types import Scope
 from wsstab.wires.base import tell_of_close
 

@@ -32,8 +32,8 @@ from .sender import Delivery, Sender
 from .userdata import UserData
 
 if TYPE_CHECKING:
+    from ..hub.second_look import SecondLook
     from ..loop.services import Services
-    from ..secondlook import SecondLook
     from .carrier import Carrier
 
 __all__ = ["Connection", "Owner", "current_connection"]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from ..config import HeartbeatType, WebSocketConfig
 from ..core.deadlines import Deadlines
-from ..lingering import Lingering
 from ..wires.base import Wire
 from .backpressure import Backpressure
+from .lingering import Lingering
 from .readahead import ReadAhead
 from .tasks import EventLoop
 from .timekeeper import Deadline, Timekeeper

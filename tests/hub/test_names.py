@@ -1,0 +1,187 @@
+"""`wsstab.hub.names`: whom a name means, and who may have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket
+
+from tests.support.stage import Peer, echo, on_stage, settle
+from wsstab import ConnectionLimitExceededError, ConnectionNotFoundError, MemoryLimitExceededError
+from wsstab.connection import current_connection
+from wsstab.events import LimitHit
+from wsstab.hub.names import Clients
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_name_means_all_that_hold_it_and_in_its_own_handler_only_itself() -> None:
+    """An id that nobody holds is an error, wherever it is asked for."""
+    async with on_stage(duplicate_client="allow") as stage:
+        first, second = await stage.named("ann", "ann")
+        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
+        assert set(clients.addressed("ann")) == {first.connection, second.connection}
+        assert clients.own("ann") is None
+        token = current_connection.set(first.connection)
+        assert clients.addressed("ann") == (first.connection,)
+        with pytest.raises(ConnectionNotFoundError):
+            clients.addressed("bob")
+        current_connection.reset(token)
+
+
+async def test_in_a_handler_its_name_means_itself_after_its_end_too() -> None:
+    """So a late goodbye does nothing to who took the name."""
+    async with on_stage() as stage:
+        (old,) = await stage.named("ann")
+        (new,) = await stage.named("ann")
+        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
+        assert clients.addressed("ann") == (new.connection,)
+        token = current_connection.set(old.connection)
+        assert clients.addressed("ann") == (old.connection,)
+        current_connection.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"duplicate_client": "reject"}, "duplicate_client"),
+        ({"duplicate_client": "allow", "max_connections_per_client": 1}, "max_connections_per_client"),
+    ],
+    ids=["reject", "limit"],
+)
+async def test_a_name_that_may_not_be_had_is_refused_with_an_event(options: dict[str, Any], limit: str) -> None:
+    """The one that holds it stays."""
+    async with on_stage(**options) as stage:
+        (holder,) = await stage.named("ann")
+        (other,) = await stage.named("bob")
+        told = list[LimitHit]()
+        clients = Clients(stage.manager, stage.manager.registry, told.append)  # type: ignore[arg-type]
+        with pytest.raises(ConnectionLimitExceededError):
+            clients.others(other.connection, "ann")
+        assert [event.limit for event in told] == [limit]
+        assert clients.others(holder.connection, "ann") == []
+
+
+async def test_whoever_is_replaced_must_go() -> None:
+    """All that held the name, but not the one who takes it."""
+    async with on_stage() as stage:
+        (holder,) = await stage.named("ann")
+        (other,) = await stage.named("bob")
+        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
+        assert clients.others(other.connection, "ann") == [holder.connection]
+        assert clients.others(holder.connection, "ann") == []
+
+
+class Early:
+    """A handler that does things before accept, and accepts when it is let."""
+
+    def __init__(self) -> None:
+        self.accept = anyio.Event()
+        self.errors: list[Exception] = []
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        if websocket.url.path != "/early":
+            return await echo(websocket)
+        manager, connection = websocket.state.manager, websocket.state.connection
+        try:
+            await manager.connect("ann", websocket, {"a": "x" * 100})
+            await manager.join("ann", "lobby")
+            await connection.join("attic")
+            await connection.join("cellar")
+            await connection.leave("cellar")
+            await manager.leave("ann", "nowhere")
+            await manager.set_user_data("ann", "b", "y" * 100)
+            await manager.set_user_data("ann", "c", "z" * 100)
+        except Exception as error:
+            self.errors.append(error)
+            raise
+        await self.accept.wait()
+        return await echo(websocket)
+
+
+async def test_before_accept_a_name_is_chosen_and_taken_when_it_is_accepted() -> None:
+    """Until then its holder keeps it: a handshake may end otherwise."""
+    early = Early()
+    async with on_stage(early) as stage:
+        (holder,) = await stage.named("ann")
+        peer = stage.call(Peer("/early"))
+        await settle()
+        assert stage.manager.get_connection("ann") is holder.connection
+        assert (holder.connection.rooms, stage.manager.get_rooms()) == (frozenset(), [])
+        early.accept.set()
+        await holder.over()
+        await settle()
+        assert holder.closed == (4409, "replaced by a newer connection")
+        assert stage.manager.get_connection("ann") is peer.connection
+        assert stage.manager.get_rooms("ann") == ["attic", "lobby"]
+        assert (await stage.manager.broadcast("hi", room="lobby")).succeeded == 1
+        assert await peer.hears() == ["hi"]
+        assert await stage.manager.get_user_data("ann", "b") == "y" * 100
+        assert peer.connection.memory == stage.manager.get_memory_usage()["total_memory"] > 300
+
+
+async def test_a_chosen_name_that_another_takes_first_closes_whoever_comes_later() -> None:
+    """With the code that ``connect()`` would have raised."""
+    early = Early()
+    async with on_stage(early, duplicate_client="reject") as stage:
+        peer = stage.call(Peer("/early"))
+        await settle()
+        (holder,) = await stage.named("ann")
+        early.accept.set()
+        await peer.over()
+        assert peer.closed == (4409, "client id is taken")
+        assert stage.manager.get_connection("ann") is holder.connection
+        assert stage.manager.get_rooms() == []
+
+
+async def test_a_name_that_is_taken_is_refused_before_accept() -> None:
+    """The error is that of after accept, and names the limit."""
+    early = Early()
+    async with on_stage(early, duplicate_client="reject") as stage:
+        await stage.named("ann")
+        peer = stage.call(Peer("/early"))
+        await peer.over()
+        assert peer.sent[0]["status"] == 409
+    assert [type(error) for error in early.errors] == [ConnectionLimitExceededError]
+
+
+async def test_a_handshake_that_is_not_complete_is_expected_under_its_name() -> None:
+    """Until it is complete, or never will be."""
+    async with on_stage() as stage:
+        (holder,) = await stage.named("ann")
+        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
+        assert (clients.held("ann"), clients.held("bob"), clients.expected("bob")) == (1, 0, 0)
+        clients.expect(holder.connection, "bob")
+        assert clients.expected("bob") == 1
+        clients.expect_no_more(holder.connection)
+        clients.expect_no_more(holder.connection)
+        assert clients.expected("bob") == 0
+        clients.leaves("bob")
+        assert clients.leaving("bob") == 1
+        clients.has_left("bob")
+        assert clients.leaving("bob") == 0
+
+
+async def test_what_is_kept_before_accept_is_limited() -> None:
+    """Though it is counted only from then on."""
+    early = Early()
+    async with on_stage(early, max_memory_per_connection=600) as stage:
+        peer = stage.call(Peer("/early"))
+        await peer.over()
+        assert peer.sent[0]["status"] == 503
+    assert [type(error) for error in early.errors] == [MemoryLimitExceededError]
+
+
+async def test_a_handshake_that_is_refused_leaves_no_name_and_no_room() -> None:
+    """The handler chose, and then said no."""
+
+    async def refuse(websocket: WebSocket) -> None:
+        await websocket.state.manager.connect("ann", websocket)
+        await websocket.state.connection.join("lobby")
+        await websocket.close()
+
+    async with on_stage(refuse) as stage:
+        await stage.call(Peer()).over()
+        assert (stage.manager.get_active_connections(), stage.manager.get_rooms()) == ([], [])

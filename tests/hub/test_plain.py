@@ -1,0 +1,155 @@
+"""What is said where a connection has less than its server could give."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from wsstab import WebSocketConfig, WebSocketConnectionManager
+from wsstab.hub.plain import MOST_TOLD, _told, tell_of_plain
+from wsstab.types import Event, Scope
+from wsstab.wires.asgi import AsgiWire
+from wsstab.wires.base import Wire
+from wsstab.wires.observers import Stranger, stranger
+from wsstab.wires.traits import TRAITS
+
+SCOPE: Scope = {"type": "websocket", "path": "/ws", "client": ("192.0.2.1", 5)}
+
+
+class Protocol:
+    """As uvicorn's."""
+
+    __module__ = "uvicorn.protocols.websockets.some_impl"
+    transport = None
+    ping_interval: float | None = 20.0
+
+    async def send(self, event: Event) -> None:
+        """Send an event."""
+
+    async def receive(self) -> Event:
+        """The next event."""
+        return {"type": "websocket.connect"}
+
+
+class Stream(Protocol):
+    """As hypercorn's."""
+
+    __module__ = "hypercorn.protocol.ws_stream"
+    config = None
+
+    async def app_send(self, event: Event) -> None:
+        """Send an event."""
+
+
+def shouting(send: Any) -> Any:
+    """Middleware that changes messages."""
+
+    async def shout(event: Event) -> None:
+        await send({**event, "text": "!"})
+
+    return shout
+
+
+async def of_no_server(event: Event) -> None:
+    """A ``send`` of something that is not known."""
+
+
+def told(caplog: pytest.LogCaptureFixture, *sends: Any, wire: Wire | None = None, **options: Any) -> list[str]:
+    """What is said of connections with these."""
+    manager = WebSocketConnectionManager(WebSocketConfig(**options))
+    for send in sends:
+        tell_of_plain(manager, wire or AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_who_hides_a_server_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With what is lost, the heartbeat that is left, and both remedies."""
+    assert told(caplog, *[shouting(Protocol().send) for _ in range(3)]) == [
+        "! tests.hub.test_plain.shout stands around the send() of uvicorn, and may change messages, so they all pass "
+        "it: no WebSocket pings of ours, no abort of peers that take nothing, no joined broadcasts (the heartbeat that is "
+        "left is uvicorn's own ping every 20 s); wrap the stabilizer around everything, "
+        "app = WebSocketStabilizer(app), or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
+    ]
+
+
+def test_the_server_is_looked_for_but_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a while, and each handshake comes by."""
+    looked = list[Any]()
+
+    def look(scope: Scope, send: Any) -> Stranger:
+        looked.append(send)
+        return stranger(scope, send)
+
+    monkeypatch.setattr("wsstab.hub.plain.stranger", look)
+    assert len(told(caplog, *[shouting(Protocol().send) for _ in range(5)])) == 1
+    assert len(looked) == 1
+
+
+def test_no_more_names_are_kept_than_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody may make functions as connections come."""
+    sends = list[Any]()
+    for number in range(MOST_TOLD + 20):
+        namespace: dict[str, Any] = {}
+        exec(f"async def f{number}(event): pass", namespace)
+        sends.append(namespace[f"f{number}"])
+    manager = WebSocketConnectionManager(WebSocketConfig())
+    for send in sends:
+        tell_of_plain(manager, AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
+    assert len(_told[manager]) == MOST_TOLD
+
+
+def test_each_who_hides_it_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Not only the first."""
+    other = Protocol()
+
+    async def whisper(event: Event) -> None:
+        await other.send(event)
+
+    assert len(told(caplog, shouting(Protocol().send), whisper)) == 2
+
+
+def test_a_server_that_does_not_ping_has_no_heartbeat_left(caplog: pytest.LogCaptureFixture) -> None:
+    """And only uvicorn has another protocol class."""
+    [line] = told(caplog, shouting(Stream().app_send))
+    assert "send() of hypercorn" in line
+    assert 'so no heartbeat, no abort of peers that take nothing, no joined broadcasts (heartbeat_type="custom"' in line
+    assert "--ws" not in line
+
+
+@pytest.mark.parametrize("kind", ["custom", "off"])
+def test_a_heartbeat_that_is_none_of_pings_is_not_lost(caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """The rest is."""
+    [line] = told(caplog, shouting(Protocol().send), heartbeat_type=kind, compression="none")
+    assert "heartbeat" not in line
+    assert 'no joined broadcasts, no compression="none"; wrap' in line
+
+
+def test_an_unknown_server_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be one, or middleware behind which nothing is found."""
+    [line] = told(caplog, of_no_server)
+    assert line.startswith(
+        "! tests.hub.test_plain.of_no_server is the send() of no server that is known, or stands around "
+    )
+    assert "; if it is middleware, wrap the stabilizer around everything" in line
+
+
+def test_a_version_that_is_not_known_is_not_said_to_be_hidden(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing stands around it."""
+    [line] = told(caplog, Protocol().send)
+    assert line.startswith("! plain ASGI is all that works with this version of uvicorn: no WebSocket pings of ours, ")
+
+
+def test_a_server_that_cannot_ping_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever stands around it."""
+
+    class Granian(AsgiWire):
+        """Its wire."""
+
+        traits = TRAITS["granian"]
+
+    wire = Granian(Protocol().receive, of_no_server)
+    assert told(caplog, of_no_server, of_no_server, wire=wire) == [
+        '! no heartbeat: granian sends no WebSocket pings; heartbeat_type="custom" sends messages instead'
+    ]

@@ -1,0 +1,83 @@
+"""A place is free when the socket is."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket
+
+from tests.support.hand import HandLoop
+from tests.support.stage import Peer, Stage, on_stage, settle, until
+from wsstab.loop.lingering import Lingering, Place
+from wsstab.loop.tasks import EventLoop
+from wsstab.wires.base import Wire
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+def test_a_place_is_free_when_both_call_and_socket_are_over() -> None:
+    """Whichever is first; and once."""
+    free: list[Place] = []
+    lingering = Lingering(free.append)
+    gone, stays = Wire(), Wire()
+    lingering.leave_place(gone, ("a", None))
+    assert free == [("a", None)]
+    lingering.add(stays, cast(EventLoop, HandLoop()))
+    lingering.leave_place(stays, ("b", "ann"))
+    assert (free, len(lingering), stays in lingering) == ([("a", None)], 1, True)
+    lingering.end(stays)
+    lingering.end(stays)
+    assert (free, len(lingering)) == ([("a", None), ("b", "ann")], 0)
+
+
+async def test_a_peer_that_does_not_leave_keeps_its_place() -> None:
+    """Until its socket is aborted: as many sockets as the limit says, and not more."""
+    async with on_stage(capable=True, max_connections=2) as stage:
+        _, peer = await stage.open(), await stage.open()
+        peer.lingers = True
+        await peer.connection.close()
+        await peer.done.wait()
+        await settle()
+        assert (stage.manager.get_connection_count(), stage.manager.admission.count) == (1, 2)
+        assert await refused(stage) == "websocket.http.response.start"
+        stage.pass_time(11)
+        await until(lambda: peer.wire is not None and peer.wire.aborted)
+        assert stage.manager.admission.count == 1
+
+
+async def deaf(websocket: WebSocket) -> None:
+    """Accept, and sleep whatever happens."""
+    await websocket.accept()
+    await anyio.sleep_forever()
+
+
+async def test_a_handler_that_goes_on_keeps_its_place() -> None:
+    """Its peer has gone, and is listed no more; a stranger must not start ever more of them."""
+    async with on_stage(deaf, capable=True, max_connections=2) as stage:
+        for _ in range(2):
+            peer = await stage.open()
+            assert peer.wire is not None
+            peer.leaves()
+            peer.wire.end()
+        stage.pass_time(3)
+        await until(lambda: stage.manager.get_connection_count() == 0)
+        assert stage.manager.admission.count == 2
+        assert await refused(stage) == "websocket.http.response.start"
+        for carrier in list(stage.manager.calls):
+            carrier.cancel()
+        await until(lambda: stage.manager.admission.count == 0)
+
+
+async def refused(stage: Stage) -> str:
+    """How one more is answered."""
+    peer = stage.call(Peer())
+    await until(lambda: peer.done.is_set())
+    return str(peer.sent[0]["type"])

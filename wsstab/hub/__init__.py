@@ -1,0 +1,1 @@
+"""What a manager is made of: there is one of each for a manager."""

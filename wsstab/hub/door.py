@@ -1,0 +1,269 @@
+"""The door: who may open a WebSocket, decided before the handler runs.
+
+The checks go from cheap to dear: draining, origin, address, the total, then the application's own
+``authorize``. Counting and admitting are one step, so that 500 handshakes at once on a limit of 100
+yield exactly 100.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..close import ADDRESS_LIMIT, CONNECTION_LIMIT, DRAINING, NOT_ACCEPTED, ORIGIN_REFUSED, UNAUTHORIZED, Close
+from ..config import Authorize, ClientAddressOf, WebSocketConfig
+from ..core.address import ClientAddress
+from ..core.limits import Admission
+from ..core.origin import OriginPolicy
+from ..events import LimitHit
+from ..logs import as_in_url, cut, is_heard, quoted
+from ..loop.usercode import awaited, call
+from ..routes.terms import Terms
+from ..shown import shown
+from ..types import Scope
+from .names import limit_of
+from .probing import Prober
+
+if TYPE_CHECKING:
+    from ..manager import WebSocketConnectionManager
+
+__all__ = ["Door", "Guest"]
+
+logger = logging.getLogger("wsstab")
+
+LONGEST_LOGGED = 100
+"""Characters of what a peer sent that go into one log line."""
+
+
+class Guest:
+    """Somebody who was let in.
+
+    Args:
+        address: counted under this address.
+        client_id: the name that ``authorize`` gave.
+    """
+
+    __slots__ = ("address", "client_id")
+
+    def __init__(self, address: str | None, client_id: str | None) -> None:
+        self.address = address
+        self.client_id = client_id
+
+
+class Door:
+    """Lets WebSockets in for a manager.
+
+    Args:
+        manager: whose limits hold.
+    """
+
+    def __init__(self, manager: WebSocketConnectionManager) -> None:
+        self._manager = manager
+        config = manager.config
+        self._address = ClientAddress(config.trusted_proxies)
+        self._trusts_nobody = not [proxy for proxy in config.trusted_proxies if proxy not in ("127.0.0.1", "::1")]
+        self._origins: dict[str | tuple[str, ...], OriginPolicy] = {}
+        self._prober = Prober(manager.connections)
+        self._authorizing = Admission(max(config.max_connections or 10_000, 100), None)
+
+    async def admit(
+        self, scope: Scope, config: WebSocketConfig, peer: str | None = None, terms: Terms | None = None
+    ) -> Guest | Close:
+        """Let a WebSocket in, or say why not. Who was let in must be let out by ``admission.release``.
+
+        Args:
+            scope: of the handshake.
+            config: of its path.
+            peer: the other end of the TCP connection, where it is known for certain.
+            terms: who must let it in; ``None`` for the guards of ``config``.
+        """
+        if terms is None:
+            terms = Terms.of(config)
+        manager = self._manager
+        if manager.is_draining:
+            return DRAINING
+        if not self._origin_allowed(scope, terms, peer):
+            return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)
+        address = self._address_of(scope)
+        if manager.admission.full:
+            await self._prober.make_room(lambda: not manager.admission.full)
+        elif self._address_full(address):
+            await self._prober.make_room(lambda: not self._address_full(address), address)
+        if not terms.authorize:
+            return self._count_in(scope, config, address, None)
+        if self._address_full(address):
+            return self._refuse("max_connections_per_address", ADDRESS_LIMIT, scope, address)
+        # These calls come before the limits, and need one of their own.
+        if self._surely_full(config) or self._authorizing.admit(address) is not None:
+            return self._refuse("max_connections", CONNECTION_LIMIT, scope, address)
+        try:
+            answer = await self._ask(scope, terms)
+        finally:
+            self._authorizing.release(address)
+        if isinstance(answer, Close):
+            return self._refuse("authorize", answer, scope, address)
+        return self._count_in(scope, config, address, answer)
+
+    async def ask_again(self, scope: Scope, terms: Terms, peer: str | None, address: str | None) -> Close | str | None:
+        """Ask the guards that were not asked when a WebSocket was let in.
+
+        Args:
+            scope: as it is now.
+            terms: the guards.
+            peer: the other end of the TCP connection, where it is known for certain.
+            address: under which it is counted.
+
+        Returns:
+            A close, a client id, or ``None`` for a plain yes.
+        """
+        if not self._origin_allowed(scope, terms, peer):
+            return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, address)
+        answer = await self._ask(scope, terms)
+        return self._refuse("authorize", answer, scope, address) if isinstance(answer, Close) else answer
+
+    async def _ask(self, scope: Scope, terms: Terms) -> Close | str | None:
+        """What all of them say; who names it otherwise than another refuses."""
+        named: str | None = None
+        for authorize in terms.authorize:
+            answer = await self._authorize(scope, terms.config, authorize)
+            if isinstance(answer, Close):
+                return answer
+            if named is not None and answer not in (None, named):
+                return UNAUTHORIZED
+            named = named or answer
+        return named
+
+    def _count_in(
+        self, scope: Scope, config: WebSocketConfig, address: str | None, client_id: str | None
+    ) -> Guest | Close:
+        if self._manager.is_draining:
+            # To get here may have taken long.
+            return DRAINING
+        replacing = False
+        if client_id is not None:
+            clients = self._manager.clients
+            refused = clients.refusal_of(client_id, config)
+            if refused is not None:
+                return self._refuse(limit_of(refused), refused, scope, address)
+            # One at a time: each holds a place of its own until it has replaced, and who is replaced until it is gone.
+            under_way = clients.expected(client_id) + clients.leaving(client_id)
+            held = clients.held(client_id) > 0
+            replacing = held and not under_way and config.duplicate_client == "replace"
+        refusal = self._manager.admission.admit(address, replacing=replacing)
+        if refusal is None:
+            return Guest(address, client_id)
+        limit = "max_connections" if refusal is CONNECTION_LIMIT else "max_connections_per_address"
+        return self._refuse(limit, refusal, scope, address)
+
+    def _surely_full(self, config: WebSocketConfig) -> bool:
+        """Whether no answer of ``authorize`` could let anybody in: only a name that replaces another could."""
+        return self._manager.admission.full and config.duplicate_client != "replace"
+
+    def _address_full(self, address: str | None) -> bool:
+        """Whether those that are in, and those whose ``authorize`` is under way, are all that may come from there."""
+        limit = self._manager.config.max_connections_per_address
+        if limit is None or address is None:
+            return False
+        return self._manager.admission.count_of(address) + self._authorizing.count_of(address) >= limit
+
+    async def _authorize(self, scope: Scope, config: WebSocketConfig, authorize: Authorize) -> Close | str | None:
+        """A close, a client id, or ``None`` for a plain yes."""
+        try:
+            with anyio.move_on_after(config.accept_timeout) as patience:
+                answer = verdict(await awaited(call(authorize, scope)))
+        except Exception:
+            path = scope.get("path", "")
+            if self._manager.may_tell("authorize failed"):
+                line = "! authorize failed for %s, the connection is refused"
+                logger.exception(line, as_in_url(path), extra={"path": cut(path)})
+            return UNAUTHORIZED
+        if patience.cancelled_caught:
+            return NOT_ACCEPTED
+        return answer
+
+    def _origin_allowed(self, scope: Scope, terms: Terms, peer: str | None) -> bool:
+        origin = header(scope, b"origin")
+        if origin is None:
+            return True
+        hosts = self._address.forwarded_host(scope, peer)
+        policies = (self._policy(allowed) for allowed in terms.origins)
+        policy = next((each for each in policies if not each.check(origin, hosts)), None)
+        if policy is None:
+            return True
+        self._manager.warn_once(
+            f"origin {origin[:LONGEST_LOGGED]}",
+            "! origin %r refused on host %r; to allow it: %s",
+            origin[:LONGEST_LOGGED],
+            ", ".join(hosts)[:LONGEST_LOGGED],
+            policy.hint(origin) if len(origin) <= LONGEST_LOGGED else 'name it in "allowed_origins"',
+            by_peers=True,
+        )
+        return False
+
+    def _policy(self, allowed: str | tuple[str, ...]) -> OriginPolicy:
+        policy = self._origins.get(allowed)
+        if policy is None:
+            policy = self._origins[allowed] = OriginPolicy(allowed)
+        return policy
+
+    def _address_of(self, scope: Scope) -> str | None:
+        config = self._manager.config
+        if config.client_address is not None:
+            return self._told_address(scope, config.client_address)
+        address = self._address.of(scope)
+        if address is None and config.max_connections_per_address is not None:
+            self._manager.warn_once(
+                "no address",
+                "! max_connections_per_address cannot act: the server tells no address, as behind a Unix socket; "
+                "have the proxy set X-Forwarded-For to the client alone and set "
+                'trusted_proxies=["*"], or set client_address',
+            )
+        if config.max_connections_per_address is not None and self._trusts_nobody and self._address.is_private(address):
+            self._manager.warn_once(
+                "private address",
+                "! max_connections_per_address counts %s, a private address, and no proxy is trusted: behind a "
+                "proxy all clients share its address; set trusted_proxies",
+                address,
+            )
+        return address
+
+    def _told_address(self, scope: Scope, client_address: ClientAddressOf) -> str | None:
+        """What the application says; where it fails, what the rule of ``trusted_proxies`` says: nobody is uncounted."""
+        try:
+            address = call(client_address, scope)
+            if address is None or isinstance(address, str):
+                return address
+            raise TypeError(f"client_address gave {shown(address)}, which is neither a text nor None")
+        except Exception:
+            path = scope.get("path", "")
+            if self._manager.may_tell("client_address failed"):
+                logger.exception("! client_address failed for %s", as_in_url(path), extra={"path": cut(path)})
+            return self._address.of(scope)
+
+    def _refuse(self, limit: str, close: Close, scope: Scope, address: str | None) -> Close:
+        path = scope.get("path", "")
+        self._manager.emit(LimitHit(limit, address, path))
+        if is_heard(logger, logging.INFO) and self._manager.may_tell(f"refused by {limit}", logging.INFO):
+            who = f"{as_in_url(path)} {as_in_url(address)}"
+            told = {"limit": limit, "path": cut(path), "address": address and cut(address)}
+            logger.info("x refused %s: %s by %s", who, quoted(close.reason), limit, extra=told)
+        return close
+
+
+def verdict(answer: object) -> Close | str | None:
+    """What an answer of ``authorize`` means."""
+    if isinstance(answer, Close):
+        return answer.refusing()
+    if isinstance(answer, str) and answer:
+        return answer
+    return None if answer is True else UNAUTHORIZED
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of this lower-case name."""
+    for key, value in scope.get("headers", ()):
+        if key.lower() == name:
+            return str(value.decode("latin-1"))
+    return None

@@ -1,0 +1,246 @@
+"""Drain: lets all connections go, in batches, before the server cuts them.
+
+Refuse new ones, tell the handlers, close batch by batch (each close with a deadline), abort what
+did not take its close, cancel handlers that ignore all that. Batches grow where they must, so that
+the last connection is told by half of the timeout. ``graceful_shutdown`` is the same with one batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anyio
+
+from ..close import DRAINING, Close, clamp_reason
+from ..config import Drain, WebSocketConfig
+from ..connection import Connection
+from ..connection.carrier import Carrier
+from ..core.lifecycle import OutboundState
+from ..events import DrainFinished, DrainRound, DrainStarted, Event
+from ..loop.tasks import Latch, current_loop
+from ..reports import ShutdownReport
+
+__all__ = ["Drainer", "PartOfServer"]
+
+logger = logging.getLogger("wsstab")
+
+LAST_PART = 0.15
+"""Part of the timeout, at most a second, that is kept for handlers to end after they were cancelled."""
+LOOK_AGAIN = 0.02
+"""Seconds between two looks at what is still there."""
+LOOK_SOON = 0.002
+"""The same while others wait for their turn to be closed: 10,000 come in 100 turns."""
+
+
+class Drained(Protocol):
+    """What can be drained: a manager."""
+
+    @property
+    def config(self) -> WebSocketConfig:
+        """Its configuration."""
+
+    @property
+    def calls(self) -> set[Carrier]:
+        """The ASGI calls under way."""
+
+    def connections(self) -> list[Connection]:
+        """Its open connections."""
+
+    def emit(self, event: Event) -> None:
+        """Tell the subscribers."""
+
+    def cut_lingering(self) -> None:
+        """Abort what has closed, but does not leave."""
+
+
+class PartOfServer:
+    """What there is to drain when one of several servers of an application stops.
+
+    Args:
+        manager: the manager.
+        server: the server that stops, as `Carrier.server` has it.
+    """
+
+    def __init__(self, manager: Drained, server: object) -> None:
+        self._manager = manager
+        self._server = server
+        self.config = manager.config
+        self.emit = manager.emit
+
+    @property
+    def calls(self) -> set[Carrier]:
+        """The ASGI calls under way that came by the server."""
+        return {carrier for carrier in self._manager.calls if carrier.server is self._server}
+
+    def connections(self) -> list[Connection]:
+        """Its open connections."""
+        return [each for each in self._manager.connections() if each.carrier.server is self._server]
+
+    def cut_lingering(self) -> None:
+        """Those are of all servers, and have a deadline each."""
+
+
+class Drainer:
+    """Drains one manager; one drain at a time.
+
+    Args:
+        manager: whose connections go.
+    """
+
+    def __init__(self, manager: Drained) -> None:
+        self._manager = manager
+        self._running: Latch | None = None
+        self._hurried = False
+        self._unpaced = False
+        self._deadline = 0.0
+        self._leaving: dict[Connection, None] = {}
+        self._closing: list[Connection] = []
+        self._staying: list[Connection] = []
+        self._report = ShutdownReport()
+
+    def hurry(self) -> None:
+        """End the drain that is running as if its time were over."""
+        self._hurried = True
+
+    async def drain(self, plan: Drain, paced: bool = True) -> ShutdownReport:
+        """Let all connections go; a second call joins the first.
+
+        Args:
+            plan: how.
+            paced: in batches; else all at once.
+        """
+        if self._running is not None:
+            self._unpaced = self._unpaced or not paced
+            self._deadline = min(self._deadline, end_of(plan, current_loop().time()))
+            await self._running.wait()
+            return self._report
+        self._running = latch = Latch()
+        self._hurried = False
+        self._unpaced = not paced
+        try:
+            self._report = await self._drain(plan)
+        finally:
+            self._running = None
+            latch.set()
+        return self._report
+
+    async def _drain(self, plan: Drain) -> ShutdownReport:
+        manager, time = self._manager, current_loop().time
+        began = time()
+        self._deadline = end_of(plan, began)
+        leaving = manager.connections()
+        self._leaving = dict.fromkeys(leaving)
+        manager.emit(DrainStarted(len(leaving), plan.timeout))
+        told: dict[str, Any] = {"connections": len(leaving), "timeout": plan.timeout}
+        logger.info("- drain started: %d connections, %g s", *told.values(), extra=told)
+        await self._close_in_batches(plan, began, time)
+        self._staying = list(self._leaving)
+        await self._wait(lambda: not self._unfinished(), time)
+        failed = self._cut()
+        if self._hurried:
+            # Handlers that were cancelled just now still end properly, unless somebody hurries again.
+            self._hurried, self._deadline = False, time() + min(1.0, plan.timeout * LAST_PART)
+        else:
+            self._deadline += plan.timeout * LAST_PART
+        await self._wait(lambda: not manager.calls and self._aborts_are_over(), time)
+        report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
+        self._leaving, self._closing, self._staying = {}, [], []
+        manager.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
+        told = {"closed": report.closed_count, "failed": failed, "duration": round(report.duration_seconds, 3)}
+        logger.info("- drain finished: %d closed, %d failed, after %.1f s", *told.values(), extra=told)
+        return report
+
+    async def _close_in_batches(self, plan: Drain, began: float, time: Callable[[], float]) -> None:
+        row = DRAINING.because(clamp_reason(plan.reason))
+        close = Close(plan.code, row.reason, row.cause, row.reconnect, row.status, row.retry_after)
+        half = began + plan.timeout / 2
+        while (left := self._manager.connections() + self._unaccepted()) or self._opening():
+            late = self._hurried or time() >= self._deadline
+            batch = left if self._unpaced or late else left[: batch_size(len(left), plan, half - time())]
+            await self._close_batch(batch, close, time)
+            remaining = len(self._manager.connections())
+            if batch:
+                self._manager.emit(DrainRound(len(batch), remaining))
+            if late:
+                break
+            if remaining:
+                await anyio.sleep(min(plan.interval, max(self._deadline - time(), 0.0)))
+            elif self._opening():
+                await anyio.sleep(LOOK_AGAIN)
+
+    async def _close_batch(self, batch: list[Connection], close: Close, time: Callable[[], float]) -> None:
+        at_once = self._manager.config.max_concurrent_cleanup
+        for start in range(0, len(batch), at_once):
+            for connection in batch[start : start + at_once]:
+                self._leaving[connection] = None
+                connection.ending.begin(close, within=max(self._deadline - time(), LOOK_AGAIN))
+                self._closing.append(connection)
+            await self._wait(lambda: self._at_once() < at_once, time, LOOK_SOON)
+
+    def _unaccepted(self) -> list[Connection]:
+        """Handshakes that are still to be refused."""
+        return [each for each in self._undecided() if each.lifecycle.outbound is OutboundState.CONNECTING]
+
+    def _opening(self) -> bool:
+        """Whether handshakes are on their way to their peers: until then those can neither be refused nor closed."""
+        return any(each.lifecycle.outbound is OutboundState.OPEN for each in self._undecided())
+
+    def _undecided(self) -> list[Connection]:
+        calls = [carrier.connection for carrier in self._manager.calls]
+        return [connection for connection in calls if connection.ending.close is None and not connection.open]
+
+    def _at_once(self) -> int:
+        """How many are being closed now."""
+        self._closing = [connection for connection in self._closing if connection.ending.event is None]
+        return len(self._closing)
+
+    def _unfinished(self) -> bool:
+        # Who has gone is not looked at again: there may be tens of thousands.
+        while self._staying and finished(self._staying[-1]):
+            self._staying.pop()
+        return bool(self._manager.calls) or bool(self._staying)
+
+    def _cut(self) -> int:
+        """Abort what has not gone, cancel handlers that have not ended; how many peers got no close."""
+        failed = {connection for connection in self._leaving if not finished(connection)}
+        for connection in failed:
+            connection.loop.call_from_thread(connection.wire.abort)
+        self._manager.cut_lingering()
+        for carrier in list(self._manager.calls):
+            name, fields = carrier.connection.log_name(), carrier.connection.log_fields()
+            if carrier.connection.owner.may_tell("handler cancelled"):
+                logger.warning("! handler of %s cancelled: it ignored the drain", name, extra=fields)
+            carrier.loop.call_from_thread(carrier.cancel)
+        self._staying = [each for each in self._leaving if each.ending.cut or each in failed]
+        return len(self._staying)
+
+    def _aborts_are_over(self) -> bool:
+        """Whether servers are done with all that were cut off."""
+        while self._staying and self._staying[-1].wire.abort_is_over():
+            self._staying.pop()
+        return not self._staying
+
+    async def _wait(self, done: Callable[[], bool], time: Callable[[], float], every: float = LOOK_AGAIN) -> None:
+        while not done() and time() < self._deadline and not self._hurried:
+            await anyio.sleep(every)
+
+
+def end_of(plan: Drain, began: float) -> float:
+    """When to stop waiting, so that cancelled handlers still have time to end."""
+    return began + plan.timeout - min(1.0, plan.timeout * LAST_PART)
+
+
+def batch_size(left: int, plan: Drain, seconds: float) -> int:
+    """How many to close now, so that none is left after ``seconds``."""
+    rounds = max(math.floor(seconds / plan.interval), 1) if plan.interval > 0 else 1
+    return max(plan.batch_size, math.ceil(left / rounds))
+
+
+def finished(connection: Connection) -> bool:
+    """Whether its socket is gone, or its close frame has left the process."""
+    wire = connection.wire
+    ending = connection.ending
+    return ending.event is not None and (wire.lost or not wire.traits.can_abort or not (ending.cut or wire.buffered()))

@@ -1,0 +1,106 @@
+"""The drain as an HTTP endpoint, for ``preStop`` hooks: where no signal can be had, or the drain is to come before it.
+
+An ASGI application of its own, for any route or mount: it looks at nothing but method and ``Authorization`` header.
+GET drains as POST does, because the hooks of Kubernetes can send nothing else.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from ..config import WebSocketConfig
+from ..loop.tasks import Latch, current_loop
+from ..reports import ShutdownReport
+from ..types import Receive, Scope, Send
+
+__all__ = ["DrainEndpoint"]
+
+BEARER = b"bearer "
+
+
+class Drainable(Protocol):
+    """What is drained: a manager."""
+
+    @property
+    def config(self) -> WebSocketConfig:
+        """Its configuration."""
+
+    async def drain(self) -> ShutdownReport:
+        """Refuse new connections, and close all there are, in batches."""
+
+
+class DrainEndpoint:
+    """Drains a manager when somebody asks who knows the token (RFC 6750).
+
+    Answers when the drain is over: 200 with the `ShutdownReport` as JSON; 404 where no token is configured, 401 for a
+    wrong one or none, 405 for other methods than GET and POST. Whoever asks while a drain is under way gets the report
+    of that one. A request that is broken off ends no drain.
+
+    Args:
+        manager: whom.
+    """
+
+    def __init__(self, manager: Drainable) -> None:
+        self._manager = manager
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        status, body, headers = await self._answer(scope)
+        content = json.dumps(body).encode()
+        fixed = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": int(status), "headers": fixed + headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _answer(self, scope: Scope) -> tuple[HTTPStatus, dict[str, Any], list[tuple[bytes, bytes]]]:
+        token = self._manager.config.drain.endpoint_token
+        if token is None:
+            return HTTPStatus.NOT_FOUND, {"error": "not found"}, []
+        given = bearer(scope)
+        if given is None:
+            return HTTPStatus.UNAUTHORIZED, {"error": "a token is needed"}, [(b"www-authenticate", b"Bearer")]
+        if not matches(given, token):
+            challenge = (b"www-authenticate", b'Bearer error="invalid_token"')
+            return HTTPStatus.UNAUTHORIZED, {"error": "wrong token"}, [challenge]
+        if scope["method"] not in ("GET", "POST"):
+            return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "GET or POST"}, [(b"allow", b"GET, POST")]
+        return HTTPStatus.OK, asdict(await self._drain()), []
+
+    async def _drain(self) -> ShutdownReport:
+        latch, reports = Latch(), list[ShutdownReport]()
+
+        async def drain() -> None:
+            try:
+                reports.append(await self._manager.drain())
+            finally:
+                latch.set()
+
+        # Not in this task: some servers, and middleware, cancel it when the request is broken off.
+        current_loop().spawn(drain)
+        await latch.wait()
+        return reports[0]
+
+
+def bearer(scope: Scope) -> bytes | None:
+    """The token that a request carries."""
+    values = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+    if len(values) != 1 or values[0][: len(BEARER)].lower() != BEARER:
+        return None
+    return bytes(values[0][len(BEARER) :].strip())
+
+
+def matches(given: bytes, token: str | Sequence[str]) -> bool:
+    """Whether it is the token, or one of several; in a time that does not tell how much of it was right."""
+    tokens = [token] if isinstance(token, str) else token
+    # All of them are compared, whichever matches.
+    return sum(hmac.compare_digest(given, each.encode()) for each in tokens) > 0

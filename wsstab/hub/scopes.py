@@ -1,0 +1,54 @@
+"""What is put into a scope that is the application's: it may be frozen, foreign, or have our name in it already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+
+from starlette.datastructures import State
+
+from ..shown import shown
+from ..types import Scope
+from .serving import SERVER_KEY
+
+__all__ = ["check_keys", "is_engine_io", "keep", "taken"]
+
+
+def check_keys(manager_key: object, connection_key: object) -> None:
+    """Refuse names in ``scope["state"]`` that each request would fail on.
+
+    Raises:
+        ValueError: one is no text, or empty, or a name of ours, or both are the same.
+    """
+    for option, key in (("manager_key", manager_key), ("connection_key", connection_key)):
+        if not isinstance(key, str) or not key or key == SERVER_KEY:
+            raise ValueError(f"{option}={shown(key)}: must be a text that is not empty, and not {SERVER_KEY!r}")
+    if manager_key == connection_key:
+        raise ValueError(f"connection_key={shown(connection_key)}: must be another name than manager_key")
+
+
+def keep(scope: Scope, key: str, value: object) -> object:
+    """What is under a name in ``scope["state"]``: ``value``, if nobody has used it.
+
+    A state that cannot be written to is replaced by a copy, Starlette's own is written into, and one of another kind
+    stays as it is: there the scope alone leads to the manager.
+    """
+    state = scope.get("state")
+    if type(state) is dict:
+        return state.setdefault(key, value)
+    if isinstance(state, State):
+        state = state._state
+    if state is None or (isinstance(state, Mapping) and not isinstance(state, MutableMapping)):
+        state = scope["state"] = dict(state or {})
+    return state.setdefault(key, value) if isinstance(state, MutableMapping) else value
+
+
+def taken(key: str, there: object, option: str) -> RuntimeError:
+    """What to say of a name in ``scope["state"]`` that somebody else has used."""
+    held = f'scope["state"][{key!r}] holds {shown(there)}'
+    return RuntimeError(f"{held}, which is not of this middleware: choose another name with {option}=")
+
+
+def is_engine_io(scope: Scope) -> bool:
+    """Whether this is a socket of Engine.IO (Socket.IO), which selects no subprotocol but is one."""
+    query = scope.get("query_string", b"")
+    return b"EIO=" in query and b"transport=websocket" in query

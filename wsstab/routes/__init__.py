@@ -1,0 +1,1 @@
+"""The routes of an application, and which options and guards hold on each."""

@@ -1,0 +1,245 @@
+"""Routing: which options and which guards hold for a request, whatever its path is called.
+
+A path has several spellings: Starlette routes by the part behind the root path and passes over one trailing newline,
+servers put the root path in front or do not, a convertor reads ``007`` as 7. A pattern of ``routes`` holds for each of
+them. Where they lead to different Overrides, the guards of all hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..config import Override, WebSocketConfig
+from ..config.marks import any_marked, overrides_of
+from ..core.patterns import matches, meets
+from ..types import Scope
+from .route_map import RouteMap, relative
+from .terms import Terms
+
+__all__ = ["Entrance", "Routing"]
+
+NO_ROOT = [""]
+ODD_ENDS = ("", "\n", "/")
+SAME_HOST = WebSocketConfig().allowed_origins
+MOST_COMBINED = 1000
+"""Configurations of an endpoint's Override and another that are kept."""
+MOST_COMPARED = 10_000
+"""Pairs of pattern and route that are compared at the start."""
+MOST_SHOWN = 10
+"""Paths that a warning names."""
+
+
+class Vote(NamedTuple):
+    """What one spelling of a path leads to."""
+
+    override: Override | None
+    config: WebSocketConfig
+    terms: Terms
+
+
+class Routing:
+    """The options of an application by route.
+
+    Args:
+        config: of the manager.
+        app: the application.
+    """
+
+    def __init__(self, config: WebSocketConfig, app: object) -> None:
+        self.config = config
+        self.plain = Terms.of(config)
+        self.map = RouteMap(app, list(config.routes))
+        self._table = [
+            (pattern, Vote(config.routes[pattern], merged, Terms.of(merged))) for pattern, merged in config.by_pattern
+        ]
+        self._base = Vote(None, config, self.plain)
+        self._combined: dict[tuple[int, ...], tuple[WebSocketConfig, tuple[Override, ...], WebSocketConfig]] = {}
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has nothing to ask of whom another stabilizer has let in."""
+        config = self.config
+        return not self._table and config.authorize is None and config.allowed_origins == SAME_HOST
+
+    def entrance(self, scope: Scope) -> Entrance | None:
+        """The request as it is now; ``None`` where `plain` holds for every request.
+
+        Args:
+            scope: of the handshake.
+        """
+        return Entrance(self, scope) if self._table or any_marked() else None
+
+    def votes(self, scope: Scope, roots: Sequence[str]) -> tuple[list[Vote], tuple[Override, ...]]:
+        """What the spellings of a path lead to, the one by which the application routes first; and the endpoint's own.
+
+        Args:
+            scope: of the handshake.
+            roots: what may be the root path, the one by which the application routes first.
+        """
+        path = scope.get("path", "")
+        first = relative(path, roots[0]) if roots[0] else path
+        found = [self._vote(first) or self._base]
+        tidy = "//" not in path and (path[-1:] not in ODD_ENDS or path == "/")
+        # Starlette loses the place of a mount where a root path does not stand in front of the path.
+        placed = tidy and (not roots[0] or 0 < len(first) < len(path))
+        where = None if placed and not self._resolves() else self.map.resolve(scope, roots[0])
+        if where is None and not roots[0] and tidy:
+            return found, ()
+        also = {path, *(relative(path, root) for root in roots[1:])}
+        if where is not None:
+            also.add(where.path)
+        if not tidy or not first:
+            also.update(spellings([first, *also]))
+        others = (self._vote(each) for each in sorted(also, key=lambda each: (len(each), each)) if each != first)
+        found.extend(vote for vote in others if vote is not None)
+        return found, () if where is None else overrides_of(where.endpoint)
+
+    def _resolves(self) -> bool:
+        return (any_marked() and self.map.marked) or (bool(self._table) and not self.map.literal)
+
+    def _vote(self, path: str) -> Vote | None:
+        for pattern, vote in self._table:
+            if matches(pattern, path):
+                return vote
+        return None
+
+    def terms(self, votes: Sequence[Vote], marks: tuple[Override, ...], inner: bool = False) -> Terms:
+        """What holds where several votes do, and an endpoint has Overrides of its own.
+
+        Args:
+            votes: of the spellings.
+            marks: of the endpoint, the outermost first.
+            inner: whether another stabilizer has let the request in: only what differs from the default holds.
+        """
+        if len(votes) == 1 and not marks and not inner:
+            return votes[0].terms
+        chosen = next((vote for vote in votes if vote.override is not None), votes[0])
+        said = [vote for vote in votes if not inner or _differs(vote)]
+        origins, asked = _held("allowed_origins", said, marks), _held("authorize", votes, marks)
+        return Terms(self._merged(chosen.config, marks), tuple(origins), tuple(asked))
+
+    def _merged(self, config: WebSocketConfig, marks: tuple[Override, ...]) -> WebSocketConfig:
+        if not marks:
+            return config
+        key = (id(config), *map(id, marks))
+        known = self._combined.get(key)
+        if known is None:
+            fields = {name: value for mark in reversed(marks) for name, value in mark.fields.items()}
+            if len(self._combined) >= MOST_COMBINED:
+                self._combined.clear()
+            # With what the ids are of, which are another's when it is gone.
+            known = self._combined[key] = (config, marks, replace(config, routes={}, **fields).frozen())
+        return known[2]
+
+    def tell_of_unmatched(self, warn: Callable[..., None]) -> None:
+        """Warn of each pattern that can never act.
+
+        Args:
+            warn: takes a key, a line and what stands in it.
+        """
+        for pattern, templates in self.unmatched():
+            shown = ", ".join(templates[:MOST_SHOWN]) or "none"
+            if len(templates) > MOST_SHOWN:
+                shown += f", and {len(templates) - MOST_SHOWN} more"
+            line = "! routes: %r matches no WebSocket route of the application; there are: %s (without the root path)"
+            warn(f"routes {pattern}", line, pattern, shown)
+
+    def unmatched(self) -> Iterator[tuple[str, list[str]]]:
+        """The patterns that no WebSocket route can match, each with the paths that there are; none where unknown."""
+        templates = self.map.templates() if self._table else None
+        if templates is None or len(templates) * len(self._table) > MOST_COMPARED:
+            return
+        root = self.map.root_path
+        for pattern, _ in self._table:
+            if not any(meets(pattern, each) or (root and meets(pattern, root + each)) for each in templates):
+                yield pattern, templates
+
+
+class Entrance:
+    """One request as one stabilizer sees it, before and behind what stands between it and the endpoint.
+
+    Args:
+        routing: of the stabilizer.
+        scope: of the handshake.
+        inner: whether another stabilizer has let it in.
+    """
+
+    __slots__ = ("_inner", "_marks", "_mounted", "_path", "_root", "_roots", "_routing", "_votes", "scope")
+
+    def __init__(self, routing: Routing, scope: Scope, inner: bool = False) -> None:
+        self.scope = scope
+        self._routing = routing
+        self._inner = inner
+        self._path = scope.get("path", "")
+        self._root = scope.get("root_path") or ""
+        self._mounted = "app_root_path" in scope
+        self._roots = roots_of(scope, routing.map.root_path)
+        self._votes, self._marks = routing.votes(scope, self._roots)
+
+    def terms(self) -> Terms:
+        """What holds, as far as it can be known before the request is routed."""
+        return self._routing.terms(self._votes, self._marks, self._inner)
+
+    def terms_behind(self, noted: tuple[Override, ...]) -> Terms:
+        """What holds for the endpoint that was reached.
+
+        Args:
+            noted: Overrides of endpoints that were entered.
+        """
+        reached = overrides_of(self.scope.get("endpoint"))
+        marks = (*noted, *(each for each in reached if each not in noted))
+        return self._routing.terms(self._votes_behind(), marks, self._inner)
+
+    def _votes_behind(self) -> list[Vote]:
+        """Those of the path too that somebody between has put into the place of ours."""
+        scope = self.scope
+        now = self._root
+        if not self._mounted:
+            # The first mount changes the root path, and keeps the one before it under another name.
+            now = scope.get("app_root_path", scope.get("root_path") or "")
+        if scope.get("path", "") == self._path and (now == self._root or now in self._roots):
+            return self._votes
+        more, _ = self._routing.votes({**scope, "path_params": {}}, [now, *self._roots])
+        return [*more, *self._votes]
+
+
+def roots_of(scope: Scope, own: str) -> list[str]:
+    """What may be the root path: the application's own, which replaces the scope's; that one; the outermost."""
+    root, outermost = scope.get("root_path"), scope.get("app_root_path")
+    if not (own or root or outermost):
+        return NO_ROOT
+    roots = [each for each in (own, root, outermost) if each]
+    roots += [each.rstrip("/") for each in roots if each.endswith("/")]
+    return list(dict.fromkeys(roots))
+
+
+def spellings(paths: Iterable[str]) -> Iterator[str]:
+    """What else a path is called: without a newline at its end, with single slashes, without the last one."""
+    for path in paths:
+        yield path or "/"
+        cut = path[:-1] if path.endswith("\n") else path
+        yield cut
+        while "//" in cut:
+            cut = cut.replace("//", "/")
+        yield cut
+        yield cut.rstrip("/") or "/"
+
+
+def _held(name: str, votes: Sequence[Vote], marks: Sequence[Override]) -> list[Any]:
+    """The values of a guard that all hold; an endpoint's own stands in for what no pattern has named."""
+    own = [mark.fields[name] for mark in marks if name in mark.fields]
+    named = [vote for vote in votes if not own or (vote.override is not None and name in vote.override.fields)]
+    held: list[Any] = []
+    for value in [*(getattr(vote.config, name) for vote in named), *own]:
+        # Not by hash: what is called may have none.
+        if value is not None and value not in held:
+            held.append(value)
+    return held
+
+
+def _differs(vote: Vote) -> bool:
+    """Whether somebody has said which pages may connect."""
+    named = vote.override is not None and "allowed_origins" in vote.override.fields
+    return named or vote.config.allowed_origins != SAME_HOST
