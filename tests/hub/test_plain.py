@@ -68,8 +68,8 @@ def test_who_hides_a_server_is_named_once(caplog: pytest.LogCaptureFixture) -> N
     """With what is lost, the heartbeat that is left, and both remedies."""
     assert told(caplog, *[shouting(Protocol().send) for _ in range(3)]) == [
         "! tests.hub.test_plain.shout stands around the send() of uvicorn, and may change messages, so they all pass "
-        "it: no WebSocket pings of ours, no abort of peers that take nothing, no joined broadcasts (the heartbeat that is "
-        "left is uvicorn's own ping every 20 s); wrap the stabilizer around everything, "
+        "it: no WebSocket pings of ours, no abort of peers that take nothing, no joined broadcasts (the heartbeat that "
+        "is left is uvicorn's own ping every 20 s); wrap the stabilizer around everything, "
         "app = WebSocketStabilizer(app), or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
     ]
 
