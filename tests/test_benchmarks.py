@@ -21,7 +21,7 @@ from benchmarks.report import Result, number, table
 from benchmarks.systems import SYSTEMS, System
 from benchmarks.targets import TARGETS, Target, judged
 from tests.support.frames import TEXT
-from wsstab.payload import frame_header
+from wsstab.core.frames import frame_header
 
 OURS = next(system for system in SYSTEMS if system.name == "wsstab")
 BARE = next(system for system in SYSTEMS if system.name == "Starlette loop")

@@ -18,8 +18,8 @@ PACKAGE = Path(wsstab.__file__).parent
 
 FLOORS = {
     "0 words": "types close errors events reports shown payload logs notices",
-    "1 machines": "core core.address core.deadlines core.histogram core.inbox core.lifecycle core.limits core.memory "
-    "core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
+    "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle core.limits "
+    "core.memory core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
     "config.groups config.marks routes.terms routes",
     "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne wires.deflate "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-__all__ = ["ASGIApp", "Event", "Itself", "Receive", "Scope", "Send"]
+__all__ = ["ASGIApp", "Event", "Itself", "Receive", "Scope", "Send", "Transport"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
@@ -17,6 +17,16 @@ CONNECTION_KEY = "wsstab.connection"
 """Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
 
 T = TypeVar("T")
+
+
+class Transport(Protocol):
+    """What bytes are written to."""
+
+    def is_closing(self) -> bool:
+        """Whether it is, or was closed."""
+
+    def write(self, data: bytes) -> object:
+        """Send them, or keep them until they can be sent."""
 
 
 class Itself:

@@ -10,8 +10,8 @@ from tests.support.stage import Peer, Stage, on_stage, push_only, settle, until
 from wsstab import Outbound, SlowConsumer
 from wsstab.connection import Delivery
 from wsstab.connection.sender import CHECKPOINT_EVERY
+from wsstab.core.frames import Outgoing
 from wsstab.errors import PeerGoneError
-from wsstab.payload import Outgoing
 
 pytestmark = pytest.mark.anyio
 

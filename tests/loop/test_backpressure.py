@@ -8,8 +8,8 @@ import pytest
 from tests.support.stage import Peer, Stage, on_stage, push_only, settle, until
 from wsstab import Outbound, SlowConsumer
 from wsstab.close import VANISHED
+from wsstab.core.frames import Outgoing
 from wsstab.loop.backpressure import PATIENCE
-from wsstab.payload import Outgoing
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ import pytest
 from tests.support.hand import HandLoop
 from wsstab import WebSocketConfig
 from wsstab.core.deadlines import Action
+from wsstab.core.frames import Outgoing
 from wsstab.loop.lingering import Lingering
 from wsstab.loop.services import AGE_SPREAD, Services, heartbeat_interval
 from wsstab.loop.timekeeper import TICK
 from wsstab.loop.turn_log import Entry
-from wsstab.payload import Outgoing
 from wsstab.wires.base import Wire
 from wsstab.wires.traits import TRAITS
 

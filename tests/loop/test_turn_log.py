@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.hand import HandLoop
 from wsstab.connection import Connection
+from wsstab.core.frames import Block, Outgoing
 from wsstab.loop.tasks import current_loop
 from wsstab.loop.timekeeper import Timekeeper
 from wsstab.loop.turn_log import (
@@ -29,8 +30,6 @@ from wsstab.loop.turn_log import (
     Entry,
     groups_of,
 )
-from wsstab.payload import Outgoing
-from wsstab.wires.base import Block
 
 
 class RecordingWire:

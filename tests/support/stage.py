@@ -17,10 +17,10 @@ from anyio.abc import TaskGroup
 from starlette.websockets import WebSocket
 
 from wsstab import Connection, WebSocketConnectionManager, WebSocketStabilizer
-from wsstab.payload import Outgoing
+from wsstab.core.frames import Block, Outgoing
 from wsstab.types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
 from wsstab.wires.asgi import AsgiWire
-from wsstab.wires.base import Block, Wire
+from wsstab.wires.base import Wire
 from wsstab.wires.traits import TRAITS
 
 __all__ = ["CapableWire", "Handler", "Peer", "Stage", "echo", "on_stage", "push_only", "settle", "until"]

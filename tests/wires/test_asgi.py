@@ -10,9 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from wsstab.payload import Outgoing
+from wsstab.core.frames import Block, Outgoing
 from wsstab.wires.asgi import AsgiWire
-from wsstab.wires.base import Block
 
 pytestmark = pytest.mark.anyio
 

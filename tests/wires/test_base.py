@@ -1,4 +1,4 @@
-"""What every wire has in common, and the block that many of them share."""
+"""What every wire has in common."""
 
 from __future__ import annotations
 
@@ -7,52 +7,11 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from wsstab.payload import Outgoing
-from wsstab.wires.base import Block, Wire, frame_for
-from wsstab.wires.deflate import Deflate
+from wsstab.core.frames import Block, Deflate, Outgoing
+from wsstab.wires.base import Wire
 from wsstab.wires.traits import ASGI
 
-SHORT, LONG = Outgoing("short"), Outgoing("long " * 1000)
-
-
-def test_a_block_counts_its_messages_and_their_bytes() -> None:
-    """Payload and not frames, since that is what limits are about."""
-    block = Block([SHORT, LONG, Outgoing(b"\x00")])
-    assert (block.count, block.size) == (3, 5 + 5000 + 1)
-
-
-def test_a_block_is_its_frames_in_order() -> None:
-    """Joined into one piece for one write."""
-    assert Block([SHORT, LONG]).frames() == SHORT.frame + LONG.frame
-    assert Block([]).frames() == b""
-
-
-def test_a_block_is_joined_once_for_all_who_share_it() -> None:
-    """The same bytes object for each."""
-    block = Block([SHORT, LONG])
-    assert block.frames() is block.frames(None)
-    assert block.frames(Deflate(12, 1024)) is block.frames(Deflate(12, 1024))
-
-
-def test_a_block_is_joined_once_for_each_window() -> None:
-    """Peers with and without compression share it all the same."""
-    block = Block([LONG])
-    plain, small, large = block.frames(), block.frames(Deflate(9, 1024)), block.frames(Deflate(15, 1024))
-    assert (plain, small, large) == (LONG.frame, LONG.deflated(9), LONG.deflated(15))
-
-
-def test_short_messages_go_uncompressed_beside_long_ones() -> None:
-    """Each message decides for itself."""
-    assert Block([SHORT, LONG]).frames(Deflate(12, 1024)) == SHORT.frame + LONG.deflated(12)
-
-
-@pytest.mark.parametrize("threshold", [1, 1024, 5000])
-def test_a_message_is_compressed_from_the_threshold_on_where_it_was_negotiated(threshold: int) -> None:
-    """The threshold itself is compressed."""
-    below, at = Outgoing("x" * (threshold - 1)), Outgoing("x" * threshold)
-    assert frame_for(below, Deflate(12, threshold)) == below.frame
-    assert frame_for(at, Deflate(12, threshold)) == at.deflated(12)
-    assert frame_for(at, None) == at.frame
+SHORT = Outgoing("short")
 
 
 @pytest.mark.parametrize(

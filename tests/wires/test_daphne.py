@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from wsstab.payload import Outgoing
+from wsstab.core.frames import Block, Outgoing
 from wsstab.types import Event, Send
-from wsstab.wires.base import Block
 from wsstab.wires.daphne import UNREAD_BYTES, UNREAD_MESSAGES, DaphneWire, recognise
 
 pytestmark = pytest.mark.anyio

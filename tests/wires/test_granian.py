@@ -10,9 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.stage import until
-from wsstab.payload import Outgoing
+from wsstab.core.frames import Block, Outgoing
 from wsstab.types import Event
-from wsstab.wires.base import Block
 from wsstab.wires.granian import GranianWire, recognise
 
 pytestmark = pytest.mark.anyio

@@ -23,11 +23,11 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
 from tests.support.stage import until
-from wsstab.payload import Outgoing
+from wsstab.core.frames import Block, Outgoing
 from wsstab.types import Event
 from wsstab.wires import wire_for
 from wsstab.wires.asgi import AsgiWire
-from wsstab.wires.base import Block, Wire
+from wsstab.wires.base import Wire
 from wsstab.wires.hypercorn import Http2Wire, HypercornWire, StreamWire, TrioWire
 
 pytestmark = pytest.mark.anyio

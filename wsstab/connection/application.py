@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import anyio.lowlevel
 
 from ..close import VANISHED, Cause, CloseCode, requested
+from ..core.frames import Outgoing
 from ..core.lifecycle import Event as Happening
 from ..core.lifecycle import InboundState
 from ..errors import PeerGoneError
-from ..payload import Outgoing, encode
+from ..payload import encode
 from ..types import Event
 from .sender import CHECKPOINT_EVERY, SentAfterCloseError
 

@@ -16,12 +16,13 @@ from weakref import proxy
 
 from ..close import Close, CloseCode, requested
 from ..config import WebSocketConfig
+from ..core.frames import Outgoing
 from ..core.lifecycle import Lifecycle
 from ..events import ConnectionClosed
 from ..events import Event as LifeEvent
 from ..logs import as_in_url, cut, is_heard, quoted
 from ..loop.tasks import current_loop
-from ..payload import Outgoing, Payload
+from ..payload import Payload
 from ..reports import ConnectionStatistics
 from ..types import Itself
 from .application import Application, current_connection

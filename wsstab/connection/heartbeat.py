@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ..close import HEARTBEAT_TIMEOUT, IDLE, NOT_ACCEPTED, TOO_OLD
 from ..config import HeartbeatType, WebSocketConfig
 from ..core.deadlines import Action, Deadlines
+from ..core.frames import Block, Outgoing
 from ..errors import ConnectionTimeoutError
 from ..events import HeartbeatMissed, LimitHit
 from ..loop.usercode import call
-from ..payload import Outgoing, encode
-from ..wires.base import Block
+from ..payload import encode
 
 if TYPE_CHECKING:
     from ..loop.timekeeper import Deadline

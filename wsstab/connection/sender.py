@@ -18,12 +18,11 @@ import anyio.lowlevel
 
 from ..close import RAISED, SLOW_CONSUMER
 from ..config import SlowConsumerPolicy
+from ..core.frames import Block, Deflate, Outgoing, frame_for
 from ..core.queue import OutboundQueue, Verdict
 from ..errors import PeerGoneError
 from ..events import SlowConsumer
-from ..payload import Outgoing
-from ..wires.base import Block, Transport, frame_for
-from ..wires.deflate import Deflate
+from ..types import Transport
 
 if TYPE_CHECKING:
     from .connection import Connection

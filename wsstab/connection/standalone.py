@@ -16,11 +16,12 @@ import anyio
 from ..close import VANISHED
 from ..config import HeartbeatType, WebSocketConfig
 from ..core.deadlines import Action, Deadlines
+from ..core.frames import Outgoing
 from ..core.lifecycle import Event as Happening
 from ..logs import quoted
 from ..loop.services import Services
 from ..loop.usercode import awaited, call
-from ..payload import Outgoing, Payload, encode
+from ..payload import Payload, encode
 from ..shown import said
 from ..wires.standalone import DoubleWire
 from .carrier import Carrier

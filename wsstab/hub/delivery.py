@@ -13,11 +13,12 @@ import anyio
 
 from ..config import WebSocketConfig
 from ..connection import Connection, Delivery, DoubleConnection, current_connection
+from ..core.frames import Outgoing
 from ..errors import BroadcastFailedError, PeerGoneError
 from ..loop.services import Services
 from ..loop.tasks import current_loop
 from ..loop.turn_log import Entry
-from ..payload import Outgoing, Payload, encode
+from ..payload import Payload, encode
 from ..reports import MAX_ERRORS, BroadcastResult
 
 __all__ = ["Courier"]

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..close import RAISED
+from ..core.frames import Block, Outgoing
 from ..core.registry import Crowd
-from ..payload import Outgoing
-from ..wires.base import Block, Transport
+from ..types import Transport
 from .tasks import EventLoop
 from .timekeeper import Timekeeper
 from .usercode import ends_the_process

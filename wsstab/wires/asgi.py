@@ -15,11 +15,11 @@ import anyio
 import anyio.lowlevel
 
 from ..close import RAISED
+from ..core.frames import Block, Outgoing
 from ..loop.tasks import Task, begin, current_loop, eager_loop
 from ..loop.usercode import Uncaught, ends_the_process, is_cancellation
-from ..payload import Outgoing
 from ..types import Event, Receive, Send
-from .base import Block, Wire
+from .base import Wire
 from .departure import is_departure
 
 __all__ = ["AsgiWire"]

@@ -11,25 +11,21 @@ where it can still be dropped, conflated or kept for a replay.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from types import MethodType
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
+from ..core.frames import Block, Deflate, Outgoing
 from ..loop.usercode import awaited
 from ..notices import Notices
-from ..payload import Outgoing
-from ..types import Event, Send
-from .deflate import Deflate
+from ..types import Event, Send, Transport
 from .traits import ASGI, Traits
 
 __all__ = [
-    "Block",
-    "Transport",
     "Wire",
-    "frame_for",
     "lacks",
     "nothing_comes",
     "nothing_goes",
@@ -43,56 +39,6 @@ logger = logging.getLogger("wsstab")
 
 OBSERVING = 1.0
 """Seconds that an observer may take to see a close."""
-
-
-class Transport(Protocol):
-    """What bytes are written to."""
-
-    def is_closing(self) -> bool:
-        """Whether it is, or was closed."""
-
-    def write(self, data: bytes) -> object:
-        """Send them, or keep them until they can be sent."""
-
-
-class Block:
-    """Messages that go to many peers in one write: joined once, shared by all.
-
-    Args:
-        messages: in order.
-
-    Attributes:
-        messages: the same.
-        count: how many they are.
-        size: their payload, in bytes.
-    """
-
-    __slots__ = ("_joined", "count", "messages", "size")
-
-    def __init__(self, messages: Sequence[Outgoing]) -> None:
-        self.messages = messages
-        self.count = len(messages)
-        self.size = sum(message.size for message in messages)
-        self._joined: dict[Deflate | None, bytes] = {}
-
-    def frames(self, deflate: Deflate | None = None) -> bytes:
-        """All frames in one piece.
-
-        Args:
-            deflate: how they are compressed for the peer; ``None`` for not at all.
-        """
-        joined = self._joined.get(deflate)
-        if joined is None:
-            joined = b"".join([frame_for(message, deflate) for message in self.messages])
-            self._joined[deflate] = joined
-        return joined
-
-
-def frame_for(message: Outgoing, deflate: Deflate | None) -> bytes:
-    """The frame of ``message`` for a peer whose messages are compressed so; ``None`` for not at all."""
-    if deflate is not None and message.size >= deflate.threshold:
-        return message.deflated(deflate.window_bits)
-    return message.frame
 
 
 class Wire:

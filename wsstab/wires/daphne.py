@@ -32,9 +32,9 @@ from http import HTTPStatus
 from typing import Any
 
 from ..close import MESSAGE_TOO_BIG
-from ..payload import Outgoing
+from ..core.frames import Block, Outgoing
 from ..types import Event, Receive, Scope, Send
-from .base import Block, Wire, lacks, tell_of_close
+from .base import Wire, lacks, tell_of_close
 from .tcp import peer_has_left
 from .traits import TRAITS
 

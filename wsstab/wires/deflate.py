@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-__all__ = ["NO_CONTEXT_TAKEOVER", "Deflate", "without_takeover"]
+__all__ = ["NO_CONTEXT_TAKEOVER", "without_takeover"]
 
 NO_CONTEXT_TAKEOVER = ("server_no_context_takeover", "client_no_context_takeover")
 """Neither side keeps its window between messages; a server may answer with both unasked (7.1.1.1, 7.1.1.2)."""
-
-
-class Deflate(NamedTuple):
-    """How messages to a peer are compressed.
-
-    Each is compressed with an empty window, whatever was negotiated: so one frame serves all peers.
-
-    Args:
-        window_bits: the window that was negotiated, 9 to 15.
-        threshold: bytes from which a message is compressed; section 6 leaves that to each message.
-    """
-
-    window_bits: int
-    threshold: int
 
 
 def without_takeover(answer: str) -> str:

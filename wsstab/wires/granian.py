@@ -19,11 +19,11 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from ..core.frames import Block, Outgoing
 from ..loop.tasks import EventLoop, current_loop
-from ..payload import Outgoing
 from ..types import Receive, Scope, Send
 from .asgi import AsgiWire
-from .base import Block, lacks, nothing_comes, nothing_goes, owner_of
+from .base import lacks, nothing_comes, nothing_goes, owner_of
 from .traits import TRAITS
 
 __all__ = ["GranianWire", "recognise"]

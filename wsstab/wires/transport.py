@@ -12,9 +12,8 @@ import asyncio
 from functools import cache
 from typing import Any
 
-from ..payload import Outgoing, frame_header
-from .base import Block, Wire, frame_for
-from .deflate import Deflate
+from ..core.frames import Block, Deflate, Outgoing, frame_for, frame_header
+from .base import Wire
 from .tcp import peer_has_left
 
 __all__ = ["DEPARTED", "LINGER", "TransportWire", "observed"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from ...core.frames import Block, Deflate, Outgoing, frame_header
 from ...loop.tasks import current_loop
-from ...payload import Outgoing, frame_header
 from ...types import Event, Receive, Send
 from ..asgi import AsgiWire
-from ..base import Block, Wire, nothing_comes, nothing_goes, nothing_is_left, tell_of_close
-from ..deflate import Deflate
+from ..base import Wire, nothing_comes, nothing_goes, nothing_is_left, tell_of_close
 from ..tcp import peer_has_left
 from ..traits import TRAITS
 from ..transport import PING

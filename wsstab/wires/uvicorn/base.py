@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ...types import Event, Receive, Send
-from ..base import Transport, nothing_comes, nothing_goes, tell_of_failure
-from ..deflate import Deflate
+from ...core.frames import Deflate
+from ...types import Event, Receive, Send, Transport
+from ..base import nothing_comes, nothing_goes, tell_of_failure
 from ..traits import TRAITS
 from ..transport import DEPARTED, TransportWire
 

@@ -6,9 +6,8 @@ import asyncio
 import time
 from typing import Any
 
-from ...types import Event, Receive, Send
-from ..base import Transport
-from ..deflate import Deflate
+from ...core.frames import Deflate
+from ...types import Event, Receive, Send, Transport
 from ..traits import TRAITS
 from ..transport import LINGER
 from .base import UvicornWire, lower, window_bits

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from ...close import MESSAGE_TOO_BIG
-from ...payload import close_frame
+from ...core.frames import close_frame
 from ...types import Event, Receive, Send
 from ..deflate import without_takeover
 from ..lean import make_lean
