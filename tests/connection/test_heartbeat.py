@@ -24,8 +24,17 @@ from wsstab import (
 )
 from wsstab.close import Cause
 from wsstab.connection import carrier
-from wsstab.connection.heartbeat import custom_message, default_message
+from wsstab.connection.heartbeat import (
+    AGE_SPREAD,
+    custom_message,
+    deadlines_for,
+    default_message,
+    heartbeat_interval,
+)
 from wsstab.connection.receiver import MOST_ROUNDS
+from wsstab.core.deadlines import Action
+from wsstab.wires.base import Wire
+from wsstab.wires.traits import ASGI, TRAITS, Traits
 
 pytestmark = pytest.mark.anyio
 
@@ -521,3 +530,64 @@ async def test_before_start_no_double_is_pinged() -> None:
     await ward.wait(0.5)
     assert len(ward.pings) == 1
     await ward.manager.graceful_shutdown()
+
+
+SANSIO = "uvicorn websockets-sansio"
+
+
+def wire_of(traits: Traits) -> Wire:
+    """A wire of such a server."""
+    kind: type[Wire] = type("Kind", (Wire,), {"traits": traits})
+    return kind()
+
+
+@pytest.mark.parametrize(
+    ("options", "native", "server_interval", "expected"),
+    [
+        ({}, True, None, 30.0),
+        ({"heartbeat_interval": 5.0}, True, 20.0, 5.0),
+        ({"heartbeat_interval": 50.0}, True, 20.0, 20.0),
+        ({}, False, None, None),
+        ({"heartbeat_type": "custom"}, False, None, 30.0),
+        ({"heartbeat_type": "custom"}, True, 20.0, 20.0),
+        ({"heartbeat_type": "off"}, True, 20.0, None),
+    ],
+    ids=[
+        "ours",
+        "ours is shorter",
+        "the server's is shorter",
+        "no ping here",
+        "custom needs no ping",
+        "custom keeps to the server's too",
+        "off",
+    ],
+)
+def test_how_often_a_peer_is_asked(
+    options: dict[str, Any], native: bool, server_interval: float | None, expected: float | None
+) -> None:
+    """The shorter of the two intervals wins, and where no ping can be sent none is waited for."""
+    wire = wire_of(TRAITS[SANSIO] if native else ASGI)
+    wire.server_ping_interval = server_interval
+    assert heartbeat_interval(WebSocketConfig(**options), wire) == expected
+
+
+def test_a_new_connection_has_the_deadlines_of_its_configuration() -> None:
+    """Those of its own path, which may differ from the manager's."""
+    own = WebSocketConfig(accept_timeout=3.0, heartbeat_interval=5.0, heartbeat_timeout=7.0, idle_timeout=11.0)
+    deadlines = deadlines_for(own, wire_of(TRAITS[SANSIO]), 100.0)
+    assert deadlines.next(100.0) == 103.0
+    deadlines.opened(100.0)
+    assert (deadlines.next(100.0), deadlines.decide(105.0)) == (105.0, Action.PING)
+    assert deadlines.decide(110.0) is Action.NOTHING
+    assert deadlines.decide(111.0) is Action.IDLE
+
+
+def test_connections_that_opened_together_do_not_grow_old_together() -> None:
+    """Their ages are spread by ten percent to both sides, and not beyond."""
+    config = WebSocketConfig(max_connection_age=1000.0, heartbeat_type="off")
+    ages = list[float]()
+    for _ in range(300):
+        deadlines = deadlines_for(config, wire_of(TRAITS[SANSIO]), 100.0)
+        deadlines.opened(100.0)
+        ages.append((deadlines.next(100.0) or 0.0) - 100.0)
+    assert 1000 * (1 - AGE_SPREAD) <= min(ages) < 950 < 1050 < max(ages) <= 1000 * (1 + AGE_SPREAD)

@@ -1,4 +1,4 @@
-"""What runs on one event loop: chores, deadlines of new connections, and the last abort."""
+"""What runs on one event loop: chores, and the last abort."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 
 from tests.support.hand import HandLoop
 from wsstab import WebSocketConfig
-from wsstab.core.deadlines import Action
 from wsstab.core.frames import Outgoing
 from wsstab.loop.lingering import Lingering
-from wsstab.loop.services import AGE_SPREAD, Services, heartbeat_interval
+from wsstab.loop.services import Services
 from wsstab.loop.timekeeper import TICK
 from wsstab.loop.turn_log import Entry
 from wsstab.wires.base import Wire
@@ -196,56 +195,3 @@ def test_who_closes_is_neither_behind_nor_waited_for_in_receive() -> None:
     at.services.forget(connection)
     assert at.services.backpressure.lagging == {}
     assert at.wait(TICK) is False
-
-
-@pytest.mark.parametrize(
-    ("options", "native", "server_interval", "expected"),
-    [
-        ({}, True, None, 30.0),
-        ({"heartbeat_interval": 5.0}, True, 20.0, 5.0),
-        ({"heartbeat_interval": 50.0}, True, 20.0, 20.0),
-        ({}, False, None, None),
-        ({"heartbeat_type": "custom"}, False, None, 30.0),
-        ({"heartbeat_type": "custom"}, True, 20.0, 20.0),
-        ({"heartbeat_type": "off"}, True, 20.0, None),
-    ],
-    ids=[
-        "ours",
-        "ours is shorter",
-        "the server's is shorter",
-        "no ping here",
-        "custom needs no ping",
-        "custom keeps to the server's too",
-        "off",
-    ],
-)
-def test_how_often_a_peer_is_asked(
-    options: dict[str, Any], native: bool, server_interval: float | None, expected: float | None
-) -> None:
-    """The shorter of the two intervals wins, and where no ping can be sent none is waited for."""
-    wire = PingingWire() if native else Wire()
-    wire.server_ping_interval = server_interval
-    assert heartbeat_interval(WebSocketConfig(**options), wire) == expected
-
-
-def test_a_new_connection_has_the_deadlines_of_its_configuration() -> None:
-    """Those of its own path, which may differ from the manager's."""
-    at = Studio()
-    own = WebSocketConfig(accept_timeout=3.0, heartbeat_interval=5.0, heartbeat_timeout=7.0, idle_timeout=11.0)
-    deadlines = at.services.deadlines_for(own, PingingWire())
-    assert deadlines.next(100.0) == 103.0
-    deadlines.opened(100.0)
-    assert (deadlines.next(100.0), deadlines.decide(105.0)) == (105.0, Action.PING)
-    assert deadlines.decide(110.0) is Action.NOTHING
-    assert deadlines.decide(111.0) is Action.IDLE
-
-
-def test_connections_that_opened_together_do_not_grow_old_together() -> None:
-    """Their ages are spread by ten percent to both sides, and not beyond."""
-    at = Studio(max_connection_age=1000.0, heartbeat_type="off")
-    ages = list[float]()
-    for _ in range(300):
-        deadlines = at.services.deadlines_for(at.config, PingingWire())
-        deadlines.opened(100.0)
-        ages.append((deadlines.next(100.0) or 0.0) - 100.0)
-    assert 1000 * (1 - AGE_SPREAD) <= min(ages) < 950 < 1050 < max(ages) <= 1000 * (1 + AGE_SPREAD)

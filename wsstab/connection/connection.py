@@ -27,7 +27,7 @@ from ..reports import ConnectionStatistics
 from ..types import Itself
 from .application import Application, current_connection
 from .closing import Ending
-from .heartbeat import Heartbeat
+from .heartbeat import Heartbeat, deadlines_for
 from .receiver import Receiver
 from .sender import Delivery, Sender
 from .userdata import UserData
@@ -300,7 +300,7 @@ class Connection(Itself):
 
     def make_heartbeat(self) -> Heartbeat:
         """The heartbeat of this kind of connection."""
-        return Heartbeat(self, self.services.deadlines_for(self.config, self.wire))
+        return Heartbeat(self, deadlines_for(self.config, self.wire, self.services.timekeeper.now))
 
     def opens(self) -> None:
         """The handshake is complete."""

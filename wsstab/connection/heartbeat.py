@@ -6,6 +6,7 @@ and ends the connection.
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,13 @@ from ..payload import encode
 
 if TYPE_CHECKING:
     from ..loop.timekeeper import Deadline
+    from ..wires.base import Wire
     from .connection import Connection
 
-__all__ = ["Heartbeat", "default_message"]
+__all__ = ["Heartbeat", "deadlines_for", "default_message"]
 
+AGE_SPREAD = 0.1
+"""By how much of itself ``max_connection_age`` varies, so that what opened together does not return together."""
 CLOSES = {Action.IDLE: IDLE, Action.TOO_OLD: TOO_OLD, Action.NOT_ACCEPTED: NOT_ACCEPTED}
 
 
@@ -193,6 +197,38 @@ class Heartbeat:
         if buffered != self._buffered:
             connection.charge(buffered - self._buffered)
             self._buffered = buffered
+
+
+def deadlines_for(config: WebSocketConfig, wire: Wire, now: float) -> Deadlines:
+    """The deadlines of a new connection.
+
+    Args:
+        config: of its path.
+        wire: its own.
+        now: on the clock of its event loop's `wsstab.loop.timekeeper.Timekeeper`.
+    """
+    max_age = config.max_connection_age
+    if max_age is not None:
+        max_age *= random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)
+    return Deadlines(
+        now,
+        accept_timeout=config.accept_timeout,
+        heartbeat_interval=heartbeat_interval(config, wire),
+        heartbeat_timeout=config.heartbeat_timeout,
+        idle_timeout=config.idle_timeout,
+        max_age=max_age,
+    )
+
+
+def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:
+    """Seconds between heartbeats on this wire, ``None`` for none."""
+    if config.heartbeat_type is HeartbeatType.OFF:
+        return None
+    if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
+        return None
+    if wire.server_ping_interval:
+        return min(config.heartbeat_interval, wire.server_ping_interval)
+    return config.heartbeat_interval
 
 
 def custom_message(config: WebSocketConfig) -> Any:

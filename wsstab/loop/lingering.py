@@ -6,15 +6,30 @@ Each still has its socket, and so its place among the connections that a limit c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from ..wires.base import Wire
 from .tasks import EventLoop
 
-__all__ = ["Lingering", "Place"]
+__all__ = ["Lingering", "Place", "Socket"]
 
 Place: TypeAlias = "tuple[str | None, str | None]"
 """The address under which a connection was let in, and its client id where it has one."""
+
+
+class Socket(Protocol):
+    """What closes and may linger: the wire of a connection.
+
+    Attributes:
+        on_lost: called when it is gone.
+    """
+
+    on_lost: Callable[[], None]
+
+    def ends_now(self) -> bool:
+        """Whether it is gone, or will be in this turn of the event loop, whatever the peer does."""
+
+    def abort(self) -> None:
+        """Close it without a word."""
 
 
 class Lingering:
@@ -26,16 +41,16 @@ class Lingering:
 
     def __init__(self, free: Callable[[Place], None]) -> None:
         self._free = free
-        self._loops: dict[Wire, EventLoop] = {}
-        self._places: dict[Wire, Place] = {}
+        self._loops: dict[Socket, EventLoop] = {}
+        self._places: dict[Socket, Place] = {}
 
-    def __contains__(self, wire: Wire) -> bool:
+    def __contains__(self, wire: Socket) -> bool:
         return wire in self._loops
 
     def __len__(self) -> int:
         return len(self._loops)
 
-    def add(self, wire: Wire, loop: EventLoop) -> None:
+    def add(self, wire: Socket, loop: EventLoop) -> None:
         """It has closed.
 
         Args:
@@ -44,13 +59,13 @@ class Lingering:
         """
         self._loops[wire] = loop
 
-    def end(self, wire: Wire) -> None:
+    def end(self, wire: Socket) -> None:
         """Its socket is gone. Idempotent."""
         self._loops.pop(wire, None)
         if wire in self._places:
             self._free(self._places.pop(wire))
 
-    def leave_place(self, wire: Wire, place: Place) -> None:
+    def leave_place(self, wire: Socket, place: Place) -> None:
         """Its ASGI call is over: its place is free with its socket, which may be now.
 
         Args:

@@ -6,15 +6,12 @@ socket under a test client that gives each socket its own loop.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..config import HeartbeatType, WebSocketConfig
-from ..core.deadlines import Deadlines
-from ..wires.base import Wire
+from ..config import WebSocketConfig
 from .backpressure import Backpressure
-from .lingering import Lingering
+from .lingering import Lingering, Socket
 from .readahead import ReadAhead
 from .tasks import EventLoop
 from .timekeeper import Deadline, Timekeeper
@@ -24,9 +21,6 @@ if TYPE_CHECKING:
     from ..connection import Connection
 
 __all__ = ["Services"]
-
-AGE_SPREAD = 0.1
-"""By how much of itself ``max_connection_age`` varies, so that what opened together does not return together."""
 
 
 class Services:
@@ -90,26 +84,12 @@ class Services:
         self._chores.clear()
         self.timekeeper.rest()
 
-    def deadlines_for(self, config: WebSocketConfig, wire: Wire) -> Deadlines:
-        """The deadlines of a new connection."""
-        max_age = config.max_connection_age
-        if max_age is not None:
-            max_age *= random.uniform(1 - AGE_SPREAD, 1 + AGE_SPREAD)
-        return Deadlines(
-            self.timekeeper.now,
-            accept_timeout=config.accept_timeout,
-            heartbeat_interval=heartbeat_interval(config, wire),
-            heartbeat_timeout=config.heartbeat_timeout,
-            idle_timeout=config.idle_timeout,
-            max_age=max_age,
-        )
-
     def forget(self, connection: Connection) -> None:
         """The connection is closing or gone."""
         self.backpressure.forget(connection)
         self.readahead.back(connection.carrier)
 
-    def abort_later(self, wire: Wire, seconds: float) -> None:
+    def abort_later(self, wire: Socket, seconds: float) -> None:
         """Abort the TCP connection of a peer that did not leave by then. The first one to ask decides."""
         if wire.ends_now() or wire in self._lingering:
             return
@@ -131,14 +111,3 @@ class Services:
 
 def _nobody() -> None:
     pass
-
-
-def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:
-    """Seconds between heartbeats on this wire, ``None`` for none."""
-    if config.heartbeat_type is HeartbeatType.OFF:
-        return None
-    if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
-        return None
-    if wire.server_ping_interval:
-        return min(config.heartbeat_interval, wire.server_ping_interval)
-    return config.heartbeat_interval
