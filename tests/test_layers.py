@@ -28,7 +28,7 @@ FLOORS = {
     "wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol wires.uvicorn.sansio "
     "wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian signals.hypercorn "
     "signals.loop signals.uvicorn",
-    "4 services": "loop.services loop.backpressure loop.turn_log loop.readahead loop.lingering",
+    "4 services": "loop.services loop.backpressure loop.turn_log loop.members loop.readahead loop.lingering",
     "5 connection": "connection connection.application connection.carrier connection.closing connection.connection "
     "connection.heartbeat connection.outcome connection.receiver connection.sender connection.standalone "
     "connection.userdata",
@@ -57,6 +57,10 @@ MACHINES_OF_MACHINES = {"core.address": {"core.networks"}, "core.origin": {"core
 MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetime", "logging", "random", "socket"}
 """The loop, the clock, the log and chance are arguments or somebody else's business."""
 
+FOLDERS = ["words", "core", "config", "routes", "loop", "wires", "signals", "connection", "hub", "edge"]
+"""From the bottom to the top."""
+BELOW_CONNECTIONS = FOLDERS[: FOLDERS.index("connection")]
+
 FLOOR_OF = {module: floor for floor, names in enumerate(FLOORS.values()) for module in names.split()}
 
 
@@ -72,28 +76,39 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
+def folder(module: str) -> str:
+    """Of a module; ``words`` or ``edge`` for those in the root."""
+    first = module.partition(".")[0]
+    return first if first in FOLDERS else "words" if FLOOR_OF[module] == 0 else "edge"
+
+
 def path_of(module: str) -> Path:
     """Where a module stands."""
     path = PACKAGE.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def statements(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The imports in trees, without those for type checkers."""
+def statements(nodes: Iterable[ast.AST], typed: bool = False) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports in trees.
+
+    Args:
+        nodes: the trees.
+        typed: with those for type checkers.
+    """
     for node in nodes:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if not typed and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             yield from statements(node.orelse)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             yield node
         else:
-            yield from statements(ast.iter_child_nodes(node))
+            yield from statements(ast.iter_child_nodes(node), typed)
 
 
-def imports(module: str, source: str | None = None) -> set[str]:
+def imports(module: str, source: str | None = None, typed: bool = False) -> set[str]:
     """What a module imports: ``.name`` for a module of the package, ``name`` for any other."""
     text = path_of(module).read_text() if source is None else source
     found: set[str] = set()
-    for statement in statements([ast.parse(text)]):
+    for statement in statements([ast.parse(text)], typed):
         if isinstance(statement, ast.Import):
             found.update(outside(alias.name) for alias in statement.names)
         elif not statement.level:
@@ -121,9 +136,9 @@ def inside(module: str, statement: ast.ImportFrom) -> Iterator[str]:
         yield f".{name if name in FLOOR_OF else '.'.join(target)}"
 
 
-def inner(module: str) -> set[str]:
+def inner(module: str, typed: bool = False) -> set[str]:
     """The modules of the package that a module imports."""
-    return {name[1:] for name in imports(module) if name.startswith(".")}
+    return {name[1:] for name in imports(module, typed=typed) if name.startswith(".")}
 
 
 def test_every_module_has_a_floor() -> None:
@@ -151,6 +166,16 @@ def test_a_machine_knows_neither_loop_nor_clock_nor_log(module: str) -> None:
     assert imports(module) & MACHINES_DO_WITHOUT == set()
 
 
+@pytest.mark.parametrize(
+    "module",
+    [module for module in modules() if module.startswith(("core", "config", "routes", "loop", "wires", "signals"))],
+)
+def test_what_is_below_knows_what_stands_on_it_only_by_protocol(module: str) -> None:
+    """Not even for type checkers: a loop does not import its connections, and no machine its user."""
+    upward = {name for name in inner(module, typed=True) if FOLDERS.index(folder(name)) > FOLDERS.index(folder(module))}
+    assert upward == set()
+
+
 @pytest.mark.parametrize("module", modules())
 def test_a_module_imports_only_what_is_declared(module: str) -> None:
     """The standard library, and the few packages of the table, each where it belongs."""
@@ -166,10 +191,21 @@ def may_import(module: str, name: str) -> bool:
 
 def test_no_imports_run_in_a_circle() -> None:
     """Modules of one floor may use each other, but then in one direction."""
-    graph = {module: inner(module) - {module} for module in modules()}
+    assert circles({module: inner(module) for module in modules()}) == {}
+
+
+def test_below_the_connections_no_imports_run_in_a_circle_for_type_checkers_either() -> None:
+    """So each of these files can be understood before the next."""
+    below = [module for module in modules() if folder(module) in BELOW_CONNECTIONS]
+    assert circles({module: inner(module, typed=True) for module in below}) == {}
+
+
+def circles(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What is left of a graph without all that leads into no circle."""
+    graph = {module: names - {module} for module, names in graph.items()}
     while leaves := {module for module, names in graph.items() if not names}:
         graph = {module: names - leaves for module, names in graph.items() if module not in leaves}
-    assert graph == {}
+    return graph
 
 
 @pytest.mark.parametrize(
@@ -192,6 +228,13 @@ def test_no_imports_run_in_a_circle() -> None:
 def test_the_walk_itself_sees_what_is_imported(source: str, expected: set[str]) -> None:
     """A test of the test, as if the source stood in ``core/wheel.py``."""
     assert imports("core.wheel", source) == expected
+
+
+def test_the_walk_sees_what_is_imported_for_type_checkers_where_it_is_asked_to() -> None:
+    """As if the source stood in ``loop/readahead.py``."""
+    source = "if TYPE_CHECKING:\n    from ..connection import Connection"
+    assert imports("loop.readahead", source) == set()
+    assert imports("loop.readahead", source, typed=True) == {".connection"}
 
 
 def test_the_walk_knows_where_a_package_is() -> None:

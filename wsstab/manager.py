@@ -35,7 +35,7 @@ from .errors import (
 )
 from .events import ConnectionIdentified, ConnectionOpened, Event, LimitHit
 from .hub.counters import Counters
-from .hub.delivery import Courier
+from .hub.delivery import Courier, lagging_of
 from .hub.drain import Drainer, PartOfServer
 from .hub.drain_endpoint import DrainEndpoint
 from .hub.eviction import Evictor
@@ -827,7 +827,7 @@ class WebSocketConnectionManager(Itself):
 
     def _behind(self) -> Iterable[Connection]:
         for services in list(self._services.values()):
-            yield from list(services.backpressure.lagging)
+            yield from lagging_of(services)
 
 
 def estimate_of(connection: Connection) -> int:

@@ -12,7 +12,7 @@ import pytest
 from starlette.endpoints import WebSocketEndpoint
 
 from wsstab import Override
-from wsstab.config.marks import overrides_of, watch
+from wsstab.config.marks import Mark, Overrides, overrides_of, watch
 
 pytestmark = pytest.mark.anyio
 
@@ -24,13 +24,13 @@ class Doorkeeper:
 
     def __init__(self, answer: bool = True) -> None:
         self.answer = answer
-        self.noted: list[Override] = []
+        self.noted: list[Mark] = []
 
-    def note(self, overrides: tuple[Override, ...]) -> None:
+    def note(self, overrides: Overrides) -> None:
         """Remember."""
         self.noted += overrides
 
-    async def let_in(self, overrides: tuple[Override, ...]) -> bool:
+    async def let_in(self, overrides: Overrides) -> bool:
         """Remember and answer."""
         self.note(overrides)
         return self.answer

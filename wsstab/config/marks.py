@@ -13,14 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..types import CONNECTION_KEY
 
-if TYPE_CHECKING:
-    from .config import Override
-
-__all__ = ["Watch", "any_marked", "mark", "overrides_of", "watch"]
+__all__ = ["Overrides", "Watch", "any_marked", "mark", "overrides_of", "watch"]
 
 logger = logging.getLogger("wsstab")
 
@@ -28,7 +25,16 @@ ATTRIBUTE = "__wsstab_overrides__"
 RUNS = ("__call__", "dispatch")
 """The methods by which an instance runs: what is called for many, and Starlette's `WebSocketEndpoint`."""
 
-Overrides = tuple["Override", ...]
+
+class Mark(Protocol):
+    """What stands on an endpoint: `wsstab.Override`, which is made with what is here."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The options that were given, as they are kept."""
+
+
+Overrides = tuple[Mark, ...]
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 
@@ -64,7 +70,7 @@ def overrides_of(endpoint: object) -> Overrides:
     return tuple(getattr(endpoint, ATTRIBUTE, ()))
 
 
-def mark(endpoint: EndpointT, override: Override) -> EndpointT:
+def mark(endpoint: EndpointT, override: Mark) -> EndpointT:
     """Give an endpoint an Override.
 
     Args:

@@ -21,7 +21,7 @@ from ..loop.turn_log import Entry
 from ..payload import Payload, encode
 from ..reports import MAX_ERRORS, BroadcastResult
 
-__all__ = ["Courier"]
+__all__ = ["Courier", "lagging_of"]
 
 
 class Tally:
@@ -133,7 +133,7 @@ class Courier:
 
     async def _log(self, services: Services, entry: Entry, tally: Tally) -> None:
         broadcaster, backpressure = services.broadcaster, services.backpressure
-        behind = [c for c in backpressure.lagging if entry.concerns(c)] if backpressure.lagging else ()
+        behind = [c for c in lagging_of(services) if entry.concerns(c)] if backpressure.lagging else []
         for connection in behind:
             broadcaster.catch_up(connection)
         broadcaster.append(entry)
@@ -192,3 +192,9 @@ class Courier:
             for connection in doubles:
                 group.start_soon(measure, connection)
         self._observe("broadcast", current_loop().time() - began)
+
+
+def lagging_of(services: Services) -> list[Connection]:
+    """The connections of an event loop that are behind."""
+    # To the services of a loop they are members; a hub knows what it has put there.
+    return [each for each in services.backpressure.lagging if isinstance(each, Connection)]

@@ -15,7 +15,7 @@ from ..types import Itself, Scope
 from .door import Door
 
 if TYPE_CHECKING:
-    from ..config import Override
+    from ..config.marks import Overrides
     from ..connection import Connection
 
 __all__ = ["SecondLook", "admits"]
@@ -35,17 +35,17 @@ class SecondLook(Itself):
         self._connection = connection
         self._passed = passed
         self._entrances: list[tuple[Entrance, Door]] = []
-        self._noted: tuple[Override, ...] = ()
+        self._noted: Overrides = ()
 
     def add(self, entrance: Entrance, door: Door) -> None:
         """A stabilizer that it has come by."""
         self._entrances.append((entrance, door))
 
-    def note(self, overrides: tuple[Override, ...]) -> None:
+    def note(self, overrides: Overrides) -> None:
         """An endpoint with these is about to run."""
         self._noted += tuple(each for each in overrides if each not in self._noted)
 
-    async def let_in(self, overrides: tuple[Override, ...]) -> bool:
+    async def let_in(self, overrides: Overrides) -> bool:
         """Whether an endpoint with these may run; who may not has had an answer."""
         self.note(overrides)
         return await self.check()

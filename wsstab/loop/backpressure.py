@@ -10,15 +10,12 @@ is for it, once, and is waited for no more.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import anyio
 
+from .members import Member
 from .tasks import EventLoop
 from .timekeeper import Timekeeper
-
-if TYPE_CHECKING:
-    from ..connection import Connection
 
 __all__ = ["Backpressure"]
 
@@ -49,7 +46,7 @@ class Lag:
         "waited_at",
     )
 
-    def __init__(self, connection: Connection, now: float, time: float) -> None:
+    def __init__(self, connection: Member, now: float, time: float) -> None:
         self.patience = PATIENCE
         self.progressed_at = now
         self.waited_at = time
@@ -59,7 +56,7 @@ class Lag:
         self.dropped = connection.sender.queue.dropped
         self.told = False
 
-    def progressed(self, connection: Connection, now: float) -> None:
+    def progressed(self, connection: Member, now: float) -> None:
         """Note whether the peer took anything since the last look."""
         buffered = connection.wire.buffered()
         if connection.sender.messages != self.sent or buffered < self.buffered:
@@ -68,7 +65,7 @@ class Lag:
         self.sent = connection.sender.messages
         self.buffered = buffered
 
-    def wait(self, connection: Connection, time: float) -> None:
+    def wait(self, connection: Member, time: float) -> None:
         """A sender waited for it: charge that to its patience, unless it keeps up."""
         spent = min(time - self.waited_at, 2 * NAP)
         drained = connection.sender.bytes - connection.wire.buffered()
@@ -94,17 +91,17 @@ class Backpressure:
     def __init__(self, loop: EventLoop, timekeeper: Timekeeper) -> None:
         self._loop = loop
         self._timekeeper = timekeeper
-        self.lagging: dict[Connection, Lag] = {}
+        self.lagging: dict[Member, Lag] = {}
         self._progress: anyio.Event | None = None
         timekeeper.watch(self.look)
 
-    def behind(self, connection: Connection) -> None:
+    def behind(self, connection: Member) -> None:
         """Its wire takes no more, or something is queued for it."""
         if connection not in self.lagging:
             self.lagging[connection] = Lag(connection, self._timekeeper.now, self._loop.time())
             self._timekeeper.wake()
 
-    def caught_up(self, connection: Connection) -> None:
+    def caught_up(self, connection: Member) -> None:
         """Its wire takes data; it is behind no more once nothing is queued."""
         if not connection.sender.queue:
             self.lagging.pop(connection, None)
@@ -112,7 +109,7 @@ class Backpressure:
         if progress is not None:
             progress.set()
 
-    def is_news(self, connection: Connection) -> bool:
+    def is_news(self, connection: Member) -> bool:
         """Whether nobody was told yet that it is behind; from now on somebody was."""
         lag = self.lagging.get(connection)
         if lag is None:
@@ -120,7 +117,7 @@ class Backpressure:
         news, lag.told = not lag.told, True
         return news
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Member) -> None:
         """It is closing or gone."""
         if self.lagging.pop(connection, None) is not None:
             self.caught_up(connection)
@@ -136,7 +133,7 @@ class Backpressure:
                 connection.sender.too_slow(within=LAST_WORD)
         return bool(self.lagging)
 
-    async def pace(self, connections: Iterable[Connection]) -> None:
+    async def pace(self, connections: Iterable[Member]) -> None:
         """Wait while these peers are crowded that keep up, or whose patience lasts; for a bounded time in all.
 
         Args:
@@ -153,7 +150,7 @@ class Backpressure:
                 lag.wait(connection, time)
             crowded = self._crowded(connections)
 
-    def _crowded(self, connections: Iterable[Connection]) -> list[tuple[Connection, Lag]]:
+    def _crowded(self, connections: Iterable[Member]) -> list[tuple[Member, Lag]]:
         pairs = [(connection, self.lagging.get(connection)) for connection in connections]
         return [(c, lag) for c, lag in pairs if lag is not None and lag.patience > 0 and c.sender.crowded]
 
@@ -163,6 +160,6 @@ class Backpressure:
         with anyio.move_on_after(NAP):
             await self._progress.wait()
 
-    def _tell_of_drops(self, connection: Connection, lag: Lag) -> None:
+    def _tell_of_drops(self, connection: Member, lag: Lag) -> None:
         if not lag.told and connection.sender.queue.dropped != lag.dropped:
             connection.sender.tell_slow()

@@ -6,30 +6,15 @@ Each still has its socket, and so its place among the connections that a limit c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
+from .members import Socket
 from .tasks import EventLoop
 
-__all__ = ["Lingering", "Place", "Socket"]
+__all__ = ["Lingering", "Place"]
 
 Place: TypeAlias = "tuple[str | None, str | None]"
 """The address under which a connection was let in, and its client id where it has one."""
-
-
-class Socket(Protocol):
-    """What closes and may linger: the wire of a connection.
-
-    Attributes:
-        on_lost: called when it is gone.
-    """
-
-    on_lost: Callable[[], None]
-
-    def ends_now(self) -> bool:
-        """Whether it is gone, or will be in this turn of the event loop, whatever the peer does."""
-
-    def abort(self) -> None:
-        """Close it without a word."""
 
 
 class Lingering:

@@ -6,12 +6,8 @@ for a handler that comes back to ``receive()`` in time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from .members import MemberCarrier
 from .timekeeper import Timekeeper
-
-if TYPE_CHECKING:
-    from ..connection.carrier import Carrier
 
 __all__ = ["ReadAhead"]
 
@@ -28,18 +24,18 @@ class ReadAhead:
 
     def __init__(self, timekeeper: Timekeeper) -> None:
         self._timekeeper = timekeeper
-        self._away: set[Carrier] = set()
+        self._away: set[MemberCarrier] = set()
         self._looked_at = timekeeper.now
         timekeeper.watch(self.look)
 
-    def away(self, carrier: Carrier) -> None:
+    def away(self, carrier: MemberCarrier) -> None:
         """Nobody reads from this carrier now."""
         if carrier.connection.ending.event is None:
             carrier.watched, carrier.away_seen = True, False
             self._away.add(carrier)
             self._timekeeper.wake()
 
-    def back(self, carrier: Carrier) -> None:
+    def back(self, carrier: MemberCarrier) -> None:
         """It need not be watched any more."""
         carrier.watched = False
         self._away.discard(carrier)
@@ -52,7 +48,7 @@ class ReadAhead:
                 self._look_at(carrier)
         return bool(self._away)
 
-    def _look_at(self, carrier: Carrier) -> None:
+    def _look_at(self, carrier: MemberCarrier) -> None:
         if carrier.attended or carrier.connection.receiver.over:
             # Not at the moment when it is read from again: that comes with every message.
             self.back(carrier)

@@ -7,18 +7,15 @@ socket under a test client that gives each socket its own loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ..config import WebSocketConfig
 from .backpressure import Backpressure
-from .lingering import Lingering, Socket
+from .lingering import Lingering
+from .members import Member, Socket
 from .readahead import ReadAhead
 from .tasks import EventLoop
 from .timekeeper import Deadline, Timekeeper
 from .turn_log import Broadcaster
-
-if TYPE_CHECKING:
-    from ..connection import Connection
 
 __all__ = ["Services"]
 
@@ -84,7 +81,7 @@ class Services:
         self._chores.clear()
         self.timekeeper.rest()
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Member) -> None:
         """The connection is closing or gone."""
         self.backpressure.forget(connection)
         self.readahead.back(connection.carrier)

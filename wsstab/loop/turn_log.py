@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -22,13 +21,10 @@ from ..close import RAISED
 from ..core.frames import Block, Outgoing
 from ..core.registry import Crowd
 from ..types import Transport
+from .members import Member, MemberSender
 from .tasks import EventLoop
 from .timekeeper import Timekeeper
 from .usercode import ends_the_process
-
-if TYPE_CHECKING:
-    from ..connection import Connection
-    from ..connection.sender import Sender
 
 __all__ = ["Broadcaster", "Entry"]
 
@@ -63,8 +59,8 @@ class Entry:
     def __init__(
         self,
         message: Outgoing,
-        audience: Collection[Connection],
-        excluded: frozenset[Connection] = frozenset(),
+        audience: Collection[Member],
+        excluded: frozenset[Member] = frozenset(),
         key: Hashable = None,
     ) -> None:
         self.message = message
@@ -72,7 +68,7 @@ class Entry:
         self.excluded = excluded
         self.key = key
 
-    def concerns(self, connection: Connection) -> bool:
+    def concerns(self, connection: Member) -> bool:
         """Whether this connection gets the message."""
         return connection in self.audience and connection not in self.excluded
 
@@ -128,7 +124,7 @@ class Broadcaster:
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    def catch_up(self, connection: Connection) -> None:
+    def catch_up(self, connection: Member) -> None:
         """Give a connection at once what the log holds for it."""
         if not connection.open:
             # Its place in the log is behind all that will ever be said, and stays there.
@@ -203,12 +199,12 @@ class Broadcaster:
 
     def _write_to_some(
         self,
-        senders: Iterable[Sender],
+        senders: Iterable[MemberSender],
         group: Group,
         entries: Sequence[Entry],
         start: int,
         end: int,
-        excluded: Set[Connection],
+        excluded: Set[Member],
     ) -> None:
         """The hot loop: first all that there is to look at, then the writes.
 
@@ -254,7 +250,7 @@ class Broadcaster:
                     if sender.transport is transport:
                         self._failed(sender)
 
-    def _failed(self, sender: Sender) -> None:
+    def _failed(self, sender: MemberSender) -> None:
         """One peer's wire must not end the writer of all."""
         sender.shut()
         # Who is over and let go of needs nothing more.
@@ -273,7 +269,7 @@ class Broadcaster:
             entries.append(entry)
         return entries[before:]
 
-    def _write_singly(self, sender: Sender, entries: Sequence[Entry], start: int, end: int) -> None:
+    def _write_singly(self, sender: MemberSender, entries: Sequence[Entry], start: int, end: int) -> None:
         if sender.cursor >= end:
             return
         pending = entries[max(sender.cursor - start, 0) :]
@@ -296,9 +292,9 @@ class Group:
 
     def __init__(
         self,
-        senders: Sequence[Sender],
+        senders: Sequence[MemberSender],
         numbered: list[tuple[int, Outgoing]],
-        audience: Collection[Connection] | None = None,
+        audience: Collection[Member] | None = None,
     ) -> None:
         self.senders = senders
         self.audience = audience
@@ -334,11 +330,11 @@ def groups_of(entries: Sequence[Entry], first: int) -> list[Group]:
     audiences = {id(entry.audience): entry.audience for entry in entries}
     if len(audiences) == 1:
         return [Group(senders_of(entries[0].audience), numbered, entries[0].audience)]
-    membership: dict[Connection, int] = {}
+    membership: dict[Member, int] = {}
     for bit, audience in enumerate(audiences.values()):
         for connection in list(audience):
             membership[connection] = membership.get(connection, 0) | 1 << bit
-    members: dict[int, list[Connection]] = {}
+    members: dict[int, list[Member]] = {}
     for connection, bits in membership.items():
         members.setdefault(bits, []).append(connection)
     bit_of = {audience_id: 1 << bit for bit, audience_id in enumerate(audiences)}
@@ -349,7 +345,7 @@ def groups_of(entries: Sequence[Entry], first: int) -> list[Group]:
     ]
 
 
-def senders_of(audience: Collection[Connection]) -> list[Sender]:
+def senders_of(audience: Collection[Member]) -> list[MemberSender]:
     """The senders of an audience, as it is now."""
     if isinstance(audience, Crowd):
         return list(audience.values())

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..config import Override, WebSocketConfig
-from ..config.marks import any_marked, overrides_of
+from ..config.marks import Overrides, any_marked, overrides_of
 from ..core.patterns import matches, meets
 from ..types import Scope
 from .route_map import RouteMap, relative
@@ -55,7 +55,7 @@ class Routing:
             (pattern, Vote(config.routes[pattern], merged, Terms.of(merged))) for pattern, merged in config.by_pattern
         ]
         self._base = Vote(None, config, self.plain)
-        self._combined: dict[tuple[int, ...], tuple[WebSocketConfig, tuple[Override, ...], WebSocketConfig]] = {}
+        self._combined: dict[tuple[int, ...], tuple[WebSocketConfig, Overrides, WebSocketConfig]] = {}
 
     @property
     def silent(self) -> bool:
@@ -71,7 +71,7 @@ class Routing:
         """
         return Entrance(self, scope) if self._table or any_marked() else None
 
-    def votes(self, scope: Scope, roots: Sequence[str]) -> tuple[list[Vote], tuple[Override, ...]]:
+    def votes(self, scope: Scope, roots: Sequence[str]) -> tuple[list[Vote], Overrides]:
         """What the spellings of a path lead to, the one by which the application routes first; and the endpoint's own.
 
         Args:
@@ -105,7 +105,7 @@ class Routing:
                 return vote
         return None
 
-    def terms(self, votes: Sequence[Vote], marks: tuple[Override, ...], inner: bool = False) -> Terms:
+    def terms(self, votes: Sequence[Vote], marks: Overrides, inner: bool = False) -> Terms:
         """What holds where several votes do, and an endpoint has Overrides of its own.
 
         Args:
@@ -120,7 +120,7 @@ class Routing:
         origins, asked = _held("allowed_origins", said, marks), _held("authorize", votes, marks)
         return Terms(self._merged(chosen.config, marks), tuple(origins), tuple(asked))
 
-    def _merged(self, config: WebSocketConfig, marks: tuple[Override, ...]) -> WebSocketConfig:
+    def _merged(self, config: WebSocketConfig, marks: Overrides) -> WebSocketConfig:
         if not marks:
             return config
         key = (id(config), *map(id, marks))
@@ -182,7 +182,7 @@ class Entrance:
         """What holds, as far as it can be known before the request is routed."""
         return self._routing.terms(self._votes, self._marks, self._inner)
 
-    def terms_behind(self, noted: tuple[Override, ...]) -> Terms:
+    def terms_behind(self, noted: Overrides) -> Terms:
         """What holds for the endpoint that was reached.
 
         Args:
@@ -227,7 +227,7 @@ def spellings(paths: Iterable[str]) -> Iterator[str]:
         yield cut.rstrip("/") or "/"
 
 
-def _held(name: str, votes: Sequence[Vote], marks: Sequence[Override]) -> list[Any]:
+def _held(name: str, votes: Sequence[Vote], marks: Overrides) -> list[Any]:
     """The values of a guard that all hold; an endpoint's own stands in for what no pattern has named."""
     own = [mark.fields[name] for mark in marks if name in mark.fields]
     named = [vote for vote in votes if not own or (vote.override is not None and name in vote.override.fields)]
