@@ -59,6 +59,7 @@ MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetim
 
 FOLDERS = ["words", "core", "config", "routes", "loop", "wires", "signals", "connection", "hub", "edge"]
 """From the bottom to the top."""
+BELOW_THE_HUB = FOLDERS[: FOLDERS.index("hub")]
 BELOW_CONNECTIONS = FOLDERS[: FOLDERS.index("connection")]
 
 FLOOR_OF = {module: floor for floor, names in enumerate(FLOORS.values()) for module in names.split()}
@@ -166,10 +167,7 @@ def test_a_machine_knows_neither_loop_nor_clock_nor_log(module: str) -> None:
     assert imports(module) & MACHINES_DO_WITHOUT == set()
 
 
-@pytest.mark.parametrize(
-    "module",
-    [module for module in modules() if module.startswith(("core", "config", "routes", "loop", "wires", "signals"))],
-)
+@pytest.mark.parametrize("module", [module for module in modules() if folder(module) in BELOW_THE_HUB])
 def test_what_is_below_knows_what_stands_on_it_only_by_protocol(module: str) -> None:
     """Not even for type checkers: a loop does not import its connections, and no machine its user."""
     upward = {name for name in inner(module, typed=True) if FOLDERS.index(folder(name)) > FOLDERS.index(folder(module))}

@@ -16,6 +16,7 @@ from weakref import proxy
 
 from ..close import Close, CloseCode, requested
 from ..config import WebSocketConfig
+from ..config.marks import Watch
 from ..core.frames import Outgoing
 from ..core.lifecycle import Lifecycle
 from ..events import ConnectionClosed
@@ -33,7 +34,6 @@ from .sender import Delivery, Sender
 from .userdata import UserData
 
 if TYPE_CHECKING:
-    from ..hub.second_look import SecondLook
     from ..loop.services import Services
     from .carrier import Carrier
 
@@ -87,6 +87,13 @@ class Owner(Protocol):
 
     async def exit(self, connection: Connection, room: str) -> None:
         """Remove from a room."""
+
+
+class SecondLook(Watch, Protocol):
+    """Whether the endpoint that a connection has reached has the guards that it came by."""
+
+    async def check(self) -> bool:
+        """Whether all guards let it in; who is refused has had an answer."""
 
 
 class Closed:

@@ -100,7 +100,7 @@ async def admits(connection: Connection, routing: Routing, door: Door, scope: Sc
     if routing.silent:
         return True
     look = connection.second_look
-    if look is None:
+    if not isinstance(look, SecondLook):
         look = connection.second_look = SecondLook(connection, Terms.of(connection.config))
     entrance = Entrance(routing, scope, inner=True)
     look.add(entrance, door)
