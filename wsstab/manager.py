@@ -319,7 +319,7 @@ class WebSocketConnectionManager(Itself):
         Raises:
             TypeError: not a message.
         """
-        answers = [await self.send_to(each, message, key) for each in self.registry.find_all(client_id)]
+        answers = [await each.send(message, key) for each in self.registry.find_all(client_id)]
         return any(answers)
 
     async def broadcast(
@@ -620,10 +620,6 @@ class WebSocketConnectionManager(Itself):
             place = (connection.address, connection.client_id if connection.named else None)
             self._lingering.leave_place(connection.wire, place)
         self._release(connection.services)
-
-    async def send_to(self, connection: Connection, message: Payload, key: Hashable = None) -> bool:
-        """Send one message to one connection."""
-        return await self._courier.send(connection, message, key)
 
     async def enter(self, connection: Connection, room: str) -> None:
         """Put a connection into a room, after all that was broadcast there before; before accept, for then."""

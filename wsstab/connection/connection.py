@@ -19,11 +19,12 @@ from ..config import WebSocketConfig
 from ..config.marks import Watch
 from ..core.frames import Outgoing
 from ..core.lifecycle import Lifecycle
+from ..errors import PeerGoneError
 from ..events import ConnectionClosed
 from ..events import Event as LifeEvent
 from ..logs import as_in_url, cut, is_heard, quoted
 from ..loop.tasks import current_loop
-from ..payload import Payload
+from ..payload import Payload, encode
 from ..reports import ConnectionStatistics
 from ..types import Itself
 from .application import Application, current_connection
@@ -78,9 +79,6 @@ class Owner(Protocol):
 
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency, if latencies are asked for."""
-
-    async def send_to(self, connection: Connection, message: Payload, key: Hashable) -> bool:
-        """Send one message."""
 
     async def enter(self, connection: Connection, room: str) -> None:
         """Add to a room."""
@@ -264,9 +262,25 @@ class Connection(Itself):
             Whether it was handed over or queued.
 
         Raises:
-            TypeError: not a message.
+            TypeError: not a message, or ``key`` is not hashable.
         """
-        return await self.owner.send_to(self, message, key)
+        hash(key)
+        outgoing = Outgoing(encode(message))
+        if current_loop() is not self.loop:
+            return self.open and self.loop.call_from_thread(self.deliver, outgoing, key)
+        if current_connection.get() is self:
+            return await self._send_own(outgoing, key)
+        delivery = self.sender.deliver(outgoing, key)
+        if self.sender.crowded:
+            await self.services.backpressure.pace([self])
+        return delivery in (Delivery.SENT, Delivery.QUEUED)
+
+    async def _send_own(self, message: Outgoing, key: Hashable) -> bool:
+        try:
+            await self.sender.send(message, key)
+        except (PeerGoneError, RuntimeError):
+            return False
+        return True
 
     async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close it, after all that was sent before. Once it is closing, nothing happens.

@@ -7,6 +7,7 @@ client that seems never to answer; that one is not killed but left to TCP, with 
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -63,6 +64,13 @@ class DoubleConnection(Connection):
         """Register it: its handshake was none of ours."""
         self.lifecycle.fire(Happening.ACCEPT)
         self.opens()
+
+    async def send(self, message: Payload, key: Hashable = None) -> bool:
+        """`Connection.send`, which waits for the double."""
+        hash(key)
+        # What it is refused for here is no failure of the peer.
+        Outgoing(encode(message))
+        return await self.measure(message) is None
 
     async def measure(self, message: Payload) -> str | None:
         """Send and wait; ``None``, or why it failed. One that fails counts as gone."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 import anyio
 
 from ..config import WebSocketConfig
-from ..connection import Connection, Delivery, DoubleConnection, current_connection
+from ..connection import Connection, Delivery, DoubleConnection
 from ..core.frames import Outgoing
-from ..errors import BroadcastFailedError, PeerGoneError
+from ..errors import BroadcastFailedError
 from ..loop.services import Services
 from ..loop.tasks import current_loop
 from ..loop.turn_log import Entry
@@ -90,21 +90,6 @@ class Courier:
         self.broadcasts = 0
         self.doubles: set[DoubleConnection] = set()
 
-    async def send(self, connection: Connection, message: Payload, key: Hashable) -> bool:
-        """One message for one connection; whether it was handed over or queued."""
-        hash(key)
-        outgoing = Outgoing(encode(message))
-        if isinstance(connection, DoubleConnection):
-            return await connection.measure(message) is None
-        if current_loop() is not connection.loop:
-            return connection.open and connection.loop.call_from_thread(connection.deliver, outgoing, key)
-        if current_connection.get() is connection:
-            return await self._send_own(connection, outgoing, key)
-        delivery = connection.sender.deliver(outgoing, key)
-        if connection.sender.crowded:
-            await connection.services.backpressure.pace([connection])
-        return delivery in (Delivery.SENT, Delivery.QUEUED)
-
     async def broadcast(
         self, message: Payload, audience: Collection[Connection], excluded: Iterable[Connection], key: Hashable
     ) -> BroadcastResult:
@@ -167,13 +152,6 @@ class Courier:
                 tally.count(connection, Delivery.QUEUED)
             else:
                 tally.count(connection, Delivery.GONE)
-
-    async def _send_own(self, connection: Connection, message: Outgoing, key: Hashable) -> bool:
-        try:
-            await connection.sender.send(message, key)
-        except (PeerGoneError, RuntimeError):
-            return False
-        return True
 
     async def _measure_all(self, message: Payload, doubles: Iterable[DoubleConnection], tally: Tally) -> None:
         limiter = anyio.CapacityLimiter(self._config.max_concurrent_broadcast)
