@@ -257,8 +257,7 @@ class WebSocketStabilizer:
     ) -> Connection:
         services = self.manager.services()
         delays = config.rate_limit is not None and config.rate_limit.action == "delay"
-        carrier = Carrier(wire, services.loop, can_deny=can_deny, reader_only=delays)
-        carrier.on_away, carrier.on_back = services.readahead.away, services.readahead.back
+        carrier = Carrier(wire, services.loop, can_deny=can_deny, reader_only=delays, readahead=services.readahead)
         connection = Connection(
             self.manager,
             services,

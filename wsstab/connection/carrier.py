@@ -8,7 +8,7 @@ call, and is cancelled only to close. Two receives of a server are never pending
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +18,7 @@ from ..loop.tasks import EventLoop, Latch, Task
 from ..types import Event, Scope
 
 if TYPE_CHECKING:
+    from ..loop.readahead import ReadAhead
     from ..wires.base import Wire
     from .connection import Connection
     from .receiver import Receiver
@@ -38,9 +39,9 @@ class Carrier:
         loop: the event loop that runs the call.
         can_deny: whether the server takes an HTTP response in place of the handshake.
         reader_only: never let the handler read directly: what it must not outrun is paced by the reader.
+        readahead: starts a reader where the handler does not read; ``None`` where there is nothing to read.
 
     Attributes:
-        generation: which carrier of its connection this is, counted from 0.
         reading: whether the server's ``receive()`` is pending.
         watched: whether `wsstab.loop.readahead.ReadAhead` looks at it.
         away_seen: whether nobody has read since it looked before.
@@ -53,17 +54,15 @@ class Carrier:
     __slots__ = (
         "_arrived",
         "_can_deny",
+        "_readahead",
         "_reader",
         "_room",
         "away_seen",
         "connection",
         "direct",
         "done",
-        "generation",
         "headers",
         "loop",
-        "on_away",
-        "on_back",
         "reading",
         "scope",
         "server",
@@ -71,17 +70,23 @@ class Carrier:
         "wire",
     )
 
-    def __init__(self, wire: Wire, loop: EventLoop, *, can_deny: bool = True, reader_only: bool = False) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        loop: EventLoop,
+        *,
+        can_deny: bool = True,
+        reader_only: bool = False,
+        readahead: ReadAhead | None = None,
+    ) -> None:
         self.wire = wire
         self.loop = loop
         self.connection: Connection
-        self.generation = 0
         self.direct = wire.traits.receive_cancellable and not reader_only
         self.reading = self.watched = self.away_seen = False
         self.scope: anyio.CancelScope | None = None
         self.done = Latch()
-        self.on_away: Callable[[Carrier], None] = _nobody
-        self.on_back: Callable[[Carrier], None] = _nobody
+        self._readahead = readahead
         self._can_deny = can_deny
         self._reader: Task | None = None
         self._arrived: anyio.Event | None = None
@@ -112,7 +117,7 @@ class Carrier:
         """The handshake is complete: from now on somebody must be reading."""
         if self.direct:
             if not self.watched:
-                self.on_away(self)
+                self._left_unread()
         elif self.wire.readable:
             self.read_ahead()
 
@@ -127,7 +132,12 @@ class Carrier:
         """The handler has its event, or was cancelled."""
         self.reading = self.away_seen = False
         if not self.watched:
-            self.on_away(self)
+            self._left_unread()
+
+    def _left_unread(self) -> None:
+        """Nobody reads now: have that watched."""
+        if self._readahead is not None:
+            self._readahead.away(self)
 
     async def arrival(self) -> None:
         """Wait until something is in the inbox, or what came was none of the handler's business."""
@@ -188,8 +198,9 @@ class Carrier:
     def release(self) -> None:
         """The ASGI call is over."""
         self.stop_reading()
-        self.on_back(self)
-        self.on_away = self.on_back = _nobody
+        if self._readahead is not None:
+            self._readahead.back(self)
+            self._readahead = None
         self.scope = self.headers = None
         self.wire.detach()
         self.done.set()
@@ -223,7 +234,7 @@ class Carrier:
                 self._reader = None
             # A task that was cancelled keeps the traceback, and so this frame.
             reader = None
-            self.on_away(self)
+            self._left_unread()
 
     async def _read_one(self, receiver: Receiver) -> bool:
         """Read one event into the inbox; whether to go on."""
@@ -278,7 +289,3 @@ def denial(close: Close, can_deny: bool) -> list[Event]:
         {"type": "websocket.http.response.start", "status": close.status, "headers": headers},
         {"type": "websocket.http.response.body", "body": body, "more_body": False},
     ]
-
-
-def _nobody(carrier: Carrier) -> None:
-    pass
