@@ -1,0 +1,33 @@
+"""Which server a connection came by."""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from typing import Any
+
+import pytest
+from starlette.datastructures import State
+
+from wsstab.hub.serving import SERVER_KEY, ServingServer, server_of
+
+
+def test_a_scope_leads_to_the_server_whose_lifespan_made_its_state() -> None:
+    """A server hands a copy of that state to each scope."""
+    server = ServingServer()
+    assert not server.stopping
+    assert server_of({"state": {SERVER_KEY: server}}) is server
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [{}, {"state": None}, {"state": {}}, {"state": {SERVER_KEY: "another's"}}, {"state": State({SERVER_KEY: 1})}],
+)
+def test_a_scope_without_a_lifespan_leads_to_none(scope: dict[str, Any]) -> None:
+    """Nor one whose state is not the server's own dict."""
+    assert server_of(scope) is None
+
+
+def test_a_copy_of_a_state_leads_to_the_same_server() -> None:
+    """Some middleware copies the whole scope, and what it holds."""
+    server = ServingServer()
+    assert deepcopy({"state": {SERVER_KEY: server}})["state"][SERVER_KEY] is copy(server) is server
