@@ -17,7 +17,7 @@ import wsstab
 PACKAGE = Path(wsstab.__file__).parent
 
 FLOORS = {
-    "0 words": "types close errors events reports shown payload logs notices",
+    "0 words": "types close errors events reports wording payload levels notices",
     "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle core.limits "
     "core.memory core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
@@ -35,7 +35,7 @@ FLOORS = {
     "6 hub": "routes.route_map routes.routing hub hub.names hub.counters hub.delivery hub.drain hub.drain_endpoint "
     "hub.eviction hub.door hub.probing hub.second_look hub.serving hub.subscribers hub.tokens hub.scopes",
     "7 manager": "manager hub.plain",
-    "8 edge": "middleware __init__",
+    "8 edge": "middleware exporters exporters.logs __init__",
 }
 """Every module of the package, from the bottom to the top."""
 

@@ -45,7 +45,7 @@ from .events import (
     TokenRefused,
     TokenUsed,
 )
-from .logs import StructuredLogger, configure_logging, get_logger
+from .exporters.logs import StructuredLogger, configure_logging, get_logger
 from .manager import WebSocketConnectionManager
 from .middleware import WebSocketStabilizer, get_connection, get_manager
 from .reports import BroadcastResult, ConnectionStatistics, Histogram, ShutdownReport, Statistics

@@ -43,7 +43,7 @@ from .hub.names import Clients
 from .hub.serving import ServingServer
 from .hub.subscribers import Subscribers
 from .hub.tokens import TokenDesk
-from .logs import suggest_level
+from .levels import suggest_level
 from .loop.lingering import Lingering, Place
 from .loop.services import Services
 from .loop.tasks import EventLoop, current_loop

@@ -29,7 +29,6 @@ from .hub.plain import tell_of_plain
 from .hub.scopes import check_keys, is_engine_io, keep, taken
 from .hub.second_look import SecondLook, admits
 from .hub.serving import SERVER_KEY, ServingServer, server_of
-from .logs import quoted
 from .loop.tasks import begins_in_creator
 from .loop.usercode import Uncaught, ends_the_process, is_cancellation
 from .manager import WebSocketConnectionManager
@@ -39,6 +38,7 @@ from .types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
 from .wires import shield_server, wire_for
 from .wires.base import Wire
 from .wires.departure import promises_an_error
+from .wording import quoted
 
 __all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
 

@@ -21,9 +21,9 @@ from wsstab.events import ConnectionClosed, Event, TokenIssued
 from wsstab.hub.subscribers import Subscribers
 from wsstab.loop.usercode import Uncaught, awaited, call, ends_the_process, is_cancellation
 from wsstab.notices import FEW, Notices
-from wsstab.shown import shown
 from wsstab.types import Scope
 from wsstab.wires.base import tell_of_close
+from wsstab.wording import shown
 
 groups = importlib.import_module("exceptiongroup" if sys.version_info < (3, 11) else "builtins")
 BaseExceptionGroup, ExceptionGroup = groups.BaseExceptionGroup, groups.ExceptionGroup

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from ..shown import shown
+from ..wording import shown
 
 __all__ = ["LONGEST_SHOWN", "Check", "Refused", "optional", "published", "require"]
 

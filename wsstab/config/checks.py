@@ -21,7 +21,7 @@ from typing import Any
 
 from ..close import MAX_REASON_BYTES, clamp_code
 from ..core import networks, sites
-from ..shown import shown
+from ..wording import shown
 from .callables import fits, is_async, is_generator, is_plain
 from .check import LONGEST_SHOWN, Check, Refused, optional, published, require
 

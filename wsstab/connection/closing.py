@@ -16,8 +16,9 @@ from ..core.lifecycle import Event as Happening
 from ..core.lifecycle import InboundState, OutboundState
 from ..errors import WebSocketStabilizerError
 from ..events import ConnectionClosed
-from ..logs import is_heard, quoted
+from ..levels import is_heard
 from ..loop.tasks import Latch
+from ..wording import quoted
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -22,11 +22,12 @@ from ..core.lifecycle import Lifecycle
 from ..errors import PeerGoneError
 from ..events import ConnectionClosed
 from ..events import Event as LifeEvent
-from ..logs import as_in_url, cut, is_heard, quoted
+from ..levels import is_heard
 from ..loop.tasks import current_loop
 from ..payload import Payload, encode
 from ..reports import ConnectionStatistics
 from ..types import Itself
+from ..wording import as_in_url, cut, quoted
 from .application import Application, current_connection
 from .closing import Ending
 from .heartbeat import Heartbeat, deadlines_for

@@ -20,8 +20,8 @@ from ..core.lifecycle import Event as Happening
 from ..core.lifecycle import InboundState
 from ..core.limits import RateLimiter
 from ..events import LimitHit
-from ..logs import as_in_url
 from ..types import Event
+from ..wording import as_in_url
 
 if TYPE_CHECKING:
     from .connection import Connection

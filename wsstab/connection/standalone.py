@@ -19,12 +19,11 @@ from ..config import HeartbeatType, WebSocketConfig
 from ..core.deadlines import Action, Deadlines
 from ..core.frames import Outgoing
 from ..core.lifecycle import Event as Happening
-from ..logs import quoted
 from ..loop.services import Services
 from ..loop.usercode import awaited, call
 from ..payload import Payload, encode
-from ..shown import said
 from ..wires.standalone import DoubleWire
+from ..wording import quoted, said
 from .carrier import Carrier
 from .connection import Connection, Owner
 from .heartbeat import Heartbeat, default_message

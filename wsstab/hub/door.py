@@ -18,11 +18,11 @@ from ..core.address import ClientAddress
 from ..core.limits import Admission
 from ..core.origin import OriginPolicy
 from ..events import LimitHit
-from ..logs import as_in_url, cut, is_heard, quoted
+from ..levels import is_heard
 from ..loop.usercode import awaited, call
 from ..routes.terms import Terms
-from ..shown import shown
 from ..types import Scope
+from ..wording import as_in_url, cut, quoted, shown
 from .names import limit_of
 from .probing import Prober
 

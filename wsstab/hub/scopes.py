@@ -6,8 +6,8 @@ from collections.abc import Mapping, MutableMapping
 
 from starlette.datastructures import State
 
-from ..shown import shown
 from ..types import Scope
+from ..wording import shown
 from .serving import SERVER_KEY
 
 __all__ = ["check_keys", "is_engine_io", "keep", "taken"]

@@ -19,7 +19,7 @@ from ..config.callables import fits
 from ..events import Event
 from ..loop.tasks import EventLoop, Task, current_loop
 from ..loop.usercode import awaited, call
-from ..shown import shown
+from ..wording import shown
 
 __all__ = ["Subscribers"]
 

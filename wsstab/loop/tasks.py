@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from ..shown import shown
+from ..wording import shown
 from .usercode import ends_the_process, is_cancellation
 
 __all__ = ["EventLoop", "Latch", "Task", "begin", "begins_in_creator", "current_loop", "eager_loop"]

@@ -18,18 +18,9 @@ from hypothesis import strategies as st
 
 from wsstab import WebSocketConfig, WebSocketConnectionManager
 from wsstab.close import Cause
-from wsstab.logs import (
-    LONGEST_WORD,
-    RECORD_FIELDS,
-    JSONFormatter,
-    StructuredLogger,
-    as_in_url,
-    configure_logging,
-    get_logger,
-    is_heard,
-    quoted,
-    suggest_level,
-)
+from wsstab.exporters.logs import RECORD_FIELDS, JSONFormatter, StructuredLogger, configure_logging, get_logger
+from wsstab.levels import is_heard, suggest_level
+from wsstab.wording import LONGEST_WORD, as_in_url, quoted
 
 PATIENT = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 """The first text in a new checkout takes a second: a table of all characters is made."""

@@ -5,7 +5,7 @@ are set up only by who calls `configure_logging`: until then warnings and errors
 go where the process sends those of every other library.
 
 No line holds a token, a query string or a payload. What strangers choose is one word of its line
-and no longer than `LONGEST_WORD`: names stand in quotes, paths as in a URL, so that neither a line
+and no longer than `wsstab.wording.LONGEST_WORD`: names stand in quotes, paths as in a URL, so that neither a line
 break nor a space forges anything.
 
 Levels:
@@ -38,18 +38,15 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from json import dumps
 from typing import Any, TextIO
-from urllib.parse import quote
+
+from ..levels import forget_suggestion
+from ..wording import quoted
 
 __all__ = [
     "JSONFormatter",
     "StructuredLogger",
-    "as_in_url",
     "configure_logging",
-    "cut",
     "get_logger",
-    "is_heard",
-    "quoted",
-    "suggest_level",
 ]
 
 ROOT = "wsstab"
@@ -60,34 +57,6 @@ RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "mes
 """What ``logging`` itself puts into a record; ``taskName`` since Python 3.12."""
 LINE_FIELDS = frozenset({"exc_info", "level", "logger", "message", "stack_info", "time"})
 """What `JSONFormatter` itself puts into a line."""
-LONGEST_WORD = 100
-"""Characters of a client id, a path or an address that stand in a sentence, and in a field of a line."""
-
-
-def quoted(name: object) -> str:
-    """A name in quotes, with what cannot be printed escaped, and cut."""
-    text = str(name)
-    shown = repr(text[:LONGEST_WORD])
-    if len(text) <= LONGEST_WORD and len(shown) <= LONGEST_WORD + 2:
-        return shown
-    return f"{shown[:LONGEST_WORD]}...{shown[-1]}"
-
-
-def as_in_url(path: object) -> str:
-    """A path or an address as it stands in a URL, and cut; ``-`` for none."""
-    # Lone surrogates are legal in a str, and not in UTF-8.
-    shown = quote(str(path or "-")[: LONGEST_WORD + 1], safe="/:@+,;=~", errors="replace")
-    return shown if len(shown) <= LONGEST_WORD else f"{shown[:LONGEST_WORD]}..."
-
-
-def cut(word: str) -> str:
-    """What strangers choose, as it stands in a field of a line."""
-    return word if len(word) <= LONGEST_WORD else f"{word[:LONGEST_WORD]}..."
-
-
-def is_heard(logger: logging.Logger, level: int) -> bool:
-    """Whether a line would get anywhere: below WARNING, Python throws away what has no handler, but makes it first."""
-    return logger.isEnabledFor(level) and (level >= logging.WARNING or logger.hasHandlers())
 
 
 def get_logger(name: str | None = None) -> logging.Logger:
@@ -121,25 +90,9 @@ def configure_logging(level: str = "INFO", json: bool = False, stream: TextIO | 
     logger = get_logger()
     _remove_ours(logger)
     logger.addHandler(handler)
-    _suggested.clear()
+    forget_suggestion()
     logger.setLevel(level.upper())
     logger.propagate = False
-
-
-def suggest_level(level: str) -> None:
-    """Set the level of this package's logger, if nobody but an earlier call of this has.
-
-    Args:
-        level: as in ``WebSocketConfig.log_level``.
-    """
-    logger = get_logger()
-    if logger.level in (logging.NOTSET, _suggested.get(ROOT)):
-        logger.setLevel(level)
-        _suggested[ROOT] = logger.level
-
-
-_suggested: dict[str, int] = {}
-"""The level that `suggest_level` has set last; nothing once somebody has configured one."""
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no class to subscript before Python 3.11

@@ -1,0 +1,1 @@
+"""Where what happens is told to the world outside: nothing below the edge imports from here."""
