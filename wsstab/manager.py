@@ -264,7 +264,7 @@ class WebSocketConnectionManager(Itself):
         nothing to the one that replaced it.
 
         Args:
-            client_id: whose.
+            client_id: the client to disconnect.
             code: close code.
             reason: at most 123 bytes of UTF-8 reach the peer.
 
@@ -309,7 +309,7 @@ class WebSocketConnectionManager(Itself):
         most, by a peer that reads, and by one that does not until its half second is used up.
 
         Args:
-            client_id: whom.
+            client_id: the client to send to.
             message: ``str`` and ``bytes`` as they are; ``dict``, ``list`` and pydantic models as JSON.
             key: see ``Outbound.policy`` ``latest``.
 
@@ -758,12 +758,12 @@ class WebSocketConnectionManager(Itself):
             self.registry.listen(connection)
 
     def _catch_up(self, connection: Connection) -> None:
-        broadcaster = connection.services.broadcaster
+        turn_log = connection.services.turn_log
         if isinstance(connection, DoubleConnection):
             # What is in the log for it was awaited when it was said.
-            connection.sender.cursor = broadcaster.end
-        elif broadcaster.log:
-            broadcaster.catch_up(connection)
+            connection.sender.cursor = turn_log.end
+        elif turn_log.pending:
+            turn_log.catch_up(connection)
 
     async def _close_all(self, connections: Iterable[Connection], close: Close) -> None:
         closing = list(connections)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsstab.core.lifecycle import INBOUND, OUTBOUND, Event, InboundState, Lifecycle, OutboundState
+from wsstab.core.lifecycle import INBOUND, OUTBOUND, InboundState, Lifecycle, OutboundState, Transition
 
 REACHABLE = [
     (inbound, outbound)
@@ -24,7 +24,7 @@ def at(inbound: InboundState, outbound: OutboundState) -> Lifecycle:
     return lifecycle
 
 
-def live(*events: Event) -> Lifecycle:
+def live(*events: Transition) -> Lifecycle:
     """A life from its beginning."""
     lifecycle = Lifecycle()
     for event in events:
@@ -40,25 +40,37 @@ def test_a_life_begins_connecting_both_ways() -> None:
 @pytest.mark.parametrize(
     ("events", "inbound", "outbound"),
     [
-        ([Event.CONNECT, Event.ACCEPT], "OPEN", "OPEN"),
-        ([Event.ACCEPT], "CONNECTING", "OPEN"),
-        ([Event.ACCEPT, Event.CONNECT], "OPEN", "OPEN"),
-        ([Event.CONNECT, Event.ACCEPT, Event.CLOSE], "OPEN", "CLOSING"),
-        ([Event.CONNECT, Event.ACCEPT, Event.CLOSE, Event.CLOSED], "OPEN", "CLOSED"),
-        ([Event.CONNECT, Event.ACCEPT, Event.CLOSE, Event.CLOSED, Event.DISCONNECT], "ENDED", "CLOSED"),
-        ([Event.CONNECT, Event.ACCEPT, Event.CLOSE, Event.DISCONNECT, Event.CLOSED], "ENDED", "CLOSED"),
-        ([Event.CONNECT, Event.ACCEPT, Event.DISCONNECT], "ENDED", "CLOSED"),
-        ([Event.CONNECT, Event.ACCEPT, Event.CLOSED, Event.CLOSED, Event.DISCONNECT], "ENDED", "CLOSED"),
-        ([Event.CONNECT, Event.CLOSE, Event.CLOSED], "OPEN", "CLOSED"),
-        ([Event.CONNECT, Event.DENY], "OPEN", "DENYING"),
-        ([Event.CONNECT, Event.DENY, Event.DENIED], "OPEN", "CLOSED"),
-        ([Event.DENY, Event.CLOSED], "CONNECTING", "CLOSED"),
-        ([Event.CONNECT, Event.DENY, Event.DISCONNECT], "ENDED", "CLOSED"),
-        ([Event.DISCONNECT], "ENDED", "CLOSED"),
-        ([Event.CLOSED, Event.CONNECT, Event.DISCONNECT], "ENDED", "CLOSED"),
+        ([Transition.CONNECT, Transition.ACCEPT], "OPEN", "OPEN"),
+        ([Transition.ACCEPT], "CONNECTING", "OPEN"),
+        ([Transition.ACCEPT, Transition.CONNECT], "OPEN", "OPEN"),
+        ([Transition.CONNECT, Transition.ACCEPT, Transition.CLOSE], "OPEN", "CLOSING"),
+        ([Transition.CONNECT, Transition.ACCEPT, Transition.CLOSE, Transition.CLOSED], "OPEN", "CLOSED"),
+        (
+            [Transition.CONNECT, Transition.ACCEPT, Transition.CLOSE, Transition.CLOSED, Transition.DISCONNECT],
+            "ENDED",
+            "CLOSED",
+        ),
+        (
+            [Transition.CONNECT, Transition.ACCEPT, Transition.CLOSE, Transition.DISCONNECT, Transition.CLOSED],
+            "ENDED",
+            "CLOSED",
+        ),
+        ([Transition.CONNECT, Transition.ACCEPT, Transition.DISCONNECT], "ENDED", "CLOSED"),
+        (
+            [Transition.CONNECT, Transition.ACCEPT, Transition.CLOSED, Transition.CLOSED, Transition.DISCONNECT],
+            "ENDED",
+            "CLOSED",
+        ),
+        ([Transition.CONNECT, Transition.CLOSE, Transition.CLOSED], "OPEN", "CLOSED"),
+        ([Transition.CONNECT, Transition.DENY], "OPEN", "DENYING"),
+        ([Transition.CONNECT, Transition.DENY, Transition.DENIED], "OPEN", "CLOSED"),
+        ([Transition.DENY, Transition.CLOSED], "CONNECTING", "CLOSED"),
+        ([Transition.CONNECT, Transition.DENY, Transition.DISCONNECT], "ENDED", "CLOSED"),
+        ([Transition.DISCONNECT], "ENDED", "CLOSED"),
+        ([Transition.CLOSED, Transition.CONNECT, Transition.DISCONNECT], "ENDED", "CLOSED"),
     ],
 )
-def test_the_lives_that_occur_are_legal(events: list[Event], inbound: str, outbound: str) -> None:
+def test_the_lives_that_occur_are_legal(events: list[Transition], inbound: str, outbound: str) -> None:
     """Accepted, refused, closed by either side, aborted: each ends where it should."""
     lifecycle = live(*events)
     assert (lifecycle.inbound.name, lifecycle.outbound.name) == (inbound, outbound)
@@ -67,23 +79,23 @@ def test_the_lives_that_occur_are_legal(events: list[Event], inbound: str, outbo
 @pytest.mark.parametrize(
     ("events", "illegal"),
     [
-        ([Event.CONNECT], Event.CONNECT),
-        ([Event.ACCEPT], Event.ACCEPT),
-        ([Event.ACCEPT], Event.DENY),
-        ([Event.CLOSE], Event.ACCEPT),
-        ([Event.CLOSE], Event.CLOSE),
-        ([Event.DENY], Event.ACCEPT),
-        ([Event.DENY], Event.DENY),
-        ([Event.DENY], Event.CLOSE),
-        ([], Event.DENIED),
-        ([Event.DENY, Event.DENIED], Event.DENIED),
-        ([Event.ACCEPT, Event.CLOSED], Event.CLOSE),
-        ([Event.DISCONNECT], Event.DISCONNECT),
-        ([Event.DISCONNECT], Event.CONNECT),
-        ([Event.DISCONNECT], Event.ACCEPT),
+        ([Transition.CONNECT], Transition.CONNECT),
+        ([Transition.ACCEPT], Transition.ACCEPT),
+        ([Transition.ACCEPT], Transition.DENY),
+        ([Transition.CLOSE], Transition.ACCEPT),
+        ([Transition.CLOSE], Transition.CLOSE),
+        ([Transition.DENY], Transition.ACCEPT),
+        ([Transition.DENY], Transition.DENY),
+        ([Transition.DENY], Transition.CLOSE),
+        ([], Transition.DENIED),
+        ([Transition.DENY, Transition.DENIED], Transition.DENIED),
+        ([Transition.ACCEPT, Transition.CLOSED], Transition.CLOSE),
+        ([Transition.DISCONNECT], Transition.DISCONNECT),
+        ([Transition.DISCONNECT], Transition.CONNECT),
+        ([Transition.DISCONNECT], Transition.ACCEPT),
     ],
 )
-def test_what_is_not_in_the_table_is_refused(events: list[Event], illegal: Event) -> None:
+def test_what_is_not_in_the_table_is_refused(events: list[Transition], illegal: Transition) -> None:
     """The error names event and states, and nothing has moved."""
     lifecycle = live(*events)
     before = (lifecycle.inbound, lifecycle.outbound)
@@ -109,7 +121,7 @@ def test_every_event_belongs_to_one_direction() -> None:
     inbound = {event for row in INBOUND.values() for event in row}
     outbound = {event for row in OUTBOUND.values() for event in row}
     assert not inbound & outbound
-    assert inbound | outbound == set(Event)
+    assert inbound | outbound == set(Transition)
 
 
 def test_the_last_states_are_final() -> None:
@@ -119,13 +131,13 @@ def test_the_last_states_are_final() -> None:
 
 
 @pytest.mark.parametrize(("inbound", "outbound"), REACHABLE)
-@pytest.mark.parametrize("event", Event)
+@pytest.mark.parametrize("event", Transition)
 def test_an_event_moves_along_the_table_or_is_refused(
-    inbound: InboundState, outbound: OutboundState, event: Event
+    inbound: InboundState, outbound: OutboundState, event: Transition
 ) -> None:
     """For each pair of states and each event, and both ways to fire."""
     lifecycle, tried = at(inbound, outbound), at(inbound, outbound)
-    rows: dict[Event, InboundState | OutboundState] = {**INBOUND[inbound], **OUTBOUND[outbound]}
+    rows: dict[Transition, InboundState | OutboundState] = {**INBOUND[inbound], **OUTBOUND[outbound]}
     assert tried.try_fire(event) == (event in rows)
     if event in rows:
         lifecycle.fire(event)
@@ -137,15 +149,15 @@ def test_an_event_moves_along_the_table_or_is_refused(
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(Event), max_size=30))
-def test_any_events_in_any_order_keep_the_rules(events: list[Event]) -> None:
+@given(st.lists(st.sampled_from(Transition), max_size=30))
+def test_any_events_in_any_order_keep_the_rules(events: list[Transition]) -> None:
     """Only known pairs occur, states never go back, and one disconnect at most is told."""
     lifecycle = Lifecycle()
     disconnects = 0
     for event in events:
         before = lifecycle.inbound.value, lifecycle.outbound.value
         if lifecycle.try_fire(event):
-            disconnects += event is Event.DISCONNECT
+            disconnects += event is Transition.DISCONNECT
         assert (lifecycle.inbound, lifecycle.outbound) in REACHABLE
         assert lifecycle.inbound.value >= before[0]
         assert lifecycle.outbound.value >= before[1]
@@ -154,4 +166,4 @@ def test_any_events_in_any_order_keep_the_rules(events: list[Event]) -> None:
 
 def test_the_representation_names_both_states() -> None:
     """A life describes itself."""
-    assert repr(live(Event.CONNECT, Event.ACCEPT)) == "<Lifecycle [inbound OPEN, outbound OPEN]>"
+    assert repr(live(Transition.CONNECT, Transition.ACCEPT)) == "<Lifecycle [inbound OPEN, outbound OPEN]>"

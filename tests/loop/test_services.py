@@ -168,7 +168,7 @@ def test_a_peer_whose_connection_is_lost_already_needs_no_abort() -> None:
 def test_the_time_of_a_broadcast_is_observed_by_name() -> None:
     """From the first entry to the last write."""
     at = Studio()
-    at.services.broadcaster.append(Entry(Outgoing("1"), set()))
+    at.services.turn_log.append(Entry(Outgoing("1"), set()))
     at.loop.now += 0.25
     at.loop.turn_until_idle()
     ((name, seconds),) = at.observed
@@ -178,7 +178,7 @@ def test_the_time_of_a_broadcast_is_observed_by_name() -> None:
 
 def test_the_writer_s_slices_are_those_of_the_configuration() -> None:
     """``max_concurrent_broadcast``."""
-    assert Studio(max_concurrent_broadcast=7).services.broadcaster._slice_size == 7
+    assert Studio(max_concurrent_broadcast=7).services.turn_log._slice_size == 7
 
 
 def test_who_closes_is_neither_behind_nor_waited_for_in_receive() -> None:

@@ -26,8 +26,8 @@ from wsstab.loop.turn_log import (
     MAX_JOINED_BYTES,
     MAX_LOG_BYTES,
     MAX_LOG_ENTRIES,
-    Broadcaster,
     Entry,
+    TurnLog,
     groups_of,
 )
 
@@ -114,7 +114,7 @@ class RecordingSender:
 
 
 class Peer:
-    """As much of a connection as the broadcaster touches."""
+    """As much of a connection as the turn_log touches."""
 
     def __init__(self, loop: HandLoop, name: str = "") -> None:
         self.name = name
@@ -161,12 +161,12 @@ def connection(peer: Peer) -> Connection:
 
 
 class Studio:
-    """A broadcaster, its loop and some peers."""
+    """A turn_log, its loop and some peers."""
 
     def __init__(self, peers: int = 3, slice_size: int = 1000) -> None:
         self.loop = HandLoop()
         self.passes: list[float] = []
-        self.broadcaster = Broadcaster(self.loop, Timekeeper(self.loop), slice_size, self.passes.append)
+        self.turn_log = TurnLog(self.loop, Timekeeper(self.loop), slice_size, self.passes.append)
         self.peers = [Peer(self.loop, f"p{number}") for number in range(peers)]
         self.everybody = set(self.peers)
 
@@ -175,7 +175,7 @@ class Studio:
     ) -> None:
         """Append one entry."""
         to: Any = self.everybody if audience is None else audience
-        self.broadcaster.append(Entry(Outgoing(text), to, frozenset(map(connection, without)), key))
+        self.turn_log.append(Entry(Outgoing(text), to, frozenset(map(connection, without)), key))
 
     def work(self) -> int:
         """Let the writer finish; how many turns that took."""
@@ -187,10 +187,10 @@ def test_nothing_is_written_in_the_turn_of_the_call() -> None:
     at = Studio()
     at.say("1")
     assert [peer.texts for peer in at.peers] == [[], [], []]
-    assert (len(at.broadcaster.log), at.broadcaster.end) == (1, 1)
+    assert (len(at.turn_log.pending), at.turn_log.end) == (1, 1)
     at.work()
     assert [peer.texts for peer in at.peers] == [["1"], ["1"], ["1"]]
-    assert (at.broadcaster.log, at.broadcaster.end) == ([], 1)
+    assert (at.turn_log.pending, at.turn_log.end) == ([], 1)
 
 
 def test_messages_of_one_turn_leave_in_one_write_that_all_share() -> None:
@@ -289,8 +289,8 @@ def test_who_must_have_its_messages_now_gets_them_at_once_and_only_once() -> Non
     first, second, _ = at.peers
     at.say("1")
     at.say("2", without=[second])
-    at.broadcaster.catch_up(connection(first))
-    at.broadcaster.catch_up(connection(second))
+    at.turn_log.catch_up(connection(first))
+    at.turn_log.catch_up(connection(second))
     assert (first.texts, second.texts) == (["1", "2"], ["1"])
     at.say("3")
     at.work()
@@ -300,10 +300,10 @@ def test_who_must_have_its_messages_now_gets_them_at_once_and_only_once() -> Non
 def test_catching_up_with_an_empty_log_does_nothing() -> None:
     """As with one that holds only what the peer has had."""
     at = Studio(1)
-    at.broadcaster.catch_up(connection(at.peers[0]))
+    at.turn_log.catch_up(connection(at.peers[0]))
     at.say("1")
     at.work()
-    at.broadcaster.catch_up(connection(at.peers[0]))
+    at.turn_log.catch_up(connection(at.peers[0]))
     assert at.peers[0].texts == ["1"]
 
 
@@ -312,7 +312,7 @@ def test_who_joins_later_gets_nothing_from_before() -> None:
     at = Studio(1)
     at.say("before")
     late = Peer(at.loop, "late")
-    late.sender.cursor = at.broadcaster.end
+    late.sender.cursor = at.turn_log.end
     at.everybody.add(late)
     at.say("after")
     at.work()
@@ -327,9 +327,9 @@ def test_what_is_said_while_the_writer_pauses_goes_behind_what_was_said_before()
     visited = [peer for peer in at.peers if peer.texts]
     assert len(visited) == LOOK_AT_CLOCK_EVERY
     at.say("2")
-    at.broadcaster.catch_up(connection(visited[0]))
+    at.turn_log.catch_up(connection(visited[0]))
     unvisited = next(peer for peer in at.peers if not peer.texts)
-    at.broadcaster.catch_up(connection(unvisited))
+    at.turn_log.catch_up(connection(unvisited))
     assert visited[0].texts == unvisited.texts == ["1", "2"]
     at.work()
     assert all(peer.texts == ["1", "2"] for peer in at.peers)
@@ -360,7 +360,7 @@ def test_who_left_before_something_was_said_does_not_get_what_goes_along() -> No
     at.say("1")
     at.loop.turn()
     leaver = next(peer for peer in at.peers if not peer.texts)
-    at.broadcaster.catch_up(connection(leaver))
+    at.turn_log.catch_up(connection(leaver))
     at.everybody.discard(leaver)
     at.say("secret")
     at.work()
@@ -382,9 +382,9 @@ def test_nothing_goes_along_where_an_audience_of_the_pass_is_empty(emptied: str)
     other.clear()
     at.loop.turn()
     unvisited = next(peer for peer in at.peers if not peer.texts)
-    at.broadcaster.catch_up(connection(unvisited))
+    at.turn_log.catch_up(connection(unvisited))
     newcomer = Peer(at.loop)
-    newcomer.sender.cursor = at.broadcaster.end
+    newcomer.sender.cursor = at.turn_log.end
     other.add(newcomer)
     at.say("theirs", other)
     at.say("2")
@@ -455,7 +455,7 @@ def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.Log
     at.work()
     at.say("2")
     at.work()
-    assert (at.peers[0].texts, at.peers[2].texts, at.broadcaster.log) == (["1", "2"], ["1", "2"], [])
+    assert (at.peers[0].texts, at.peers[2].texts, at.turn_log.pending) == (["1", "2"], ["1", "2"], [])
     assert any(record.exc_info for record in caplog.records)
     assert at.peers[1].ending.begin.called
 
@@ -481,7 +481,7 @@ def test_who_is_over_never_comes_back_into_a_pass() -> None:
     at.loop.turn()
     over = next(peer for peer in at.peers if not peer.texts)
     over.sender.shut()
-    at.broadcaster.catch_up(connection(over))
+    at.turn_log.catch_up(connection(over))
     at.say("2")
     del over.sender.connection
     at.work()
@@ -517,7 +517,7 @@ def test_what_goes_wrong_in_a_pass_is_not_the_end_of_all(caplog: pytest.LogCaptu
     at.say("1", Broken(at.peers))
     at.say("2")
     at.work()
-    assert (at.broadcaster.log, at.broadcaster.crowded) == ([], False)
+    assert (at.turn_log.pending, at.turn_log.crowded) == ([], False)
     assert "2 broadcasts are lost" in caplog.text
     at.say("3")
     at.work()
@@ -558,23 +558,23 @@ def test_the_log_is_crowded_from_so_many_entries_on() -> None:
     at = Studio(1)
     for _ in range(MAX_LOG_ENTRIES - 1):
         at.say("")
-    assert not at.broadcaster.crowded
+    assert not at.turn_log.crowded
     at.say("")
-    assert at.broadcaster.crowded
+    assert at.turn_log.crowded
     at.work()
-    assert not at.broadcaster.crowded
+    assert not at.turn_log.crowded
 
 
 def test_the_log_is_crowded_from_so_many_bytes_on() -> None:
     """Whatever they come in; what was written counts no more."""
     at = Studio(1)
     at.say("x" * (MAX_LOG_BYTES - 1))
-    assert not at.broadcaster.crowded
+    assert not at.turn_log.crowded
     at.say("y")
-    assert at.broadcaster.crowded
+    assert at.turn_log.crowded
     at.work()
     at.say("x" * (MAX_LOG_BYTES - 1))
-    assert not at.broadcaster.crowded
+    assert not at.turn_log.crowded
 
 
 def test_an_audience_of_nobody_is_no_trouble() -> None:
@@ -615,10 +615,10 @@ def test_the_messages_of_a_group_are_joined_once_for_each_combination_of_rooms()
 async def test_a_caller_can_wait_until_the_log_is_empty(anyio_backend: str) -> None:
     """Several of them; with an empty log nobody waits."""
     at, waited = Studio(), list[int]()
-    await at.broadcaster.idle()
+    await at.turn_log.idle()
 
     async def wait(number: int) -> None:
-        await at.broadcaster.idle()
+        await at.turn_log.idle()
         waited.append(number)
 
     at.say("1")
@@ -638,11 +638,11 @@ async def test_a_caller_can_wait_until_the_log_is_empty(anyio_backend: str) -> N
 async def test_on_a_real_loop_the_writer_runs_by_itself(anyio_backend: str) -> None:
     """In the next turn."""
     done = anyio.Event()
-    broadcaster = Broadcaster(current_loop(), Timekeeper(current_loop()), 1000, lambda seconds: done.set())
-    broadcaster.append(Entry(Outgoing("1"), set()))
+    turn_log = TurnLog(current_loop(), Timekeeper(current_loop()), 1000, lambda seconds: done.set())
+    turn_log.append(Entry(Outgoing("1"), set()))
     with anyio.fail_after(5):
         await done.wait()
-    assert broadcaster.log == []
+    assert turn_log.pending == []
 
 
 class EveryPeerGetsItsMessages(RuleBasedStateMachine):
@@ -672,7 +672,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         """As the manager does it: caught up first."""
         peer = self.peer(number)
         if peer.open:
-            self.at.broadcaster.catch_up(connection(peer))
+            self.at.turn_log.catch_up(connection(peer))
             self.rooms[room] ^= {peer}
 
     @rule(number=st.integers(0, 100))
@@ -681,7 +681,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         peer = self.peer(number)
         if peer.open:
             self.said += 1
-            self.at.broadcaster.catch_up(connection(peer))
+            self.at.turn_log.catch_up(connection(peer))
             peer.sender.put(Outgoing(str(self.said)))
             self.expected[peer].append(str(self.said))
 
@@ -698,7 +698,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         """It gets what was said before, and nothing afterwards."""
         peer = self.peer(number)
         if peer.open:
-            self.at.broadcaster.catch_up(connection(peer))
+            self.at.turn_log.catch_up(connection(peer))
             peer.open = False
             for room in self.rooms:
                 room.discard(peer)
@@ -708,7 +708,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         """Another connection in its place."""
         if not self.peer(number).open:
             peer = Peer(self.at.loop, "new")
-            peer.sender.cursor = self.at.broadcaster.end
+            peer.sender.cursor = self.at.turn_log.end
             self.at.peers[number % len(self.at.peers)] = peer
             self.expected[peer] = []
             self.rooms[0].add(peer)
@@ -727,7 +727,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         if hasattr(self, "at"):
             self.at.work()
             assert {peer: peer.texts for peer in self.expected} == self.expected
-            assert (self.at.broadcaster.log, self.at.broadcaster._bytes) == ([], 0)
+            assert (self.at.turn_log.pending, self.at.turn_log._bytes) == ([], 0)
 
 
 TestEveryPeerGetsItsMessages = EveryPeerGetsItsMessages.TestCase

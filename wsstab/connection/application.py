@@ -14,8 +14,7 @@ import anyio.lowlevel
 
 from ..close import VANISHED, Cause, CloseCode, requested
 from ..core.frames import Outgoing
-from ..core.lifecycle import Event as Happening
-from ..core.lifecycle import InboundState
+from ..core.lifecycle import InboundState, Transition
 from ..errors import PeerGoneError
 from ..payload import encode
 from ..types import Event
@@ -90,7 +89,7 @@ class Application:
             if self._is_kept():
                 # It is of somebody between the handler and the server.
                 raise
-            # Kept by somebody who did not keep the connection. To close it again was never an error.
+            # Somebody kept this `send` and not the connection. Closing twice is not an error.
             if kind == "websocket.close":
                 return
             if kind != "websocket.send" or self._must_be_told():
@@ -144,7 +143,7 @@ class Application:
         if connection.second_look is not None:
             await connection.second_look.check()
         self._check_not_ended()
-        connection.lifecycle.fire(Happening.ACCEPT)
+        connection.lifecycle.fire(Transition.ACCEPT)
         connection.subprotocol = event.get("subprotocol")
         try:
             await connection.wire.accept(event)
@@ -159,7 +158,7 @@ class Application:
         self._check_not_ended()
         start = event["type"] == "websocket.http.response.start"
         if start:
-            connection.lifecycle.fire(Happening.DENY)
+            connection.lifecycle.fire(Transition.DENY)
             connection.carrier.stop_reading()
         try:
             await connection.wire.deny(event)
@@ -167,7 +166,7 @@ class Application:
             self._raise_if_gone(error, "the peer left before it was refused")
             raise
         if not start and not event.get("more_body", False):
-            connection.lifecycle.fire(Happening.DENIED)
+            connection.lifecycle.fire(Transition.DENIED)
 
     def _raise_if_gone(self, error: OSError, words: str) -> None:
         """Raise ours where the server says by its error that the peer has left."""

@@ -1,7 +1,7 @@
-"""The end of a connection: decided once, by whoever is first; told to everyone once.
+"""How a connection ends: the first cause decides, once, and everybody is told once.
 
-Deciding is synchronous and unlists the connection. Then what is queued goes out, the close frame
-after it, each with a deadline; what does not get out in time is aborted.
+The decision is synchronous and takes the connection off the lists. Then the queued messages go out, and the
+close frame after them, each with a deadline; a peer that takes neither in time is aborted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..close import CANCELLED, Cause, Close
-from ..core.lifecycle import Event as Happening
-from ..core.lifecycle import InboundState, OutboundState
+from ..core.lifecycle import InboundState, OutboundState, Transition
 from ..errors import WebSocketStabilizerError
 from ..events import ConnectionClosed
 from ..levels import is_heard
@@ -41,7 +40,7 @@ class Ending:
     """How and when one connection ends.
 
     Args:
-        connection: whose.
+        connection: the connection it belongs to.
 
     Attributes:
         close: how it ends, once that is decided.
@@ -72,7 +71,7 @@ class Ending:
         """Begin to close; once it has begun, nothing happens. Never waits, and works from any loop or thread.
 
         Args:
-            close: how.
+            close: code, reason and cause.
             flush: whether what is queued goes out first.
             within: seconds for the close to get out, after which the TCP connection is aborted.
             error: what made it necessary.
@@ -128,8 +127,8 @@ class Ending:
         if self.event is not None:
             # It came from another thread, and too late.
             return
-        if flush and connection.open and connection.services.broadcaster.log:
-            connection.services.broadcaster.catch_up(connection)
+        if flush and connection.open and connection.services.turn_log.pending:
+            connection.services.turn_log.catch_up(connection)
         connection.shut()
         self._forget()
         if not flush:
@@ -185,7 +184,7 @@ class Ending:
     async def _send(self, close: Close) -> None:
         connection = self.connection
         accepted = connection.lifecycle.outbound is OutboundState.OPEN
-        if not connection.lifecycle.try_fire(Happening.CLOSE):
+        if not connection.lifecycle.try_fire(Transition.CLOSE):
             return
         if accepted or close.cause is Cause.APPLICATION:
             await connection.carrier.close(close)
@@ -199,7 +198,7 @@ class Ending:
         connection.shut()
         self._forget()
         connection.sender.queue.clear()
-        connection.lifecycle.try_fire(Happening.CLOSED)
+        connection.lifecycle.try_fire(Transition.CLOSED)
         connection.owner.account(connection)
         self.event = self._tell(close)
         self.latch.set()

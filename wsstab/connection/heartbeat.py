@@ -1,7 +1,7 @@
-"""Is the peer still there, and has its time come: what is due for one connection, done.
+"""Heartbeat of a connection, and its other deadlines.
 
-When something is due, `wsstab.core.deadlines` decides; this sends the ping, measures the pong,
-and ends the connection.
+`wsstab.core.deadlines` decides what is due. The heartbeat acts on it: it sends the ping, measures the pong, and
+ends the connection.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Heartbeat:
     """Deadlines and heartbeat of one connection.
 
     Args:
-        connection: whose.
+        connection: the connection it belongs to.
         deadlines: when what is due.
 
     Attributes:

@@ -1,7 +1,7 @@
-"""In: what the server reads, on its way to the handler.
+"""Inbound side of a connection: from the server's ``receive()`` to the handler.
 
-Everything that arrives is admitted here, whoever read it: size, heartbeat answers and rate are
-judged once. What the handler has not asked for yet waits in the inbox.
+Every message that arrives is checked here once, whoever read it: its size, whether it answers a heartbeat, and
+the rate limit. Messages that the handler has not asked for yet wait in the inbox.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import anyio
 from ..close import MESSAGE_TOO_BIG, RATE_LIMITED, UNFINISHED, Cause, Close, CloseCode
 from ..config import WebSocketConfig
 from ..core.inbox import Inbox
-from ..core.lifecycle import Event as Happening
-from ..core.lifecycle import InboundState
+from ..core.lifecycle import InboundState, Transition
 from ..core.limits import RateLimiter
 from ..events import LimitHit
 from ..types import Event
@@ -34,7 +33,7 @@ MOST_ROUNDS = 16
 """How many times over the bounds of the inbox may be filled in search of a pong: more than TCP's buffers hold."""
 LONGEST_PONG = 64
 """Characters; a longer message answers no heartbeat."""
-HAPPENINGS = {"websocket.connect": Happening.CONNECT, "websocket.disconnect": Happening.DISCONNECT}
+TRANSITIONS = {"websocket.connect": Transition.CONNECT, "websocket.disconnect": Transition.DISCONNECT}
 ENDED = 'Cannot call "receive" once a disconnect message has been received.'
 COMING_BACK = frozenset({CloseCode.ABNORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART})
 
@@ -43,7 +42,7 @@ class Receiver:
     """The inbound side of one connection.
 
     Args:
-        connection: whose.
+        connection: the connection it belongs to.
 
     Attributes:
         inbox: what the handler has not asked for yet.
@@ -121,9 +120,9 @@ class Receiver:
             else:
                 await carrier.arrival()
         if event["type"] != "websocket.receive":
-            happening = HAPPENINGS.get(event["type"])
+            transition = TRANSITIONS.get(event["type"])
             # Of others the handler knows what they mean, or nobody does.
-            if happening is not None and connection.lifecycle.try_fire(happening):
+            if transition is not None and connection.lifecycle.try_fire(transition):
                 self._handler_reads = False
         return event
 

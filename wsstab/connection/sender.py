@@ -1,7 +1,7 @@
-"""Out: the one way to a peer, for the handler's own messages and for those of others.
+"""Outbound side of a connection: the only path to the peer.
 
-What the wire does not take now waits in the queue, in the order of the calls. A handler that sends
-to its own peer may wait for room; whoever sends to somebody else's never does: the policy decides.
+Messages that the wire does not take now wait in the queue, in the order of the calls. A handler that sends
+to its own peer may wait for room. Senders to the peers of others never wait: the policy decides.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Sender:
     """The outbound side of one connection.
 
     Args:
-        connection: whose.
+        connection: the connection it belongs to.
 
     Attributes:
-        connection: whose.
+        connection: the connection it belongs to.
         wire: of its carrier.
         transport: where frames may go while `ready`, past the wire; ``None`` where it must be asked.
         deflates: how those are compressed.
@@ -76,9 +76,9 @@ class Sender:
     """
 
     __slots__ = (
-        "_broadcaster",
         "_room",
         "_timekeeper",
+        "_turn_log",
         "bytes",
         "connection",
         "cursor",
@@ -99,7 +99,7 @@ class Sender:
         self.connection = connection
         self.wire = connection.wire
         self._timekeeper = connection.services.timekeeper
-        self._broadcaster = connection.services.broadcaster
+        self._turn_log = connection.services.turn_log
         self.queue: OutboundQueue[Outgoing] = OutboundQueue(outbound.max_bytes, outbound.max_messages, outbound.policy)
         self.ready = False
         self.transport: Transport | None = None
@@ -120,7 +120,7 @@ class Sender:
     def open(self) -> None:
         """The handshake is complete."""
         self.transport, self.deflates = self.wire.shortcut() or (None, None)
-        self.cursor = self._broadcaster.end
+        self.cursor = self._turn_log.end
         self._mark()
         self._look_whether_ready()
 
@@ -136,7 +136,7 @@ class Sender:
     def send_at_once(self, message: Outgoing) -> bool:
         """Send for the handler, if that needs no waiting; raises what `send` raises."""
         transport = self.transport
-        if self.ready and transport is not None and not self._broadcaster.log and not transport.is_closing():
+        if self.ready and transport is not None and not self._turn_log.pending and not transport.is_closing():
             # Almost always. Each object more that this looked at would have to come from memory.
             self._count(message)
             transport.write(frame_for(message, self.deflates))
@@ -144,8 +144,8 @@ class Sender:
         connection = self.connection
         if not connection.open:
             self._check_open()
-        if self._broadcaster.log:
-            self._broadcaster.catch_up(connection)
+        if self._turn_log.pending:
+            self._turn_log.catch_up(connection)
         if self.queue.waiting is not None or not self.wire.writable:
             return False
         self._count(message)
@@ -251,8 +251,8 @@ class Sender:
         connection = self.connection
         if not connection.open:
             return Delivery.GONE
-        if self._broadcaster.log:
-            self._broadcaster.catch_up(connection)
+        if self._turn_log.pending:
+            self._turn_log.catch_up(connection)
         return self.put(message, key)
 
     def put(self, message: Outgoing, key: Hashable = None) -> Delivery:

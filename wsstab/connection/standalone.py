@@ -18,7 +18,7 @@ from ..close import VANISHED
 from ..config import HeartbeatType, WebSocketConfig
 from ..core.deadlines import Action, Deadlines
 from ..core.frames import Outgoing
-from ..core.lifecycle import Event as Happening
+from ..core.lifecycle import Transition
 from ..loop.services import Services
 from ..loop.usercode import awaited, call
 from ..payload import Payload, encode
@@ -61,7 +61,7 @@ class DoubleConnection(Connection):
 
     def open_now(self) -> None:
         """Register it: its handshake was none of ours."""
-        self.lifecycle.fire(Happening.ACCEPT)
+        self.lifecycle.fire(Transition.ACCEPT)
         self.opens()
 
     async def send(self, message: Payload, key: Hashable = None) -> bool:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["INBOUND", "OUTBOUND", "Event", "InboundState", "Lifecycle", "OutboundState"]
+__all__ = ["INBOUND", "OUTBOUND", "InboundState", "Lifecycle", "OutboundState", "Transition"]
 
 
 class InboundState(Enum):
@@ -54,8 +54,8 @@ class OutboundState(Enum):
     """Nothing can be sent any more."""
 
 
-class Event(Enum):
-    """What happens to a connection."""
+class Transition(Enum):
+    """A step in the life of a connection."""
 
     __hash__ = object.__hash__
 
@@ -75,26 +75,26 @@ class Event(Enum):
     """The carrier is gone: flushed and closed, or aborted."""
 
 
-INBOUND: dict[InboundState, dict[Event, InboundState]] = {
-    InboundState.CONNECTING: {Event.CONNECT: InboundState.OPEN, Event.DISCONNECT: InboundState.ENDED},
-    InboundState.OPEN: {Event.DISCONNECT: InboundState.ENDED},
+INBOUND: dict[InboundState, dict[Transition, InboundState]] = {
+    InboundState.CONNECTING: {Transition.CONNECT: InboundState.OPEN, Transition.DISCONNECT: InboundState.ENDED},
+    InboundState.OPEN: {Transition.DISCONNECT: InboundState.ENDED},
     InboundState.ENDED: {},
 }
-"""The state after an event, by the state before it."""
+"""The state after a transition, by the state before it."""
 
-OUTBOUND: dict[OutboundState, dict[Event, OutboundState]] = {
+OUTBOUND: dict[OutboundState, dict[Transition, OutboundState]] = {
     OutboundState.CONNECTING: {
-        Event.ACCEPT: OutboundState.OPEN,
-        Event.DENY: OutboundState.DENYING,
-        Event.CLOSE: OutboundState.CLOSING,
-        Event.CLOSED: OutboundState.CLOSED,
+        Transition.ACCEPT: OutboundState.OPEN,
+        Transition.DENY: OutboundState.DENYING,
+        Transition.CLOSE: OutboundState.CLOSING,
+        Transition.CLOSED: OutboundState.CLOSED,
     },
-    OutboundState.OPEN: {Event.CLOSE: OutboundState.CLOSING, Event.CLOSED: OutboundState.CLOSED},
-    OutboundState.DENYING: {Event.DENIED: OutboundState.CLOSED, Event.CLOSED: OutboundState.CLOSED},
-    OutboundState.CLOSING: {Event.CLOSED: OutboundState.CLOSED},
-    OutboundState.CLOSED: {Event.CLOSED: OutboundState.CLOSED},
+    OutboundState.OPEN: {Transition.CLOSE: OutboundState.CLOSING, Transition.CLOSED: OutboundState.CLOSED},
+    OutboundState.DENYING: {Transition.DENIED: OutboundState.CLOSED, Transition.CLOSED: OutboundState.CLOSED},
+    OutboundState.CLOSING: {Transition.CLOSED: OutboundState.CLOSED},
+    OutboundState.CLOSED: {Transition.CLOSED: OutboundState.CLOSED},
 }
-"""The state after an event, by the state before it."""
+"""The state after a transition, by the state before it."""
 
 
 class Lifecycle:
@@ -109,9 +109,9 @@ class Lifecycle:
     def __repr__(self) -> str:
         return f"<Lifecycle [inbound {self.inbound.name}, outbound {self.outbound.name}]>"
 
-    def try_fire(self, event: Event) -> bool:
-        """Move along the table if ``event`` is legal now; whether it was."""
-        inbound, outbound = INBOUND[self.inbound].get(event), OUTBOUND[self.outbound].get(event)
+    def try_fire(self, transition: Transition) -> bool:
+        """Move along the table if ``transition`` is legal now; whether it was."""
+        inbound, outbound = INBOUND[self.inbound].get(transition), OUTBOUND[self.outbound].get(transition)
         if inbound is not None:
             self.inbound = inbound
         elif outbound is not None:
@@ -122,7 +122,7 @@ class Lifecycle:
             self.outbound = OutboundState.CLOSED
         return True
 
-    def fire(self, event: Event) -> None:
-        """Move along the table; ``RuntimeError`` for an illegal event, and then nothing has moved."""
-        if not self.try_fire(event):
-            raise RuntimeError(f"{event.name} is illegal in {self!r}")
+    def fire(self, transition: Transition) -> None:
+        """Move along the table; ``RuntimeError`` for an illegal transition, and then nothing has moved."""
+        if not self.try_fire(transition):
+            raise RuntimeError(f"{transition.name} is illegal in {self!r}")

@@ -183,7 +183,7 @@ class StructuredLogger:
 
         Args:
             event: what happened, such as ``opened``.
-            client_id: to whom.
+            client_id: the client that it happened to.
             fields: anything else.
         """
         self._log(logging.INFO, f"connection {event}: {quoted(client_id)}", event=event, client_id=client_id, **fields)
@@ -193,7 +193,7 @@ class StructuredLogger:
 
         Args:
             event: what happened, such as ``missed``.
-            client_id: to whom.
+            client_id: the client that it happened to.
             fields: anything else.
         """
         self._log(

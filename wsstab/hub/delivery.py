@@ -117,20 +117,20 @@ class Courier:
         return tally.result()
 
     async def _log(self, services: Services, entry: Entry, tally: Tally) -> None:
-        broadcaster, backpressure = services.broadcaster, services.backpressure
+        turn_log, backpressure = services.turn_log, services.backpressure
         behind = [c for c in lagging_of(services) if entry.concerns(c)] if backpressure.lagging else []
         for connection in behind:
-            broadcaster.catch_up(connection)
-        broadcaster.append(entry)
+            turn_log.catch_up(connection)
+        turn_log.append(entry)
         for connection in behind:
             # Who is behind is served at once, because only the queue knows the verdict.
             verdict = Delivery.GONE
             if connection.open:
-                connection.sender.cursor = broadcaster.end
+                connection.sender.cursor = turn_log.end
                 verdict = connection.sender.put(entry.message, entry.key)
             tally.count(connection, verdict)
-        if broadcaster.crowded:
-            await broadcaster.idle()
+        if turn_log.crowded:
+            await turn_log.idle()
         if behind:
             await backpressure.pace(behind)
 

@@ -1,8 +1,8 @@
 """The door: who may open a WebSocket, decided before the handler runs.
 
-The checks go from cheap to dear: draining, origin, address, the total, then the application's own
-``authorize``. Counting and admitting are one step, so that 500 handshakes at once on a limit of 100
-yield exactly 100.
+The checks run from cheapest to most expensive: draining, origin, address, the total, then the application's own
+``authorize``. Counting and admitting are one step, so that 500 handshakes at once on a limit of 100 yield
+exactly 100.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Drainer:
         """Let all connections go; a second call joins the first.
 
         Args:
-            plan: how.
+            plan: the pace of the drain, and the time it has.
             paced: in batches; else all at once.
         """
         if self._running is not None:

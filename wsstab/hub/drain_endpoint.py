@@ -42,7 +42,7 @@ class DrainEndpoint:
     of that one. A request that is broken off ends no drain.
 
     Args:
-        manager: whom.
+        manager: the manager to drain.
     """
 
     def __init__(self, manager: Drainable) -> None:

@@ -1,10 +1,9 @@
-"""Peers that are behind: who stalls is closed, who merely lags is waited for, for a bounded time.
+"""Backpressure: stalled peers are closed; lagging ones slow their senders, for a bounded time.
 
-A connection is behind from the moment its wire takes no more until its queue is empty. A peer that
-takes nothing at all for ``send_timeout`` is closed. A sender that outruns everybody (a loop of
-broadcasts without a pause) is paced, so that a healthy peer is not taken for a slow one: it waits
-while a queue is over half full and drains; a peer that does not drain uses up the patience there
-is for it, once, and is waited for no more.
+A connection lags from the moment its wire takes no more until its queue is empty. A peer that takes nothing at
+all for ``send_timeout`` is closed. A sender that outruns everybody (a loop of broadcasts without a pause) is
+paced, so that a healthy peer does not look slow: the sender waits while a queue is over half full and drains.
+Each lagging peer has a fixed amount of patience; once that is used up, nobody waits for it any more.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from .members import Member, Socket
 from .readahead import ReadAhead
 from .tasks import EventLoop
 from .timekeeper import Deadline, Timekeeper
-from .turn_log import Broadcaster
+from .turn_log import TurnLog
 
 __all__ = ["Services"]
 
@@ -50,7 +50,7 @@ class Services:
         self.timekeeper = Timekeeper(loop)
         self.backpressure = Backpressure(loop, self.timekeeper)
         self.readahead = ReadAhead(self.timekeeper)
-        self.broadcaster = Broadcaster(
+        self.turn_log = TurnLog(
             loop, self.timekeeper, config.max_concurrent_broadcast, lambda seconds: observe("broadcast", seconds)
         )
         self._chores: dict[Callable[[], None], Deadline] = {}

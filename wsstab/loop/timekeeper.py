@@ -39,7 +39,7 @@ class Timekeeper:
     The task that ticks exists only while there is something to wait for.
 
     Args:
-        loop: whose.
+        loop: the event loop whose deadlines these are.
 
     Attributes:
         now: seconds on a clock that forgives lag; moves with each tick.

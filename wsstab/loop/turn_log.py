@@ -5,7 +5,7 @@ runs in the next turn of the loop, visits the connections concerned, joins what 
 each (one join shared by all with the same entries) and writes once. It yields after so many writes
 or milliseconds; what is appended meanwhile goes along to those that are still to be visited. What a
 connection must have before anything else happens to it (its handler's own send, a close, a change
-of rooms) is written at once by `Broadcaster.catch_up`.
+of rooms) is written at once by `TurnLog.catch_up`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .tasks import EventLoop
 from .timekeeper import Timekeeper
 from .usercode import ends_the_process
 
-__all__ = ["Broadcaster", "Entry"]
+__all__ = ["Entry", "TurnLog"]
 
 logger = logging.getLogger("wsstab")
 
@@ -48,9 +48,9 @@ class Entry:
     """One message for one audience.
 
     Args:
-        message: what.
-        audience: for whom; which changes only after `Broadcaster.catch_up`.
-        excluded: for whom not.
+        message: the message.
+        audience: the connections that get it; changes only after `TurnLog.catch_up`.
+        excluded: connections of the audience that do not get it.
         key: what an unsent message of the same key is replaced by, see ``Outbound.policy``.
     """
 
@@ -73,7 +73,7 @@ class Entry:
         return connection in self.audience and connection not in self.excluded
 
 
-class Broadcaster:
+class TurnLog:
     """The turn log of one event loop, and its writer.
 
     Args:
@@ -83,7 +83,7 @@ class Broadcaster:
         written: called with the seconds from the first entry of a pass to its last write.
 
     Attributes:
-        log: entries that the writer has not finished.
+        pending: entries that the writer has not finished.
         end: number of the entry that comes next; a connection's ``cursor`` is the first that it has not had.
     """
 
@@ -94,7 +94,7 @@ class Broadcaster:
         self._timekeeper = timekeeper
         self._slice_size = slice_size
         self._written = written
-        self.log: list[Entry] = []
+        self.pending: list[Entry] = []
         self.end = 0
         self._start = 0
         self._bytes = 0
@@ -105,7 +105,7 @@ class Broadcaster:
     @property
     def crowded(self) -> bool:
         """Whether a caller should wait for `idle`: the log must not grow without bound."""
-        return self._bytes >= MAX_LOG_BYTES or len(self.log) >= MAX_LOG_ENTRIES
+        return self._bytes >= MAX_LOG_BYTES or len(self.pending) >= MAX_LOG_ENTRIES
 
     def append(self, entry: Entry) -> None:
         """Fix the place of a message in the order of all."""
@@ -113,13 +113,13 @@ class Broadcaster:
             self._pass = self._write_all()
             self._began = self._loop.time()
             self._loop.call_soon(self._step)
-        self.log.append(entry)
+        self.pending.append(entry)
         self.end += 1
         self._bytes += entry.message.size
 
     async def idle(self) -> None:
         """Wait until the log is empty."""
-        while self.log:
+        while self.pending:
             if self._idle is None:
                 self._idle = anyio.Event()
             await self._idle.wait()
@@ -129,7 +129,7 @@ class Broadcaster:
         if not connection.open:
             # Its place in the log is behind all that will ever be said, and stays there.
             return
-        entries = self.log[max(connection.sender.cursor - self._start, 0) :]
+        entries = self.pending[max(connection.sender.cursor - self._start, 0) :]
         connection.sender.cursor = self.end
         for entry in entries:
             # One of them may be what closes it.
@@ -145,9 +145,9 @@ class Broadcaster:
         except BaseException as error:
             if ends_the_process(error):
                 raise
-            # Whatever it was: it must not be the last that was ever said.
-            logger.exception("! %d broadcasts are lost", len(self.log))
-            self.log.clear()
+            # One failed pass must not stop later broadcasts.
+            logger.exception("! %d broadcasts are lost", len(self.pending))
+            self.pending.clear()
             self._start, self._bytes = self.end, 0
             self._rest()
         else:
@@ -160,10 +160,10 @@ class Broadcaster:
             idle.set()
 
     def _write_all(self) -> Iterator[None]:
-        while self.log:
+        while self.pending:
             done = self._next_slice()
             yield from self._write(list(done))
-            del self.log[: len(done)]
+            del self.pending[: len(done)]
             self._start += len(done)
             self._bytes -= sum(entry.message.size for entry in done)
         self._written(self._loop.time() - self._began)
@@ -171,11 +171,11 @@ class Broadcaster:
     def _next_slice(self) -> list[Entry]:
         """As much of the log as may be joined: what is in a transport can no longer be dropped."""
         size = 0
-        for count, entry in enumerate(self.log):
+        for count, entry in enumerate(self.pending):
             size += entry.message.size
             if size > MAX_JOINED_BYTES and count:
-                return self.log[:count]
-        return self.log[:]
+                return self.pending[:count]
+        return self.pending[:]
 
     def _write(self, entries: list[Entry]) -> Iterator[None]:
         """Write these entries to all they concern. What is said meanwhile goes along, where it can."""
@@ -262,7 +262,7 @@ class Broadcaster:
     def _more(self, entries: list[Entry]) -> list[Entry]:
         """What was said since to the same audience goes to those the pass has not reached; the others get it next."""
         size, before = sum(entry.message.size for entry in entries), len(entries)
-        for entry in self.log[before:]:
+        for entry in self.pending[before:]:
             size += entry.message.size
             if entry.audience is not entries[0].audience or entry.excluded or size > MAX_JOINED_BYTES:
                 break

@@ -23,7 +23,7 @@ def watch_signals(manager: Drainable, send: Send | None = None) -> None:
     """Have ``manager`` drained when the server is told to stop, if that can be had here.
 
     Args:
-        manager: whom.
+        manager: the manager to drain.
         send: that of a WebSocket, where there is one: some servers can only be reached through it.
     """
     if owner.in_place(manager) or not manager.config.drain.handle_signals or manager.is_draining:

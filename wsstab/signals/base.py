@@ -105,7 +105,7 @@ class SignalOwner:
         """Drain ``manager`` before the server stops. Main thread only.
 
         Args:
-            manager: whom.
+            manager: the manager to drain.
             takes: one for each server that is known.
             send: that of a WebSocket, where some servers can be reached.
 

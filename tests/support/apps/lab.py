@@ -111,7 +111,7 @@ def held(manager: WebSocketConnectionManager) -> dict[str, int]:
         "deadlines": sum(len(each.timekeeper._wheel) for each in services),
         "lagging": sum(len(each.backpressure.lagging) for each in services),
         "unread": sum(len(each.readahead._away) for each in services),
-        "log": sum(len(each.broadcaster.log) for each in services),
+        "log": sum(len(each.turn_log.pending) for each in services),
     }
 
 

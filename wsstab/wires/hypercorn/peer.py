@@ -269,7 +269,7 @@ def linger_after_failure(
 
     Args:
         protocol: hypercorn's.
-        peer: whose.
+        peer: the peer that broke the rules.
         read: reads some bytes; none when the peer has ended.
         end: tells the peer that nothing more will come.
 
