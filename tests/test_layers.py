@@ -57,6 +57,12 @@ MACHINES_OF_MACHINES = {"core.address": {"core.networks"}, "core.origin": {"core
 MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetime", "logging", "random", "socket"}
 """The loop, the clock, the log and chance are arguments or somebody else's business."""
 
+BESIDE_THE_FACE = {
+    "middleware": {"connection.carrier", "connection.closing", "connection.outcome"},
+    "manager": {"connection.receiver"},
+}
+"""The parts of a connection that somebody outside of it uses."""
+
 FOLDERS = ["words", "core", "config", "routes", "loop", "wires", "signals", "connection", "hub", "edge"]
 """From the bottom to the top."""
 BELOW_THE_HUB = FOLDERS[: FOLDERS.index("hub")]
@@ -190,6 +196,13 @@ def may_import(module: str, name: str) -> bool:
 def test_no_imports_run_in_a_circle() -> None:
     """Modules of one floor may use each other, but then in one direction."""
     assert circles({module: inner(module) for module in modules()}) == {}
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if folder(module) in ("hub", "edge")])
+def test_a_connection_is_used_by_its_face(module: str) -> None:
+    """What ``connection/__init__.py`` offers, and few modules beside it."""
+    parts = {name for name in inner(module, typed=True) if name.startswith("connection.")}
+    assert parts - BESIDE_THE_FACE.get(module, set()) == set()
 
 
 def test_below_the_connections_no_imports_run_in_a_circle_for_type_checkers_either() -> None:

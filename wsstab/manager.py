@@ -19,10 +19,8 @@ from .close import DUPLICATE_CLIENT, VANISHED, Close, CloseCode, requested
 from .config import Drain, WebSocketConfig
 from .config.config import dead_without_middleware
 from .config.marks import any_marked
-from .connection import Connection, DoubleConnection, current_connection
-from .connection.carrier import Carrier
+from .connection import Carrier, Connection, DoubleConnection, UserData, current_connection
 from .connection.receiver import message_timeout
-from .connection.userdata import UserData
 from .core.limits import Admission
 from .core.memory import Ledger, estimate
 from .core.registry import Registry

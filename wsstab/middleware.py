@@ -18,8 +18,8 @@ from starlette.websockets import WebSocket
 from .close import DRAINING, RAISED, RETURNED, Close
 from .config import CompressionMode, HeartbeatType, WebSocketConfig
 from .config.marks import watch
-from .connection import Connection, current_connection
-from .connection.carrier import Carrier, denial
+from .connection import Carrier, Connection, current_connection
+from .connection.carrier import denial
 from .connection.closing import CLOSE_TIMEOUT
 from .connection.outcome import is_quiet
 from .core.lifecycle import OutboundState

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from .connection import Connection, current_connection
+from .carrier import Carrier
+from .connection import Connection, Owner, current_connection
 from .sender import Delivery
 from .standalone import DoubleConnection
+from .userdata import UserData
 
-__all__ = ["Connection", "Delivery", "DoubleConnection", "current_connection"]
+__all__ = ["Carrier", "Connection", "Delivery", "DoubleConnection", "Owner", "UserData", "current_connection"]

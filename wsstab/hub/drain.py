@@ -16,8 +16,7 @@ import anyio
 
 from ..close import DRAINING, Close, clamp_reason
 from ..config import Drain, WebSocketConfig
-from ..connection import Connection
-from ..connection.carrier import Carrier
+from ..connection import Carrier, Connection
 from ..core.lifecycle import OutboundState
 from ..events import DrainFinished, DrainRound, DrainStarted, Event
 from ..loop.tasks import Latch, current_loop

@@ -11,27 +11,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
-from ..config import WebSocketConfig
 from ..loop.tasks import Latch, current_loop
 from ..reports import ShutdownReport
+from ..signals.base import Drainable
 from ..types import Receive, Scope, Send
 
 __all__ = ["DrainEndpoint"]
 
 BEARER = b"bearer "
-
-
-class Drainable(Protocol):
-    """What is drained: a manager."""
-
-    @property
-    def config(self) -> WebSocketConfig:
-        """Its configuration."""
-
-    async def drain(self) -> ShutdownReport:
-        """Refuse new connections, and close all there are, in batches."""
 
 
 class DrainEndpoint:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..close import CLIENT_LIMIT, DUPLICATE_CLIENT, Close
-from ..connection import Connection, current_connection
-from ..connection.connection import Owner
+from ..connection import Connection, Owner, current_connection
 from ..core.registry import Registry
 from ..errors import ConnectionLimitExceededError, ConnectionNotFoundError
 from ..events import LimitHit
