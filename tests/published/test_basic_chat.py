@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketTestSession
 
 from examples import basic_app
+from tests.support.waiting import eventually
 
 MakeClient = Callable[[], AbstractContextManager[TestClient]]
 
@@ -78,6 +80,12 @@ def bare_client() -> Iterator[TestClient]:
     yield TestClient(basic_app.app)
 
 
+def leave(socket: WebSocketTestSession, client_id: str) -> None:
+    """Close, and wait for the handler's goodbye: older test clients cancel it where their context ends."""
+    socket.close()
+    eventually(lambda: client_id not in basic_app.ws_manager.get_active_connections())
+
+
 clients = pytest.mark.parametrize("make_client", [client_with_lifespan, bare_client])
 
 
@@ -101,6 +109,8 @@ def test_two_clients_chat_again_and_again_on_one_app(make_client: MakeClient, ro
         assert ann.receive_json() == {"user": "bob", "message": "hello"}
         assert bob.receive_json() == {"user": "bob", "message": "hello"}
         assert sorted(basic_app.ws_manager.get_active_connections()) == ["ann", "bob"]
+        leave(bob, "bob")
+        leave(ann, "ann")
     assert basic_app.ws_manager.get_connection_count() == 0
 
 
@@ -120,6 +130,7 @@ def test_the_rest_go_on_when_one_leaves(make_client: MakeClient) -> None:
         with client.websocket_connect("/ws/bob") as bob:
             bob.send_text("short visit")
             assert ann.receive_json() == {"user": "bob", "message": "short visit"}
+            leave(bob, "bob")
         ann.send_text("still here")
         assert ann.receive_json() == {"user": "ann", "message": "still here"}
         assert basic_app.ws_manager.get_active_connections() == ["ann"]
