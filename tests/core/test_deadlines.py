@@ -51,6 +51,14 @@ def test_without_deadlines_nothing_is_ever_due() -> None:
     assert (deadlines.next(1e9), deadlines.decide(2e9)) == (None, Action.NOTHING)
 
 
+def test_it_beats_where_there_is_an_interval_and_until_that_is_stopped() -> None:
+    """A protocol of its own may turn out to be no place for our messages."""
+    deadlines = build(heartbeat_interval=5.0)
+    assert deadlines.beats
+    deadlines.stop_heartbeat()
+    assert (deadlines.beats, deadlines.next(0.0), build().beats) == (False, None, False)
+
+
 def test_a_ping_is_unanswered_until_anything_arrives() -> None:
     """And none was sent before the first."""
     deadlines = build(heartbeat_interval=10.0)

@@ -23,6 +23,18 @@ def test_connections_are_admitted_up_to_the_limit() -> None:
     assert admission.count_of("10.0.0.3") == 0
 
 
+def test_it_is_full_at_the_limit_and_beyond() -> None:
+    """And not without one."""
+    admission, unlimited = Admission(1, None), Admission(None, None)
+    assert not admission.full
+    admission.admit(None)
+    assert admission.full
+    admission.admit(None, replacing=True)
+    assert admission.full
+    unlimited.admit(None)
+    assert not unlimited.full
+
+
 def test_a_place_that_is_given_back_can_be_taken_again() -> None:
     """Releasing makes room for one."""
     admission = Admission(1, None)

@@ -595,6 +595,20 @@ def test_what_waits_in_an_estimate_is_bounded_too() -> None:
     assert followed < MAX_OBJECTS
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_process_ends_an_estimate(error: type[BaseException]) -> None:
+    """Whatever else a size raises, the estimate goes on."""
+
+    class Huge:
+        """One whose size is asked for at the wrong moment."""
+
+        def __sizeof__(self) -> int:
+            raise error
+
+    with pytest.raises(error):
+        estimate([Huge()])
+
+
 def test_an_estimate_is_bounded() -> None:
     """A list of millions of references is followed as far as the limit says."""
     several = [str(number) for number in range(2 * MAX_OBJECTS)]
