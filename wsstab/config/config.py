@@ -33,7 +33,6 @@ from .groups import (
     MemoryEvictionPolicy,
     Outbound,
     RateLimit,
-    SlowConsumerPolicy,
     accepts,
 )
 from .marks import EndpointT, mark
@@ -41,19 +40,7 @@ from .marks import EndpointT, mark
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-__all__ = [
-    "CompressionMode",
-    "Drain",
-    "HeartbeatType",
-    "Hooks",
-    "Inbound",
-    "MemoryEvictionPolicy",
-    "Outbound",
-    "Override",
-    "RateLimit",
-    "SlowConsumerPolicy",
-    "WebSocketConfig",
-]
+__all__ = ["Authorize", "ClientAddressOf", "Override", "WebSocketConfig"]
 
 Authorize: TypeAlias = Callable[[Scope], Awaitable[bool | str | Close]]
 ClientAddressOf: TypeAlias = Callable[[Scope], str | None]

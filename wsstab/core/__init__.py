@@ -1,1 +1,1 @@
-"""Machines: no clock, no event loop, no logging, and none imports another."""
+"""Machines: no clock, no event loop, no logging, and none imports another but the few that it is made of."""
