@@ -21,7 +21,7 @@ FLOORS = {
     "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle core.limits "
     "core.memory core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
-    "config.groups config.marks routes.terms routes",
+    "config.groups config.marks routes.terms routes options",
     "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne wires.deflate "
     "wires.standalone wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer "
     "wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp wires.traits wires.transport "
