@@ -61,6 +61,11 @@ class Services:
         self.heartbeats_sent = 0
         self.heartbeats_missed = 0
 
+    @property
+    def broadcaster(self) -> TurnLog:
+        """The turn log, under the name by which programs that watch a manager know it."""
+        return self.turn_log
+
     def every(self, seconds: float, chore: Callable[[], None]) -> None:
         """Call ``chore()`` every so many seconds, until `retire`."""
 

@@ -103,6 +103,11 @@ class TurnLog:
         self._idle: anyio.Event | None = None
 
     @property
+    def log(self) -> list[Entry]:
+        """`pending`, under the name by which programs that watch a manager know it."""
+        return self.pending
+
+    @property
     def crowded(self) -> bool:
         """Whether a caller should wait for `idle`: the log must not grow without bound."""
         return self._bytes >= MAX_LOG_BYTES or len(self.pending) >= MAX_LOG_ENTRIES
