@@ -10,19 +10,66 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from ..core.frames import Block, Deflate, Outgoing, frame_for, frame_header
 from .base import Wire
 from .tcp import peer_has_left
 
-__all__ = ["DEPARTED", "LINGER", "TransportWire", "observed"]
+__all__ = ["DEPARTED", "LINGER", "Observed", "TransportWire", "observed"]
 
 PING = 0x9
 HIGH_WATER = 65_536
 """Bytes that a transport may hold before it is not writable; the default without TLS."""
 LINGER = 2.0
 """Seconds in which a peer that sent too much may still read why it is cut off."""
+
+
+class Observed:
+    """The methods of a protocol object that tells its wire what the transport tells it; see `observed`.
+
+    Attributes:
+        wsstab_wire: the wire.
+        wsstab_bare: the class that the object has before and after.
+    """
+
+    wsstab_wire: Any
+    wsstab_bare: ClassVar[Any]
+
+    def pause_writing(self) -> None:
+        self.wsstab_bare.pause_writing(self)
+        self.wsstab_wire.paused()
+
+    def resume_writing(self) -> None:
+        self.wsstab_bare.resume_writing(self)
+        self.wsstab_wire.resumed()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        wire, bare = self.wsstab_wire, self.wsstab_bare
+        wire.lost = True
+        del self.wsstab_wire
+        self.__class__ = bare
+        bare.connection_lost(self, error)
+        wire.parted()
+
+
+@cache
+def observed(protocol_class: Any, observer: Any = Observed) -> Any:
+    """The class that a protocol object gets, with the methods of an observer in front of its own.
+
+    Args:
+        protocol_class: that of the server. An object can only become what is derived from its class alone, so the
+            observer is no base: its methods are copied.
+        observer: `Observed`, or what is derived from it.
+    """
+    methods = {
+        name: method
+        for kind in reversed(observer.__mro__[:-1])
+        for name, method in vars(kind).items()
+        if not name.startswith("__")
+    }
+    names = {"wsstab_bare": protocol_class, "__qualname__": protocol_class.__qualname__}
+    return type(protocol_class.__name__, (protocol_class,), methods | names)
 
 
 class TransportWire(Wire):
@@ -35,9 +82,12 @@ class TransportWire(Wire):
     Attributes:
         transport: of this connection.
         deflates: how messages are compressed for this peer, ``None`` for not at all.
+        observer: what the protocol object does beside.
     """
 
     __slots__ = ("_attached", "_detached", "_flow", "deflates", "transport")
+
+    observer: ClassVar[Any] = Observed
 
     def __init__(self, transport: asyncio.Transport, flow: Any) -> None:
         super().__init__()
@@ -62,12 +112,8 @@ class TransportWire(Wire):
         # A method hidden on the object itself would take a bound method and a place in its dict for each.
         self._attached = True
         self._flow.wsstab_wire = self
-        self._flow.__class__ = self.observing(type(self._flow))
-
-    @staticmethod
-    def observing(protocol_class: Any) -> Any:
-        """The class that the protocol object has while we watch it: derived from its own, with nothing more in it."""
-        return observed(protocol_class)
+        bare: Any = type(self._flow)
+        self._flow.__class__ = observed(bare, self.observer)
 
     def write(self, block: Block) -> None:
         if self.is_open():
@@ -158,30 +204,3 @@ class Departed(asyncio.Transport):
 
 
 DEPARTED = Departed()
-
-
-@cache
-def observed(protocol_class: Any) -> Any:
-    """A class of protocol objects that tell their wire, at ``wsstab_wire``, what the transport tells them."""
-
-    class Observed(protocol_class):  # type: ignore[misc]
-        wsstab_wire: TransportWire
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self.wsstab_wire.paused()
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self.wsstab_wire.resumed()
-
-        def connection_lost(self, error: Exception | None) -> None:
-            wire = self.wsstab_wire
-            wire.lost = True
-            del self.wsstab_wire
-            self.__class__ = protocol_class
-            protocol_class.connection_lost(self, error)
-            wire.parted()
-
-    Observed.__name__, Observed.__qualname__ = protocol_class.__name__, protocol_class.__qualname__
-    return Observed

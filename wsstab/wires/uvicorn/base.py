@@ -9,14 +9,30 @@ from ...core.frames import Deflate
 from ...types import Event, Receive, Send, Transport
 from ..base import nothing_comes, nothing_goes, tell_of_failure
 from ..traits import TRAITS
-from ..transport import DEPARTED, TransportWire
+from ..transport import DEPARTED, Observed, TransportWire
 
-__all__ = ["EXTENSION", "UvicornWire", "lower", "window_bits"]
+__all__ = ["EXTENSION", "ObservedUvicorn", "UvicornWire", "lower", "window_bits"]
 
 logger = logging.getLogger("wsstab")
 
 EXTENSION = "wsstab.protocol"
 """Key in ``scope["extensions"]`` under which `wsstab.wires.uvicorn.Protocol` shows itself through other middleware."""
+
+
+class ObservedUvicorn(Observed):
+    """The methods of a protocol object of uvicorn that tells of pongs as well.
+
+    Attributes:
+        wsstab_payload: name of the payload of its pongs.
+    """
+
+    wsstab_payload = "data"
+
+    def handle_pong(self, event: Any) -> None:
+        if self.wsstab_wire.takes_over:
+            self.wsstab_wire.on_pong(bytes(getattr(event, self.wsstab_payload)))
+        else:
+            self.wsstab_bare.handle_pong(self, event)
 
 
 class UvicornWire(TransportWire):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from functools import cache
 from typing import Any
 
 from ...close import MESSAGE_TOO_BIG
@@ -11,12 +10,31 @@ from ...core.frames import close_frame
 from ...types import Event, Receive, Send
 from ..deflate import without_takeover
 from ..lean import make_lean
-from ..transport import DEPARTED, LINGER, observed
-from .base import UvicornWire, lower, window_bits
+from ..transport import DEPARTED, LINGER
+from .base import ObservedUvicorn, UvicornWire, lower, window_bits
 
 __all__ = ["SansioWire"]
 
 EXTENSIONS = "Sec-WebSocket-Extensions"
+
+
+class ObservedSansio(ObservedUvicorn):
+    """The methods of a protocol object that fails so that the peer can read why as well."""
+
+    def handle_ping(self) -> None:
+        if self.wsstab_wire.is_open():
+            self.wsstab_bare.handle_ping(self)
+        else:
+            # No pong behind a close frame, nor where our side has said its end.
+            self.conn.data_to_send()  # type: ignore[attr-defined]
+
+    def send_receive_event_to_app(self) -> None:
+        # Older versions of uvicorn hand on what comes after a failure.
+        if not self.close_sent:  # type: ignore[attr-defined]
+            self.wsstab_bare.send_receive_event_to_app(self)
+
+    def handle_parser_exception(self) -> None:
+        self.wsstab_wire.fail_gently()
 
 
 class SansioWire(UvicornWire):
@@ -24,6 +42,7 @@ class SansioWire(UvicornWire):
 
     __slots__ = ("_failing", "_last_frame")
 
+    observer = ObservedSansio
     needs = (
         *UvicornWire.needs,
         "conn",
@@ -78,10 +97,6 @@ class SansioWire(UvicornWire):
 
     def _negotiated_bits(self) -> int:
         return window_bits(self.protocol.conn.extensions)
-
-    @staticmethod
-    def observing(protocol_class: Any) -> Any:
-        return observed_sansio(protocol_class)
 
     def fail_gently(self) -> None:
         """Tell the peer why, and go on discarding what it sends for a while.
@@ -146,36 +161,6 @@ class SansioWire(UvicornWire):
         if self.protocol is DEPARTED:
             return False
         return self.protocol.conn.close_sent is not None and self.protocol.conn.close_rcvd is None
-
-
-@cache
-def observed_sansio(protocol_class: Any) -> Any:
-    """The observed class that also tells of pongs, and fails so that the peer can read why."""
-
-    class Observed(observed(protocol_class)):  # type: ignore[misc]
-        def handle_pong(self, event: Any) -> None:
-            if self.wsstab_wire.takes_over:
-                self.wsstab_wire.on_pong(bytes(event.data))
-            else:
-                super().handle_pong(event)
-
-        def handle_ping(self) -> None:
-            if self.wsstab_wire.is_open():
-                super().handle_ping()
-            else:
-                # No pong behind a close frame, nor where our side has said its end.
-                self.conn.data_to_send()
-
-        def send_receive_event_to_app(self) -> None:
-            # Older versions of uvicorn hand on what comes after a failure.
-            if not self.close_sent:
-                super().send_receive_event_to_app()
-
-        def handle_parser_exception(self) -> None:
-            self.wsstab_wire.fail_gently()
-
-    Observed.__name__, Observed.__qualname__ = protocol_class.__name__, protocol_class.__qualname__
-    return Observed
 
 
 def without_contexts(extension: Any) -> Any:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
 from typing import Any
 
 from ...types import Event, Receive, Send
 from ..lean import make_lean
 from ..traits import TRAITS
-from ..transport import DEPARTED, observed
+from ..transport import DEPARTED
 from ..wsproto import bound_inflating, undecoded, window_bits
-from .base import UvicornWire, lower
+from .base import ObservedUvicorn, UvicornWire, lower
 
 __all__ = ["WsprotoWire"]
 
@@ -54,12 +53,19 @@ class Early:
         self._data = bytearray()
 
 
+class ObservedWsproto(ObservedUvicorn):
+    """The methods of the protocol object for wsproto."""
+
+    wsstab_payload = "payload"
+
+
 class WsprotoWire(UvicornWire):
     """The implementation on wsproto."""
 
     __slots__ = ("_early",)
 
     traits = TRAITS["uvicorn wsproto"]
+    observer = ObservedWsproto
 
     needs = (*UvicornWire.needs, "conn", "config", "buffer", "queue", "writable", "handle_pong")
 
@@ -113,10 +119,6 @@ class WsprotoWire(UvicornWire):
     def _negotiated_bits(self) -> int:
         return window_bits(getattr(self.protocol.conn, "connection", None))
 
-    @staticmethod
-    def observing(protocol_class: Any) -> Any:
-        return observed_wsproto(protocol_class)
-
     def partial(self) -> int:
         if self.protocol is DEPARTED:
             return 0
@@ -124,18 +126,3 @@ class WsprotoWire(UvicornWire):
 
     def server_closed(self) -> bool:
         return self.protocol is not DEPARTED and bool(self.protocol.close_sent)
-
-
-@cache
-def observed_wsproto(protocol_class: Any) -> Any:
-    """The observed class that also tells of pongs."""
-
-    class Observed(observed(protocol_class)):  # type: ignore[misc]
-        def handle_pong(self, event: Any) -> None:
-            if self.wsstab_wire.takes_over:
-                self.wsstab_wire.on_pong(bytes(event.payload))
-            else:
-                super().handle_pong(event)
-
-    Observed.__name__, Observed.__qualname__ = protocol_class.__name__, protocol_class.__qualname__
-    return Observed
