@@ -144,8 +144,7 @@ def test_a_class_that_a_public_signature_names_is_offered_too(name: str) -> None
     for thing in promised(name):
         if not isinstance(thing, type) and not inspect.isroutine(thing):
             continue
-        # Attributes that `Connection` merely declares are its parts; what is promised of them is in the list.
-        hints = {} if thing is wsstab.Connection else get_type_hints(thing, names, FOR_CHECKERS)
+        hints = get_type_hints(thing, names, FOR_CHECKERS)
         for annotation in hints.values():
             assert {each.__name__ for each in classes_of(annotation)} <= set(wsstab.__all__), thing
 
@@ -189,6 +188,21 @@ def test_a_method_takes_what_was_published(name: str, parameters: dict[str, obje
 def test_a_connection_has_what_was_promised(name: str) -> None:
     """As an attribute, a property or a method."""
     assert hasattr(wsstab.Connection, name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [(wsstab.WebSocketConnectionManager, MANAGER), (wsstab.Connection, CONNECTION)]
+)
+def test_what_is_public_is_what_was_promised(kind: type, names: list[str]) -> None:
+    """Nothing more: what parts of the package ask of each other is nobody else's business."""
+    assert sorted(name for name in dir(kind) if not name.startswith("_")) == sorted(names)
+
+
+def test_an_object_shows_no_more_than_its_class() -> None:
+    """A manager has its configuration beside."""
+    manager = wsstab.WebSocketConnectionManager()
+    assert {name for name in dir(manager) if not name.startswith("_")} - set(MANAGER) == {"config"}
+    assert not hasattr(manager, "broadcaster")
 
 
 @pytest.mark.parametrize("name", modules())

@@ -1,6 +1,6 @@
 """The floors of the house: an import goes down, never up, and never sideways within ``core/``.
 
-What is imported only for type checkers does not count; what a function imports does.
+What a function imports counts, and what is imported for type checkers alone counts as well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ import wsstab
 
 PACKAGE = Path(wsstab.__file__).parent
 
+
+def words(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
+
+
 FLOORS = {
     "0 words": "types close errors events reports wording payload levels notices",
     "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle core.limits "
@@ -29,12 +35,13 @@ FLOORS = {
     "wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian signals.hypercorn "
     "signals.loop signals.uvicorn",
     "4 services": "loop.services loop.backpressure loop.turn_log loop.members loop.readahead loop.lingering",
-    "5 connection": "connection connection.application connection.carrier connection.closing connection.connection "
-    "connection.heartbeat connection.outcome connection.receiver connection.sender connection.standalone "
-    "connection.userdata",
-    "6 hub": "routes.route_map routes.routing hub hub.names hub.counters hub.delivery hub.drain hub.drain_endpoint "
-    "hub.eviction hub.door hub.probing hub.second_look hub.serving hub.subscribers hub.tokens hub.scopes",
-    "7 manager": "manager hub.plain",
+    "5 connection": "connection connection.base connection.carrier connection.closing connection.connection "
+    "connection.handler connection.heartbeat connection.outcome connection.peer connection.receiver connection.sender "
+    "connection.standalone connection.userdata",
+    "6 hub": "routes.route_map routes.routing hub hub.connecting hub.counters hub.delivery hub.door hub.doubles "
+    "hub.drain hub.drain_endpoint hub.eviction hub.hub hub.loops hub.names hub.opening hub.plain hub.probing hub.rooms "
+    "hub.scopes hub.second_look hub.serving hub.subscribers hub.tokens hub.unfinished",
+    "7 manager": "manager",
     "8 edge": "middleware exporters exporters.logs __init__",
 }
 """Every module of the package, from the bottom to the top."""
@@ -57,17 +64,14 @@ MACHINES_OF_MACHINES = {"core.address": {"core.networks"}, "core.origin": {"core
 MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetime", "logging", "random", "socket"}
 """The loop, the clock, the log and chance are arguments or somebody else's business."""
 
-BESIDE_THE_FACE = {
-    "middleware": {"connection.carrier", "connection.closing", "connection.outcome"},
-    "manager": {"connection.receiver"},
-}
+PARTS = words("base carrier sender heartbeat receiver closing peer handler outcome connection standalone")
+"""Of a connection: each imports those before it."""
+
+BESIDE_THE_FACE = {"hub.opening": {"connection.carrier"}, "hub.unfinished": {"connection.receiver"}}
 """The parts of a connection that somebody outside of it uses."""
 
 FOLDERS = ["words", "core", "config", "routes", "loop", "wires", "signals", "connection", "hub", "edge"]
 """From the bottom to the top."""
-BELOW_THE_HUB = FOLDERS[: FOLDERS.index("hub")]
-BELOW_CONNECTIONS = FOLDERS[: FOLDERS.index("connection")]
-
 FLOOR_OF = {module: floor for floor, names in enumerate(FLOORS.values()) for module in names.split()}
 
 
@@ -173,7 +177,7 @@ def test_a_machine_knows_neither_loop_nor_clock_nor_log(module: str) -> None:
     assert imports(module) & MACHINES_DO_WITHOUT == set()
 
 
-@pytest.mark.parametrize("module", [module for module in modules() if folder(module) in BELOW_THE_HUB])
+@pytest.mark.parametrize("module", modules())
 def test_what_is_below_knows_what_stands_on_it_only_by_protocol(module: str) -> None:
     """Not even for type checkers: a loop does not import its connections, and no machine its user."""
     upward = {name for name in inner(module, typed=True) if FOLDERS.index(folder(name)) > FOLDERS.index(folder(module))}
@@ -194,8 +198,22 @@ def may_import(module: str, name: str) -> bool:
 
 
 def test_no_imports_run_in_a_circle() -> None:
-    """Modules of one floor may use each other, but then in one direction."""
-    assert circles({module: inner(module) for module in modules()}) == {}
+    """Not for type checkers either: each file can be understood before the next."""
+    assert circles({module: inner(module, typed=True) for module in modules()}) == {}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_a_connection_imports_those_before_it(part: str) -> None:
+    """What it asks of those behind it is a Protocol in ``connection/base.py``."""
+    before = {f"connection.{each}" for each in ["userdata", *PARTS[: PARTS.index(part)]]}
+    mates = {name for name in inner(f"connection.{part}", typed=True) if folder(name) == "connection"}
+    assert mates - before == set()
+
+
+def test_all_parts_of_a_connection_are_in_order() -> None:
+    """A new one has its place in the list."""
+    parts = {module.partition(".")[2] for module in modules() if module.startswith("connection.")}
+    assert parts - {"userdata"} == set(PARTS)
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if folder(module) in ("hub", "edge")])
@@ -203,12 +221,6 @@ def test_a_connection_is_used_by_its_face(module: str) -> None:
     """What ``connection/__init__.py`` offers, and few modules beside it."""
     parts = {name for name in inner(module, typed=True) if name.startswith("connection.")}
     assert parts - BESIDE_THE_FACE.get(module, set()) == set()
-
-
-def test_below_the_connections_no_imports_run_in_a_circle_for_type_checkers_either() -> None:
-    """So each of these files can be understood before the next."""
-    below = [module for module in modules() if folder(module) in BELOW_CONNECTIONS]
-    assert circles({module: inner(module, typed=True) for module in below}) == {}
 
 
 def circles(graph: dict[str, set[str]]) -> dict[str, set[str]]:

@@ -26,6 +26,7 @@ from wsstab import (
     WebSocketConnectionManager,
 )
 from wsstab.events import Event
+from wsstab.manager import hub_of
 from wsstab.notices import FEW
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +68,7 @@ async def test_starts_are_counted() -> None:
     manager = WebSocketConnectionManager()
     await manager.start()
     await manager.start()
-    services = manager.services()
+    services = hub_of(manager).loops.here()
     await manager.graceful_shutdown()
     assert services.started
     await manager.graceful_shutdown()
@@ -436,7 +437,7 @@ async def test_a_warning_is_given_once_and_there_is_an_end_to_new_ones(caplog: p
     for by_peers in (True, False):
         for number in range(110):
             for _ in range(2):
-                manager.warn_once(f"key {number}", "warning %s", number, by_peers=by_peers)
+                hub_of(manager).warn_once(f"key {number}", "warning %s", number, by_peers=by_peers)
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == FEW + 100
 
 
@@ -454,13 +455,13 @@ async def test_the_services_of_a_loop_go_with_its_last_connection() -> None:
     """Unless it was started there: a test client makes a loop for each socket."""
     manager = WebSocketConnectionManager()
     await manager.connect("ann", AsyncMock())
-    assert len(manager._services) == 1
+    assert len(hub_of(manager).loops.services) == 1
     await manager.disconnect("ann")
-    assert manager._services == {}
+    assert hub_of(manager).loops.services == {}
     with anyio.fail_after(5):
         await manager.start()
         await manager.connect("ann", AsyncMock())
         await manager.disconnect("ann")
-        assert len(manager._services) == 1
+        assert len(hub_of(manager).loops.services) == 1
         await manager.graceful_shutdown()
-    assert manager._services == {}
+    assert hub_of(manager).loops.services == {}

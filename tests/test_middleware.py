@@ -25,6 +25,7 @@ from wsstab import (
     get_connection,
     get_manager,
 )
+from wsstab.manager import hub_of
 from wsstab.types import Event, Receive, Scope, Send
 
 
@@ -152,7 +153,7 @@ def test_a_foreign_value_under_a_key_is_an_error_that_names_the_option(key: str)
     ):
         pass
     assert wrapped.manager.get_connection_count() == 0
-    assert wrapped.manager.admission.count == 0
+    assert hub_of(wrapped.manager).admission.count == 0
 
 
 def test_manager_and_connection_are_dependencies_of_fastapi() -> None:
@@ -204,9 +205,9 @@ def test_the_manager_starts_and_stops_with_the_application() -> None:
     """Open sockets are closed at the end of the lifespan."""
     app = WebSocketStabilizer(plain())
     with TestClient(app):
-        (services,) = app.manager._services.values()
+        (services,) = hub_of(app.manager).loops.services.values()
         assert services.started
-    assert app.manager._services == {}
+    assert hub_of(app.manager).loops.services == {}
     assert app.manager.is_ready
 
 
@@ -285,8 +286,8 @@ def test_a_name_that_was_taken_meanwhile_closes_the_later_one() -> None:
         return "ann"
 
     async def late(websocket: WebSocket) -> None:
-        (holder,) = manager.connections()
-        manager.identify(holder, "ann")
+        (holder,) = hub_of(manager).peers()
+        hub_of(manager).clients.identify(holder, "ann")
         await websocket.accept()
         await websocket.receive()
 

@@ -13,8 +13,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-CONNECTION_KEY = "wsstab.connection"
-"""Where the scope of a WebSocket behind the middleware holds its connection, whatever else is renamed."""
+PEER_KEY = "wsstab.peer"
+"""Where the scope of a WebSocket behind the middleware holds its peer, whatever else is renamed."""
 
 T = TypeVar("T")
 

@@ -208,11 +208,11 @@ async def test_the_endpoint_of_a_connection_that_is_over_does_not_run() -> None:
     async def endpoint(scope: Any) -> None:
         ran.append(scope)
 
-    over = SimpleNamespace(second_look=None, ending=SimpleNamespace(close=object()))
-    await endpoint({"wsstab.connection": over})
+    over = SimpleNamespace(second_look=None, closing=SimpleNamespace(close=object()))
+    await endpoint({"wsstab.peer": over})
     assert ran == []
-    await endpoint({"wsstab.connection": None})
-    assert ran == [{"wsstab.connection": None}]
+    await endpoint({"wsstab.peer": None})
+    assert ran == [{"wsstab.peer": None}]
 
 
 async def test_without_a_stabilizer_one_warning_tells_that_it_does_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -53,7 +53,7 @@ async def test_a_handler_that_comes_back_in_time_starts_no_reader() -> None:
             stage.pass_time(0.2)
             peer.says(str(number))
             await peer.hears(number + 1)
-            assert peer.connection.carrier.reading
+            assert peer.inner.carrier.reading
             assert peer.connection.statistics().unread_messages == 0
 
 
@@ -72,13 +72,13 @@ async def test_a_reader_that_has_handed_its_message_over_retires() -> None:
         for _ in range(9):
             stage.pass_time(0.1)
         await settle()
-        assert peer.connection.carrier.attended
+        assert peer.inner.carrier.attended
         ready.set()
         await settle()
         peer.says("one")
         await until(lambda: got == ["one"])
         await settle()
-        assert peer.connection.carrier.reading
+        assert peer.inner.carrier.reading
         peer.says("two", "three")
         await until(lambda: got == ["one", "two", "three"])
 
@@ -155,7 +155,7 @@ async def test_a_handler_that_receives_while_its_close_is_on_its_way_starts_no_r
     """On granian a pending receive would hold the close up; elsewhere it tells how the peer leaves."""
     async with on_stage(push_only, capable=capable) as stage:
         peer = await stage.open()
-        carrier, ending = peer.connection.carrier, peer.connection.ending
+        carrier, ending = peer.inner.carrier, peer.inner.closing
         carrier.stop_reading()
         await until(lambda: not carrier.attended)
         ending.close = DRAINING

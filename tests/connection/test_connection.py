@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 from starlette.websockets import WebSocket
 
-from tests.support.stage import Handler, Peer, on_stage, push_only, settle, until
+from tests.support.stage import Handler, Peer, on_stage, peer_of, push_only, settle, until
 from wsstab import (
     Connection,
     ConnectionClosed,
@@ -24,8 +24,10 @@ from wsstab import (
     WebSocketStabilizer,
 )
 from wsstab.close import Cause
-from wsstab.connection import current_connection
+from wsstab.connection import current_peer
+from wsstab.connection.handler import Handler as OwnHandler
 from wsstab.errors import PeerGoneError
+from wsstab.manager import hub_of
 from wsstab.types import Event, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
@@ -47,16 +49,16 @@ async def test_a_connection_knows_who_is_there() -> None:
         assert (connection.path, connection.address) == ("/ws/room", "203.0.113.7")
         assert before <= connection.opened_at <= time.time()
         assert (connection.rooms, connection.metadata, dict(connection.user_data)) == (frozenset(), {}, {})
-        assert (connection.latency, connection.draining, connection.subprotocol) == (None, False, None)
+        assert (connection.latency, connection.draining, peer_of(connection).subprotocol) == (None, False, None)
         assert stage.manager.get_connection(connection.id) is connection
         assert stage.manager.connections() == [connection]
 
 
 async def test_ids_are_unique() -> None:
     """In a process, over all managers."""
-    ids = {WebSocketConnectionManager().next_id() for _ in range(100)}
+    ids = {hub_of(WebSocketConnectionManager()).next_id() for _ in range(100)}
     manager = WebSocketConnectionManager()
-    ids |= {manager.next_id() for _ in range(100)}
+    ids |= {hub_of(manager).next_id() for _ in range(100)}
     assert len(ids) == 200
 
 
@@ -79,7 +81,7 @@ async def test_before_accept_nothing_has_happened_yet() -> None:
 
     async def handler(websocket: WebSocket) -> None:
         connection: Connection = websocket.state.connection
-        seen.extend([connection.opened_at, connection.last_activity, connection.owner.connections()])  # type: ignore[attr-defined]
+        seen.extend([connection.opened_at, connection.last_activity, websocket.state.manager.connections()])
         await websocket.accept()
 
     async with on_stage(handler) as stage:
@@ -92,7 +94,7 @@ async def test_the_last_activity_is_that_of_messages() -> None:
     async with on_stage(capable=True, heartbeat_interval=10) as stage:
         (peer,) = await stage.named("ann")
         connection = peer.connection
-        connection.opened_at -= 1000
+        peer.inner.opened_at -= 1000
         stage.pass_time(100)
         assert connection.last_activity == pytest.approx(time.time() - 100, abs=1)
         assert peer.wire is not None
@@ -159,7 +161,7 @@ async def test_a_handler_may_send_by_its_connection() -> None:
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
         connection: Connection = websocket.state.connection
-        assert current_connection.get() is connection
+        assert current_peer.get() is peer_of(connection)
         answers.append(await connection.send({"hello": 1}))
         await websocket.receive()
         answers.append(await connection.send("too late"))
@@ -234,30 +236,6 @@ async def test_the_opening_is_told_with_all_that_is_known() -> None:
         assert opened == [ConnectionOpened(connection.id, connection.id, "/ws/x", "203.0.113.7", "chat")]
 
 
-async def test_its_name_in_the_log_is_three_words_whatever_strangers_chose() -> None:
-    """A name and a path come from a URL: neither a line break nor a space in them forges anything."""
-    async with on_stage(push_only) as stage:
-        peer = await stage.open("/ws/a b\n2024 ERROR \ud800'")
-        stage.manager.identify(peer.connection, "ann' 198.51.100.1\r\n= closed \u2028\u202e")
-        assert peer.connection.log_name() == (
-            '/ws/a%20b%0A2024%20ERROR%20%3F%27 "ann\' 198.51.100.1\\r\\n= closed \\u2028\\u202e" 203.0.113.7'
-        )
-        stage.manager.identify(peer.connection, "\n" * 5000)
-        peer.connection.path = "/" + "é" * 5000
-        address, peer.connection.address = peer.connection.address, None
-        assert len(peer.connection.log_name()) < 450
-        assert peer.connection.log_name().endswith("...' -")
-        peer.connection.address = address
-
-
-def test_a_connection_without_a_loop_around_is_elsewhere() -> None:
-    """A plain thread is no event loop."""
-    manager = WebSocketConnectionManager()
-    anyio.run(manager.connect, "ann", AsyncMock())
-    (connection,) = manager.connections()
-    assert connection.elsewhere()
-
-
 @pytest.mark.parametrize("other", ["asyncio", "trio"])
 @pytest.mark.parametrize("own", ["asyncio", "trio"])
 def test_the_end_may_be_awaited_on_another_loop(own: str, other: str) -> None:
@@ -277,7 +255,7 @@ def test_the_end_may_be_awaited_on_another_loop(own: str, other: str) -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.to_thread.run_sync, elsewhere)
-            await until(lambda: connection.ending.latch._waiting)
+            await until(lambda: peer_of(connection).closing.latch._waiting)
             await manager.disconnect("ann", 4000, "bye")
 
     anyio.run(live, backend=own)
@@ -343,18 +321,19 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.parametrize("handler", [returns, raises, reads, refuses])
 async def test_it_is_freed_when_its_call_is_over(handler: Handler) -> None:
     """With all its parts, and at once."""
-    held: list[weakref.ref[Connection]] = []
+    held: list[weakref.ref[Any]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        held.append(weakref.ref(scope["state"]["connection"]))
+        connection = scope["state"]["connection"]
+        held.extend([weakref.ref(connection), weakref.ref(peer_of(connection))])
+        del connection
         await handler(WebSocket(scope, receive, send))
 
     call = Call("connect", "receive", "disconnect")
     with suppress(LookupError):
         await WebSocketStabilizer(app)({"type": "websocket", "path": "/ws"}, call.receive, call.send)
     assert call.sent[0] in ("accept", "close")
-    (connection,) = held
-    await until(lambda: connection() is None)
+    await until(lambda: [each() for each in held] == [None, None])
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -424,7 +403,7 @@ async def test_a_handler_may_leave_its_room_last_of_all_beside_broadcasts() -> N
     async with anyio.create_task_group() as group:
         for peer in peers:
             group.start_soon(call, peer)
-        await until(lambda: len(manager.registry.members("lobby")) == 60)
+        await until(lambda: len(hub_of(manager).registry.members("lobby")) == 60)
         for number in range(90):
             await manager.broadcast(str(number), room="lobby")
             if number % 3 == 0:
@@ -453,10 +432,11 @@ async def test_whoever_keeps_it_can_ask_it_to_the_end() -> None:
         assert not await connection.send("late")
         await connection.close()
         await connection.leave("lobby")
+        own = OwnHandler(peer_of(connection))
         with pytest.raises(PeerGoneError):
-            await connection.application.send({"type": "websocket.accept"})
+            await own.send({"type": "websocket.accept"})
         with pytest.raises(RuntimeError, match="once a disconnect"):
-            await connection.receiver.receive()
+            await own.receive()
         assert (connection.latency, connection.rooms) == (None, frozenset())
         assert connection.last_activity > 0
         assert repr(connection).endswith("closed]>")
@@ -471,7 +451,8 @@ async def test_a_handler_that_did_not_read_its_disconnect_finds_it_later() -> No
         await peer.over()
         await settle()
         connection = peer.connection
-        kinds = [(await connection.receiver.receive())["type"]]
+        own = OwnHandler(peer_of(connection))
+        kinds = [(await own.receive())["type"]]
         while kinds[-1] != "websocket.disconnect":
-            kinds.append((await connection.receiver.receive())["type"])
+            kinds.append((await own.receive())["type"])
         assert connection.statistics().unread_messages == 0

@@ -23,7 +23,7 @@ from wsstab import (
     WebSocketConnectionManager,
 )
 from wsstab.close import Cause
-from wsstab.connection import carrier
+from wsstab.connection import receiver
 from wsstab.connection.heartbeat import (
     AGE_SPREAD,
     custom_message,
@@ -33,6 +33,7 @@ from wsstab.connection.heartbeat import (
 )
 from wsstab.connection.receiver import MOST_ROUNDS
 from wsstab.core.deadlines import Action
+from wsstab.manager import hub_of
 from wsstab.wires.base import Wire
 from wsstab.wires.traits import ASGI, TRAITS, Traits
 
@@ -151,7 +152,7 @@ async def test_who_has_ended_is_not_looked_at_any_more() -> None:
         assert peer.wire is not None
         peer.wire.abort()
         await peer.connection.closed
-        peer.connection.heartbeat.visit(peer.connection.services.timekeeper.now + 100)
+        peer.inner.heartbeat.visit(peer.inner.services.timekeeper.now + 100)
         assert (peer.pings, missed) == ([], [])
 
 
@@ -238,7 +239,7 @@ async def test_a_custom_heartbeat_overtakes_what_waits() -> None:
         await stage.manager.broadcast("waits")
         await settle()
         stage.pass_time(0.2)
-        peer.connection.heartbeat.beat()
+        peer.inner.heartbeat.beat()
         assert [json.loads(message)["type"] for message in peer.messages] == ["ping"]
 
 
@@ -291,7 +292,7 @@ async def test_idle_connections_are_closed_with_4408() -> None:
     """Idle is who has no application message in either direction; a pong is none."""
     async with on_stage(capable=True, heartbeat_interval=1, heartbeat_timeout=5, idle_timeout=10) as stage:
         sender, receiver, silent = [await stage.open() for _ in range(3)]
-        stage.manager.identify(receiver.connection, "receiver")
+        stage.hub.clients.identify(receiver.inner, "receiver")
         for _ in range(8):
             stage.pass_time(1.5)
             for peer in (sender, receiver, silent):
@@ -378,7 +379,7 @@ async def test_there_is_an_end_to_what_is_read_past_a_full_inbox() -> None:
 async def test_a_handler_that_never_asks_again_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """When all that may be unread is, and the handler has taken nothing for long: else it would be held for ever."""
     options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 1, "inbound": Inbound(max_messages=2)}
-    monkeypatch.setattr(carrier, "LONGEST_STUCK", 0.0)
+    monkeypatch.setattr(receiver, "LONGEST_STUCK", 0.0)
     async with on_stage(receives_once, capable=True, **options) as stage:
         peer = await stage.open()
         peer.says(*(str(number) for number in range(100)))
@@ -453,7 +454,7 @@ class Ward:
 
     async def wait(self, seconds: float) -> None:
         """Let time pass."""
-        timekeeper = self.manager.services().timekeeper
+        timekeeper = hub_of(self.manager).loops.here().timekeeper
         timekeeper.now += seconds
         timekeeper.tick()
         await settle()

@@ -9,15 +9,15 @@ import anyio
 import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from wsstab.connection.handler import ENDED
 from wsstab.connection.outcome import is_quiet
-from wsstab.connection.receiver import ENDED
 from wsstab.errors import PeerGoneError
 
 
 def over(closed: bool = True, gone: bool = False) -> Any:
     """A connection that is closing, or whose peer a send found gone."""
     ending = SimpleNamespace(close=object() if closed else None)
-    return SimpleNamespace(sender=SimpleNamespace(gone=gone), ending=ending)
+    return SimpleNamespace(sender=SimpleNamespace(gone=gone), closing=ending)
 
 
 class Group(Exception):

@@ -130,7 +130,7 @@ async def test_what_is_held_back_is_read_meanwhile() -> None:
         assert peer.messages == ["a"]
         peer.leaves()
         await peer.over()
-        assert peer.connection.ending.event is not None
+        assert peer.inner.closing.event is not None
 
 
 async def test_one_message_is_held_back_for_no_longer_than_half_a_minute() -> None:
@@ -138,10 +138,10 @@ async def test_one_message_is_held_back_for_no_longer_than_half_a_minute() -> No
     rate = RateLimit(messages_per_second=1000, bytes_per_second=1, action="delay")
     async with on_stage(echo, rate_limit=rate) as stage:
         peer = await stage.open()
-        now = peer.connection.loop.time()
+        now = peer.inner.loop.time()
         peer.says("x" * 1000, "y", "z")
         await until(lambda: peer.connection.statistics().messages_received == 3)
-        dues = list(peer.connection.receiver._due or ())
+        dues = list(peer.inner.receiver.due or ())
         assert dues == sorted(dues)
         assert dues[-1] - now <= 2 * LONGEST_DELAY + 1
         assert dues[-1] - now > LONGEST_DELAY
@@ -323,14 +323,14 @@ async def test_a_message_that_is_not_finished_counts_as_memory() -> None:
         for half in (1000, 3000, 500):
             peer.wire.half = half
             stage.pass_time(1.5)
-            assert peer.connection.memory == half
+            assert peer.inner.memory == half
         peer.wire.half = 0
         peer.says("first", "second")
         await settle()
         stage.pass_time(1.5)
         await until(lambda: peer.connection.statistics().messages_received == 2)
         stage.pass_time(1.5)
-        assert peer.connection.memory == len("second")
+        assert peer.inner.memory == len("second")
 
 
 async def test_a_message_that_does_not_grow_ends_its_connection() -> None:
@@ -360,11 +360,11 @@ async def test_a_handler_that_takes_nothing_is_stuck() -> None:
     """From when it is first asked, until it takes a message."""
     async with on_stage(push_only) as stage:
         peer = await stage.open()
-        receiver = peer.connection.receiver
-        assert receiver.stuck(100.0) == 0.0
+        receiver = peer.inner.receiver
+        assert receiver._stuck_for(100.0) == 0.0
         receiver.inbox.put({"type": "websocket.receive", "text": "a"}, 1)
         receiver.inbox.put({"type": "websocket.receive", "text": "a"}, 1)
-        assert (receiver.stuck(100.0), receiver.stuck(103.0)) == (0.0, 3.0)
+        assert (receiver._stuck_for(100.0), receiver._stuck_for(103.0)) == (0.0, 3.0)
         receiver.inbox.take()
-        assert (receiver.stuck(104.0), receiver.stuck(105.0)) == (0.0, 1.0)
+        assert (receiver._stuck_for(104.0), receiver._stuck_for(105.0)) == (0.0, 1.0)
         receiver.inbox.take()

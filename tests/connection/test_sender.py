@@ -203,7 +203,7 @@ async def test_others_hear_at_once_what_became_of_their_message() -> None:
     options = Outbound(max_messages=2, policy="drop_newest")
     async with on_stage(push_only, capable=True, outbound=options) as stage:
         (peer,) = await stage.named("ann")
-        sender = peer.connection.sender
+        sender = peer.inner.sender
         assert sender.deliver(Outgoing("a")) is Delivery.SENT
         peer.stall()
         assert [sender.deliver(Outgoing(text)) for text in "bcd"] == [
@@ -222,7 +222,7 @@ async def test_a_queue_that_overflows_closes_with_1013_under_close() -> None:
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=1)) as stage:
         (peer,) = await stage.named("ann")
         peer.wire.block()  # type: ignore[union-attr]
-        sender = peer.connection.sender
+        sender = peer.inner.sender
         assert sender.deliver(Outgoing("a")) is Delivery.QUEUED
         assert sender.deliver(Outgoing("b")) is Delivery.CLOSED
         assert sender.deliver(Outgoing("c")) is Delivery.GONE
@@ -236,7 +236,7 @@ async def test_a_wire_that_is_closing_takes_nothing() -> None:
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
         peer.gone = True
-        assert peer.connection.sender.deliver(Outgoing("a")) is Delivery.GONE
+        assert peer.inner.sender.deliver(Outgoing("a")) is Delivery.GONE
         peer.gone = False
 
 
@@ -275,8 +275,8 @@ async def test_a_queue_is_half_full_by_either_bound(outbound: Outbound, count: i
         peer = await stage.open()
         peer.stall()
         for _ in range(count):
-            peer.connection.sender.deliver(Outgoing("x" * 10))
-        assert peer.connection.sender.half_full is half
+            peer.inner.sender.deliver(Outgoing("x" * 10))
+        assert peer.inner.sender.half_full is half
 
 
 @pytest.mark.parametrize("first", ["handler", "broadcast"])

@@ -40,7 +40,7 @@ class Socket:
 
 def ledger_of(policy: str, *holdings: int) -> tuple[Ledger[Socket], list[Socket]]:
     """A ledger, and members whose times are 0, 1, 2… and who hold so many bytes."""
-    ledger: Ledger[Socket] = Ledger(4, policy)
+    ledger: Ledger[Socket] = Ledger(policy)
     sockets = [Socket(number % 4, float(number)) for number in range(len(holdings))]
     for socket, held in zip(sockets, holdings, strict=True):
         ledger.add(socket)
@@ -58,12 +58,12 @@ class Policy(str, Enum):
 def test_an_unknown_policy_is_refused(policy: str) -> None:
     """With the value and the ones there are."""
     with pytest.raises(ValueError, match=f"policy='{policy}': must be one of 'lru', 'fifo', 'oldest', 'largest'"):
-        Ledger(1, policy)
+        Ledger(policy)
 
 
 def test_a_policy_may_be_an_enum_of_strings() -> None:
     """The configuration's own type is taken as the string it is."""
-    ledger: Ledger[Socket] = Ledger(1, Policy.OLDEST)
+    ledger: Ledger[Socket] = Ledger(Policy.OLDEST)
     assert ledger.victims(1) == []
 
 
@@ -71,23 +71,23 @@ def test_a_policy_may_be_an_enum_of_strings() -> None:
 def test_an_empty_ledger_holds_nothing(policy: str) -> None:
     """No bytes, nobody, no victims."""
     ledger, _ = ledger_of(policy)
-    assert (ledger.total, ledger.count, ledger.of_shard(3), ledger.victims(1)) == (0, 0, 0, [])
+    assert (ledger.total, ledger.count, ledger.victims(1)) == (0, 0, [])
 
 
-def test_charges_are_summed_by_member_shard_and_in_all() -> None:
+def test_charges_are_summed_by_member_and_in_all() -> None:
     """Up and down."""
     ledger, [first, second] = ledger_of("lru", 10, 20)
     ledger.charge(first, 5)
     ledger.charge(second, -15)
     assert (first.memory, second.memory) == (15, 5)
-    assert (ledger.of_shard(0), ledger.of_shard(1), ledger.total, ledger.count) == (15, 5, 20, 2)
+    assert (ledger.total, ledger.count) == (20, 2)
 
 
 def test_nobody_holds_less_than_nothing() -> None:
     """Too much given back is cut off, in the sums as well."""
     ledger, [first, second] = ledger_of("lru", 10, 20)
     ledger.charge(first, -1000)
-    assert (first.memory, ledger.of_shard(0), ledger.total) == (0, 0, 20)
+    assert (first.memory, ledger.total) == (0, 20)
     ledger.charge(first, 3)
     assert (first.memory, second.memory, ledger.total) == (3, 20, 23)
 
@@ -119,16 +119,6 @@ def test_who_is_not_in_is_ignored(policy: str) -> None:
     assert (socket.memory, ledger.total, ledger.victims(1)) == (0, 0, [])
 
 
-def test_a_shard_that_changes_does_not_spoil_the_sums() -> None:
-    """What was added to one shard is taken from the same."""
-    ledger, [socket] = ledger_of("lru", 10)
-    socket.shard = 3
-    ledger.charge(socket, 5)
-    assert (ledger.of_shard(0), ledger.of_shard(3)) == (15, 0)
-    ledger.remove(socket)
-    assert (ledger.of_shard(0), ledger.of_shard(3)) == (0, 0)
-
-
 @pytest.mark.parametrize("policy", ["lru", "fifo", "oldest"])
 def test_the_oldest_go_first_and_no_more_than_needed(policy: str) -> None:
     """The smallest prefix that frees enough; who holds nothing is passed over."""
@@ -143,7 +133,7 @@ def test_the_oldest_go_first_and_no_more_than_needed(policy: str) -> None:
 @pytest.mark.parametrize("policy", ["lru", "fifo", "oldest"])
 def test_each_policy_reads_its_own_time(policy: str) -> None:
     """Other times may say the contrary."""
-    ledger: Ledger[Socket] = Ledger(1, policy)
+    ledger: Ledger[Socket] = Ledger(policy)
     old, young = Socket(time=5.0), Socket(time=5.0)
     for other, time in TIMES.items():
         setattr(old if other == policy else young, time, 1.0)
@@ -279,7 +269,7 @@ class LedgerBesideRecount(RuleBasedStateMachine):
     def begin(self, policy: str) -> None:
         """Any policy."""
         self.policy = policy
-        self.ledger: Ledger[Socket] = Ledger(3, policy)
+        self.ledger: Ledger[Socket] = Ledger(policy)
         self.held: dict[Socket, int] = {}
         self.now = 0.0
 
@@ -340,13 +330,10 @@ class LedgerBesideRecount(RuleBasedStateMachine):
 
     @invariant()
     def sums_equal_a_recount(self) -> None:
-        """By member, by shard, in all."""
+        """By member and in all."""
         assert all(socket.memory == held for socket, held in self.held.items())
         assert self.ledger.count == len(self.held)
         assert self.ledger.total == sum(self.held.values())
-        for shard in range(3):
-            here = sum(held for socket, held in self.held.items() if socket.shard == shard)
-            assert self.ledger.of_shard(shard) == here
 
 
 TestLedgerBesideRecount = LedgerBesideRecount.TestCase

@@ -36,6 +36,11 @@ def registry_of(*ids: str, num_shards: int = 4) -> tuple[Registry[Socket], list[
     return registry, sockets
 
 
+def by_id(registry: Registry[Socket], connection_id: str) -> Socket | None:
+    """The member with this connection id."""
+    return next((socket for socket in registry if socket.id == connection_id), None)
+
+
 def test_a_registry_needs_a_shard() -> None:
     """No shards is a mistake of the configuration and named as such."""
     with pytest.raises(ValueError, match="num_shards=0"):
@@ -51,13 +56,13 @@ def test_the_shard_of_a_name_is_the_same_in_every_process() -> None:
 def test_a_name_with_a_lone_surrogate_has_a_shard() -> None:
     """A client id from JSON may hold what UTF-8 refuses."""
     registry, _ = registry_of("\ud800")
-    assert registry.find("\ud800") is registry.by_id("\ud800")
+    assert registry.find("\ud800") is by_id(registry, "\ud800")
 
 
 def test_a_new_member_goes_by_its_connection_id() -> None:
     """Until it is identified, both ids find it."""
     registry, [socket] = registry_of("a")
-    assert registry.find("a") is registry.by_id("a") is socket
+    assert registry.find("a") is by_id(registry, "a") is socket
     assert socket in registry
     assert len(registry) == 1
     assert list(registry) == [socket]
@@ -70,7 +75,7 @@ def test_a_member_may_be_added_under_a_client_id_of_its_own() -> None:
     socket.client_id = "ann"
     registry.add(socket)
     assert registry.shard_of("a") != registry.shard_of("ann")
-    assert registry.find("ann") is registry.by_id("a") is socket
+    assert registry.find("ann") is by_id(registry, "a") is socket
     assert registry.find("a") is None
 
 
@@ -120,7 +125,7 @@ def test_identify_moves_a_member() -> None:
     assert socket.client_id == "ann"
     assert registry.find("a") is None
     assert registry.find_all("a") == ()
-    assert registry.find("ann") is registry.by_id("a") is socket
+    assert registry.find("ann") is by_id(registry, "a") is socket
 
 
 def test_identify_with_the_same_name_keeps_the_order() -> None:
@@ -170,7 +175,7 @@ def test_remove_forgets_everything() -> None:
     assert socket.rooms_joined is None
     assert set(registry.audience) == set()
     assert registry.room_names() == ["attic"]
-    assert registry.by_id("a") is registry.find("a") is None
+    assert by_id(registry, "a") is registry.find("a") is None
     assert list(registry) == [other]
 
 
@@ -226,15 +231,15 @@ def test_rooms_exist_while_they_have_members() -> None:
 
 
 def test_the_audience_is_live() -> None:
-    """Listening and not listening show at once, and may be repeated."""
+    """Who listens and who goes shows at once, and both may be repeated."""
     registry, [first, second] = registry_of("a", "b")
     audience = registry.audience
     registry.listen(first)
     registry.listen(first)
     registry.listen(second)
     assert set(audience) == {first, second}
-    registry.unlisten(first)
-    registry.unlisten(first)
+    registry.remove(first)
+    registry.remove(first)
     assert set(audience) == {second}
 
 
@@ -349,15 +354,11 @@ class RegistryBesideModel(RuleBasedStateMachine):
         assert self.registry.leave(socket, room) == (socket in self.rooms[room])
         self.rooms[room].discard(socket)
 
-    @rule(socket=sockets, listening=st.booleans())
-    def listen(self, socket: Socket, listening: bool) -> None:
-        """A socket listens or stops listening."""
-        if listening:
-            self.registry.listen(socket)
-            self.audience.add(socket)
-        else:
-            self.registry.unlisten(socket)
-            self.audience.discard(socket)
+    @rule(socket=sockets)
+    def listen(self, socket: Socket) -> None:
+        """A socket listens."""
+        self.registry.listen(socket)
+        self.audience.add(socket)
 
     @rule(size=st.integers(1, 4))
     def start_walk(self, size: int) -> None:
@@ -387,7 +388,7 @@ class RegistryBesideModel(RuleBasedStateMachine):
         for name, socket in self.arrivals:
             assert socket.client_id == name
             assert socket in self.registry
-            assert self.registry.by_id(socket.id) is socket
+            assert by_id(self.registry, socket.id) is socket
 
     @invariant()
     def rooms_agree(self) -> None:

@@ -109,7 +109,7 @@ async def test_whom_a_broadcast_closes_is_told() -> None:
         _, slow = await stage.named("ann", "slow")
         assert slow.wire is not None
         slow.wire.block()
-        slow.connection.services.backpressure.lagging[slow.connection].patience = 0
+        slow.inner.services.backpressure.lagging[slow.inner].patience = 0
         results = [await stage.manager.broadcast(str(number)) for number in range(2)]
         assert [(each.queued, each.dropped, each.errors) for each in results] == [
             (1, 0, []),

@@ -23,6 +23,7 @@ from wsstab.close import (
     Cause,
 )
 from wsstab.hub.door import Door, Guest, header, verdict
+from wsstab.manager import hub_of
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ class Entrance:
 
     def __init__(self, **options: Any) -> None:
         self.manager = WebSocketConnectionManager(WebSocketConfig(**options))
-        self.door = Door(self.manager)
+        self.door = Door(hub_of(self.manager))
         self.hits: list[LimitHit] = []
         self.manager.on(LimitHit, self.hits.append)
 
@@ -70,7 +71,7 @@ class Entrance:
     @property
     def inside(self) -> int:
         """How many were counted in."""
-        return self.manager.admission.count
+        return hub_of(self.manager).admission.count
 
 
 async def test_by_default_everybody_comes_in_and_is_counted() -> None:
@@ -173,7 +174,7 @@ async def test_at_the_limit_nobody_else_comes_in_until_somebody_leaves() -> None
     first, _ = await at.guest(), await at.guest()
     assert await at.knock() is CONNECTION_LIMIT
     assert at.hits == [LimitHit("max_connections", STRANGER, "/ws")]
-    at.manager.admission.release(first.address)
+    hub_of(at.manager).admission.release(first.address)
     await at.guest()
     assert at.inside == 2
 
@@ -452,7 +453,7 @@ async def test_one_address_may_not_take_all_that_a_slow_authorize_can_take() -> 
         await settle()
         assert slow.asked == 4
         slow.go.set()
-    assert at.manager.admission.count_of(STRANGER) == 3
+    assert hub_of(at.manager).admission.count_of(STRANGER) == 3
     assert await at.knock() is ADDRESS_LIMIT
     assert [hit.limit for hit in at.hits] == ["max_connections_per_address"] * 8
 

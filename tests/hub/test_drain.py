@@ -181,7 +181,7 @@ async def test_a_hurried_drain_ends_as_if_its_time_were_over() -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(stage.manager.drain, Drain(timeout=60))
                 await until(lambda: stage.manager.get_connection_count() == 0)
-                stage.manager.hurry()
+                stage.hub.hurry()
         assert stuck.wire is not None
         await until(lambda: stuck.wire is not None and stuck.wire.aborted)
 
@@ -194,7 +194,7 @@ async def test_sockets_that_are_not_accepted_yet_are_refused() -> None:
 
     async with on_stage(never) as stage:
         peer = stage.call(Peer())
-        await until(lambda: stage.manager.calls)
+        await until(lambda: stage.hub.calls)
         await stage.manager.graceful_shutdown(timeout=5)
         await peer.over()
         assert peer.sent[0]["status"] == 503
@@ -206,7 +206,7 @@ async def test_a_handshake_that_is_on_its_way_is_closed_when_it_is_complete() ->
         peers = [stage.call(Peer()) for _ in range(3)]
         for peer in peers:
             peer.stalled = True
-        await until(lambda: len(stage.manager.calls) == 3)
+        await until(lambda: len(stage.hub.calls) == 3)
         await settle()
         assert stage.manager.get_connection_count() == 0
         rounds: list[Event] = []

@@ -24,6 +24,7 @@ from wsstab import (
     WebSocketConnectionManager,
 )
 from wsstab.hub.eviction import LONGEST_SLICE, SLICE
+from wsstab.manager import hub_of
 
 pytestmark = pytest.mark.anyio
 
@@ -232,7 +233,7 @@ async def test_who_is_closing_already_is_not_evicted_as_well() -> None:
     await house.connect("ann", 6 * KIB)
     connection = house.manager.get_connection("ann")
     assert connection is not None
-    thread = threading.Thread(target=connection.ending.begin, args=(Close(4000, "by another thread"),))
+    thread = threading.Thread(target=connection._peer.closing.begin, args=(Close(4000, "by another thread"),))
     thread.start()
     thread.join()
     await house.connect("bob", 4 * KIB)
@@ -268,14 +269,14 @@ async def test_many_large_values_are_estimated_in_slices_of_time(monkeypatch: py
         await house.connect(f"c{number}")
         await house.manager.set_user_data(f"c{number}", "values", [str(each) for each in range(50_000)])
     monkeypatch.setattr(loop, "time", itertools.count(0.0, 0.001).__next__)
-    evictor, rests = house.manager._evictor, list[float]()
+    evictor, rests = hub_of(house.manager).evictor, list[float]()
 
     async def rest(seconds: float) -> None:
         rests.append(seconds)
         # While one goes on, there is no other.
-        evictor.recount(house.manager.connections(), loop)
+        evictor.recount(hub_of(house.manager).peers(), loop)
 
-    evictor.recount(house.manager.connections(), loop)
+    evictor.recount(hub_of(house.manager).peers(), loop)
     with monkeypatch.context() as patch:
         patch.setattr("wsstab.hub.eviction.anyio.sleep", rest)
         await loop.tasks[0].run()
@@ -283,7 +284,7 @@ async def test_many_large_values_are_estimated_in_slices_of_time(monkeypatch: py
     # A look at the clock, a millisecond later each time, for every 500 references.
     assert len(rests) == pytest.approx(5 * 50_000 / SLICE / 5, rel=0.1)
     assert LONGEST_SLICE <= min(rests) <= max(rests) < LONGEST_SLICE + 0.002
-    evictor.recount(house.manager.connections(), loop)
+    evictor.recount(hub_of(house.manager).peers(), loop)
     assert len(loop.tasks) == 2
     await house.manager.disconnect_all()
 
@@ -297,7 +298,7 @@ async def test_who_leaves_while_it_is_estimated_is_left_alone() -> None:
         await house.manager.set_user_data(name, "values", value)
     before = house.total
     small.append("x" * 10 * KIB)
-    steps = house.manager._evictor._estimates([weakref.ref(each) for each in house.manager.connections()])
+    steps = hub_of(house.manager).evictor._estimates([weakref.ref(each) for each in hub_of(house.manager).peers()])
     next(steps)
     await house.manager.disconnect("ann")
     assert list(steps)

@@ -10,9 +10,8 @@ from starlette.websockets import WebSocket
 
 from tests.support.stage import Peer, echo, on_stage, settle
 from wsstab import ConnectionLimitExceededError, ConnectionNotFoundError, MemoryLimitExceededError
-from wsstab.connection import current_connection
+from wsstab.connection import current_peer
 from wsstab.events import LimitHit
-from wsstab.hub.names import Clients
 
 pytestmark = pytest.mark.anyio
 
@@ -21,14 +20,14 @@ async def test_a_name_means_all_that_hold_it_and_in_its_own_handler_only_itself(
     """An id that nobody holds is an error, wherever it is asked for."""
     async with on_stage(duplicate_client="allow") as stage:
         first, second = await stage.named("ann", "ann")
-        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
-        assert set(clients.addressed("ann")) == {first.connection, second.connection}
+        clients = stage.hub.clients
+        assert set(clients.addressed("ann")) == {first.inner, second.inner}
         assert clients.own("ann") is None
-        token = current_connection.set(first.connection)
-        assert clients.addressed("ann") == (first.connection,)
+        token = current_peer.set(first.inner)
+        assert clients.addressed("ann") == (first.inner,)
         with pytest.raises(ConnectionNotFoundError):
             clients.addressed("bob")
-        current_connection.reset(token)
+        current_peer.reset(token)
 
 
 async def test_in_a_handler_its_name_means_itself_after_its_end_too() -> None:
@@ -36,11 +35,11 @@ async def test_in_a_handler_its_name_means_itself_after_its_end_too() -> None:
     async with on_stage() as stage:
         (old,) = await stage.named("ann")
         (new,) = await stage.named("ann")
-        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
-        assert clients.addressed("ann") == (new.connection,)
-        token = current_connection.set(old.connection)
-        assert clients.addressed("ann") == (old.connection,)
-        current_connection.reset(token)
+        clients = stage.hub.clients
+        assert clients.addressed("ann") == (new.inner,)
+        token = current_peer.set(old.inner)
+        assert clients.addressed("ann") == (old.inner,)
+        current_peer.reset(token)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +56,12 @@ async def test_a_name_that_may_not_be_had_is_refused_with_an_event(options: dict
         (holder,) = await stage.named("ann")
         (other,) = await stage.named("bob")
         told = list[LimitHit]()
-        clients = Clients(stage.manager, stage.manager.registry, told.append)  # type: ignore[arg-type]
+        stage.manager.on(LimitHit, told.append)
+        clients = stage.hub.clients
         with pytest.raises(ConnectionLimitExceededError):
-            clients.others(other.connection, "ann")
+            clients.others(other.inner, "ann")
         assert [event.limit for event in told] == [limit]
-        assert clients.others(holder.connection, "ann") == []
+        assert clients.others(holder.inner, "ann") == []
 
 
 async def test_whoever_is_replaced_must_go() -> None:
@@ -69,9 +69,9 @@ async def test_whoever_is_replaced_must_go() -> None:
     async with on_stage() as stage:
         (holder,) = await stage.named("ann")
         (other,) = await stage.named("bob")
-        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
-        assert clients.others(other.connection, "ann") == [holder.connection]
-        assert clients.others(holder.connection, "ann") == []
+        clients = stage.hub.clients
+        assert clients.others(other.inner, "ann") == [holder.inner]
+        assert clients.others(holder.inner, "ann") == []
 
 
 class Early:
@@ -119,7 +119,7 @@ async def test_before_accept_a_name_is_chosen_and_taken_when_it_is_accepted() ->
         assert (await stage.manager.broadcast("hi", room="lobby")).succeeded == 1
         assert await peer.hears() == ["hi"]
         assert await stage.manager.get_user_data("ann", "b") == "y" * 100
-        assert peer.connection.memory == stage.manager.get_memory_usage()["total_memory"] > 300
+        assert peer.inner.memory == stage.manager.get_memory_usage()["total_memory"] > 300
 
 
 async def test_a_chosen_name_that_another_takes_first_closes_whoever_comes_later() -> None:
@@ -151,12 +151,12 @@ async def test_a_handshake_that_is_not_complete_is_expected_under_its_name() -> 
     """Until it is complete, or never will be."""
     async with on_stage() as stage:
         (holder,) = await stage.named("ann")
-        clients = Clients(stage.manager, stage.manager.registry, stage.manager.emit)
+        clients = stage.hub.clients
         assert (clients.held("ann"), clients.held("bob"), clients.expected("bob")) == (1, 0, 0)
-        clients.expect(holder.connection, "bob")
+        clients.expect(holder.inner, "bob")
         assert clients.expected("bob") == 1
-        clients.expect_no_more(holder.connection)
-        clients.expect_no_more(holder.connection)
+        clients.expect_no_more(holder.inner)
+        clients.expect_no_more(holder.inner)
         assert clients.expected("bob") == 0
         clients.leaves("bob")
         assert clients.leaving("bob") == 1

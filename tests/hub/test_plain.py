@@ -9,6 +9,7 @@ import pytest
 
 from wsstab import WebSocketConfig, WebSocketConnectionManager
 from wsstab.hub.plain import MOST_TOLD, _told, tell_of_plain
+from wsstab.manager import hub_of
 from wsstab.types import Event, Scope
 from wsstab.wires.asgi import AsgiWire
 from wsstab.wires.base import Wire
@@ -60,7 +61,7 @@ def told(caplog: pytest.LogCaptureFixture, *sends: Any, wire: Wire | None = None
     """What is said of connections with these."""
     manager = WebSocketConnectionManager(WebSocketConfig(**options))
     for send in sends:
-        tell_of_plain(manager, wire or AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
+        tell_of_plain(hub_of(manager), wire or AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -96,8 +97,8 @@ def test_no_more_names_are_kept_than_a_hundred(caplog: pytest.LogCaptureFixture)
         sends.append(namespace[f"f{number}"])
     manager = WebSocketConnectionManager(WebSocketConfig())
     for send in sends:
-        tell_of_plain(manager, AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
-    assert len(_told[manager]) == MOST_TOLD
+        tell_of_plain(hub_of(manager), AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
+    assert len(_told[hub_of(manager)]) == MOST_TOLD
 
 
 def test_each_who_hides_it_is_named(caplog: pytest.LogCaptureFixture) -> None:

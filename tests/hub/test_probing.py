@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.stage import Peer, Stage, on_stage, settle, until
-from wsstab.connection import Connection
+from wsstab.connection import Peer as Known
 from wsstab.events import HeartbeatMissed
 from wsstab.hub import probing
 from wsstab.hub.probing import BETWEEN_SEARCHES, MOST_AT_ONCE, SHARE, Prober
@@ -49,11 +49,11 @@ class Crowd:
         self.dead: list[float] = []
         self.peers = [self._peer() for _ in range(count)]
 
-    def look(self) -> list[Connection]:
+    def look(self) -> list[Known]:
         """All of them."""
         self.looks += 1
         self.loop.now += self.took
-        return cast("list[Connection]", self.peers)
+        return cast("list[Known]", self.peers)
 
     def _peer(self) -> Any:
         now = self.loop.now

@@ -19,7 +19,8 @@ from tests.support.knocking import Answer, knock, scope_of
 from tests.support.odd import LocalProxy
 from wsstab import Override, WebSocketStabilizer
 from wsstab.config.marks import watch
-from wsstab.connection import current_connection
+from wsstab.connection import current_peer
+from wsstab.manager import hub_of
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +93,7 @@ async def test_an_endpoint_is_guarded_however_it_is_reached(endpoint: Any, copie
     app = WebSocketStabilizer(rewriting(inner, copies, path="/admin"))
     assert await knock(app, "/open") == REFUSED
     assert app.manager.statistics().refused == {"authorize": 1}
-    assert app.manager.admission.count == 0
+    assert hub_of(app.manager).admission.count == 0
 
 
 @pytest.mark.parametrize("changes", [{"path": "/admin"}, {"path": "/api/admin", "root_path": "/api"}])
@@ -282,7 +283,7 @@ async def test_a_name_that_a_guard_gives_late_is_expected_until_the_accept() -> 
             for _ in range(5):
                 visitors.start_soon(visit)
     assert (statuses, len(waiting)) == ([429, 429, 429, 101, 101], 2)
-    assert app.manager.clients.expected("ann") == 0
+    assert hub_of(app.manager).clients.expected("ann") == 0
 
 
 @GUARD
@@ -319,11 +320,11 @@ def in_an_empty_context(app: ASGIApp) -> ASGIApp:
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         token = watch.set(None)
-        current = current_connection.set(None)
+        current = current_peer.set(None)
         try:
             await app({**scope, "path": "/admin"}, receive, send)
         finally:
-            current_connection.reset(current)
+            current_peer.reset(current)
             watch.reset(token)
 
     return middleware
@@ -391,7 +392,7 @@ async def test_the_inner_one_is_found_where_only_the_connection_was_taken_out() 
 
     def around(app: ASGIApp) -> ASGIApp:
         async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({key: value for key, value in scope.items() if key != "wsstab.connection"}, receive, send)
+            await app({key: value for key, value in scope.items() if key != "wsstab.peer"}, receive, send)
 
         return middleware
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.stage import Peer, Stage, on_stage, push_only, settle, until
 from wsstab import Outbound, SlowConsumer
-from wsstab.close import VANISHED
+from wsstab.close import VANISHED, Cause, Close
 from wsstab.core.frames import Outgoing
 from wsstab.loop.backpressure import PATIENCE
 
@@ -49,7 +49,7 @@ async def test_a_peer_that_takes_nothing_for_the_timeout_is_closed(policy: str) 
         slow = told(stage)
         peer = blocked(await stage.open())
         stage.pass_time(4.5)
-        assert peer.connection.ending.close is None
+        assert peer.inner.closing.close is None
         stage.pass_time(1)
         closed = await peer.connection.closed
         assert (closed.code, closed.reason) == (1013, "slow consumer")
@@ -83,7 +83,7 @@ async def test_a_peer_that_takes_anything_is_not(how: str) -> None:
                 await stage.manager.send_to_client("ann", "y")
                 peer.resume()
                 blocked(peer)
-        assert peer.connection.ending.close is None
+        assert peer.inner.closing.close is None
         held(peer, 0)
 
 
@@ -93,7 +93,7 @@ async def test_who_has_caught_up_is_behind_no_more() -> None:
         (peer,) = await stage.named("ann")
         blocked(peer)
         await stage.manager.send_to_client("ann", "x")
-        backpressure = stage.manager.services().backpressure
+        backpressure = stage.hub.loops.here().backpressure
         (lag,) = backpressure.lagging.values()
         lag.patience = 0
         peer.resume()
@@ -137,7 +137,7 @@ async def test_a_peer_that_does_not_drain_uses_up_its_patience_once(policy: str)
         took = await flood(stage, 2 * ROOMY)
         assert PATIENCE * 0.8 <= took < PATIENCE * 4
         assert await healthy.hears(2 * ROOMY) == [str(number) for number in range(2 * ROOMY)]
-        assert (stuck.connection.ending.close is not None) is (policy == "close")
+        assert (stuck.inner.closing.close is not None) is (policy == "close")
 
 
 async def test_a_ticker_of_latest_values_waits_for_nobody() -> None:
@@ -178,7 +178,7 @@ async def test_a_direct_sender_is_paced_by_its_own_peer_only() -> None:
         free, stuck = await stage.named("free", "stuck")
         blocked(stuck)
         for text in "abc":
-            stuck.connection.sender.deliver(Outgoing(text))
+            stuck.inner.sender.deliver(Outgoing(text))
         began = anyio.current_time()
         for number in range(20):
             assert await stage.manager.send_to_client("free", str(number))
@@ -193,17 +193,35 @@ async def test_who_closes_is_waited_for_no_more() -> None:
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=4)) as stage:
         (stuck,) = await stage.named("stuck")
         blocked(stuck)
-        backpressure = stage.manager.services().backpressure
+        backpressure = stage.hub.loops.here().backpressure
         for text in "abc":
-            stuck.connection.sender.deliver(Outgoing(text))
+            stuck.inner.sender.deliver(Outgoing(text))
         (lag,) = backpressure.lagging.values()
         lag.patience = 1000
         async with anyio.create_task_group() as group:
-            group.start_soon(backpressure.pace, [stuck.connection])
+            group.start_soon(backpressure.pace, [stuck.inner])
             await settle()
             stuck.leaves(1001)
-            stuck.connection.ending.learn(VANISHED)
+            stuck.inner.closing.learn(VANISHED)
         assert backpressure.lagging == {}
+
+
+async def test_who_blocks_while_it_closes_is_not_behind_again() -> None:
+    """What was queued still goes out, as it takes it; nobody would take it out of the list any more."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        blocked(peer)
+        backpressure = stage.hub.loops.here().backpressure
+        peer.inner.sender.deliver(Outgoing("a"))
+        assert list(backpressure.lagging) == [peer.inner]
+        peer.inner.closing.begin(Close(4000, "", Cause.APPLICATION))
+        assert backpressure.lagging == {}
+        assert peer.wire is not None
+        peer.wire.block()
+        assert backpressure.lagging == {}
+        peer.resume()
+        assert (await peer.connection.closed).code == 4000
+        assert peer.messages == ["a"]
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
@@ -215,7 +233,7 @@ async def test_one_stall_is_told_once_and_the_next_one_again(policy: str) -> Non
         (peer,) = await stage.named("ann")
         for stalls in (1, 2):
             blocked(peer)
-            stage.manager.services().backpressure.lagging[peer.connection].patience = 0
+            stage.hub.loops.here().backpressure.lagging[peer.inner].patience = 0
             for number in range(3):
                 await stage.manager.send_to_client("ann", str(number), key=number)
             stage.pass_time(1)
@@ -236,7 +254,7 @@ async def test_a_queue_that_is_full_and_a_stall_are_told_once(policy: str) -> No
         slow = told(stage)
         (peer,) = await stage.named("ann")
         blocked(peer)
-        stage.manager.services().backpressure.lagging[peer.connection].patience = 0
+        stage.hub.loops.here().backpressure.lagging[peer.inner].patience = 0
         for number in range(3):
             await stage.manager.send_to_client("ann", str(number))
         stage.pass_time(6)

@@ -46,11 +46,11 @@ async def test_a_peer_that_does_not_leave_keeps_its_place() -> None:
         await peer.connection.close()
         await peer.done.wait()
         await settle()
-        assert (stage.manager.get_connection_count(), stage.manager.admission.count) == (1, 2)
+        assert (stage.manager.get_connection_count(), stage.hub.admission.count) == (1, 2)
         assert await refused(stage) == "websocket.http.response.start"
         stage.pass_time(11)
         await until(lambda: peer.wire is not None and peer.wire.aborted)
-        assert stage.manager.admission.count == 1
+        assert stage.hub.admission.count == 1
 
 
 async def deaf(websocket: WebSocket) -> None:
@@ -69,11 +69,11 @@ async def test_a_handler_that_goes_on_keeps_its_place() -> None:
             peer.wire.end()
         stage.pass_time(3)
         await until(lambda: stage.manager.get_connection_count() == 0)
-        assert stage.manager.admission.count == 2
+        assert stage.hub.admission.count == 2
         assert await refused(stage) == "websocket.http.response.start"
-        for carrier in list(stage.manager.calls):
-            carrier.cancel()
-        await until(lambda: stage.manager.admission.count == 0)
+        for inner in list(stage.hub.calls):
+            inner.carrier.cancel()
+        await until(lambda: stage.hub.admission.count == 0)
 
 
 async def refused(stage: Stage) -> str:

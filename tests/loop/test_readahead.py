@@ -19,10 +19,10 @@ class AbsentHandler:
     """A carrier whose handler is away; it records when a reader was started."""
 
     def __init__(self, at: Studio) -> None:
-        self.ending = SimpleNamespace(event=None)
+        self.closing = SimpleNamespace(event=None)
         self.receiver = SimpleNamespace(over=False, full=False)
         self.wire = SimpleNamespace(left=False)
-        self.connection = SimpleNamespace(ending=self.ending, receiver=self.receiver)
+        self.peer = SimpleNamespace(closing=self.closing, receiver=self.receiver)
         self.watched = self.away_seen = self.attended = False
         self.readers: list[float] = []
         self._at = at
@@ -143,7 +143,7 @@ def test_nobody_reads_for_a_connection_that_has_ended() -> None:
     """It is not even watched."""
     at = Studio()
     handler = AbsentHandler(at)
-    handler.ending.event = object()
+    handler.closing.event = object()
     handler.leave()
     assert not at.ticking
     at.wait(2.0)

@@ -185,7 +185,7 @@ def test_who_closes_is_neither_behind_nor_waited_for_in_receive() -> None:
     """Both services forget it."""
     at = Studio()
     carrier, connection = Mock(), Mock(wire=Wire())
-    carrier.connection.ending.event = None
+    carrier.peer.closing.event = None
     connection.carrier, connection.config = carrier, at.config
     connection.sender.messages = connection.sender.bytes = connection.sender.queue.dropped = 0
     at.services.readahead.away(carrier)

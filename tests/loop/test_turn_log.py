@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, cast
 from unittest.mock import Mock
@@ -16,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.hand import HandLoop
-from wsstab.connection import Connection
 from wsstab.core.frames import Block, Outgoing
+from wsstab.loop.members import Member
 from wsstab.loop.tasks import current_loop
 from wsstab.loop.timekeeper import Timekeeper
 from wsstab.loop.turn_log import (
@@ -63,7 +62,7 @@ class RecordingSender:
         self._loop = loop
         self._wire = peer.wire
         self.peer = peer
-        self.connection = peer
+        self.peer = peer
         self.transport: RecordingWire | None = peer.wire
         self.deflates = None
         self.cursor = self.messages = self.bytes = 0
@@ -77,6 +76,11 @@ class RecordingSender:
     def ready(self) -> bool:
         """Whether it takes a block."""
         return self.peer.open and self._wire.writable and not self.queue
+
+    @property
+    def is_shut(self) -> bool:
+        """As of a sender."""
+        return self.cursor == sys.maxsize
 
     def shut(self) -> None:
         """Take nothing any more."""
@@ -122,7 +126,7 @@ class Peer:
         self.wire = RecordingWire()
         self.sender = RecordingSender(loop, self)
         self.wire.on_write = self.sender.written
-        self.ending = Mock()
+        self.closing = Mock()
 
     def log_name(self) -> str:
         """Its own."""
@@ -155,9 +159,9 @@ def texts_of(data: bytes) -> list[str]:
     return texts
 
 
-def connection(peer: Peer) -> Connection:
+def member(peer: Peer) -> Member:
     """A peer in the place of a connection."""
-    return cast(Connection, peer)
+    return cast(Member, peer)
 
 
 class Studio:
@@ -175,7 +179,7 @@ class Studio:
     ) -> None:
         """Append one entry."""
         to: Any = self.everybody if audience is None else audience
-        self.turn_log.append(Entry(Outgoing(text), to, frozenset(map(connection, without)), key))
+        self.turn_log.append(Entry(Outgoing(text), to, frozenset(map(member, without)), key))
 
     def work(self) -> int:
         """Let the writer finish; how many turns that took."""
@@ -289,8 +293,8 @@ def test_who_must_have_its_messages_now_gets_them_at_once_and_only_once() -> Non
     first, second, _ = at.peers
     at.say("1")
     at.say("2", without=[second])
-    at.turn_log.catch_up(connection(first))
-    at.turn_log.catch_up(connection(second))
+    at.turn_log.catch_up(member(first))
+    at.turn_log.catch_up(member(second))
     assert (first.texts, second.texts) == (["1", "2"], ["1"])
     at.say("3")
     at.work()
@@ -300,10 +304,10 @@ def test_who_must_have_its_messages_now_gets_them_at_once_and_only_once() -> Non
 def test_catching_up_with_an_empty_log_does_nothing() -> None:
     """As with one that holds only what the peer has had."""
     at = Studio(1)
-    at.turn_log.catch_up(connection(at.peers[0]))
+    at.turn_log.catch_up(member(at.peers[0]))
     at.say("1")
     at.work()
-    at.turn_log.catch_up(connection(at.peers[0]))
+    at.turn_log.catch_up(member(at.peers[0]))
     assert at.peers[0].texts == ["1"]
 
 
@@ -327,9 +331,9 @@ def test_what_is_said_while_the_writer_pauses_goes_behind_what_was_said_before()
     visited = [peer for peer in at.peers if peer.texts]
     assert len(visited) == LOOK_AT_CLOCK_EVERY
     at.say("2")
-    at.turn_log.catch_up(connection(visited[0]))
+    at.turn_log.catch_up(member(visited[0]))
     unvisited = next(peer for peer in at.peers if not peer.texts)
-    at.turn_log.catch_up(connection(unvisited))
+    at.turn_log.catch_up(member(unvisited))
     assert visited[0].texts == unvisited.texts == ["1", "2"]
     at.work()
     assert all(peer.texts == ["1", "2"] for peer in at.peers)
@@ -360,7 +364,7 @@ def test_who_left_before_something_was_said_does_not_get_what_goes_along() -> No
     at.say("1")
     at.loop.turn()
     leaver = next(peer for peer in at.peers if not peer.texts)
-    at.turn_log.catch_up(connection(leaver))
+    at.turn_log.catch_up(member(leaver))
     at.everybody.discard(leaver)
     at.say("secret")
     at.work()
@@ -382,7 +386,7 @@ def test_nothing_goes_along_where_an_audience_of_the_pass_is_empty(emptied: str)
     other.clear()
     at.loop.turn()
     unvisited = next(peer for peer in at.peers if not peer.texts)
-    at.turn_log.catch_up(connection(unvisited))
+    at.turn_log.catch_up(member(unvisited))
     newcomer = Peer(at.loop)
     newcomer.sender.cursor = at.turn_log.end
     other.add(newcomer)
@@ -457,7 +461,7 @@ def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.Log
     at.work()
     assert (at.peers[0].texts, at.peers[2].texts, at.turn_log.pending) == (["1", "2"], ["1", "2"], [])
     assert any(record.exc_info for record in caplog.records)
-    assert at.peers[1].ending.begin.called
+    assert at.peers[1].closing.begin.called
 
 
 def test_a_transport_that_fails_in_its_turn_costs_its_own_peer_and_nobody_else() -> None:
@@ -471,7 +475,7 @@ def test_a_transport_that_fails_in_its_turn_costs_its_own_peer_and_nobody_else()
     at.say("1")
     at.work()
     assert [peer.texts for peer in at.peers] == [["1"], ["1"], [], ["1"], ["1"]]
-    assert [peer.ending.begin.called for peer in at.peers] == [False, False, True, False, False]
+    assert [peer.closing.begin.called for peer in at.peers] == [False, False, True, False, False]
 
 
 def test_who_is_over_never_comes_back_into_a_pass() -> None:
@@ -481,9 +485,9 @@ def test_who_is_over_never_comes_back_into_a_pass() -> None:
     at.loop.turn()
     over = next(peer for peer in at.peers if not peer.texts)
     over.sender.shut()
-    at.turn_log.catch_up(connection(over))
+    at.turn_log.catch_up(member(over))
     at.say("2")
-    del over.sender.connection
+    del over.sender.peer
     at.work()
     assert over.texts == []
     assert [peer.texts for peer in at.peers if peer is not over] == [["1", "2"]] * (2 * LOOK_AT_CLOCK_EVERY - 1)
@@ -494,7 +498,8 @@ def test_a_peer_that_nobody_holds_any_more_fails_alone() -> None:
     at = Studio(3)
 
     def fail(block: Block) -> None:
-        at.peers[1].sender.connection = weakref.proxy(Peer(at.loop))
+        at.peers[1].sender.shut()
+        del at.peers[1].sender.peer
         raise ValueError("on purpose")
 
     at.peers[1].sender.transport = None
@@ -672,7 +677,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         """As the manager does it: caught up first."""
         peer = self.peer(number)
         if peer.open:
-            self.at.turn_log.catch_up(connection(peer))
+            self.at.turn_log.catch_up(member(peer))
             self.rooms[room] ^= {peer}
 
     @rule(number=st.integers(0, 100))
@@ -681,7 +686,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         peer = self.peer(number)
         if peer.open:
             self.said += 1
-            self.at.turn_log.catch_up(connection(peer))
+            self.at.turn_log.catch_up(member(peer))
             peer.sender.put(Outgoing(str(self.said)))
             self.expected[peer].append(str(self.said))
 
@@ -698,7 +703,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
         """It gets what was said before, and nothing afterwards."""
         peer = self.peer(number)
         if peer.open:
-            self.at.turn_log.catch_up(connection(peer))
+            self.at.turn_log.catch_up(member(peer))
             peer.open = False
             for room in self.rooms:
                 room.discard(peer)

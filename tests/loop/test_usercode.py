@@ -20,6 +20,7 @@ from wsstab.core.memory import estimate
 from wsstab.events import ConnectionClosed, Event, TokenIssued
 from wsstab.hub.subscribers import Subscribers
 from wsstab.loop.usercode import Uncaught, awaited, call, ends_the_process, is_cancellation
+from wsstab.manager import hub_of
 from wsstab.notices import FEW, Notices
 from wsstab.types import Scope
 from wsstab.wires.base import tell_of_close
@@ -134,8 +135,8 @@ async def lives(stage: Stage) -> None:
     peer.leaves()
     await peer.over()
     await settle()
-    assert (stage.manager.get_connection_count(), stage.manager.admission.count) == (0, 0)
-    assert (stage.manager.calls, stage.manager.ledger.total) == (set(), 0)
+    assert (stage.manager.get_connection_count(), stage.hub.admission.count) == (0, 0)
+    assert (stage.hub.calls, stage.hub.ledger.total) == (set(), 0)
 
 
 HOOKS = list(Hooks.EVENTS)
@@ -223,7 +224,7 @@ async def test_a_heartbeat_that_cannot_be_made_stops_no_clock(
         peer = await stage.open()
         for _ in range(3):
             stage.pass_time(1.1)
-        assert peer.connection.ending.close is None
+        assert peer.inner.closing.close is None
         for _ in range(6):
             stage.pass_time(1.1)
         await until(lambda: peer.closed is not None)
@@ -242,10 +243,10 @@ async def test_an_object_that_raises_may_be_kept_and_weighs_what_can_be_learned(
         await stage.manager.set_user_data("ann", "value", value)
         await stage.manager.set_user_data("ann", "list", [value])
         assert await stage.manager.get_user_data("ann", "value") is value
-        await stage.manager.connect("ann", peer.connection.application and _websocket(peer), {"value": value})
-        assert stage.manager.ledger.total > 0
+        await stage.manager.connect("ann", _websocket(peer), {"value": value})
+        assert stage.hub.ledger.total > 0
         repr(stage.manager), repr(peer.connection), repr(peer.connection.user_data)
-    assert stage.manager.ledger.total == 0
+    assert stage.hub.ledger.total == 0
 
 
 def _websocket(peer: Any) -> Any:
@@ -281,7 +282,7 @@ async def test_what_a_double_raises_ends_that_double_alone(kind: str) -> None:
         await until(lambda: manager.get_active_connections() == ["ann"])
         await manager.graceful_shutdown(1.0)
     assert sound.heard == ["hello"]
-    assert manager.admission.count == 0
+    assert hub_of(manager).admission.count == 0
 
 
 class OddKey:
@@ -312,7 +313,7 @@ async def test_what_somebody_between_raises_for_a_message_ends_that_connection_a
     """The broadcast reaches the others, this time and the next."""
     async with on_stage(echo, errors=True) as stage:
         odd, sound = await stage.named("odd", "ann")
-        working = odd.connection.wire._send  # type: ignore[attr-defined]
+        working = odd.inner.wire._send  # type: ignore[attr-defined]
 
         async def send(event: Any) -> None:
             await anyio.lowlevel.checkpoint()
@@ -320,7 +321,7 @@ async def test_what_somebody_between_raises_for_a_message_ends_that_connection_a
                 raise RAISED[kind]()
             await working(event)
 
-        odd.connection.wire._send = send  # type: ignore[attr-defined]
+        odd.inner.wire._send = send  # type: ignore[attr-defined]
         with anyio.fail_after(5):
             for text in ("one", "two"):
                 await stage.manager.broadcast(text)
@@ -360,7 +361,7 @@ async def test_hooks_that_never_end_hold_up_neither_a_drain_nor_a_stop() -> None
             await stage.manager.graceful_shutdown(0.1)
             await until(lambda: len(ended) == 2)
     assert sorted(ended) == ["ConnectionClosed", "ConnectionOpened"]
-    assert stage.manager._subscribers._pending == 0
+    assert stage.hub.subscribers._pending == 0
 
 
 async def test_a_hook_that_was_cancelled_before_it_began_is_never_awaited() -> None:
@@ -414,7 +415,7 @@ async def test_a_hook_may_call_the_manager(name: str, hook: str) -> None:
         await settle()
         later = await stage.open()
         await until(lambda: "websocket.accept" in later.kinds)
-    assert stage.manager.admission.count == 0
+    assert stage.hub.admission.count == 0
 
 
 async def test_callbacks_that_cause_their_own_event_come_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -524,7 +525,7 @@ async def test_a_timeout_around_it_is_our_own_cancellation() -> None:
         with anyio.fail_after(5):
             peer = await stage.open()
             await peer.over()
-        assert stage.manager.admission.count == 0
+        assert stage.hub.admission.count == 0
 
 
 @pytest.mark.parametrize("kind", sorted(TOLD_APART - {"GeneratorExit", "StopAsyncIteration"}))
@@ -544,5 +545,5 @@ async def test_a_handler_that_raises_anything_is_counted_out(kind: str) -> None:
         with anyio.fail_after(5):
             await peer.over()
         assert isinstance(peer.error, Exception)
-        assert (stage.manager.admission.count, stage.manager.calls) == (0, set())
+        assert (stage.hub.admission.count, stage.hub.calls) == (0, set())
     assert [event.code for event in closed_events] == [1011]

@@ -16,6 +16,7 @@ import pytest
 from tests.support.hand import HandLoop
 from tests.support.odd import LocalProxy
 from wsstab import Drain, ShutdownReport, WebSocketConfig, WebSocketConnectionManager
+from wsstab.manager import hub_of
 from wsstab.signals import base, forget_signals, watch_signals
 from wsstab.signals.base import A_MOMENT, DEBOUNCE, Chain, SignalOwner, leads_to
 
@@ -545,23 +546,23 @@ async def send(event: Any) -> None:
 def test_a_manager_is_watched_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default; with the ``send`` of a WebSocket, where there is one."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
-    watch_signals(manager)
-    watch_signals(manager, send)
-    assert (watched.managers, watched.sends) == ([manager, manager], [None, send])
+    watch_signals(hub_of(manager))
+    watch_signals(hub_of(manager), send)
+    assert (watched.managers, watched.sends) == ([hub_of(manager)] * 2, [None, send])
 
 
 def test_a_manager_that_has_stopped_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """And with the last one the signals are given back."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
-    watch_signals(manager)
-    forget_signals(manager)
+    watch_signals(hub_of(manager))
+    forget_signals(hub_of(manager))
     assert watched.managers == []
 
 
 def test_a_manager_that_is_told_to_leave_signals_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """``Drain(handle_signals=False)``."""
     watched = Watched(monkeypatch)
-    watch_signals(WebSocketConnectionManager(WebSocketConfig(drain=Drain(handle_signals=False))))
+    watch_signals(hub_of(WebSocketConnectionManager(WebSocketConfig(drain=Drain(handle_signals=False)))))
     assert watched.managers == []
 
 
@@ -569,7 +570,7 @@ async def test_a_manager_that_is_draining_is_not_watched_any_more(monkeypatch: p
     """A socket that comes when the drain is over must not take over what was given back."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
     await manager.drain()
-    watch_signals(manager, send)
+    watch_signals(hub_of(manager), send)
     assert watched.managers == []
 
 
@@ -590,10 +591,10 @@ def test_where_nothing_can_be_had_the_log_says_so_once(
     """At the first WebSocket: until then the server may still install its handlers."""
     Watched(monkeypatch, found=False)
     manager = WebSocketConnectionManager()
-    watch_signals(manager)
+    watch_signals(hub_of(manager))
     assert caplog.records == []
-    watch_signals(manager, send)
-    watch_signals(manager, send)
+    watch_signals(hub_of(manager), send)
+    watch_signals(hub_of(manager), send)
     assert [record.getMessage() for record in caplog.records] == [
         "! no early drain: no way to hear when this server is to stop"
     ]

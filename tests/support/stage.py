@@ -16,14 +16,17 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from starlette.websockets import WebSocket
 
+import wsstab
 from wsstab import Connection, WebSocketConnectionManager, WebSocketStabilizer
+from wsstab.connection import connection_of
 from wsstab.core.frames import Block, Outgoing
-from wsstab.types import CONNECTION_KEY, ASGIApp, Event, Receive, Scope, Send
+from wsstab.manager import hub_of
+from wsstab.types import PEER_KEY, ASGIApp, Event, Receive, Scope, Send
 from wsstab.wires.asgi import AsgiWire
 from wsstab.wires.base import Wire
 from wsstab.wires.traits import TRAITS
 
-__all__ = ["CapableWire", "Handler", "Peer", "Stage", "echo", "on_stage", "push_only", "settle", "until"]
+__all__ = ["CapableWire", "Handler", "Peer", "Stage", "echo", "on_stage", "peer_of", "push_only", "settle", "until"]
 
 Handler: TypeAlias = Callable[[WebSocket], Awaitable[None]]
 
@@ -36,6 +39,11 @@ async def until(condition: Callable[[], object], within: float = PATIENCE) -> No
     with anyio.fail_after(within):
         while not condition():
             await anyio.sleep(0.002)
+
+
+def peer_of(connection: Connection) -> wsstab.connection.Peer:
+    """What the package knows of a connection."""
+    return connection._peer
 
 
 async def settle(turns: int = 20) -> None:
@@ -163,9 +171,14 @@ class Peer:
     @property
     def connection(self) -> Connection:
         """What its handler holds."""
-        connection = self.scope[CONNECTION_KEY]
-        assert isinstance(connection, Connection)
-        return connection
+        return connection_of(self.inner)
+
+    @property
+    def inner(self) -> wsstab.connection.Peer:
+        """What the package knows of it."""
+        peer = self.scope[PEER_KEY]
+        assert isinstance(peer, wsstab.connection.Peer)
+        return peer
 
     @property
     def messages(self) -> list[str | bytes]:
@@ -277,30 +290,12 @@ class CapableWire(Wire):
         self.on_writable()
 
 
-class StagedStabilizer(WebSocketStabilizer):
-    """The middleware, on the wire of the stage.
-
-    Attributes:
-        peers: by the identity of their scope.
-        capable: whether the wire is a `CapableWire`.
-    """
-
-    peers: dict[int, Peer]
-    capable: bool
-
-    def _wire(self, scope: Scope, receive: Receive, send: Send) -> Wire:
-        peer = self.peers[id(scope)]
-        if not self.capable:
-            return AsgiWire(receive, send)
-        peer.wire = CapableWire(peer)
-        return peer.wire
-
-
 class Stage:
     """Handlers behind the middleware.
 
     Attributes:
         manager: of the middleware.
+        hub: of the manager.
         middleware: around the handler.
     """
 
@@ -310,17 +305,19 @@ class Stage:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await handler(WebSocket(scope, receive, send))  # type: ignore[call-arg, arg-type]
 
-        self.middleware = StagedStabilizer(handler if bare else app, **options)  # type: ignore[arg-type]
-        self.middleware.peers = {}
-        self.middleware.capable = capable
+        self.middleware = WebSocketStabilizer(handler if bare else app, **options)  # type: ignore[arg-type]
+        self.middleware._opening.wire_for = self._wire
+        self._by_scope: dict[int, Peer] = {}
+        self._capable = capable
         self.manager: WebSocketConnectionManager = self.middleware.manager
+        self.hub = hub_of(self.manager)
         self.peers: list[Peer] = []
         self._group = group
 
     def call(self, peer: Peer) -> Peer:
         """Begin the ASGI call of a peer."""
         self.peers.append(peer)
-        self.middleware.peers[id(peer.scope)] = peer
+        self._by_scope[id(peer.scope)] = peer
         self._group.start_soon(self._call, peer)
         return peer
 
@@ -340,9 +337,16 @@ class Stage:
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass for all deadlines, as if the loop had been idle."""
-        timekeeper = self.manager.services().timekeeper
+        timekeeper = self.hub.loops.here().timekeeper
         timekeeper.now += seconds
         timekeeper.tick()
+
+    def _wire(self, scope: Scope, receive: Receive, send: Send) -> Wire:
+        peer = self._by_scope[id(scope)]
+        if not self._capable:
+            return AsgiWire(receive, send)
+        peer.wire = CapableWire(peer)
+        return peer.wire
 
     async def _call(self, peer: Peer) -> None:
         try:
@@ -386,6 +390,6 @@ async def on_stage(
         group.cancel_scope.cancel()
     assert errors or not [peer.error for peer in stage.peers if peer.error is not None]
     assert stage.manager.get_connection_count() == 0
-    assert not stage.manager.calls
-    assert stage.manager.ledger.total == 0
-    assert stage.manager.admission.count == 0
+    assert not stage.hub.calls
+    assert stage.hub.ledger.total == 0
+    assert stage.hub.admission.count == 0

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, Protocol, TypeVar
 
-from ..types import CONNECTION_KEY
+from ..types import PEER_KEY
 
 __all__ = ["Overrides", "Watch", "any_marked", "mark", "overrides_of", "watch"]
 
@@ -153,29 +153,29 @@ def _globals_of(endpoint: Any) -> dict[str, Any]:
 
 
 async def _may_run(overrides: Overrides, endpoint: object, arguments: Iterable[object]) -> bool:
-    connection = None
+    peer = None
     watching = watch.get()
     if watching is None:
-        connection = _connection_in(arguments)
-        watching = None if connection is None else connection.second_look
+        peer = _peer_in(arguments)
+        watching = None if peer is None else peer.second_look
     if watching is not None:
         return await watching.let_in(overrides)
-    if connection is not None and connection.ending.close is not None:
+    if peer is not None and peer.closing.close is not None:
         # Its call has ended, and its guards with it.
         return False
     _tell(endpoint)
     return True
 
 
-def _connection_in(arguments: Iterable[object]) -> Any:
-    """The connection that the arguments of an endpoint lead to; ``None`` for none.
+def _peer_in(arguments: Iterable[object]) -> Any:
+    """The peer that the arguments of an endpoint lead to; ``None`` for none.
 
     Who calls the application in a task without our context still passes the scope.
     """
     for each in arguments:
         try:
             scope = each if issubclass(type(each), Mapping) else getattr(each, "scope", None)
-            found = scope.get(CONNECTION_KEY) if issubclass(type(scope), Mapping) else None  # type: ignore[union-attr]
+            found = scope.get(PEER_KEY) if issubclass(type(scope), Mapping) else None  # type: ignore[union-attr]
         except Exception:
             # Somebody's own attribute access, whatever it raises.
             continue
@@ -191,8 +191,8 @@ def _announce(kind: type[Any], overrides: Overrides) -> None:
     @functools.wraps(made)
     def init(self: Any, *arguments: Any, **more: Any) -> None:
         watching = watch.get()
-        if watching is None and (connection := _connection_in((*arguments, *more.values()))) is not None:
-            watching = connection.second_look
+        if watching is None and (peer := _peer_in((*arguments, *more.values()))) is not None:
+            watching = peer.second_look
         if watching is not None:
             watching.note(overrides)
         # Python's own takes arguments only where nobody stands in for it.

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from .carrier import Carrier
-from .connection import Connection, Owner, current_connection
+from .connection import Connection, connection_of
+from .handler import Handler
+from .outcome import run
+from .peer import Peer, current_peer
 from .sender import Delivery
-from .standalone import DoubleConnection
+from .standalone import DoublePeer
 from .userdata import UserData
 
-__all__ = ["Carrier", "Connection", "Delivery", "DoubleConnection", "Owner", "UserData", "current_connection"]
+__all__ = [
+    "Connection",
+    "Delivery",
+    "DoublePeer",
+    "Handler",
+    "Peer",
+    "UserData",
+    "connection_of",
+    "current_peer",
+    "run",
+]

@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..close import UNREAD, VANISHED, Close, clamp_code, clamp_reason
-from ..loop.tasks import EventLoop, Latch, Task
+from ..close import Close, clamp_code, clamp_reason
+from ..loop.tasks import Task
 from ..types import Event, Scope
 
 if TYPE_CHECKING:
     from ..loop.readahead import ReadAhead
-    from ..wires.base import Wire
-    from .connection import Connection
-    from .receiver import Receiver
+    from .base import Inbound, PeerBase
 
 __all__ = ["Carrier"]
 
-LONGEST_STUCK = 60.0
-"""Seconds in which a handler must take a message, behind which more is unread than the inbox holds 16 times over."""
 BETWEEN_LOOKS = 0.5
 """Seconds between two looks whether a peer has left that is not read from, because too much is unread."""
 
@@ -35,8 +31,7 @@ class Carrier:
     """One ASGI call on one wire.
 
     Args:
-        wire: how bytes reach the peer.
-        loop: the event loop that runs the call.
+        peer: the peer that it carries.
         can_deny: whether the server takes an HTTP response in place of the handshake.
         reader_only: never let the handler read directly: what it must not outrun is paced by the reader.
         readahead: starts a reader where the handler does not read; ``None`` where there is nothing to read.
@@ -48,7 +43,6 @@ class Carrier:
         headers: of the handshake, as the scope has them, until the call is over; ``None`` without a handshake.
         server: which of those that serve the application it came by; ``None`` where that is not known.
         scope: cancelled to end a handler that ignores its disconnect.
-        done: set when the ASGI call has ended.
     """
 
     __slots__ = (
@@ -58,11 +52,9 @@ class Carrier:
         "_reader",
         "_room",
         "away_seen",
-        "connection",
         "direct",
-        "done",
         "headers",
-        "loop",
+        "peer",
         "reading",
         "scope",
         "server",
@@ -72,20 +64,17 @@ class Carrier:
 
     def __init__(
         self,
-        wire: Wire,
-        loop: EventLoop,
+        peer: PeerBase,
         *,
         can_deny: bool = True,
         reader_only: bool = False,
         readahead: ReadAhead | None = None,
     ) -> None:
-        self.wire = wire
-        self.loop = loop
-        self.connection: Connection
-        self.direct = wire.traits.receive_cancellable and not reader_only
+        self.peer = peer
+        self.wire = peer.wire
+        self.direct = peer.wire.traits.receive_cancellable and not reader_only
         self.reading = self.watched = self.away_seen = False
         self.scope: anyio.CancelScope | None = None
-        self.done = Latch()
         self._readahead = readahead
         self._can_deny = can_deny
         self._reader: Task | None = None
@@ -111,7 +100,7 @@ class Carrier:
     @property
     def _closing_alone(self) -> bool:
         """Whether a close is under way that a pending receive would hold up."""
-        return self.connection.ending.close is not None and not self.wire.traits.closes_while_receiving
+        return self.peer.closing.close is not None and not self.wire.traits.closes_while_receiving
 
     def opened(self) -> None:
         """The handshake is complete: from now on somebody must be reading."""
@@ -148,34 +137,12 @@ class Carrier:
 
     def read_ahead(self) -> None:
         """Have a reader at work, if nobody reads and there is anything to read."""
-        if not self.attended and not self.connection.receiver.over and not self._closing_alone:
-            self._reader = self.loop.spawn(self._read_ahead, self.connection, context=self.wire.context)
+        if not self.attended and not self.peer.receiver.over and not self._closing_alone:
+            self._reader = self.peer.loop.spawn(self._read_ahead, self.peer, context=self.wire.context)
 
     def look_behind(self) -> None:
         """Nobody reads, because the inbox is full: see whether the peer is still there behind what is unread."""
-        connection = self.connection
-        if self.wire.peer_left():
-            connection.receiver.let_rest_in()
-            self._read_on_or_give_up(VANISHED)
-        elif not connection.heartbeat.deadlines.beats:
-            # Nobody else asks, and not every wire can see that its peer has left.
-            stuck = connection.receiver.stuck(self.loop.time())
-            if stuck >= connection.config.heartbeat_interval * connection.receiver.rounds:
-                self.read_on()
-
-    def read_on(self) -> None:
-        """Read past a full inbox, somewhat: the peer's pong, or its end, may come behind what is unread."""
-        self.connection.receiver.let_more_in()
-        self._read_on_or_give_up(UNREAD)
-
-    def _read_on_or_give_up(self, close: Close) -> None:
-        receiver = self.connection.receiver
-        stuck = receiver.stuck(self.loop.time())
-        if not receiver.full:
-            self.made_room()
-            self.read_ahead()
-        elif stuck >= LONGEST_STUCK:
-            self.connection.ending.abort(close)
+        self.peer.receiver.look_behind()
 
     def notify(self) -> None:
         """Wake the handler, which waits for the inbox."""
@@ -203,7 +170,6 @@ class Carrier:
             self._readahead = None
         self.scope = self.headers = None
         self.wire.detach()
-        self.done.set()
 
     def cancel(self) -> None:
         """Cancel the handler, again and again until it ends."""
@@ -223,10 +189,10 @@ class Carrier:
         for event in denial(close, self._can_deny):
             await self.wire.deny(event)
 
-    async def _read_ahead(self, connection: Connection) -> None:
+    async def _read_ahead(self, peer: PeerBase) -> None:
         reader = self._reader
         try:
-            while await self._read_one(connection.receiver):
+            while await self._read_one(peer.receiver):
                 pass
         finally:
             # A closing that cancelled it may have forgotten it already.
@@ -236,7 +202,7 @@ class Carrier:
             reader = None
             self._left_unread()
 
-    async def _read_one(self, receiver: Receiver) -> bool:
+    async def _read_one(self, receiver: Inbound) -> bool:
         """Read one event into the inbox; whether to go on."""
         self.reading = True
         try:
@@ -259,7 +225,7 @@ class Carrier:
             with anyio.move_on_after(BETWEEN_LOOKS) as patience:
                 await self._room.wait()
             if patience.cancelled_caught:
-                self.look_behind()
+                receiver.look_behind()
         return not receiver.over
 
 

@@ -18,16 +18,19 @@ from ..events import ConnectionClosed
 from ..levels import is_heard
 from ..loop.tasks import Latch
 from ..wording import quoted
+from .base import CLOSE_TIMEOUT
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .base import PeerBase
+    from .carrier import Carrier
+    from .heartbeat import Heartbeat
+    from .receiver import Receiver
+    from .sender import Sender
 
-__all__ = ["CLOSE_TIMEOUT", "Ending"]
+__all__ = ["Closing"]
 
 logger = logging.getLogger("wsstab")
 
-CLOSE_TIMEOUT = 10.0
-"""Seconds for a closing handshake; uvicorn and websockets wait as long."""
 LONGEST_FLUSH = 60.0
 """Seconds in all for what was queued before a close, however steadily the peer takes a little."""
 LAST_WORD = 1.0
@@ -36,11 +39,15 @@ LEARN_TIMEOUT = 1.0
 """Seconds in which the server tells how a peer left that a send found gone."""
 
 
-class Ending:
+class Closing:
     """How and when one connection ends.
 
     Args:
-        connection: the connection it belongs to.
+        peer: the peer it belongs to.
+        carrier: of the peer.
+        sender: of the peer.
+        heartbeat: of the peer.
+        receiver: of the peer.
 
     Attributes:
         close: how it ends, once that is decided.
@@ -50,15 +57,34 @@ class Ending:
         by_handler: whether the handler closed it by its own ``websocket.close``.
     """
 
-    __slots__ = ("_error", "by_handler", "close", "connection", "cut", "event", "latch")
+    __slots__ = (
+        "_carrier",
+        "_error",
+        "_heartbeat",
+        "_receiver",
+        "_sender",
+        "_shut",
+        "by_handler",
+        "close",
+        "cut",
+        "event",
+        "latch",
+        "peer",
+    )
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(
+        self, peer: PeerBase, carrier: Carrier, sender: Sender, heartbeat: Heartbeat, receiver: Receiver
+    ) -> None:
+        self.peer = peer
+        self._carrier = carrier
+        self._sender = sender
+        self._heartbeat = heartbeat
+        self._receiver = receiver
         self._error: WebSocketStabilizerError | None = None
         self.close: Close | None = None
         self.event: ConnectionClosed | None = None
         self.latch = Latch()
-        self.cut = self.by_handler = False
+        self.cut = self.by_handler = self._shut = False
 
     def begin(
         self,
@@ -80,30 +106,30 @@ class Ending:
             return
         self.close = close
         self._error = error
-        connection = self.connection
-        if not connection.elsewhere():
-            self._start(connection, close, flush, within)
-        elif not connection.loop.call_from_thread(self._start, connection, close, flush, within):
+        peer = self.peer
+        if not peer.elsewhere():
+            self._start(peer, close, flush, within)
+        elif not peer.loop.call_from_thread(self._start, peer, close, flush, within):
             # Its event loop has ended, and its socket with it.
-            self._finish(close)
+            self._end(close)
 
     def abort(self, close: Close, error: WebSocketStabilizerError | None = None) -> None:
         """End it at once, where the server lets us; elsewhere try to close."""
-        if not self.connection.wire.traits.can_abort:
+        if not self.peer.wire.traits.can_abort:
             self.begin(close, flush=False, error=error)
             return
         if self.close is None:
             self.close = close
             self._error = error
-        self.connection.wire.abort()
-        self._finish(self.close)
+        self.peer.wire.abort()
+        self._end(self.close)
 
     def learn(self, close: Close) -> None:
         """The server says that the peer is gone; when we are closing already, that is how it ends."""
         if self.close is None:
             self.close = close
-            self._finish(close)
-            if not self.connection.opened_at:
+            self._end(close)
+            if not self.peer.opened_at:
                 self._cancel_later()
         self._linger(CLOSE_TIMEOUT)
 
@@ -111,39 +137,38 @@ class Ending:
         """The ASGI call is over, whatever became of it. Synchronous: nothing may be awaited any more."""
         if self.close is None:
             self.close = CANCELLED
-        self._finish(self.close)
+        self._end(self.close)
         self._linger(CLOSE_TIMEOUT)
-        self.connection.carrier.release()
+        self._carrier.release()
 
     async def settled(self) -> None:
         """If it is closing, or its peer has left, wait until that is done and known."""
         if self.close is not None:
             await self.latch.wait()
-        elif self.connection.sender.gone:
+        elif self._sender.gone:
             with anyio.move_on_after(LEARN_TIMEOUT):
                 await self.latch.wait()
 
-    def _start(self, connection: Connection, close: Close, flush: bool, within: float) -> None:
+    def _start(self, peer: PeerBase, close: Close, flush: bool, within: float) -> None:
         if self.event is not None:
             # It came from another thread, and too late.
             return
-        if flush and connection.open and connection.services.turn_log.pending:
-            connection.services.turn_log.catch_up(connection)
-        connection.shut()
-        self._forget()
+        if flush and peer.open and peer.services.turn_log.pending:
+            peer.services.turn_log.catch_up(peer)
+        self._stop(peer)
         if not flush:
-            connection.sender.queue.clear()
-        connection.sender.wake()
-        connection.loop.spawn(self._close, connection, close, within, context=connection.wire.context)
+            self._sender.queue.clear()
+        self._sender.wake()
+        peer.loop.spawn(self._close, peer, close, within, context=peer.wire.context)
 
-    async def _close(self, connection: Connection, close: Close, within: float) -> None:
+    async def _close(self, peer: PeerBase, close: Close, within: float) -> None:
         sent, flushed = False, True
         try:
-            if connection.sender.queue and connection.lifecycle.outbound is OutboundState.OPEN:
+            if self._sender.queue and peer.lifecycle.outbound is OutboundState.OPEN:
                 with anyio.move_on_after(LONGEST_FLUSH):
                     flushed = False
-                    flushed = await self._flush(min(within, connection.config.outbound.send_timeout))
-                connection.sender.queue.clear()
+                    flushed = await self._flush(min(within, peer.config.outbound.send_timeout))
+                self._sender.queue.clear()
             if not flushed:
                 within = min(within, LAST_WORD)
             with anyio.move_on_after(within):
@@ -151,20 +176,20 @@ class Ending:
                 sent = True
         except Exception as failure:
             # The peer was faster, or the server found the close illegal: either way it is over.
-            logger.debug("- close not sent to %s: %s", connection.log_name(), failure, extra=connection.log_fields())
+            logger.debug("- close not sent to %s: %s", peer.log_name(), failure, extra=peer.log_fields())
         finally:
             if not sent:
                 self.cut = True
-                connection.wire.abort()
-            self._finish(close)
+                peer.wire.abort()
+            self._end(close)
         if sent:
             self._linger(min(within, CLOSE_TIMEOUT))
 
     def _linger(self, seconds: float) -> None:
         """The server closes, but waits for a peer that takes nothing for ever: not longer than this."""
-        connection = self.connection
-        if connection.opened_at and connection.wire.traits.can_abort:
-            connection.services.abort_later(connection.wire, seconds)
+        peer = self.peer
+        if peer.opened_at and peer.wire.traits.can_abort:
+            peer.services.abort_later(peer.wire, seconds)
 
     async def _flush(self, patience: float) -> bool:
         """Wait until nothing is queued, as long as the peer takes some bytes every ``patience`` seconds.
@@ -172,7 +197,7 @@ class Ending:
         Returns:
             Whether it took all of it.
         """
-        sender, wire = self.connection.sender, self.connection.wire
+        sender, wire = self._sender, self.peer.wire
         while sender.queue and wire.is_open():
             unsent = sender.queue.bytes + wire.buffered()
             with anyio.move_on_after(patience) as turn:
@@ -182,81 +207,83 @@ class Ending:
         return not sender.queue
 
     async def _send(self, close: Close) -> None:
-        connection = self.connection
-        accepted = connection.lifecycle.outbound is OutboundState.OPEN
-        if not connection.lifecycle.try_fire(Transition.CLOSE):
+        peer = self.peer
+        accepted = peer.lifecycle.outbound is OutboundState.OPEN
+        if not peer.lifecycle.try_fire(Transition.CLOSE):
             return
         if accepted or close.cause is Cause.APPLICATION:
-            await connection.carrier.close(close)
+            await self._carrier.close(close)
         else:
-            await connection.carrier.deny(close)
+            await self._carrier.deny(close)
 
-    def _finish(self, close: Close) -> None:
+    def _stop(self, peer: PeerBase) -> None:
+        """The milestone ``closing``, once: no message reaches the peer any more, and nothing is due."""
+        if self._shut:
+            return
+        self._shut = True
+        peer.open = False
+        self._sender.shut()
+        self._heartbeat.stop()
+        peer.services.forget(peer)
+        if peer.opened_at:
+            peer.owner.closing(peer)
+
+    def _end(self, close: Close) -> None:
+        """The milestone ``closed``, once."""
         if self.event is not None:
             return
-        connection = self.connection
-        connection.shut()
-        self._forget()
-        connection.sender.queue.clear()
-        connection.lifecycle.try_fire(Transition.CLOSED)
-        connection.owner.account(connection)
+        peer = self.peer
+        self._stop(peer)
+        self._sender.queue.clear()
+        peer.lifecycle.try_fire(Transition.CLOSED)
+        if peer.opened_at:
+            peer.owner.closed(peer)
         self.event = self._tell(close)
         self.latch.set()
-        connection.sender.wake()
+        self._sender.wake()
         self._tell_handler()
-        if not connection.opened_at and close.cause is Cause.STABILIZER:
+        if not peer.opened_at and close.cause is Cause.STABILIZER:
             # It was refused under its handler, which has nothing to wait for.
-            connection.carrier.cancel()
+            self._carrier.cancel()
 
     def _cancel_later(self) -> None:
         """The peer left before accept: its handler has as long as it would have had to accept."""
-        connection = self.connection
-        seconds, carrier, timekeeper = (
-            connection.config.accept_timeout,
-            connection.carrier,
-            connection.services.timekeeper,
-        )
+        peer = self.peer
+        seconds, carrier, timekeeper = peer.config.accept_timeout, self._carrier, peer.services.timekeeper
         if seconds is not None:
             # A call that is over by then has no scope any more.
             timekeeper.schedule(lambda now: carrier.cancel(), timekeeper.now + seconds)
 
     def _tell(self, close: Close) -> ConnectionClosed:
-        connection = self.connection
-        duration = connection.loop.time() - connection.started if connection.opened_at else 0.0
+        peer = self.peer
+        duration = peer.loop.time() - peer.started if peer.opened_at else 0.0
         event = ConnectionClosed(
-            connection.id, connection.client_id, int(close.code), close.reason, close.cause, duration, self._error
+            peer.id, peer.client_id, int(close.code), close.reason, close.cause, duration, self._error
         )
-        if connection.opened_at:
-            connection.owner.emit(event)
+        if peer.opened_at:
+            peer.owner.emit(event)
             if is_heard(logger, logging.INFO):
                 self._log(event)
         return event
 
     def _log(self, event: ConnectionClosed) -> None:
-        connection = self.connection
-        received, sent = connection.receiver.messages, connection.sender.messages
+        peer = self.peer
+        received, sent = self._receiver.messages, self._sender.messages
         told = {"code": event.code, "cause": event.cause.value, "duration": round(event.duration, 3)}
         counts = {"messages_received": received, "messages_sent": sent}
         # A reason of the peer or of the handler may tell anything; ours tells what to change.
         why = f": {quoted(event.reason)}" if event.reason and event.cause is Cause.STABILIZER else ""
         logger.info(
             "= closed %s after %.1f s: %d by the %s, %d in, %d out%s",
-            *(connection.log_name(), event.duration, event.code, event.cause.value, received, sent, why),
-            extra={**connection.log_fields(), **told, **counts},
+            *(peer.log_name(), event.duration, event.code, event.cause.value, received, sent, why),
+            extra={**peer.log_fields(), **told, **counts},
         )
 
     def _tell_handler(self) -> None:
         """Let a handler that waits for the inbox find its disconnect there."""
-        connection = self.connection
-        carrier, receiver = connection.carrier, connection.receiver
+        carrier, receiver = self._carrier, self._receiver
         if carrier.reading and carrier.direct and not receiver.inbox:
             return  # The server wakes whoever is in its receive().
-        if connection.lifecycle.inbound is not InboundState.ENDED:
+        if self.peer.lifecycle.inbound is not InboundState.ENDED:
             receiver.disconnect()
             carrier.notify()
-
-    def _forget(self) -> None:
-        connection = self.connection
-        connection.heartbeat.stop()
-        connection.services.forget(connection)
-        connection.owner.forget(connection)

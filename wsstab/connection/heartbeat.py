@@ -22,7 +22,9 @@ from ..payload import encode
 if TYPE_CHECKING:
     from ..loop.timekeeper import Deadline
     from ..wires.base import Wire
-    from .connection import Connection
+    from .base import PeerBase
+    from .carrier import Carrier
+    from .sender import Sender
 
 __all__ = ["Heartbeat", "deadlines_for", "default_message"]
 
@@ -35,7 +37,9 @@ class Heartbeat:
     """Deadlines and heartbeat of one connection.
 
     Args:
-        connection: the connection it belongs to.
+        peer: the peer it belongs to.
+        carrier: of the peer.
+        sender: of the peer.
         deadlines: when what is due.
 
     Attributes:
@@ -47,32 +51,45 @@ class Heartbeat:
 
     __slots__ = (
         "_buffered",
+        "_carrier",
         "_deadline",
         "_partial",
         "_ping_id",
         "_ping_sent",
+        "_sender",
         "answered",
-        "connection",
         "deadlines",
         "latency",
         "message",
+        "peer",
     )
 
-    def __init__(self, connection: Connection, deadlines: Deadlines) -> None:
-        self.connection = connection
+    def __init__(self, peer: PeerBase, carrier: Carrier, sender: Sender, deadlines: Deadlines) -> None:
+        self.peer = peer
+        self._carrier = carrier
+        self._sender = sender
         self._deadline: Deadline | None = None
         self._buffered = self._partial = 0
         self._ping_id = 0
         self._ping_sent = 0.0
         self.deadlines = deadlines
-        self.message = custom_message(connection.config)
+        self.message: Any = custom_message(peer.config)
         self.latency: float | None = None
         self.answered = False
-        connection.wire.on_pong = self.pong
+        peer.wire.on_pong = self.pong
+
+    def opens(self, phase: float) -> None:
+        """The handshake is complete.
+
+        Args:
+            phase: seconds by which the first ping is delayed.
+        """
+        self.deadlines.opened(self.peer.services.timekeeper.now)
+        self.deadlines.heard_at += phase
 
     def schedule(self) -> None:
         """Have `visit` called when the next deadline is due, or sooner: then it finds nothing, and looks further."""
-        timekeeper = self.connection.services.timekeeper
+        timekeeper = self.peer.services.timekeeper
         due = self.deadlines.next(timekeeper.now)
         # A handshake need not take back its own deadline.
         if due is not None and self._deadline is not None and self._deadline.deadline <= due:
@@ -85,18 +102,18 @@ class Heartbeat:
         """Nothing is due any more."""
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
-            self.connection.services.timekeeper.cancel(deadline)
+            self.peer.services.timekeeper.cancel(deadline)
 
     def visit(self, now: float) -> None:
         """Do what is due."""
         if self._deadline is None:
             # It was due in the same tick as what ended the connection.
             return
-        connection = self.connection
+        peer = self.peer
         self._deadline = None
-        self.deadlines.data_at = connection.sender.data_at
+        self.deadlines.data_at = self._sender.data_at
         if self.deadlines.unanswered:
-            partial = connection.wire.partial()
+            partial = peer.wire.partial()
             if partial != self._partial:
                 # A message so large that no pong can come before its end.
                 self._partial = partial
@@ -104,22 +121,21 @@ class Heartbeat:
         try:
             reading = self.is_read()
             self.act(self.deadlines.decide(now, reading), now)
-            if not reading and self.deadlines.unanswered and connection.open:
-                connection.carrier.read_on()
+            if not reading and self.deadlines.unanswered and peer.open:
+                peer.receiver.read_on()
             self.sample()
         finally:
             # A heartbeat message of the application that cannot be made must not end the heartbeat.
-            if connection.ending.close is None:
+            if peer.closing.close is None:
                 self.schedule()
 
     def is_read(self) -> bool:
         """Whether somebody reads from the peer now: only then its silence says anything."""
-        connection = self.connection
-        return connection.carrier.reading and not connection.wire.reading_paused()
+        return self._carrier.reading and not self.peer.wire.reading_paused()
 
     def ask(self) -> float:
         """Ask the peer out of turn whether it is there; when that was, on the clock of the deadlines."""
-        now = self.connection.services.timekeeper.now
+        now = self.peer.services.timekeeper.now
         if not self.deadlines.unanswered:
             self.deadlines.ping_at = now
         self.beat()
@@ -136,14 +152,14 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Ask the peer whether it is there."""
-        connection = self.connection
-        connection.services.heartbeats_sent += 1
-        self._ping_sent = connection.loop.time()
+        peer = self.peer
+        peer.services.heartbeats_sent += 1
+        self._ping_sent = peer.loop.time()
         if self.message is not None:
             self._send_message()
             return
         self._ping_id = (self._ping_id + 1) & 0xFFFFFFFF
-        connection.wire.ping(self._ping_id.to_bytes(4, "big"))
+        peer.wire.ping(self._ping_id.to_bytes(4, "big"))
 
     def pong(self, payload: bytes) -> None:
         """The peer answered.
@@ -151,51 +167,51 @@ class Heartbeat:
         Args:
             payload: of the pong; empty for an application's own.
         """
-        connection = self.connection
-        self.deadlines.heard_at = connection.services.timekeeper.now
+        peer = self.peer
+        self.deadlines.heard_at = peer.services.timekeeper.now
         self.answered = True
         if self._ping_sent and payload in (b"", self._ping_id.to_bytes(4, "big")):
-            self.latency = connection.loop.time() - self._ping_sent
+            self.latency = peer.loop.time() - self._ping_sent
             self._ping_sent = 0.0
-            connection.owner.observe("ping", self.latency)
+            peer.owner.observe("ping", self.latency)
 
     def dead(self, now: float) -> None:
         """Nothing arrived in time."""
-        connection = self.connection
-        connection.services.heartbeats_missed += 1
+        peer = self.peer
+        peer.services.heartbeats_missed += 1
         silent = now - self.deadlines.heard_at
-        connection.owner.emit(HeartbeatMissed(connection.id, connection.client_id, silent))
-        connection.ending.abort(HEARTBEAT_TIMEOUT, ConnectionTimeoutError(connection.config.heartbeat_timeout))
+        peer.owner.emit(HeartbeatMissed(peer.id, peer.client_id, silent))
+        peer.closing.abort(HEARTBEAT_TIMEOUT, ConnectionTimeoutError(peer.config.heartbeat_timeout))
 
     def expire(self, action: Action) -> None:
         """Another deadline has passed."""
-        connection = self.connection
+        peer = self.peer
         if action is Action.NOT_ACCEPTED:
-            connection.owner.emit(LimitHit("accept_timeout", connection.address, connection.path))
-        connection.ending.begin(CLOSES[action])
+            peer.owner.emit(LimitHit("accept_timeout", peer.address, peer.path))
+        peer.closing.begin(CLOSES[action])
 
     def keep_out(self) -> None:
         """The peer speaks a protocol of its own, into which no message of ours may go."""
         if self.message is not None:
             self.message = None
-            if not self.connection.wire.traits.native_ping:
+            if not self.peer.wire.traits.native_ping:
                 self.deadlines.stop_heartbeat()
 
     def _send_message(self) -> None:
-        connection = self.connection
+        peer = self.peer
         outgoing = call(encoded, self.message)
-        if connection.wire.traits.native_ping and connection.wire.is_open():
+        if peer.wire.traits.native_ping and peer.wire.is_open():
             # Ahead of what is queued: a slow peer must not be taken for a dead one.
-            connection.wire.write(Block((outgoing,)))
+            peer.wire.write(Block((outgoing,)))
         else:
-            connection.sender.beat(outgoing)
+            self._sender.beat(outgoing)
 
     def sample(self) -> None:
         """Count what the transport holds."""
-        connection = self.connection
-        buffered = connection.wire.buffered() if connection.open else self._buffered
+        peer = self.peer
+        buffered = peer.wire.buffered() if peer.open else self._buffered
         if buffered != self._buffered:
-            connection.charge(buffered - self._buffered)
+            peer.charge(buffered - self._buffered)
             self._buffered = buffered
 
 

@@ -11,19 +11,19 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import anyio
-
-from ..close import MESSAGE_TOO_BIG, RATE_LIMITED, UNFINISHED, Cause, Close, CloseCode
+from ..close import MESSAGE_TOO_BIG, RATE_LIMITED, UNFINISHED, UNREAD, VANISHED, Cause, Close, CloseCode
 from ..config import WebSocketConfig
 from ..core.inbox import Inbox
-from ..core.lifecycle import InboundState, Transition
+from ..core.lifecycle import InboundState
 from ..core.limits import RateLimiter
 from ..events import LimitHit
 from ..types import Event
 from ..wording import as_in_url
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .base import PeerBase
+    from .carrier import Carrier
+    from .heartbeat import Heartbeat
 
 __all__ = ["Receiver", "close_of", "is_pong", "message_timeout", "payload_size"]
 
@@ -31,10 +31,10 @@ LONGEST_DELAY = 30.0
 """Seconds by which a rate limit may hold back one message behind the one before it, however large that was."""
 MOST_ROUNDS = 16
 """How many times over the bounds of the inbox may be filled in search of a pong: more than TCP's buffers hold."""
+LONGEST_STUCK = 60.0
+"""Seconds in which a handler must take a message, behind which more is unread than the inbox holds 16 times over."""
 LONGEST_PONG = 64
 """Characters; a longer message answers no heartbeat."""
-TRANSITIONS = {"websocket.connect": Transition.CONNECT, "websocket.disconnect": Transition.DISCONNECT}
-ENDED = 'Cannot call "receive" once a disconnect message has been received.'
 COMING_BACK = frozenset({CloseCode.ABNORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART})
 
 
@@ -42,9 +42,14 @@ class Receiver:
     """The inbound side of one connection.
 
     Args:
-        connection: the connection it belongs to.
+        peer: the peer it belongs to.
+        carrier: of the peer.
+        heartbeat: of the peer.
 
     Attributes:
+        handler_reads: whether the handler has come to receive messages, and has not had its disconnect.
+        end_told: whether the handler has waited for the end of the connection, and so knows of it.
+        due: when each message of the inbox may be handed over; ``None`` without a rate limit that delays.
         inbox: what the handler has not asked for yet.
         messages: application messages that arrived.
         bytes: their payload, in bytes.
@@ -52,12 +57,12 @@ class Receiver:
     """
 
     __slots__ = (
+        "_carrier",
         "_custom",
         "_deadlines",
-        "_due",
         "_due_at",
         "_grew_at",
-        "_handler_reads",
+        "_heartbeat",
         "_limiter",
         "_max_size",
         "_rounds",
@@ -65,18 +70,23 @@ class Receiver:
         "_timekeeper",
         "_unfinished",
         "bytes",
-        "connection",
         "dropped",
+        "due",
+        "end_told",
+        "handler_reads",
         "inbox",
         "messages",
+        "peer",
     )
 
-    def __init__(self, connection: Connection) -> None:
-        config = connection.config
-        self.connection = connection
-        self._deadlines = connection.heartbeat.deadlines
-        self._timekeeper = connection.services.timekeeper
-        self._custom = connection.heartbeat.message is not None
+    def __init__(self, peer: PeerBase, carrier: Carrier, heartbeat: Heartbeat) -> None:
+        config = peer.config
+        self.peer = peer
+        self._carrier = carrier
+        self._heartbeat = heartbeat
+        self._deadlines = heartbeat.deadlines
+        self._timekeeper = peer.services.timekeeper
+        self._custom = heartbeat.message is not None
         self._rounds = 1.0
         self._due_at = self._grew_at = 0.0
         self._unfinished = 0
@@ -84,79 +94,50 @@ class Receiver:
         self.inbox: Inbox[Event] = Inbox(config.inbound.max_messages, config.inbound.max_bytes)
         self.messages = self.bytes = self.dropped = 0
         delays = config.rate_limit is not None and config.rate_limit.action == "delay"
-        self._due: deque[float] | None = deque() if delays else None
-        self._handler_reads = False
+        self.due: deque[float] | None = deque() if delays else None
+        self.handler_reads = self.end_told = False
         self._limiter = rate_limiter(config)
         self._max_size = config.max_message_size
-
-    async def receive(self) -> Event:
-        """The ASGI ``receive`` of the handler.
-
-        Raises:
-            RuntimeError: the disconnect was delivered before.
-        """
-        try:
-            if not self._handler_reads:
-                self._check_not_ended()
-            connection = self.connection
-            carrier = connection.carrier
-        except ReferenceError:
-            # Kept by somebody who did not keep the connection.
-            raise RuntimeError(ENDED) from None
-        connection.sender.streak = 0
-        event: Event | None = None
-        while event is None:
-            if self.inbox.waiting is not None:
-                if self._due:
-                    await self._time_has_come(self._due)
-                event = self._take()
-            elif carrier.begin_reading():
-                # Here and not in a method of the carrier: each costs a coroutine for every idle connection.
-                try:
-                    event = await carrier.wire.receive()
-                finally:
-                    carrier.end_reading()
-                event = self.admit(event)
-            else:
-                await carrier.arrival()
-        if event["type"] != "websocket.receive":
-            transition = TRANSITIONS.get(event["type"])
-            # Of others the handler knows what they mean, or nobody does.
-            if transition is not None and connection.lifecycle.try_fire(transition):
-                self._handler_reads = False
-        return event
-
-    @property
-    def handler_reads(self) -> bool:
-        """Whether the handler has come to receive messages, and has not had its disconnect."""
-        return self._handler_reads
 
     @property
     def over(self) -> bool:
         """Whether nothing more will arrive."""
-        connection = self.connection
-        return connection.ending.event is not None or connection.lifecycle.inbound is InboundState.ENDED
+        peer = self.peer
+        return peer.closing.event is not None or peer.lifecycle.inbound is InboundState.ENDED
 
     @property
     def full(self) -> bool:
         """Whether reading must pause; it never does for a handler that never reads."""
-        return self._handler_reads and self.inbox.fills(self._rounds)
+        return self.handler_reads and self.inbox.fills(self._rounds)
 
-    def let_more_in(self) -> None:
-        """Let as many messages more wait as the bounds of the inbox say, where it is full; not without end."""
+    def look_behind(self) -> None:
+        """Nobody reads, because the inbox is full: see whether the peer is still there behind what is unread."""
+        peer = self.peer
+        if peer.wire.peer_left():
+            # What a peer has sent that has left comes to an end.
+            self._rounds = MOST_ROUNDS
+            self._read_on_or_give_up(VANISHED)
+            return
+        longest = peer.config.heartbeat_interval * self._rounds
+        # Where nothing beats, nobody else asks, and not every wire can see that its peer has left.
+        if not self._deadlines.beats and self._stuck_for(peer.loop.time()) >= longest:
+            self.read_on()
+
+    def read_on(self) -> None:
+        """Read past a full inbox, somewhat: the peer's pong, or its end, may come behind what is unread."""
         if self.full and self._rounds < MOST_ROUNDS:
             self._rounds += 1
+        self._read_on_or_give_up(UNREAD)
 
-    def let_rest_in(self) -> None:
-        """Let wait what a peer has sent that has left, as far as there is an end to it."""
-        self._rounds = MOST_ROUNDS
+    def _read_on_or_give_up(self, close: Close) -> None:
+        stuck = self._stuck_for(self.peer.loop.time())
+        if not self.full:
+            self._carrier.made_room()
+            self._carrier.read_ahead()
+        elif stuck >= LONGEST_STUCK:
+            self.peer.closing.abort(close)
 
-    @property
-    def rounds(self) -> float:
-        """How many times over the bounds of the inbox may be filled now."""
-        return self._rounds
-
-    def stuck(self, now: float) -> float:
+    def _stuck_for(self, now: float) -> float:
         """Seconds for which the handler is known to have taken nothing out of its inbox.
 
         Args:
@@ -171,10 +152,10 @@ class Receiver:
 
     def admit(self, event: Event) -> Event | None:
         """Look at what the server read; ``None`` for what is not the handler's business."""
-        connection = self.connection
+        peer = self.peer
         if event["type"] != "websocket.receive":
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
-        if connection.ending.close is not None:
+        if peer.closing.close is not None:
             return None
         if self._unfinished:
             self._finished()
@@ -185,10 +166,10 @@ class Receiver:
             self._warn_of_size()
             self._limit_hit("max_message_size", MESSAGE_TOO_BIG)
             return None
-        if self._custom and connection.heartbeat.message is not None and is_pong(event):
-            connection.heartbeat.pong(b"")
+        if self._custom and self._heartbeat.message is not None and is_pong(event):
+            self._heartbeat.pong(b"")
             return None
-        sender = connection.sender
+        sender = peer.sender
         sender.data_at, sender.passed_at = now, monotonic()
         self.messages += 1
         self.bytes += size
@@ -202,88 +183,76 @@ class Receiver:
         Args:
             now: on the clock of the `Timekeeper`.
         """
-        connection = self.connection
-        if not connection.open:
+        peer = self.peer
+        if not peer.open:
             return
-        unfinished = connection.wire.unfinished()
-        if not unfinished or unfinished != self._unfinished or not connection.heartbeat.is_read():
+        unfinished = peer.wire.unfinished()
+        if not unfinished or unfinished != self._unfinished or not self._heartbeat.is_read():
             # While nobody reads, no message can grow.
             self._grew_at = now
-        elif now - self._grew_at >= message_timeout(connection.config):
+        elif now - self._grew_at >= message_timeout(peer.config):
             self._limit_hit("message_timeout", UNFINISHED)
             return
         grown, self._unfinished = unfinished - self._unfinished, unfinished
         if grown:
-            connection.charge(grown)
+            peer.charge(grown)
 
     def _finished(self) -> None:
         """A message has come: what was counted of it before is given back, and one of the same size is another."""
         unfinished, self._unfinished = self._unfinished, 0
-        self.connection.charge(-unfinished)
+        self.peer.charge(-unfinished)
 
     def keep(self, event: Event) -> None:
         """Put an admitted event where the handler will find it."""
-        connection = self.connection
+        peer = self.peer
         size = payload_size(event)
         self.inbox.put(event, size)
-        if self._due is not None:
-            self._due.append(self._due_at)
-        connection.charge(size)
-        if self.inbox.full and not self._handler_reads and len(self.inbox) > 1:
-            connection.charge(-self.inbox.drop_oldest())
+        if self.due is not None:
+            self.due.append(self._due_at)
+        peer.charge(size)
+        if self.inbox.full and not self.handler_reads and len(self.inbox) > 1:
+            peer.charge(-self.inbox.drop_oldest())
             self.dropped += 1
-            if self._due:
-                self._due.popleft()
+            if self.due:
+                self.due.popleft()
 
     def disconnect(self) -> None:
         """Let the handler find its disconnect in the inbox."""
         self.inbox.put(self._disconnect_event(), 0)
 
-    async def _time_has_come(self, due: deque[float]) -> None:
-        """Wait until the oldest message may be handed over; with the end of the connection nothing is held back."""
-        connection = self.connection
-        while not self.over and (wait := due[0] - connection.loop.time()) > 0:
-            with anyio.move_on_after(wait):
-                await connection.carrier.arrival()
-
-    def _check_not_ended(self) -> None:
-        inbound = self.connection.lifecycle.inbound
-        if inbound is InboundState.ENDED:
-            raise RuntimeError(ENDED)
-        self._handler_reads = inbound is InboundState.OPEN
-
-    def _take(self) -> Event:
+    def take(self) -> Event:
+        """Hand the oldest message to the handler."""
         event, size = self.inbox.take()
-        if self._due:
-            self._due.popleft()
+        if self.due:
+            self.due.popleft()
         if self._rounds > 1 and not self.inbox.full:
             self._rounds = 1.0
-        self.connection.charge(-size)
-        self.connection.carrier.made_room()
+        self.peer.charge(-size)
+        self._carrier.made_room()
         return event
 
     def _admit_disconnect(self, event: Event) -> Event:
-        connection = self.connection
-        by_server = connection.wire.server_closed()
+        peer = self.peer
+        by_server = peer.wire.server_closed()
         close = close_of(event, by_server)
-        if connection.ending.close is None and by_server and close.code == MESSAGE_TOO_BIG.code:
+        if peer.closing.close is None and by_server and close.code == MESSAGE_TOO_BIG.code:
             # The limit is ours; the server was told to keep it.
             self._warn_of_size()
-            connection.owner.emit(LimitHit("max_message_size", connection.address, connection.path))
+            peer.owner.emit(LimitHit("max_message_size", peer.address, peer.path))
             close = MESSAGE_TOO_BIG
-        connection.ending.learn(close)
+        peer.closing.learn(close)
         return self._disconnect_event()
 
     def _disconnect_event(self) -> Event:
-        close = self.connection.ending.close
+        close = self.peer.closing.close
         assert close is not None
         return {"type": "websocket.disconnect", "code": int(close.code), "reason": close.reason}
 
     def _within_rate(self, limiter: RateLimiter, size: int) -> bool:
-        connection = self.connection
-        assert connection.config.rate_limit is not None
-        action = connection.config.rate_limit.action
-        now = connection.loop.time()
+        peer = self.peer
+        assert peer.config.rate_limit is not None
+        action = peer.config.rate_limit.action
+        now = peer.loop.time()
         wait = limiter.check(size, now, force=action == "delay")
         if action == "delay":
             self._due_at = min(now + wait, max(now, self._due_at) + LONGEST_DELAY)
@@ -298,9 +267,9 @@ class Receiver:
 
     def _warn_of_size(self) -> None:
         """Tell the operator which option it was: a page that connects again and sends the same again never ends."""
-        connection = self.connection
-        path = as_in_url(connection.path)
-        connection.owner.warn_once(
+        peer = self.peer
+        path = as_in_url(peer.path)
+        peer.owner.warn_once(
             f"max_message_size {path}",
             "! a message for %s is over max_message_size=%s and closes its connection with 1009; "
             "a larger max_message_size lets such messages in",
@@ -310,9 +279,9 @@ class Receiver:
         )
 
     def _limit_hit(self, limit: str, close: Close) -> None:
-        connection = self.connection
-        connection.owner.emit(LimitHit(limit, connection.address, connection.path))
-        connection.ending.begin(close)
+        peer = self.peer
+        peer.owner.emit(LimitHit(limit, peer.address, peer.path))
+        peer.closing.begin(close)
 
 
 def payload_size(event: Event) -> int:

@@ -25,7 +25,7 @@ from ..events import SlowConsumer
 from ..types import Transport
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .base import PeerBase
 
 __all__ = ["CHECKPOINT_EVERY", "Delivery", "Sender", "SentAfterCloseError"]
 
@@ -57,10 +57,10 @@ class Sender:
     """The outbound side of one connection.
 
     Args:
-        connection: the connection it belongs to.
+        peer: the peer it belongs to.
 
     Attributes:
-        connection: the connection it belongs to.
+        peer: the peer it belongs to.
         wire: of its carrier.
         transport: where frames may go while `ready`, past the wire; ``None`` where it must be asked.
         deflates: how those are compressed.
@@ -80,13 +80,13 @@ class Sender:
         "_timekeeper",
         "_turn_log",
         "bytes",
-        "connection",
         "cursor",
         "data_at",
         "deflates",
         "gone",
         "messages",
         "passed_at",
+        "peer",
         "queue",
         "ready",
         "streak",
@@ -94,12 +94,12 @@ class Sender:
         "wire",
     )
 
-    def __init__(self, connection: Connection) -> None:
-        outbound = connection.config.outbound
-        self.connection = connection
-        self.wire = connection.wire
-        self._timekeeper = connection.services.timekeeper
-        self._turn_log = connection.services.turn_log
+    def __init__(self, peer: PeerBase) -> None:
+        outbound = peer.config.outbound
+        self.peer = peer
+        self.wire = peer.wire
+        self._timekeeper = peer.services.timekeeper
+        self._turn_log = peer.services.turn_log
         self.queue: OutboundQueue[Outgoing] = OutboundQueue(outbound.max_bytes, outbound.max_messages, outbound.policy)
         self.ready = False
         self.transport: Transport | None = None
@@ -131,6 +131,11 @@ class Sender:
         # Nor what a broadcast has begun to write.
         self.cursor = sys.maxsize
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether no message may be sent any more."""
+        return self.cursor == sys.maxsize
+
     # The handler's own messages.
 
     def send_at_once(self, message: Outgoing) -> bool:
@@ -141,11 +146,11 @@ class Sender:
             self._count(message)
             transport.write(frame_for(message, self.deflates))
             return True
-        connection = self.connection
-        if not connection.open:
+        peer = self.peer
+        if not peer.open:
             self._check_open()
         if self._turn_log.pending:
-            self._turn_log.catch_up(connection)
+            self._turn_log.catch_up(peer)
         if self.queue.waiting is not None or not self.wire.writable:
             return False
         self._count(message)
@@ -205,17 +210,17 @@ class Sender:
             raise error
         self.gone = True
         # How it left, or how the server closed by itself, the reader is told.
-        self.connection.carrier.read_ahead()
+        self.peer.carrier.read_ahead()
         # Frameworks that log an error print its cause too, which says the same.
         raise PeerGoneError("the peer has left") from None
 
     def _failed(self, error: Exception) -> None:
         """Somebody between the server and us raised an error for a message of others: nobody waits to be told of it."""
-        connection = self.connection
-        name, fields = connection.log_name(), connection.log_fields()
-        if connection.owner.may_tell("a message failed"):
+        peer = self.peer
+        name, fields = peer.log_name(), peer.log_fields()
+        if peer.owner.may_tell("a message failed"):
             logger.error("! a message for %s failed", name, extra=fields, exc_info=error)
-        connection.ending.begin(RAISED, flush=False)
+        peer.closing.begin(RAISED, flush=False)
 
     async def _write_own(self, message: Outgoing) -> None:
         try:
@@ -227,7 +232,7 @@ class Sender:
         # What others have said to it meanwhile may have been too much.
         self._check_open()
         self._mark()
-        waits = self.connection.config.outbound.policy in WAITING_POLICIES
+        waits = self.peer.config.outbound.policy in WAITING_POLICIES
         # Half of the queue is for others: a handler that streams must not make its peer look slow to them.
         while waits and self.queue and (self.half_full or not self.queue.fits(message.size)):
             await self.room_made()
@@ -235,12 +240,12 @@ class Sender:
         self._enqueue(message, key)
 
     def _check_open(self) -> None:
-        if self.connection.open:
+        if self.peer.open:
             return
-        close = self.connection.ending.close
+        close = self.peer.closing.close
         if close is None:
             raise RuntimeError('Cannot call "send" before the connection is accepted.')
-        if self.connection.ending.by_handler:
+        if self.peer.closing.by_handler:
             raise SentAfterCloseError('Cannot call "send" once a close message has been sent.')
         raise PeerGoneError(f"the connection has ended: {int(close.code)} {close.reason}".rstrip())
 
@@ -248,11 +253,11 @@ class Sender:
 
     def deliver(self, message: Outgoing, key: Hashable = None) -> Delivery:
         """Hand over or queue a message; never waits. Only on the connection's own loop."""
-        connection = self.connection
-        if not connection.open:
+        peer = self.peer
+        if not peer.open:
             return Delivery.GONE
         if self._turn_log.pending:
-            self._turn_log.catch_up(connection)
+            self._turn_log.catch_up(peer)
         return self.put(message, key)
 
     def put(self, message: Outgoing, key: Hashable = None) -> Delivery:
@@ -284,15 +289,15 @@ class Sender:
 
     def flush(self) -> None:
         """The wire takes data again: give it what waits, a little at a time."""
-        connection = self.connection
+        peer = self.peer
         while self.queue and self.wire.writable and self.wire.is_open():
             before = self.queue.bytes
             block = Block(self.queue.take(FLUSH_BYTES))
-            connection.charge(self.queue.bytes - before)
+            peer.charge(self.queue.bytes - before)
             self.write(block)
         self._look_whether_ready()
         if self.wire.writable:
-            connection.services.backpressure.caught_up(connection)
+            peer.services.backpressure.caught_up(peer)
         self.wake()
 
     async def room_made(self) -> None:
@@ -310,7 +315,7 @@ class Sender:
     @property
     def half_full(self) -> bool:
         """Whether the queue is nearer to its bounds than to being empty."""
-        outbound = self.connection.config.outbound
+        outbound = self.peer.config.outbound
         return (outbound.max_bytes is not None and self.queue.bytes * 2 > outbound.max_bytes) or (
             outbound.max_messages is not None and len(self.queue) * 2 > outbound.max_messages
         )
@@ -318,7 +323,7 @@ class Sender:
     @property
     def crowded(self) -> bool:
         """Whether there is little room left, more than a handler's own sends ever take."""
-        outbound = self.connection.config.outbound
+        outbound = self.peer.config.outbound
         return (outbound.max_bytes is not None and self.queue.bytes * 4 > outbound.max_bytes * 3) or (
             outbound.max_messages is not None and len(self.queue) * 4 > outbound.max_messages * 3
         )
@@ -329,28 +334,26 @@ class Sender:
         Args:
             within: seconds in which it may still take the close frame; ``None``: ``send_timeout``.
         """
-        connection = self.connection
+        peer = self.peer
         self.tell_slow()
-        connection.ending.begin(SLOW_CONSUMER, flush=False, within=within or connection.config.outbound.send_timeout)
+        peer.closing.begin(SLOW_CONSUMER, flush=False, within=within or peer.config.outbound.send_timeout)
 
     def tell_slow(self) -> None:
         """Emit that the peer has fallen behind, once each time it does."""
-        connection = self.connection
-        if not connection.services.backpressure.is_news(connection):
+        peer = self.peer
+        if not peer.services.backpressure.is_news(peer):
             return
-        policy = connection.config.outbound.policy.value
-        connection.owner.emit(
-            SlowConsumer(connection.id, connection.client_id, policy, self.queue.bytes, len(self.queue))
-        )
+        policy = peer.config.outbound.policy.value
+        peer.owner.emit(SlowConsumer(peer.id, peer.client_id, policy, self.queue.bytes, len(self.queue)))
 
     def _enqueue(self, message: Outgoing, key: Hashable) -> Delivery:
-        connection = self.connection
+        peer = self.peer
         before = self.queue.bytes
         verdict = self.queue.put(message, key)
-        connection.charge(self.queue.bytes - before)
+        peer.charge(self.queue.bytes - before)
         if verdict is Verdict.QUEUED:
             self.ready = False
-            connection.services.backpressure.behind(connection)
+            peer.services.backpressure.behind(peer)
             if self.wire.writable:
                 # It became so while the sender waited for room, and will not say it again.
                 self.flush()
@@ -361,8 +364,10 @@ class Sender:
         return Delivery.CLOSED
 
     def _look_whether_ready(self) -> None:
-        self.ready = self.connection.open and self.wire.writable and self.queue.waiting is None and self.wire.is_open()
+        self.ready = self.peer.open and self.wire.writable and self.queue.waiting is None and self.wire.is_open()
 
     def _fell_behind(self) -> None:
         self.ready = False
-        self.connection.services.backpressure.behind(self.connection)
+        if not self.is_shut:
+            # Who closes has deadlines of its own, and nothing would take it out again.
+            self.peer.services.backpressure.behind(self.peer)

@@ -24,24 +24,26 @@ from ..loop.usercode import awaited, call
 from ..payload import Payload, encode
 from ..wires.standalone import DoubleWire
 from ..wording import quoted, said
+from .base import Owner
 from .carrier import Carrier
-from .connection import Connection, Owner
+from .connection import Connection
 from .heartbeat import Heartbeat, default_message
+from .peer import Peer
 from .sender import Delivery
 
-__all__ = ["DoubleConnection"]
+__all__ = ["DoubleConnection", "DoublePeer"]
 
 logger = logging.getLogger("wsstab")
 
 
-class DoubleConnection(Connection):
+class DoublePeer(Peer):
     """A peer behind an object with Starlette's coroutines.
 
     Args:
-        owner: the manager.
+        owner: the hub.
         services: of the running event loop.
         config: of the manager.
-        connection_id: unique in the process.
+        id: unique in the process.
         websocket: the object.
 
     Attributes:
@@ -50,11 +52,14 @@ class DoubleConnection(Connection):
 
     __slots__ = ("websocket",)
 
-    def __init__(
-        self, owner: Owner, services: Services, config: WebSocketConfig, connection_id: str, websocket: Any
-    ) -> None:
+    def __init__(self, owner: Owner, services: Services, config: WebSocketConfig, *, id: str, websocket: Any) -> None:
         self.websocket = websocket
-        super().__init__(owner, services, Carrier(DoubleWire(websocket), services.loop), config, id=connection_id)
+        super().__init__(owner, services, DoubleWire(websocket), config, id=id)
+        self.face = DoubleConnection(self)
+
+    def make_carrier(self, can_deny: bool) -> Carrier:
+        """Without a reader: there is nothing to read."""
+        return Carrier(self, can_deny=can_deny)
 
     def make_heartbeat(self) -> Heartbeat:
         return DoubleHeartbeat(self)
@@ -63,13 +68,6 @@ class DoubleConnection(Connection):
         """Register it: its handshake was none of ours."""
         self.lifecycle.fire(Transition.ACCEPT)
         self.opens()
-
-    async def send(self, message: Payload, key: Hashable = None) -> bool:
-        """`Connection.send`, which waits for the double."""
-        hash(key)
-        # What it is refused for here is no failure of the peer.
-        Outgoing(encode(message))
-        return await self.measure(message) is None
 
     async def measure(self, message: Payload) -> str | None:
         """Send and wait; ``None``, or why it failed. One that fails counts as gone."""
@@ -95,7 +93,7 @@ class DoubleConnection(Connection):
             with anyio.fail_after(self.config.outbound.send_timeout):
                 await awaited(self.wire.deliver(message))
         except Exception as failure:
-            self.ending.begin(VANISHED, flush=False)
+            self.closing.begin(VANISHED, flush=False)
             return said(failure)
         return None
 
@@ -110,6 +108,21 @@ class DoubleConnection(Connection):
         return Delivery.QUEUED if handed_over else Delivery.GONE
 
 
+class DoubleConnection(Connection):
+    """What a handler holds of a `DoublePeer`."""
+
+    __slots__ = ()
+
+    async def send(self, message: Payload, key: Hashable = None) -> bool:
+        """`Connection.send`, which waits for the double."""
+        hash(key)
+        # What it is refused for here is no failure of the peer.
+        Outgoing(encode(message))
+        peer = self._peer
+        assert isinstance(peer, DoublePeer)
+        return await peer.measure(message) is None
+
+
 def payload_length(message: Payload) -> int:
     """Bytes of a message as it travels."""
     return Outgoing(encode(message)).size
@@ -120,8 +133,8 @@ class DoubleHeartbeat(Heartbeat):
 
     __slots__ = ("_double",)
 
-    def __init__(self, connection: DoubleConnection) -> None:
-        config, timekeeper = connection.config, connection.services.timekeeper
+    def __init__(self, peer: DoublePeer) -> None:
+        config, timekeeper = peer.config, peer.services.timekeeper
         deadlines = Deadlines(
             timekeeper.read(),
             heartbeat_interval=None if config.heartbeat_type is HeartbeatType.OFF else config.heartbeat_interval,
@@ -129,8 +142,8 @@ class DoubleHeartbeat(Heartbeat):
             idle_timeout=config.idle_timeout,
             max_age=config.max_connection_age,
         )
-        super().__init__(connection, deadlines)
-        self._double = connection
+        super().__init__(peer, peer.carrier, peer.sender, deadlines)
+        self._double = peer
         self.message = config.custom_heartbeat if config.custom_heartbeat is not None else default_message
 
     def schedule(self) -> None:
@@ -144,7 +157,7 @@ class DoubleHeartbeat(Heartbeat):
         try:
             self.act(self.deadlines.decide(now), now)
         finally:
-            if self._double.ending.close is None:
+            if self._double.closing.close is None:
                 self.schedule()
 
     def act(self, action: Action, now: float) -> None:

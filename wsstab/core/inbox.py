@@ -28,7 +28,6 @@ class Inbox(Generic[E]):
     Attributes:
         waiting: what waits, with its size; ``None`` exactly when nothing does, which is the cheapest way to ask.
         bytes: payload bytes that wait.
-        dropped: messages ever dropped.
 
     Raises:
         ValueError: a bound below 1.
@@ -36,7 +35,7 @@ class Inbox(Generic[E]):
 
     # A connection with nothing unread has no deque: an empty one holds 0.7 KiB.
 
-    __slots__ = ("_max_bytes", "_max_messages", "bytes", "dropped", "waiting")
+    __slots__ = ("_max_bytes", "_max_messages", "bytes", "waiting")
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         for name, value in (("max_messages", max_messages), ("max_bytes", max_bytes)):
@@ -46,7 +45,6 @@ class Inbox(Generic[E]):
         self._max_bytes = max_bytes
         self.waiting: deque[tuple[E, int]] | None = None
         self.bytes = 0
-        self.dropped = 0
 
     def __bool__(self) -> bool:
         return self.waiting is not None
@@ -55,12 +53,7 @@ class Inbox(Generic[E]):
         return len(self.waiting) if self.waiting is not None else 0
 
     def __repr__(self) -> str:
-        return f"<Inbox [{len(self)} messages, {self.bytes} bytes | {self.dropped} dropped]>"
-
-    @property
-    def messages(self) -> int:
-        """Messages that wait."""
-        return len(self)
+        return f"<Inbox [{len(self)} messages, {self.bytes} bytes]>"
 
     @property
     def full(self) -> bool:
@@ -101,7 +94,7 @@ class Inbox(Generic[E]):
         return event, size
 
     def drop_oldest(self) -> int:
-        """Remove the oldest event and count it as dropped.
+        """Remove the oldest event.
 
         Returns:
             Its size, in bytes.
@@ -110,5 +103,4 @@ class Inbox(Generic[E]):
             IndexError: nothing waits.
         """
         _, size = self.take()
-        self.dropped += 1
         return size

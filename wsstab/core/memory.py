@@ -36,11 +36,6 @@ class Member(Protocol):
     """Bytes it holds."""
 
     @property
-    def shard(self) -> int:
-        """Its shard, from 0; read once, when it is added."""
-        ...
-
-    @property
     def last_traffic(self) -> float:
         """Monotonic time of the last traffic, in seconds; grows without notice."""
         ...
@@ -86,10 +81,9 @@ class _Order(Protocol[M]):
 
 
 class Ledger(Generic[M]):
-    """Bytes per connection, per shard and in all.
+    """Bytes per connection and in all.
 
     Args:
-        num_shards: how many shards there are.
         policy: whom to evict first. ``lru``: the least recent traffic; ``fifo``: the longest-lived
             socket; ``oldest``: the longest-lived client identity; ``largest``: the most bytes.
 
@@ -97,12 +91,11 @@ class Ledger(Generic[M]):
         ValueError: the policy is none of these.
     """
 
-    def __init__(self, num_shards: int, policy: str) -> None:
+    def __init__(self, policy: str) -> None:
         if policy != "largest" and policy not in AGES:
             raise ValueError(f"policy={policy!r}: must be one of {', '.join(map(repr, (*AGES, 'largest')))}")
         self._order: _Order[M] = _BySize() if policy == "largest" else _ByAge(AGES[policy])
-        self._shards = [0] * num_shards
-        self._members: dict[M, int] = {}
+        self._members: set[M] = set()
         self._total = 0
 
     @property
@@ -115,16 +108,11 @@ class Ledger(Generic[M]):
         """How many members there are."""
         return len(self._members)
 
-    def of_shard(self, shard: int) -> int:
-        """Bytes that the members of one shard hold."""
-        return self._shards[shard]
-
     def add(self, member: M) -> None:
         """Take in ``member`` with 0 bytes; one that is in already stays as it is."""
         if member in self._members:
             return
-        # Its shard follows its client id, which may change: what was added here is taken away here.
-        self._members[member] = member.shard
+        self._members.add(member)
         member.memory = 0
 
     def remove(self, member: M) -> int:
@@ -138,7 +126,7 @@ class Ledger(Generic[M]):
         freed = member.memory
         self.charge(member, -freed)
         self._order.discard(member)
-        del self._members[member]
+        self._members.discard(member)
         return freed
 
     def charge(self, member: M, delta: int) -> None:
@@ -148,13 +136,11 @@ class Ledger(Generic[M]):
             member: who holds them.
             delta: bytes, negative when they are given back. Nobody holds less than 0.
         """
-        shard = self._members.get(member)
-        if shard is None:
+        if member not in self._members:
             return
         before = member.memory
         after = max(before + delta, 0)
         member.memory = after
-        self._shards[shard] += after - before
         self._total += after - before
         self._order.changed(member, before, after)
 

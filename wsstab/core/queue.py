@@ -132,11 +132,6 @@ class OutboundQueue(Generic[M]):
     def __repr__(self) -> str:
         return f"<OutboundQueue [{len(self)} messages, {self.bytes} bytes | {self.dropped} dropped]>"
 
-    @property
-    def messages(self) -> int:
-        """Messages that wait."""
-        return len(self)
-
     def fits(self, size: int) -> bool:
         """Whether a message of ``size`` bytes finds room as things are; always, when nothing waits."""
         waiting = self.waiting

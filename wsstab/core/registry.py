@@ -188,10 +188,6 @@ class Registry(Generic[M]):
         holder = shard.holders.get(client_id)
         return () if holder is None else (holder,)
 
-    def by_id(self, connection_id: str) -> M | None:
-        """The member with this connection id."""
-        return self._shard(connection_id).members.get(connection_id)
-
     def client_ids(self) -> list[str]:
         """Every client id once, by shard, and in a shard by arrival of its first holder."""
         return [client_id for shard in self._shards for client_id in list(shard.holders)]
@@ -258,10 +254,6 @@ class Registry(Generic[M]):
         """Put ``member`` into the audience; one that is not in the registry is ignored."""
         if member in self:
             self.audience.add(member)
-
-    def unlisten(self, member: M) -> None:
-        """Take ``member`` out of the audience, if it is there."""
-        self.audience.discard(member)
 
     def __contains__(self, member: M) -> bool:
         return self._shards[member.shard].members.get(member.id) is member

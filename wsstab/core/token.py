@@ -58,11 +58,6 @@ class ReconnectTokens:
         self._expiries: list[tuple[int, str]] = []
         self._swept_ms = 0
 
-    @property
-    def used(self) -> int:
-        """How many used tokens are remembered."""
-        return len(self._used)
-
     def issue(self, client_id: str, now_ms: int, ttl_ms: int | None = None) -> str:
         """Make a token.
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.histogram import LatencyHistogram
 from ..loop.services import Services
 
 if TYPE_CHECKING:
-    from ..connection import Connection
-    from ..reports import Histogram
+    from ..connection import Peer
 
 __all__ = ["Counters"]
 
@@ -30,30 +29,27 @@ class Counters:
         opened: connections whose handshake was complete.
         closed: connections that are over, by close code.
         refused: refusals, by the limit that was hit.
-        heartbeats_sent: of event loops whose services have ended.
-        heartbeats_missed: of event loops whose services have ended.
     """
 
     def __init__(self, latencies: Iterable[str] = ()) -> None:
         self.opened = 0
         self.closed: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
-        self.heartbeats_sent = self.heartbeats_missed = 0
         self._past: Counter[str] = Counter()
-        self._closing: set[Connection] = set()
+        self._closing: set[Peer] = set()
         self._latencies = {name: LatencyHistogram() for name in latencies}
 
-    def closing(self, connection: Connection) -> None:
+    def closing(self, peer: Peer) -> None:
         """It is listed no more, and still counts."""
-        self._closing.add(connection)
+        self._closing.add(peer)
 
-    def over(self, connection: Connection) -> None:
+    def over(self, peer: Peer) -> None:
         """It counts no more; nothing happens when it was never listed, or is over already."""
-        if connection in self._closing:
-            self._closing.discard(connection)
-            add(self._past, traffic_of(connection))
-            if connection.ending.close is not None:
-                self.closed[int(connection.ending.close.code)] += 1
+        if peer in self._closing:
+            self._closing.discard(peer)
+            add(self._past, peer.traffic())
+            if peer.closing.close is not None:
+                self.closed[int(peer.closing.close.code)] += 1
 
     def missed(self) -> None:
         """A message came for a connection that was over."""
@@ -61,8 +57,7 @@ class Counters:
 
     def retire(self, services: Services) -> None:
         """The services of an event loop have ended: keep what they counted."""
-        self.heartbeats_sent += services.heartbeats_sent
-        self.heartbeats_missed += services.heartbeats_missed
+        add(self._past, services.heartbeats())
 
     def observe(self, name: str, seconds: float) -> None:
         """Note a latency, if it is measured."""
@@ -70,20 +65,25 @@ class Counters:
         if histogram is not None:
             histogram.observe(seconds)
 
-    def latencies(self) -> dict[str, Histogram]:
-        """A snapshot of each latency that is measured."""
-        return {name: histogram.snapshot() for name, histogram in self._latencies.items()}
-
-    def traffic(self, listed: Iterable[Connection]) -> Counter[str]:
-        """The sums of all connections there ever were.
+    def snapshot(self, listed: Iterable[Peer], loops: Iterable[Services]) -> dict[str, Any]:
+        """What has been counted, by field of `wsstab.reports.Statistics`; what is not there is 0.
 
         Args:
-            listed: those that are open.
+            listed: the peers that are open.
+            loops: the services that have not ended.
         """
         sums = self._past.copy()
-        for connection in [*listed, *list(self._closing)]:
-            add(sums, traffic_of(connection))
-        return sums
+        for peer in [*listed, *list(self._closing)]:
+            add(sums, peer.traffic())
+        for services in loops:
+            add(sums, services.heartbeats())
+        return {
+            **sums,
+            "opened": self.opened,
+            "closed": dict(self.closed),
+            "refused": dict(self.refused),
+            "latencies": {name: histogram.snapshot() for name, histogram in self._latencies.items()},
+        }
 
 
 def add(sums: Counter[str], counted: dict[str, int]) -> None:
@@ -91,15 +91,3 @@ def add(sums: Counter[str], counted: dict[str, int]) -> None:
     for name, number in counted.items():
         if number:
             sums[name] += number
-
-
-def traffic_of(connection: Connection) -> dict[str, int]:
-    """The counters of a connection that live on in the sums."""
-    return {
-        "messages_received": connection.receiver.messages,
-        "bytes_received": connection.receiver.bytes,
-        "messages_sent": connection.sender.messages,
-        "bytes_sent": connection.sender.bytes,
-        "dropped_outbound": connection.sender.queue.dropped,
-        "dropped_inbound": connection.receiver.dropped,
-    }

@@ -12,14 +12,17 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 import anyio
 
 from ..config import WebSocketConfig
-from ..connection import Connection, Delivery, DoubleConnection
+from ..connection import Delivery, DoublePeer, Peer, connection_of
 from ..core.frames import Outgoing
+from ..core.registry import Registry
 from ..errors import BroadcastFailedError
 from ..loop.services import Services
 from ..loop.tasks import current_loop
 from ..loop.turn_log import Entry
 from ..payload import Payload, encode
 from ..reports import MAX_ERRORS, BroadcastResult
+from .doubles import Doubles
+from .loops import Loops
 
 __all__ = ["Courier", "lagging_of"]
 
@@ -33,24 +36,24 @@ class Tally:
         self.failed = self.queued = self.dropped = 0
         self.errors: list[tuple[str, str]] = []
 
-    def count(self, connection: Connection, delivery: Delivery) -> None:
+    def count(self, peer: Peer, delivery: Delivery) -> None:
         """Note what became of one delivery that was not simply sent."""
         if delivery is Delivery.QUEUED:
             self.queued += 1
         elif delivery is Delivery.DROPPED:
             self.dropped += 1
-            self.fail(connection, "dropped: slow consumer")
+            self.fail(peer, "dropped: slow consumer")
         elif delivery is Delivery.CLOSED:
             self.dropped += 1
-            self.fail(connection, "closed: slow consumer")
+            self.fail(peer, "closed: slow consumer")
         elif delivery is Delivery.GONE:
-            self.fail(connection, "the peer has left")
+            self.fail(peer, "the peer has left")
 
-    def fail(self, connection: Connection, why: str) -> None:
+    def fail(self, peer: Peer, why: str) -> None:
         """Note a failure."""
         self.failed += 1
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append((connection.client_id, why))
+            self.errors.append((peer.client_id, why))
 
     def result(self) -> BroadcastResult:
         """What became of all.
@@ -70,28 +73,51 @@ class Courier:
 
     Args:
         config: of the manager.
-        only_services: the services of the running event loop, when all connections are on it, else ``None``.
+        registry: who is connected.
+        loops: the services by event loop.
+        doubles: those that must be awaited and measured.
         observe: where latencies go, by name.
 
     Attributes:
         broadcasts: how many there were.
-        doubles: connections that must be awaited and measured.
     """
 
     def __init__(
         self,
         config: WebSocketConfig,
-        only_services: Callable[[], Services | None],
+        registry: Registry[Peer],
+        loops: Loops,
+        doubles: Doubles,
         observe: Callable[[str, float], None],
     ) -> None:
         self._config = config
+        self._registry = registry
+        self._loops = loops
+        self._doubles = doubles
         self._observe = observe
-        self._only_services = only_services
         self.broadcasts = 0
-        self.doubles: set[DoubleConnection] = set()
+
+    async def send(self, client_id: str, message: Payload, key: Hashable) -> bool:
+        """One message for a client; whether it was handed over or queued for one of its peers at least."""
+        peers = self._registry.find_all(client_id)
+        answers = [await connection_of(peer).send(message, key) for peer in peers]
+        return any(answers)
+
+    async def send_to_all(
+        self, message: Payload, room: str | None, excluded: Iterable[str], key: Hashable
+    ) -> BroadcastResult:
+        """One message for everyone, or for a room, without the clients that are excluded."""
+        audience = self._registry.audience if room is None else self._registry.members(room)
+        left_out = [peer for name in excluded for peer in self._registry.find_all(name)]
+        return await self.broadcast(message, audience, left_out, key)
+
+    async def send_to_clients(self, client_ids: Iterable[str], message: Payload, key: Hashable) -> BroadcastResult:
+        """One message for these clients."""
+        audience = {peer for name in client_ids for peer in self._registry.find_all(name)}
+        return await self.broadcast(message, audience, (), key)
 
     async def broadcast(
-        self, message: Payload, audience: Collection[Connection], excluded: Iterable[Connection], key: Hashable
+        self, message: Payload, audience: Collection[Peer], excluded: Iterable[Peer], key: Hashable
     ) -> BroadcastResult:
         """One message for many.
 
@@ -102,10 +128,10 @@ class Courier:
         # Here, where it is the caller's: the writer for all would stumble over it.
         hash(key)
         self.broadcasts += 1
-        left_out = frozenset(connection for connection in excluded if connection in audience)
+        left_out = frozenset(peer for peer in excluded if peer in audience)
         tally = Tally(len(audience), len(audience) - len(left_out))
-        doubles = {double for double in self.doubles if double in audience}
-        services = self._only_services()
+        doubles = {double for double in self._doubles.peers if double in audience}
+        services = self._loops.only()
         outgoing = Outgoing(encode(message))
         if len(doubles) < len(audience):
             if services is None:
@@ -119,16 +145,16 @@ class Courier:
     async def _log(self, services: Services, entry: Entry, tally: Tally) -> None:
         turn_log, backpressure = services.turn_log, services.backpressure
         behind = [c for c in lagging_of(services) if entry.concerns(c)] if backpressure.lagging else []
-        for connection in behind:
-            turn_log.catch_up(connection)
+        for peer in behind:
+            turn_log.catch_up(peer)
         turn_log.append(entry)
-        for connection in behind:
+        for peer in behind:
             # Who is behind is served at once, because only the queue knows the verdict.
             verdict = Delivery.GONE
-            if connection.open:
-                connection.sender.cursor = turn_log.end
-                verdict = connection.sender.put(entry.message, entry.key)
-            tally.count(connection, verdict)
+            if peer.open:
+                peer.sender.cursor = turn_log.end
+                verdict = peer.sender.put(entry.message, entry.key)
+            tally.count(peer, verdict)
         if turn_log.crowded:
             await turn_log.idle()
         if behind:
@@ -137,42 +163,42 @@ class Courier:
     def _one_by_one(
         self,
         message: Outgoing,
-        audience: Collection[Connection],
-        left_out: Collection[Connection],
+        audience: Collection[Peer],
+        left_out: Collection[Peer],
         key: Hashable,
         tally: Tally,
     ) -> None:
         here = current_loop()
-        for connection in list(audience):
-            if connection in left_out:
+        for peer in list(audience):
+            if peer in left_out:
                 continue
-            if connection.loop is here:
-                tally.count(connection, connection.sender.deliver(message, key))
-            elif connection.loop.call_from_thread(connection.deliver, message, key):
-                tally.count(connection, Delivery.QUEUED)
+            if peer.loop is here:
+                tally.count(peer, peer.sender.deliver(message, key))
+            elif peer.loop.call_from_thread(peer.sender.deliver, message, key):
+                tally.count(peer, Delivery.QUEUED)
             else:
-                tally.count(connection, Delivery.GONE)
+                tally.count(peer, Delivery.GONE)
 
-    async def _measure_all(self, message: Payload, doubles: Iterable[DoubleConnection], tally: Tally) -> None:
+    async def _measure_all(self, message: Payload, doubles: Iterable[DoublePeer], tally: Tally) -> None:
         limiter = anyio.CapacityLimiter(self._config.max_concurrent_broadcast)
 
-        async def measure(connection: DoubleConnection) -> None:
+        async def measure(peer: DoublePeer) -> None:
             async with limiter:
-                if connection.open and connection.elsewhere():
-                    tally.count(connection, connection.hand_over(message))
+                if peer.open and peer.elsewhere():
+                    tally.count(peer, peer.hand_over(message))
                     return
-                why = await connection.measure(message)
+                why = await peer.measure(message)
             if why is not None:
-                tally.fail(connection, why)
+                tally.fail(peer, why)
 
         began = current_loop().time()
         async with anyio.create_task_group() as group:
-            for connection in doubles:
-                group.start_soon(measure, connection)
+            for peer in doubles:
+                group.start_soon(measure, peer)
         self._observe("broadcast", current_loop().time() - began)
 
 
-def lagging_of(services: Services) -> list[Connection]:
+def lagging_of(services: Services) -> list[Peer]:
     """The connections of an event loop that are behind."""
     # To the services of a loop they are members; a hub knows what it has put there.
-    return [each for each in services.backpressure.lagging if isinstance(each, Connection)]
+    return [each for each in services.backpressure.lagging if isinstance(each, Peer)]

@@ -8,7 +8,6 @@ exactly 100.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -23,11 +22,9 @@ from ..loop.usercode import awaited, call
 from ..routes.terms import Terms
 from ..types import Scope
 from ..wording import as_in_url, cut, quoted, shown
+from .hub import Hub
 from .names import limit_of
 from .probing import Prober
-
-if TYPE_CHECKING:
-    from ..manager import WebSocketConnectionManager
 
 __all__ = ["Door", "Guest"]
 
@@ -56,16 +53,16 @@ class Door:
     """Lets WebSockets in for a manager.
 
     Args:
-        manager: whose limits hold.
+        hub: of the manager whose limits hold.
     """
 
-    def __init__(self, manager: WebSocketConnectionManager) -> None:
-        self._manager = manager
-        config = manager.config
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        config = hub.config
         self._address = ClientAddress(config.trusted_proxies)
         self._trusts_nobody = not [proxy for proxy in config.trusted_proxies if proxy not in ("127.0.0.1", "::1")]
         self._origins: dict[str | tuple[str, ...], OriginPolicy] = {}
-        self._prober = Prober(manager.connections)
+        self._prober = Prober(hub.peers)
         self._authorizing = Admission(max(config.max_connections or 10_000, 100), None)
 
     async def admit(
@@ -81,14 +78,14 @@ class Door:
         """
         if terms is None:
             terms = Terms.of(config)
-        manager = self._manager
-        if manager.is_draining:
+        hub = self._hub
+        if hub.is_draining:
             return DRAINING
         if not self._origin_allowed(scope, terms, peer):
             return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, None)
         address = self._address_of(scope)
-        if manager.admission.full:
-            await self._prober.make_room(lambda: not manager.admission.full)
+        if hub.admission.full:
+            await self._prober.make_room(lambda: not hub.admission.full)
         elif self._address_full(address):
             await self._prober.make_room(lambda: not self._address_full(address), address)
         if not terms.authorize:
@@ -138,12 +135,12 @@ class Door:
     def _count_in(
         self, scope: Scope, config: WebSocketConfig, address: str | None, client_id: str | None
     ) -> Guest | Close:
-        if self._manager.is_draining:
+        if self._hub.is_draining:
             # To get here may have taken long.
             return DRAINING
         replacing = False
         if client_id is not None:
-            clients = self._manager.clients
+            clients = self._hub.clients
             refused = clients.refusal_of(client_id, config)
             if refused is not None:
                 return self._refuse(limit_of(refused), refused, scope, address)
@@ -151,7 +148,7 @@ class Door:
             under_way = clients.expected(client_id) + clients.leaving(client_id)
             held = clients.held(client_id) > 0
             replacing = held and not under_way and config.duplicate_client == "replace"
-        refusal = self._manager.admission.admit(address, replacing=replacing)
+        refusal = self._hub.admission.admit(address, replacing=replacing)
         if refusal is None:
             return Guest(address, client_id)
         limit = "max_connections" if refusal is CONNECTION_LIMIT else "max_connections_per_address"
@@ -159,14 +156,14 @@ class Door:
 
     def _surely_full(self, config: WebSocketConfig) -> bool:
         """Whether no answer of ``authorize`` could let anybody in: only a name that replaces another could."""
-        return self._manager.admission.full and config.duplicate_client != "replace"
+        return self._hub.admission.full and config.duplicate_client != "replace"
 
     def _address_full(self, address: str | None) -> bool:
         """Whether those that are in, and those whose ``authorize`` is under way, are all that may come from there."""
-        limit = self._manager.config.max_connections_per_address
+        limit = self._hub.config.max_connections_per_address
         if limit is None or address is None:
             return False
-        return self._manager.admission.count_of(address) + self._authorizing.count_of(address) >= limit
+        return self._hub.admission.count_of(address) + self._authorizing.count_of(address) >= limit
 
     async def _authorize(self, scope: Scope, config: WebSocketConfig, authorize: Authorize) -> Close | str | None:
         """A close, a client id, or ``None`` for a plain yes."""
@@ -175,7 +172,7 @@ class Door:
                 answer = verdict(await awaited(call(authorize, scope)))
         except Exception:
             path = scope.get("path", "")
-            if self._manager.may_tell("authorize failed"):
+            if self._hub.may_tell("authorize failed"):
                 line = "! authorize failed for %s, the connection is refused"
                 logger.exception(line, as_in_url(path), extra={"path": cut(path)})
             return UNAUTHORIZED
@@ -192,7 +189,7 @@ class Door:
         policy = next((each for each in policies if not each.check(origin, hosts)), None)
         if policy is None:
             return True
-        self._manager.warn_once(
+        self._hub.warn_once(
             f"origin {origin[:LONGEST_LOGGED]}",
             "! origin %r refused on host %r; to allow it: %s",
             origin[:LONGEST_LOGGED],
@@ -209,19 +206,19 @@ class Door:
         return policy
 
     def _address_of(self, scope: Scope) -> str | None:
-        config = self._manager.config
+        config = self._hub.config
         if config.client_address is not None:
             return self._told_address(scope, config.client_address)
         address = self._address.of(scope)
         if address is None and config.max_connections_per_address is not None:
-            self._manager.warn_once(
+            self._hub.warn_once(
                 "no address",
                 "! max_connections_per_address cannot act: the server tells no address, as behind a Unix socket; "
                 "have the proxy set X-Forwarded-For to the client alone and set "
                 'trusted_proxies=["*"], or set client_address',
             )
         if config.max_connections_per_address is not None and self._trusts_nobody and self._address.is_private(address):
-            self._manager.warn_once(
+            self._hub.warn_once(
                 "private address",
                 "! max_connections_per_address counts %s, a private address, and no proxy is trusted: behind a "
                 "proxy all clients share its address; set trusted_proxies",
@@ -238,14 +235,14 @@ class Door:
             raise TypeError(f"client_address gave {shown(address)}, which is neither a text nor None")
         except Exception:
             path = scope.get("path", "")
-            if self._manager.may_tell("client_address failed"):
+            if self._hub.may_tell("client_address failed"):
                 logger.exception("! client_address failed for %s", as_in_url(path), extra={"path": cut(path)})
             return self._address.of(scope)
 
     def _refuse(self, limit: str, close: Close, scope: Scope, address: str | None) -> Close:
         path = scope.get("path", "")
-        self._manager.emit(LimitHit(limit, address, path))
-        if is_heard(logger, logging.INFO) and self._manager.may_tell(f"refused by {limit}", logging.INFO):
+        self._hub.emit(LimitHit(limit, address, path))
+        if is_heard(logger, logging.INFO) and self._hub.may_tell(f"refused by {limit}", logging.INFO):
             who = f"{as_in_url(path)} {as_in_url(address)}"
             told = {"limit": limit, "path": cut(path), "address": address and cut(address)}
             logger.info("x refused %s: %s by %s", who, quoted(close.reason), limit, extra=told)

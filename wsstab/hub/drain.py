@@ -16,7 +16,7 @@ import anyio
 
 from ..close import DRAINING, Close, clamp_reason
 from ..config import Drain, WebSocketConfig
-from ..connection import Carrier, Connection
+from ..connection import Peer
 from ..core.lifecycle import OutboundState
 from ..events import DrainFinished, DrainRound, DrainStarted, Event
 from ..loop.tasks import Latch, current_loop
@@ -35,17 +35,17 @@ LOOK_SOON = 0.002
 
 
 class Drained(Protocol):
-    """What can be drained: a manager."""
+    """What can be drained: a hub, or what came to it by one server."""
 
     @property
     def config(self) -> WebSocketConfig:
         """Its configuration."""
 
     @property
-    def calls(self) -> set[Carrier]:
-        """The ASGI calls under way."""
+    def calls(self) -> set[Peer]:
+        """The peers whose ASGI call is under way."""
 
-    def connections(self) -> list[Connection]:
+    def peers(self) -> list[Peer]:
         """Its open connections."""
 
     def emit(self, event: Event) -> None:
@@ -59,24 +59,24 @@ class PartOfServer:
     """What there is to drain when one of several servers of an application stops.
 
     Args:
-        manager: the manager.
+        hub: of the manager.
         server: the server that stops, as `Carrier.server` has it.
     """
 
-    def __init__(self, manager: Drained, server: object) -> None:
-        self._manager = manager
+    def __init__(self, hub: Drained, server: object) -> None:
+        self._hub = hub
         self._server = server
-        self.config = manager.config
-        self.emit = manager.emit
+        self.config = hub.config
+        self.emit = hub.emit
 
     @property
-    def calls(self) -> set[Carrier]:
-        """The ASGI calls under way that came by the server."""
-        return {carrier for carrier in self._manager.calls if carrier.server is self._server}
+    def calls(self) -> set[Peer]:
+        """The peers that came by the server, and whose ASGI call is under way."""
+        return {peer for peer in self._hub.calls if peer.carrier.server is self._server}
 
-    def connections(self) -> list[Connection]:
+    def peers(self) -> list[Peer]:
         """Its open connections."""
-        return [each for each in self._manager.connections() if each.carrier.server is self._server]
+        return [each for each in self._hub.peers() if each.carrier.server is self._server]
 
     def cut_lingering(self) -> None:
         """Those are of all servers, and have a deadline each."""
@@ -86,18 +86,18 @@ class Drainer:
     """Drains one manager; one drain at a time.
 
     Args:
-        manager: whose connections go.
+        hub: whose peers go.
     """
 
-    def __init__(self, manager: Drained) -> None:
-        self._manager = manager
+    def __init__(self, hub: Drained) -> None:
+        self._hub = hub
         self._running: Latch | None = None
         self._hurried = False
         self._unpaced = False
         self._deadline = 0.0
-        self._leaving: dict[Connection, None] = {}
-        self._closing: list[Connection] = []
-        self._staying: list[Connection] = []
+        self._leaving: dict[Peer, None] = {}
+        self._closing: list[Peer] = []
+        self._staying: list[Peer] = []
         self._report = ShutdownReport()
 
     def hurry(self) -> None:
@@ -127,12 +127,12 @@ class Drainer:
         return self._report
 
     async def _drain(self, plan: Drain) -> ShutdownReport:
-        manager, time = self._manager, current_loop().time
+        hub, time = self._hub, current_loop().time
         began = time()
         self._deadline = end_of(plan, began)
-        leaving = manager.connections()
+        leaving = hub.peers()
         self._leaving = dict.fromkeys(leaving)
-        manager.emit(DrainStarted(len(leaving), plan.timeout))
+        hub.emit(DrainStarted(len(leaving), plan.timeout))
         told: dict[str, Any] = {"connections": len(leaving), "timeout": plan.timeout}
         logger.info("- drain started: %d connections, %g s", *told.values(), extra=told)
         await self._close_in_batches(plan, began, time)
@@ -144,10 +144,10 @@ class Drainer:
             self._hurried, self._deadline = False, time() + min(1.0, plan.timeout * LAST_PART)
         else:
             self._deadline += plan.timeout * LAST_PART
-        await self._wait(lambda: not manager.calls and self._aborts_are_over(), time)
+        await self._wait(lambda: not hub.calls and self._aborts_are_over(), time)
         report = ShutdownReport(len(self._leaving) - failed, failed, time() - began)
         self._leaving, self._closing, self._staying = {}, [], []
-        manager.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
+        hub.emit(DrainFinished(report.closed_count, report.failed_count, report.duration_seconds))
         told = {"closed": report.closed_count, "failed": failed, "duration": round(report.duration_seconds, 3)}
         logger.info("- drain finished: %d closed, %d failed, after %.1f s", *told.values(), extra=told)
         return report
@@ -156,13 +156,13 @@ class Drainer:
         row = DRAINING.because(clamp_reason(plan.reason))
         close = Close(plan.code, row.reason, row.cause, row.reconnect, row.status, row.retry_after)
         half = began + plan.timeout / 2
-        while (left := self._manager.connections() + self._unaccepted()) or self._opening():
+        while (left := self._hub.peers() + self._unaccepted()) or self._opening():
             late = self._hurried or time() >= self._deadline
             batch = left if self._unpaced or late else left[: batch_size(len(left), plan, half - time())]
             await self._close_batch(batch, close, time)
-            remaining = len(self._manager.connections())
+            remaining = len(self._hub.peers())
             if batch:
-                self._manager.emit(DrainRound(len(batch), remaining))
+                self._hub.emit(DrainRound(len(batch), remaining))
             if late:
                 break
             if remaining:
@@ -170,16 +170,16 @@ class Drainer:
             elif self._opening():
                 await anyio.sleep(LOOK_AGAIN)
 
-    async def _close_batch(self, batch: list[Connection], close: Close, time: Callable[[], float]) -> None:
-        at_once = self._manager.config.max_concurrent_cleanup
+    async def _close_batch(self, batch: list[Peer], close: Close, time: Callable[[], float]) -> None:
+        at_once = self._hub.config.max_concurrent_cleanup
         for start in range(0, len(batch), at_once):
-            for connection in batch[start : start + at_once]:
-                self._leaving[connection] = None
-                connection.ending.begin(close, within=max(self._deadline - time(), LOOK_AGAIN))
-                self._closing.append(connection)
+            for peer in batch[start : start + at_once]:
+                self._leaving[peer] = None
+                peer.closing.begin(close, within=max(self._deadline - time(), LOOK_AGAIN))
+                self._closing.append(peer)
             await self._wait(lambda: self._at_once() < at_once, time, LOOK_SOON)
 
-    def _unaccepted(self) -> list[Connection]:
+    def _unaccepted(self) -> list[Peer]:
         """Handshakes that are still to be refused."""
         return [each for each in self._undecided() if each.lifecycle.outbound is OutboundState.CONNECTING]
 
@@ -187,33 +187,32 @@ class Drainer:
         """Whether handshakes are on their way to their peers: until then those can neither be refused nor closed."""
         return any(each.lifecycle.outbound is OutboundState.OPEN for each in self._undecided())
 
-    def _undecided(self) -> list[Connection]:
-        calls = [carrier.connection for carrier in self._manager.calls]
-        return [connection for connection in calls if connection.ending.close is None and not connection.open]
+    def _undecided(self) -> list[Peer]:
+        return [peer for peer in list(self._hub.calls) if peer.closing.close is None and not peer.open]
 
     def _at_once(self) -> int:
         """How many are being closed now."""
-        self._closing = [connection for connection in self._closing if connection.ending.event is None]
+        self._closing = [peer for peer in self._closing if peer.closing.event is None]
         return len(self._closing)
 
     def _unfinished(self) -> bool:
         # Who has gone is not looked at again: there may be tens of thousands.
         while self._staying and finished(self._staying[-1]):
             self._staying.pop()
-        return bool(self._manager.calls) or bool(self._staying)
+        return bool(self._hub.calls) or bool(self._staying)
 
     def _cut(self) -> int:
         """Abort what has not gone, cancel handlers that have not ended; how many peers got no close."""
-        failed = {connection for connection in self._leaving if not finished(connection)}
-        for connection in failed:
-            connection.loop.call_from_thread(connection.wire.abort)
-        self._manager.cut_lingering()
-        for carrier in list(self._manager.calls):
-            name, fields = carrier.connection.log_name(), carrier.connection.log_fields()
-            if carrier.connection.owner.may_tell("handler cancelled"):
-                logger.warning("! handler of %s cancelled: it ignored the drain", name, extra=fields)
-            carrier.loop.call_from_thread(carrier.cancel)
-        self._staying = [each for each in self._leaving if each.ending.cut or each in failed]
+        failed = {peer for peer in self._leaving if not finished(peer)}
+        for peer in failed:
+            peer.loop.call_from_thread(peer.wire.abort)
+        self._hub.cut_lingering()
+        for peer in list(self._hub.calls):
+            if peer.owner.may_tell("handler cancelled"):
+                line = "! handler of %s cancelled: it ignored the drain"
+                logger.warning(line, peer.log_name(), extra=peer.log_fields())
+            peer.loop.call_from_thread(peer.carrier.cancel)
+        self._staying = [each for each in self._leaving if each.closing.cut or each in failed]
         return len(self._staying)
 
     def _aborts_are_over(self) -> bool:
@@ -238,8 +237,9 @@ def batch_size(left: int, plan: Drain, seconds: float) -> int:
     return max(plan.batch_size, math.ceil(left / rounds))
 
 
-def finished(connection: Connection) -> bool:
+def finished(peer: Peer) -> bool:
     """Whether its socket is gone, or its close frame has left the process."""
-    wire = connection.wire
-    ending = connection.ending
-    return ending.event is not None and (wire.lost or not wire.traits.can_abort or not (ending.cut or wire.buffered()))
+    wire, closing = peer.wire, peer.closing
+    if closing.event is None:
+        return False
+    return wire.lost or not wire.traits.can_abort or not (closing.cut or wire.buffered())

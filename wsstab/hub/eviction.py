@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 from weakref import ref
 
 import anyio
 
 from ..close import EVICTED
 from ..config import WebSocketConfig
-from ..connection import Connection
-from ..core.memory import Ledger
+from ..connection import Peer, UserData
+from ..core.memory import Ledger, estimate
 from ..errors import MemoryLimitExceededError
 from ..events import ConnectionEvicted, Event
 from ..loop.tasks import EventLoop
 
-__all__ = ["Evictor"]
+__all__ = ["Evictor", "estimate_of"]
 
 logger = logging.getLogger("wsstab")
 
@@ -47,7 +48,7 @@ class Evictor:
     def __init__(
         self,
         config: WebSocketConfig,
-        ledger: Ledger[Connection],
+        ledger: Ledger[Peer],
         emit: Callable[[Event], None],
         may_tell: Callable[[str], bool],
     ) -> None:
@@ -58,14 +59,14 @@ class Evictor:
         self.evicted = 0
         self._recounting: set[EventLoop] = set()
 
-    def charge(self, connection: Connection, delta: int) -> None:
+    def charge(self, peer: Peer, delta: int) -> None:
         """Count memory, and evict where it becomes too much."""
         if delta:
-            self._ledger.charge(connection, delta)
+            self._ledger.charge(peer, delta)
             if delta > 0:
-                self.check(connection)
+                self.check(peer)
 
-    def make_room(self, needed: int, spare: Connection) -> None:
+    def make_room(self, needed: int, spare: Peer) -> None:
         """Evict others until ``needed`` more bytes fit.
 
         Raises:
@@ -81,16 +82,49 @@ class Evictor:
             raise MemoryLimitExceededError(limit, remaining)
         self._evict(victims)
 
-    def check(self, connection: Connection) -> None:
-        """``connection`` holds more than before: is that too much, for it or in all?"""
-        own_limit = connection.config.max_memory_per_connection
-        if own_limit is not None and connection.memory > own_limit:
-            self._evict([connection])
+    def keep_metadata(self, peer: Peer, metadata: dict[str, Any]) -> None:
+        """Keep this with a peer, in the place of what there is.
+
+        Raises:
+            MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
+        """
+        growth = estimate(metadata) - (estimate(peer.metadata) if peer.metadata else 0)
+        self._check_growth(peer, growth)
+        peer.metadata = metadata
+        self.charge(peer, growth)
+
+    def keep_user_data(self, peer: Peer, key: str, value: Any) -> None:
+        """Keep a value with a peer.
+
+        Raises:
+            MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
+        """
+        data = peer.data if peer.data is not None else UserData()
+        growth, size = data.growth(key, value)
+        self._check_growth(peer, growth)
+        peer.data = data
+        data.set(key, value, size)
+        self.charge(peer, growth)
+
+    def _check_growth(self, peer: Peer, growth: int) -> None:
+        limit = peer.config.max_memory_per_connection
+        # Nothing is counted before accept.
+        held = estimate_of(peer) if peer.is_awaited else peer.memory
+        if limit is not None and held + growth > limit:
+            raise MemoryLimitExceededError(limit, held + growth)
+        if growth > 0:
+            self.make_room(growth, peer)
+
+    def check(self, peer: Peer) -> None:
+        """``peer`` holds more than before: is that too much, for it or in all?"""
+        own_limit = peer.config.max_memory_per_connection
+        if own_limit is not None and peer.memory > own_limit:
+            self._evict([peer])
         limit = self._config.max_total_memory
         if limit is not None and self._ledger.total > limit:
             self._evict(self._ledger.victims(self._ledger.total - limit))
 
-    def recount(self, connections: Iterable[Connection], loop: EventLoop) -> None:
+    def recount(self, connections: Iterable[Peer], loop: EventLoop) -> None:
         """Estimate user data again, which the application may have changed in place, in slices of time.
 
         While the last estimate goes on, there is no other.
@@ -101,9 +135,9 @@ class Evictor:
         """
         if loop not in self._recounting:
             self._recounting.add(loop)
-            loop.spawn(self._recount, [ref(connection) for connection in connections], loop)
+            loop.spawn(self._recount, [ref(peer) for peer in connections], loop)
 
-    async def _recount(self, connections: list[ref[Connection]], loop: EventLoop) -> None:
+    async def _recount(self, connections: list[ref[Peer]], loop: EventLoop) -> None:
         try:
             began = loop.time()
             for _ in self._estimates(connections):
@@ -115,27 +149,33 @@ class Evictor:
         finally:
             self._recounting.discard(loop)
 
-    def _estimates(self, connections: list[ref[Connection]]) -> Iterator[None]:
+    def _estimates(self, connections: list[ref[Peer]]) -> Iterator[None]:
         for each in connections:
-            connection = each()
-            if connection is None or connection.data is None:
+            peer = each()
+            if peer is None or peer.data is None:
                 continue
-            for growth in connection.data.recounting(SLICE):
-                if connection.ending.close is not None:
+            for growth in peer.data.recounting(SLICE):
+                if peer.closing.close is not None:
                     break
-                self.charge(connection, growth)
+                self.charge(peer, growth)
                 yield
             yield
 
-    def _evict(self, victims: list[Connection]) -> None:
+    def _evict(self, victims: list[Peer]) -> None:
         policy = self._config.memory_eviction_policy.value
         for victim in victims:
-            if victim.ending.close is not None:
+            if victim.closing.close is not None:
                 continue
             self.evicted += 1
             freed = victim.memory
             told = {**victim.log_fields(), "policy": policy, "freed": freed}
             if self._may_tell("evicted"):
                 logger.warning("! evicted %s: %d bytes freed by %s", victim.log_name(), freed, policy, extra=told)
-            victim.ending.begin(EVICTED, flush=False)
+            victim.closing.begin(EVICTED, flush=False)
             self._emit(ConnectionEvicted(victim.id, victim.client_id, policy, freed))
+
+
+def estimate_of(peer: Peer) -> int:
+    """Bytes of what an application keeps with a peer."""
+    metadata = estimate(peer.metadata) if peer.metadata else 0
+    return metadata + (peer.data.size if peer.data is not None else 0)

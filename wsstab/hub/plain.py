@@ -11,28 +11,26 @@ from ..wires.traits import ASGI
 
 if TYPE_CHECKING:
     from ..config import WebSocketConfig
-    from ..manager import WebSocketConnectionManager
     from ..types import Scope, Send
     from ..wires.base import Wire
+    from .hub import Hub
 
 __all__ = ["tell_of_plain"]
 
 CUSTOM = 'heartbeat_type="custom" sends messages instead'
 OUTSIDE = "wrap the stabilizer around everything, app = WebSocketStabilizer(app)"
 MOST_TOLD = 100
-"""Names that are kept for each manager."""
+"""Names that are kept for each hub."""
 PROTOCOL = "or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
 
-_told: WeakKeyDictionary[WebSocketConnectionManager, set[tuple[str, str]]] = WeakKeyDictionary()
+_told: WeakKeyDictionary[Hub, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
-def tell_of_plain(
-    manager: WebSocketConnectionManager, wire: Wire, config: WebSocketConfig, scope: Scope, send: Send
-) -> bool:
+def tell_of_plain(hub: Hub, wire: Wire, config: WebSocketConfig, scope: Scope, send: Send) -> bool:
     """Warn of what a connection cannot have, each cause once; a test client is told nothing.
 
     Args:
-        manager: who warns.
+        hub: who warns.
         wire: of the connection.
         config: of its path.
         scope: of its handshake.
@@ -44,9 +42,9 @@ def tell_of_plain(
     if wire.traits is not ASGI:
         if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
             line = "! no heartbeat: %s sends no WebSocket pings; " + CUSTOM
-            manager.warn_once("heartbeat_type", line, wire.traits.server)
+            hub.warn_once("heartbeat_type", line, wire.traits.server)
         return False
-    told = _told.setdefault(manager, set())
+    told = _told.setdefault(hub, set())
     name = name_of(look_through(send))
     if name in told:
         # To look for the server takes its time, and this is asked at each handshake.
@@ -57,11 +55,11 @@ def tell_of_plain(
             told.add(name)
         if found.is_server:
             line = "! plain ASGI is all that works with this version of %s: %s"
-            manager.warn_once("plain ASGI", line, found.server, lost(found, config))
+            hub.warn_once("plain ASGI", line, found.server, lost(found, config))
         else:
             line = "! %s.%s %s, so they all pass it: %s; %s"
             words = (found.module, found.function, what(found), lost(found, config), remedies(found))
-            manager.warn_once(f"plain ASGI {found.module}.{found.function}", line, *words)
+            hub.warn_once(f"plain ASGI {found.module}.{found.function}", line, *words)
     return True
 
 

@@ -17,7 +17,7 @@ from ..core.limits import holder_of
 from ..loop.tasks import EventLoop, current_loop
 
 if TYPE_CHECKING:
-    from ..connection import Connection
+    from ..connection import Peer
 
 __all__ = ["Prober"]
 
@@ -42,7 +42,7 @@ class Prober:
         connections: gives all that are open.
     """
 
-    def __init__(self, connections: Callable[[], Iterable[Connection]]) -> None:
+    def __init__(self, connections: Callable[[], Iterable[Peer]]) -> None:
         self._connections = connections
         self._searches: dict[str | None, _Search] = {}
         self._rests_until = -inf
@@ -84,7 +84,7 @@ class Prober:
             search.until += USUAL
             await search.wait_for(is_room, loop)
 
-    def _find(self, address: str | None, loop: EventLoop) -> tuple[list[Connection], list[Connection]]:
+    def _find(self, address: str | None, loop: EventLoop) -> tuple[list[Peer], list[Peer]]:
         """Who is doubtful, and where there is nobody, who has been silent; those that were heard longest ago."""
         holder = holder_of(address)
         askable = [each for each in self._connections() if can_be_asked(each, loop, holder)]
@@ -115,7 +115,7 @@ class _Search:
             self.waiting -= 1
 
 
-async def probe(doubtful: list[Connection], is_room: Callable[[], bool]) -> bool:
+async def probe(doubtful: list[Peer], is_room: Callable[[], bool]) -> bool:
     """Ping them, and abort those that do not answer; whether there were any, and no room came meanwhile."""
     pinged = {each: each.heartbeat.ask() for each in doubtful}
     with anyio.move_on_after(min(max(map(patience, doubtful)), LONGEST_PROBE)):
@@ -129,37 +129,37 @@ async def probe(doubtful: list[Connection], is_room: Callable[[], bool]) -> bool
     return bool(dead)
 
 
-def heard_at(connection: Connection) -> float:
+def heard_at(peer: Peer) -> float:
     """When anything last arrived."""
-    return connection.heartbeat.deadlines.heard_at
+    return peer.heartbeat.deadlines.heard_at
 
 
-def patience(connection: Connection) -> float:
+def patience(peer: Peer) -> float:
     """Seconds in which it usually answers."""
-    return max(USUAL, 4 * (connection.heartbeat.latency or 0.0))
+    return max(USUAL, 4 * (peer.heartbeat.latency or 0.0))
 
 
-def can_be_asked(connection: Connection, loop: EventLoop, holder: str | None) -> bool:
+def can_be_asked(peer: Peer, loop: EventLoop, holder: str | None) -> bool:
     """Whether it is one that a ping can reach from here, and whose pong would be seen."""
-    if connection.loop is not loop or not connection.open:
+    if peer.loop is not loop or not peer.open:
         return False
-    if holder is not None and holder_of(connection.address) != holder:
+    if holder is not None and holder_of(peer.address) != holder:
         return False
-    return connection.heartbeat.deadlines.beats and connection.heartbeat.is_read()
+    return peer.heartbeat.deadlines.beats and peer.heartbeat.is_read()
 
 
-def is_doubtful(connection: Connection) -> bool:
+def is_doubtful(peer: Peer) -> bool:
     """Whether its last ping is unanswered for longer than it usually takes."""
-    deadlines, now = connection.heartbeat.deadlines, connection.services.timekeeper.now
-    return deadlines.unanswered and deadlines.ping_at is not None and now - deadlines.ping_at > patience(connection)
+    deadlines, now = peer.heartbeat.deadlines, peer.services.timekeeper.now
+    return deadlines.unanswered and deadlines.ping_at is not None and now - deadlines.ping_at > patience(peer)
 
 
-def is_silent(connection: Connection) -> bool:
+def is_silent(peer: Peer) -> bool:
     """Whether nothing has come from it for a while, and nothing was asked."""
-    deadlines, now = connection.heartbeat.deadlines, connection.services.timekeeper.now
+    deadlines, now = peer.heartbeat.deadlines, peer.services.timekeeper.now
     return not deadlines.unanswered and now - deadlines.heard_at > USUAL
 
 
-def is_silent_since(connection: Connection, at: float) -> bool:
+def is_silent_since(peer: Peer, at: float) -> bool:
     """Whether it is open, is being read from, and nothing has come since then."""
-    return connection.open and connection.heartbeat.is_read() and heard_at(connection) < at
+    return peer.open and peer.heartbeat.is_read() and heard_at(peer) < at

@@ -16,7 +16,7 @@ from .door import Door
 
 if TYPE_CHECKING:
     from ..config.marks import Overrides
-    from ..connection import Connection
+    from ..connection import Peer
 
 __all__ = ["SecondLook", "admits"]
 
@@ -25,14 +25,14 @@ class SecondLook(Itself):
     """Of one WebSocket.
 
     Args:
-        connection: its connection.
+        peer: its connection.
         passed: the guards that have let it in.
     """
 
     __slots__ = ("_connection", "_entrances", "_noted", "_passed")
 
-    def __init__(self, connection: Connection, passed: Terms) -> None:
-        self._connection = connection
+    def __init__(self, peer: Peer, passed: Terms) -> None:
+        self._connection = peer
         self._passed = passed
         self._entrances: list[tuple[Entrance, Door]] = []
         self._noted: Overrides = ()
@@ -56,7 +56,7 @@ class SecondLook(Itself):
             terms = entrance.terms_behind(self._noted)
             if terms is not self._passed and not await self.passes(door, entrance.scope, terms):
                 return False
-        return self._connection.ending.close is None
+        return self._connection.closing.close is None
 
     async def passes(self, door: Door, scope: Scope, terms: Terms) -> bool:
         """Whether these let it in as well; each guard is asked once.
@@ -67,41 +67,41 @@ class SecondLook(Itself):
             terms: what must hold.
         """
         missing = terms.without(self._passed)
-        connection = self._connection
+        peer = self._connection
         if missing.origins or missing.authorize:
-            answer = await door.ask_again(scope, missing, connection.wire.peer_address(), connection.address)
+            answer = await door.ask_again(scope, missing, peer.wire.peer_address(), peer.address)
             refusal = answer if isinstance(answer, Close) else self._name(answer)
             if refusal is not None:
-                connection.ending.begin(refusal)
-                await connection.ending.latch.wait()
+                peer.closing.begin(refusal)
+                await peer.closing.latch.wait()
                 return False
             self._passed = self._passed.joined(missing)
-        return connection.ending.close is None
+        return peer.closing.close is None
 
     def _name(self, client_id: str | None) -> Close | None:
         """Give it this name, unless somebody has given it another; until it has accepted it may still get one."""
-        connection = self._connection
-        if client_id is None or client_id in (connection.client_id, connection.chosen_id):
+        peer = self._connection
+        if client_id is None or client_id in (peer.client_id, peer.chosen_id):
             return None
-        if connection.chosen_id is None and not connection.opened_at:
-            return connection.owner.promise(connection, client_id)
+        if peer.chosen_id is None and not peer.opened_at:
+            return peer.owner.promise(peer, client_id)
         return UNAUTHORIZED
 
 
-async def admits(connection: Connection, routing: Routing, door: Door, scope: Scope) -> bool:
+async def admits(peer: Peer, routing: Routing, door: Door, scope: Scope) -> bool:
     """Whether a stabilizer inside of the one that acts lets a WebSocket in as well; who is refused has had an answer.
 
     Args:
-        connection: of the outer one.
+        peer: of the outer one.
         routing: of the inner one.
         door: of the inner one.
         scope: as the inner one gets it.
     """
     if routing.silent:
         return True
-    look = connection.second_look
+    look = peer.second_look
     if not isinstance(look, SecondLook):
-        look = connection.second_look = SecondLook(connection, Terms.of(connection.config))
+        look = peer.second_look = SecondLook(peer, Terms.of(peer.config))
     entrance = Entrance(routing, scope, inner=True)
     look.add(entrance, door)
     return await look.passes(door, scope, entrance.terms())

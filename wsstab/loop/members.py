@@ -13,7 +13,7 @@ from ..config import WebSocketConfig
 from ..core.frames import Block, Deflate, Outgoing
 from ..types import Transport
 
-__all__ = ["Member", "MemberCarrier", "MemberSender", "Socket"]
+__all__ = ["Member", "MemberCarrier", "MemberHeartbeat", "MemberSender", "Socket"]
 
 
 class Socket(Protocol):
@@ -60,7 +60,7 @@ class MemberSender(Protocol):
     deflates: Deflate | None
 
     @property
-    def connection(self) -> Member:
+    def peer(self) -> Member:
         """Whose it is."""
 
     @property
@@ -70,6 +70,10 @@ class MemberSender(Protocol):
     @property
     def crowded(self) -> bool:
         """Whether there is little room left."""
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether no message may be sent any more."""
 
     def put(self, message: Outgoing, key: Hashable = None) -> object:
         """Send or queue a message, when all broadcasts before it are written."""
@@ -99,7 +103,7 @@ class Inbound(Protocol):
         """Whether reading must pause."""
 
 
-class Sampled(Protocol):
+class MemberHeartbeat(Protocol):
     """The heartbeat of a connection."""
 
     def sample(self) -> None:
@@ -129,7 +133,7 @@ class MemberCarrier(Protocol):
     away_seen: bool
 
     @property
-    def connection(self) -> Member:
+    def peer(self) -> Member:
         """Whose it is."""
 
     @property
@@ -171,11 +175,11 @@ class Member(Protocol):
         """Its inbound side."""
 
     @property
-    def heartbeat(self) -> Sampled:
+    def heartbeat(self) -> MemberHeartbeat:
         """Whether its peer is there."""
 
     @property
-    def ending(self) -> Closing:
+    def closing(self) -> Closing:
         """How it ends."""
 
     def log_name(self) -> str:

@@ -30,7 +30,7 @@ class ReadAhead:
 
     def away(self, carrier: MemberCarrier) -> None:
         """Nobody reads from this carrier now."""
-        if carrier.connection.ending.event is None:
+        if carrier.peer.closing.event is None:
             carrier.watched, carrier.away_seen = True, False
             self._away.add(carrier)
             self._timekeeper.wake()
@@ -49,12 +49,12 @@ class ReadAhead:
         return bool(self._away)
 
     def _look_at(self, carrier: MemberCarrier) -> None:
-        if carrier.attended or carrier.connection.receiver.over:
+        if carrier.attended or carrier.peer.receiver.over:
             # Not at the moment when it is read from again: that comes with every message.
             self.back(carrier)
         elif not carrier.away_seen:
             carrier.away_seen = True
-        elif not carrier.connection.receiver.full:
+        elif not carrier.peer.receiver.full:
             carrier.read_ahead()
         else:
             carrier.look_behind()

@@ -66,6 +66,10 @@ class Services:
         """The turn log, under the name by which programs that watch a manager know it."""
         return self.turn_log
 
+    def heartbeats(self) -> dict[str, int]:
+        """Its counters that a manager adds to its sums."""
+        return {"heartbeats_sent": self.heartbeats_sent, "heartbeats_missed": self.heartbeats_missed}
+
     def every(self, seconds: float, chore: Callable[[], None]) -> None:
         """Call ``chore()`` every so many seconds, until `retire`."""
 

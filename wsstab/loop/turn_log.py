@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence, Set
-from contextlib import suppress
 from time import monotonic
 
 import anyio
@@ -222,7 +221,7 @@ class TurnLog:
         writes: list[tuple[Transport, bytes]] = []
         for sender in senders:
             try:
-                if not sender.ready or (excluded and sender.connection in excluded):
+                if not sender.ready or (excluded and sender.peer in excluded):
                     self._write_singly(sender, entries, start, end)
                 elif sender.cursor <= start:
                     sender.cursor = end
@@ -239,7 +238,7 @@ class TurnLog:
                     block = group.block(sender.cursor)
                     sender.cursor = end
                     # It may have left the room before what goes along was said.
-                    if block.count and (group.audience is None or sender.connection in group.audience):
+                    if block.count and (group.audience is None or sender.peer in group.audience):
                         sender.write(block)
             except Exception:
                 self._failed(sender)
@@ -257,12 +256,13 @@ class TurnLog:
 
     def _failed(self, sender: MemberSender) -> None:
         """One peer's wire must not end the writer of all."""
+        if sender.is_shut:
+            # It is closing or over, and may be gone from memory.
+            return
         sender.shut()
-        # Who is over and let go of needs nothing more.
-        with suppress(ReferenceError):
-            connection = sender.connection
-            logger.exception("! broadcast failed for %s", connection.log_name(), extra=connection.log_fields())
-            connection.ending.begin(RAISED, flush=False)
+        peer = sender.peer
+        logger.exception("! broadcast failed for %s", peer.log_name(), extra=peer.log_fields())
+        peer.closing.begin(RAISED, flush=False)
 
     def _more(self, entries: list[Entry]) -> list[Entry]:
         """What was said since to the same audience goes to those the pass has not reached; the others get it next."""
@@ -280,7 +280,7 @@ class TurnLog:
         pending = entries[max(sender.cursor - start, 0) :]
         sender.cursor = max(sender.cursor, end)
         for entry in pending:
-            if entry.concerns(sender.connection) and sender.connection.open:
+            if entry.concerns(sender.peer) and sender.peer.open:
                 sender.put(entry.message, entry.key)
 
 

@@ -40,4 +40,4 @@ class Subject:
     def look(self) -> dict[str, Any]:
         """What a test can ask for."""
         connections = self.manager.connections() if self.manager else []
-        return {"notes": self.notes, "wires": [type(each.wire).__module__ for each in connections]}
+        return {"notes": self.notes, "wires": [type(each._peer.wire).__module__ for each in connections]}

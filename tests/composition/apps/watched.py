@@ -68,7 +68,7 @@ async def shout(request: Request) -> JSONResponse:
 async def look(request: Request) -> JSONResponse:
     """What was seen, and the wires of those who are there."""
     manager = request.state.manager
-    return JSONResponse({"seen": seen, "wires": [type(each.wire).__name__ for each in manager.connections()]})
+    return JSONResponse({"seen": seen, "wires": [type(each._peer.wire).__name__ for each in manager.connections()]})
 
 
 inner = Starlette(

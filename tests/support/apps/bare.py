@@ -45,7 +45,7 @@ async def send_after_gone(scope: Scope, receive: Receive, send: Send) -> None:
 async def send_before_told(scope: Scope, receive: Receive, send: Send) -> None:
     """Send one message when the peer has left and nobody has said so yet, then receive."""
     await accept(receive, send)
-    while scope["state"]["connection"].open:
+    while scope["state"]["connection"]._peer.open:
         await anyio.sleep(0.01)
     sent = await outcome(lambda: send({"type": "websocket.send", "text": "welcome"}))
     scope["state"]["notes"].append([sent, (await receive())["type"]])

@@ -30,6 +30,7 @@ from starlette.routing import Route
 from tests.support.options import decode, load
 from wsstab import BroadcastFailedError, Connection, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
 from wsstab.events import Event
+from wsstab.manager import hub_of
 from wsstab.types import Receive, Scope, Send
 
 __all__ = ["app"]
@@ -97,16 +98,16 @@ async def close_lab(request: Request) -> JSONResponse:
 
 def held(manager: WebSocketConnectionManager) -> dict[str, int]:
     """What a manager holds of connections, open or not: all zero when nobody is left."""
-    services = list(manager._services.values())
+    services = list(hub_of(manager).loops.services.values())
     return {
-        "calls": len(manager.calls),
-        "connections": len(manager.registry),
-        "rooms": manager.registry.room_count,
-        "places": manager.admission.count,
-        "addresses": len(manager.admission._by_address),
-        "bytes": manager.ledger.total,
-        "members": manager.ledger.count,
-        "lingering": len(manager._lingering),
+        "calls": len(hub_of(manager).calls),
+        "connections": len(hub_of(manager).registry),
+        "rooms": hub_of(manager).registry.room_count,
+        "places": hub_of(manager).admission.count,
+        "addresses": len(hub_of(manager).admission._by_address),
+        "bytes": hub_of(manager).ledger.total,
+        "members": hub_of(manager).ledger.count,
+        "lingering": len(hub_of(manager).lingering),
         "served": sum(each.connections for each in services),
         "deadlines": sum(len(each.timekeeper._wheel) for each in services),
         "lagging": sum(len(each.backpressure.lagging) for each in services),
@@ -121,7 +122,7 @@ async def look(request: Request) -> JSONResponse:
     views: dict[str, Callable[[], Any]] = {
         "statistics": lambda: plain(lab.manager.statistics()),
         "events": lambda: lab.events,
-        "admitted": lambda: lab.manager.admission.count,
+        "admitted": lambda: hub_of(lab.manager).admission.count,
         "notes": lambda: lab.notes,
         "connections": lambda: [describe(connection) for connection in lab.manager.connections()],
         "held": lambda: held(lab.manager),

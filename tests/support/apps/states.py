@@ -35,4 +35,4 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.close", "code": 4000})
         await connection.closed
-    scope["state"]["notes"].append(connection.receiver.messages)
+    scope["state"]["notes"].append(connection.statistics().messages_received)

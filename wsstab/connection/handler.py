@@ -1,15 +1,15 @@
-"""The handler's side of a connection: the ASGI ``send`` that stands in for the server's.
+"""The handler's side of a peer: the ASGI ``receive`` and ``send`` that stand in for the server's.
 
-Its ASGI ``receive`` is `wsstab.connection.receiver.Receiver.receive`.
+Nothing that belongs to the peer refers to it. Whoever keeps one of the two therefore keeps the peer, and what he
+meets after the end is the end, not a peer that is gone from memory.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from collections import deque
 
+import anyio
 import anyio.lowlevel
 
 from ..close import VANISHED, Cause, CloseCode, requested
@@ -18,41 +18,81 @@ from ..core.lifecycle import InboundState, Transition
 from ..errors import PeerGoneError
 from ..payload import encode
 from ..types import Event
+from .peer import Peer, current_peer
 from .sender import CHECKPOINT_EVERY, SentAfterCloseError
 
-if TYPE_CHECKING:
-    from .connection import Connection
-
-__all__ = ["Application", "current_connection"]
+__all__ = ["ENDED", "Handler", "outgoing_of"]
 
 logger = logging.getLogger("wsstab")
 
-current_connection: ContextVar[Connection | None] = ContextVar("wsstab_connection", default=None)
-"""The connection whose handler runs this code."""
-
 LONGEST_WAY_TO_THE_END = 1.0
 """Seconds in which a handler that sends to its own peer, which has left, should come to receive the disconnect."""
+TRANSITIONS = {"websocket.connect": Transition.CONNECT, "websocket.disconnect": Transition.DISCONNECT}
+ENDED = 'Cannot call "receive" once a disconnect message has been received.'
 
 
-class Application:
-    """What a handler does with its connection.
+class Handler:
+    """What a handler does with its peer.
 
     Args:
-        connection: the connection.
+        peer: the peer.
         promised: whether the server's version of ASGI promises an error of a ``send`` to a peer that has left.
-
-    Attributes:
-        end_told: whether the handler has waited for the end of the connection, and so knows of it.
     """
 
-    __slots__ = ("_passed_over", "_passing_over_since", "_promised", "connection", "end_told")
+    __slots__ = ("_carrier", "_passed_over", "_passing_over_since", "_promised", "_receiver", "_sender", "peer")
 
-    def __init__(self, connection: Connection, promised: bool = True) -> None:
-        self.connection = connection
-        self.end_told = False
+    def __init__(self, peer: Peer, promised: bool = True) -> None:
+        self.peer = peer
+        self._carrier = peer.carrier
+        self._receiver = peer.receiver
+        self._sender = peer.sender
         self._promised = promised
         self._passed_over = 0
         self._passing_over_since = 0.0
+
+    async def receive(self) -> Event:
+        """The ASGI ``receive`` of the handler.
+
+        Raises:
+            RuntimeError: the disconnect was delivered before.
+        """
+        receiver, carrier = self._receiver, self._carrier
+        if not receiver.handler_reads:
+            self._comes_to_read()
+        self._sender.streak = 0
+        event: Event | None = None
+        while event is None:
+            if receiver.inbox.waiting is not None:
+                if receiver.due:
+                    await self._time_has_come(receiver.due)
+                event = receiver.take()
+            elif carrier.begin_reading():
+                # Here and not in a method of the carrier: each costs a coroutine for every idle connection.
+                try:
+                    event = await carrier.wire.receive()
+                finally:
+                    carrier.end_reading()
+                event = receiver.admit(event)
+            else:
+                await carrier.arrival()
+        if event["type"] != "websocket.receive":
+            transition = TRANSITIONS.get(event["type"])
+            # Of others the handler knows what they mean, or nobody does.
+            if transition is not None and self.peer.lifecycle.try_fire(transition):
+                receiver.handler_reads = False
+        return event
+
+    def _comes_to_read(self) -> None:
+        inbound = self.peer.lifecycle.inbound
+        if inbound is InboundState.ENDED:
+            raise RuntimeError(ENDED)
+        self._receiver.handler_reads = inbound is InboundState.OPEN
+
+    async def _time_has_come(self, due: deque[float]) -> None:
+        """Wait until the oldest message may be handed over; with the end of the connection nothing is held back."""
+        while not self._receiver.over and (wait := due[0] - self.peer.loop.time()) > 0:
+            with anyio.move_on_after(wait):
+                await self._carrier.arrival()
 
     async def send(self, event: Event) -> None:
         """The ASGI ``send`` of the handler.
@@ -68,7 +108,7 @@ class Application:
         kind = event["type"]
         try:
             if kind == "websocket.send":
-                sender, message = self.connection.sender, outgoing_of(event)
+                sender, message = self._sender, outgoing_of(event)
                 if sender.streak >= CHECKPOINT_EVERY:
                     await sender.send(message)
                 elif not sender.send_at_once(message):
@@ -85,44 +125,27 @@ class Application:
             if kind != "websocket.send" or self._must_be_told():
                 raise
             await self._pass_over()
-        except ReferenceError:
-            if self._is_kept():
-                # It is of somebody between the handler and the server.
-                raise
-            # Somebody kept this `send` and not the connection. Closing twice is not an error.
-            if kind == "websocket.close":
-                return
-            if kind != "websocket.send" or self._must_be_told():
-                raise PeerGoneError("the connection has ended") from None
-            await self._pass_over()
-
-    def _is_kept(self) -> bool:
-        """Whether the connection is still there, to which this refers weakly once it is over."""
-        try:
-            return bool(self.connection.id)
-        except ReferenceError:
-            return False
 
     def _must_be_told(self) -> bool:
         """Whether who sends to a connection that is over gets an error of it."""
-        sending = current_connection.get()
+        sending = current_peer.get()
         if sending is None:
             return self._promised
-        return sending.application is self and (self._promised or not self._is_to_hear_the_end())
+        return sending is self.peer and (self._promised or not self._is_to_hear_the_end())
 
     def _is_to_hear_the_end(self) -> bool:
         """Whether the handler may yet come to ``receive()``, where its disconnect waits; bounded, it may never come.
 
         Where no error is promised, frameworks clean up when they receive the disconnect, and not when a send fails.
         """
-        close = self.connection.ending.close
+        close = self.peer.closing.close
         # What we close ourselves, bare servers do not: no framework counts on its end.
         left = close is None or close.cause in (Cause.CLIENT, Cause.SERVER)
-        if not left or self.connection.lifecycle.inbound is InboundState.ENDED:
+        if not left or self.peer.lifecycle.inbound is InboundState.ENDED:
             return False
-        if self.end_told and not self.connection.receiver.handler_reads:
+        if self._receiver.end_told and not self._receiver.handler_reads:
             return False
-        now = self.connection.loop.time()
+        now = self.peer.loop.time()
         if not self._passed_over:
             self._passing_over_since = now
         self._passed_over += 1
@@ -130,59 +153,57 @@ class Application:
 
     async def _pass_over(self) -> None:
         """Drop a message for a connection that is over."""
-        sending = current_connection.get()
-        with contextlib.suppress(ReferenceError):
-            owner = sending.owner if sending is not None else self.connection.owner
-            owner.missed()
-            if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("> dropped: %s is over", self.connection.log_name(), extra=self.connection.log_fields())
+        sending, peer = current_peer.get(), self.peer
+        (sending or peer).owner.missed()
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("> dropped: %s is over", peer.log_name(), extra=peer.log_fields())
         await anyio.lowlevel.checkpoint()
 
     async def _accept(self, event: Event) -> None:
-        connection = self.connection
-        if connection.second_look is not None:
-            await connection.second_look.check()
+        peer = self.peer
+        if peer.second_look is not None:
+            await peer.second_look.check()
         self._check_not_ended()
-        connection.lifecycle.fire(Transition.ACCEPT)
-        connection.subprotocol = event.get("subprotocol")
+        peer.lifecycle.fire(Transition.ACCEPT)
+        peer.subprotocol = event.get("subprotocol")
         try:
-            await connection.wire.accept(event)
+            await peer.wire.accept(event)
         except OSError as error:
             self._raise_if_gone(error, "the peer left before the handshake was complete")
             raise
-        if connection.ending.close is None:
-            connection.opens()
+        if peer.closing.close is None:
+            peer.opens()
 
     async def _deny(self, event: Event) -> None:
-        connection = self.connection
+        peer = self.peer
         self._check_not_ended()
         start = event["type"] == "websocket.http.response.start"
         if start:
-            connection.lifecycle.fire(Transition.DENY)
-            connection.carrier.stop_reading()
+            peer.lifecycle.fire(Transition.DENY)
+            peer.carrier.stop_reading()
         try:
-            await connection.wire.deny(event)
+            await peer.wire.deny(event)
         except OSError as error:
             self._raise_if_gone(error, "the peer left before it was refused")
             raise
         if not start and not event.get("more_body", False):
-            connection.lifecycle.fire(Transition.DENIED)
+            peer.lifecycle.fire(Transition.DENIED)
 
     def _raise_if_gone(self, error: OSError, words: str) -> None:
         """Raise ours where the server says by its error that the peer has left."""
-        if self.connection.wire.says_gone(error):
-            self.connection.ending.learn(VANISHED)
+        if self.peer.wire.says_gone(error):
+            self.peer.closing.learn(VANISHED)
             raise PeerGoneError(words) from error
 
     async def _close(self, event: Event) -> None:
-        connection = self.connection
-        if connection.ending.close is None:
-            connection.ending.by_handler = True
-            connection.ending.begin(requested(event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason")))
-            await connection.ending.latch.wait()
+        peer = self.peer
+        if peer.closing.close is None:
+            peer.closing.by_handler = True
+            peer.closing.begin(requested(event.get("code", CloseCode.NORMAL_CLOSURE), event.get("reason")))
+            await peer.closing.latch.wait()
 
     def _check_not_ended(self) -> None:
-        close = self.connection.ending.close
+        close = self.peer.closing.close
         if close is not None:
             raise PeerGoneError(f"the connection has ended: {int(close.code)} {close.reason}".rstrip())
 

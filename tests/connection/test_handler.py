@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.stage import Peer, on_stage, settle, until
-from wsstab.connection.application import outgoing_of
+from wsstab.connection.handler import outgoing_of
 from wsstab.errors import PeerGoneError
 from wsstab.types import Event, Receive, Scope, Send
 
@@ -54,7 +54,7 @@ async def test_accept_passes_everything_that_it_carries() -> None:
     accept = {**ACCEPT, "subprotocol": "chat", "headers": [(b"x-trace", b"1")]}
     peer = await run(Script(accept))
     assert peer.sent[0] == accept
-    assert peer.connection.subprotocol == "chat"
+    assert peer.inner.subprotocol == "chat"
     assert peer.closed == (1000, "")
 
 

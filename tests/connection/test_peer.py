@@ -1,0 +1,224 @@
+"""`wsstab.connection.peer`: the milestones of its life, each once and in order, and what is left after them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from unittest.mock import AsyncMock
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket
+
+from tests.support.stage import Handler, Peer, Stage, on_stage, peer_of, until
+from wsstab import Override, RateLimit, WebSocketConnectionManager
+from wsstab.connection.peer import current_peer
+from wsstab.events import ConnectionClosed
+from wsstab.manager import hub_of
+
+pytestmark = pytest.mark.anyio
+
+MILESTONES = ["opened", "closing", "closed", "released"]
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+def recorded(manager: WebSocketConnectionManager) -> list[str]:
+    """The milestones that the hub of a manager is told of, in order; it does what it always does."""
+    hub, reached = hub_of(manager), list[str]()
+
+    def reach(name: str, real: Callable[[Any], None], peer: Any) -> None:
+        reached.append(name)
+        real(peer)
+
+    for name in MILESTONES:
+        setattr(hub, name, partial(reach, name, getattr(hub, name)))
+    return reached
+
+
+async def accepts(websocket: WebSocket) -> None:
+    """Accept, and read to the end."""
+    await websocket.accept()
+    while (await websocket.receive())["type"] == "websocket.receive":
+        pass
+
+
+async def raises(websocket: WebSocket) -> None:
+    """Accept, and fail."""
+    await websocket.accept()
+    raise ValueError("on purpose")
+
+
+async def closes(websocket: WebSocket) -> None:
+    """Accept, close, and say goodbye again."""
+    await websocket.accept()
+    await websocket.state.connection.close(4000)
+    await websocket.state.manager.disconnect(websocket.state.connection.client_id)
+
+
+async def leaves(stage: Stage, peer: Peer) -> None:
+    """The peer goes."""
+    peer.leaves()
+
+
+async def disconnects(stage: Stage, peer: Peer) -> None:
+    """The manager closes it, and it closes at the same moment."""
+    peer.leaves()
+    await stage.manager.disconnect_all()
+
+
+async def drains(stage: Stage, peer: Peer) -> None:
+    """The server stops."""
+    await stage.manager.graceful_shutdown(1)
+
+
+async def is_cut(stage: Stage, peer: Peer) -> None:
+    """It is aborted, and closed while that is under way."""
+    assert peer.wire is not None
+    peer.inner.heartbeat.dead(0.0)
+    await stage.manager.disconnect_all()
+
+
+async def is_cancelled(stage: Stage, peer: Peer) -> None:
+    """The server cancels the call."""
+    peer.call.cancel()
+
+
+async def nothing(stage: Stage, peer: Peer) -> None:
+    """The handler ends by itself."""
+
+
+@pytest.mark.parametrize(
+    ("handler", "end"),
+    [
+        (accepts, leaves),
+        (accepts, disconnects),
+        (accepts, drains),
+        (accepts, is_cut),
+        (accepts, is_cancelled),
+        (raises, nothing),
+        (closes, nothing),
+        (closes, leaves),
+    ],
+)
+async def test_each_milestone_is_reached_once_however_it_ends(
+    handler: Handler, end: Callable[[Stage, Peer], Awaitable[None]]
+) -> None:
+    """Opened, closing, closed, released."""
+    async with on_stage(handler, capable=True, errors=True) as stage:
+        reached = recorded(stage.manager)
+        peer = await stage.open()
+        await end(stage, peer)
+        await peer.over()
+        assert reached == MILESTONES
+
+
+async def refuses(websocket: WebSocket) -> None:
+    """Say no."""
+    await websocket.close()
+
+
+async def denies(websocket: WebSocket) -> None:
+    """Fail before accept."""
+    raise ValueError("on purpose")
+
+
+@pytest.mark.parametrize("handler", [refuses, denies])
+async def test_a_handshake_that_is_never_complete_is_only_released(handler: Handler) -> None:
+    """It was in no list."""
+    async with on_stage(handler, errors=True) as stage:
+        reached = recorded(stage.manager)
+        await stage.call(Peer()).over()
+        assert reached == ["released"]
+
+
+async def test_without_a_call_a_peer_is_released_when_it_is_closed() -> None:
+    """There is nothing else that would end."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    reached = recorded(manager)
+    await manager.connect("ann", socket)
+    await manager.disconnect("ann")
+    assert reached == MILESTONES
+    assert hub_of(manager).admission.count == 0
+
+
+async def test_until_it_is_accepted_it_is_awaited() -> None:
+    """As long as it still can be."""
+    seen = list[bool]()
+
+    async def handler(websocket: WebSocket) -> None:
+        peer = peer_of(websocket.state.connection)
+        assert current_peer.get() is peer
+        seen.append(peer.is_awaited)
+        await websocket.accept()
+        seen.append(peer.is_awaited)
+
+    async def late(websocket: WebSocket) -> None:
+        peer = peer_of(websocket.state.connection)
+        await websocket.close()
+        seen.append(peer.is_awaited)
+
+    for each in (handler, late):
+        async with on_stage(each) as stage:
+            await stage.call(Peer()).over()
+    assert seen == [True, False, False]
+
+
+async def test_what_opens_together_does_not_beat_together() -> None:
+    """The first ping is delayed by the shard."""
+    async with on_stage(accepts, capable=True, heartbeat_interval=10, num_shards=4) as stage:
+        peers = [await stage.open() for _ in range(20)]
+        phases = {peer.inner.shard: peer.inner._phase() for peer in peers}
+        assert sorted(phases.values()) == [phases[shard] for shard in sorted(phases)]
+        assert max(phases.values()) == max(phases) / 4 * 0.5
+
+
+async def test_a_rate_that_delays_has_a_reader_of_its_own() -> None:
+    """What the handler must not outrun is not read by it."""
+    for action, direct in (("delay", False), ("drop", True)):
+        rate = RateLimit(messages_per_second=10, action=action)  # type: ignore[arg-type]
+        async with on_stage(accepts, capable=True, rate_limit=rate) as stage:
+            assert (await stage.open()).inner.carrier.direct is direct
+
+
+async def test_what_it_counts_is_in_the_sums_of_its_manager() -> None:
+    """Each of them is a field of the statistics."""
+    async with on_stage(accepts) as stage:
+        peer = await stage.open()
+        peer.says("four")
+        await peer.connection.send("three")
+        await until(lambda: peer.inner.receiver.messages)
+        traffic = peer.inner.traffic()
+        statistics = stage.manager.statistics()
+        assert traffic == {name: getattr(statistics, name) for name in traffic}
+        assert (traffic["bytes_received"], traffic["bytes_sent"]) == (4, 5)
+
+
+async def test_its_representation_is_a_sentence() -> None:
+    """Of the log of whoever works on this package."""
+    async with on_stage(accepts) as stage:
+        (peer,) = await stage.named("ann")
+        assert repr(peer.inner) == "<Peer ann [/ws | 0 queued | open]>"
+
+
+async def test_the_end_is_told_before_it_is_released() -> None:
+    """A callback still finds all that it was."""
+    told = list[tuple[str, bool]]()
+    async with on_stage(accepts, routes={"/ws": Override(broadcast=False)}) as stage:
+
+        def hear(event: ConnectionClosed) -> None:
+            (peer,) = stage.hub.calls
+            told.append((event.client_id, peer.accepts_broadcasts))
+
+        stage.manager.on(ConnectionClosed, hear)
+        peer = await stage.open()
+        peer.leaves()
+        await peer.over()
+        assert told == [(peer.inner.client_id, False)]
+        with anyio.fail_after(5):
+            assert (await peer.connection.closed).code == 1001

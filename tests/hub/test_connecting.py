@@ -1,0 +1,169 @@
+"""`wsstab.hub.connecting`: which peer an object stands for, and what ``connect()`` makes of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+from starlette.websockets import WebSocket
+
+from tests.support.stage import Peer, echo, on_stage, until
+from wsstab import (
+    ConnectionLimitExceededError,
+    ConnectionNotFoundError,
+    LimitHit,
+    MemoryLimitExceededError,
+    ShutdownError,
+    WebSocketConfig,
+    WebSocketConnectionManager,
+)
+from wsstab.connection import DoublePeer, current_peer
+from wsstab.hub.connecting import connect, find
+from wsstab.manager import hub_of
+from wsstab.types import PEER_KEY
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+@pytest.mark.parametrize("name", ["", None, 7])
+async def test_a_name_is_a_text_that_is_not_empty(name: Any) -> None:
+    """Before anything is registered."""
+    hub = hub_of(WebSocketConnectionManager())
+    with pytest.raises(ConnectionNotFoundError):
+        await connect(hub, name, AsyncMock(), None)
+    assert hub.admission.count == 0
+
+
+async def test_behind_the_middleware_the_peer_is_there_already() -> None:
+    """By the scope, and where that was built anew, by the handler that asks."""
+    async with on_stage(echo) as stage:
+        peer = await stage.open()
+        websocket = WebSocket(peer.scope, peer.receive, peer.send)
+        assert find(stage.hub, websocket) is peer.inner
+        peer.inner.carrier.headers = headers = [(b"sec-websocket-key", b"x")]
+        rebuilt = WebSocket({"type": "websocket", "headers": list(headers)}, peer.receive, peer.send)
+        assert find(stage.hub, rebuilt) is None
+        token = current_peer.set(peer.inner)
+        assert find(stage.hub, rebuilt) is peer.inner
+        other = hub_of(WebSocketConnectionManager())
+        assert (find(other, websocket), find(other, rebuilt)) == (None, None)
+        current_peer.reset(token)
+
+
+async def test_elsewhere_it_is_registered_and_then_known() -> None:
+    """By the identity of the object, until it closes."""
+    manager, socket = WebSocketConnectionManager(), AsyncMock()
+    hub = hub_of(manager)
+    await connect(hub, "ann", socket, {"role": "guest"})
+    peer = find(hub, socket)
+    assert isinstance(peer, DoublePeer)
+    assert (peer.client_id, peer.metadata, hub.admission.count) == ("ann", {"role": "guest"}, 1)
+    await connect(hub, "bob", socket, None)
+    assert (peer.client_id, manager.get_connection_count()) == ("bob", 1)
+    await manager.disconnect("bob")
+    assert (find(hub, socket), hub.admission.count) == (None, 0)
+
+
+async def test_a_websocket_that_is_registered_here_runs_in_its_handler() -> None:
+    """So a late goodbye of its handler means itself."""
+    manager, peer = WebSocketConnectionManager(), Peer()
+    token = current_peer.set(None)
+    await manager.connect("ann", WebSocket(peer.scope, peer.receive, peer.send))
+    assert current_peer.get() is hub_of(manager).registry.find("ann")
+    assert PEER_KEY not in peer.scope
+    await manager.disconnect("ann")
+    current_peer.reset(token)
+
+
+async def test_while_the_manager_drains_nobody_is_registered() -> None:
+    """Who is registered already may still be named."""
+    manager, early = WebSocketConnectionManager(), AsyncMock()
+    hub = hub_of(manager)
+    await connect(hub, "ann", early, None)
+    hub.loops.drain(True)
+    with pytest.raises(ShutdownError):
+        await connect(hub, "bob", AsyncMock(), None)
+    await connect(hub, "eve", early, None)
+    assert manager.get_active_connections() == ["eve"]
+    hub.loops.drain(False)
+    await manager.disconnect("eve")
+
+
+async def test_there_is_a_limit_and_a_replacement_fits_at_it() -> None:
+    """The refusal is counted, and told."""
+    manager, refusals = WebSocketConnectionManager(WebSocketConfig(max_connections=1)), list[LimitHit]()
+    manager.on(LimitHit, refusals.append)
+    hub, first = hub_of(manager), AsyncMock()
+    await connect(hub, "ann", first, None)
+    with pytest.raises(ConnectionLimitExceededError):
+        await connect(hub, "bob", AsyncMock(), None)
+    assert [each.limit for each in refusals] == ["max_connections"]
+    await connect(hub, "ann", AsyncMock(), None)
+    first.close.assert_awaited_once()
+    assert (manager.get_active_connections(), hub.admission.count) == (["ann"], 1)
+    await manager.disconnect("ann")
+
+
+async def test_who_may_not_have_its_name_is_let_go() -> None:
+    """It was registered for that name alone; one that has a name keeps it."""
+    manager = WebSocketConnectionManager(WebSocketConfig(max_memory_per_connection=1000))
+    hub, named = hub_of(manager), AsyncMock()
+    large = {"value": "x" * 2000}
+    with pytest.raises(MemoryLimitExceededError):
+        await connect(hub, "ann", AsyncMock(), large)
+    assert manager.get_connection_count() == 0
+    await until(lambda: hub.admission.count == 0)
+    await connect(hub, "bob", named, None)
+    with pytest.raises(MemoryLimitExceededError):
+        await connect(hub, "eve", named, large)
+    assert manager.get_active_connections() == ["bob"]
+    await manager.disconnect("bob")
+
+
+async def test_who_is_closing_is_named_no_more() -> None:
+    """And nobody is replaced for it."""
+    async with on_stage(echo) as stage:
+        (holder,) = await stage.named("ann")
+        peer = await stage.open()
+        websocket = WebSocket(peer.scope, peer.receive, peer.send)
+        peer.leaves()
+        await peer.over()
+        await connect(stage.hub, "ann", websocket, None)
+        assert holder.closed is None
+
+
+async def test_a_handler_that_replaces_itself_does_not_wait_for_its_own_end() -> None:
+    """Which would come only when it has returned."""
+    names = list[list[str]]()
+
+    async def twice(websocket: WebSocket) -> None:
+        await websocket.accept()
+        manager = websocket.state.manager
+        await manager.connect("ann", websocket)
+        token = current_peer.get()
+        await manager.connect("ann", AsyncMock())
+        assert current_peer.get() is token
+        names.append(manager.get_active_connections())
+
+    async with on_stage(twice) as stage:
+        await (await stage.open()).over()
+        await stage.manager.disconnect("ann")
+    assert names == [["ann"]]
+
+
+async def test_options_that_need_the_middleware_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, where there is none."""
+    caplog.set_level(logging.WARNING, "wsstab")
+    manager = WebSocketConnectionManager(WebSocketConfig(max_message_size=10))
+    for name in ("ann", "bob"):
+        await manager.connect(name, AsyncMock())
+    assert caplog.text.count("these options cannot act: max_message_size") == 1
+    await manager.disconnect_all()

@@ -1,0 +1,184 @@
+"""`wsstab.hub.hub`: what a manager is made of, and what each milestone in the life of a peer does to it."""
+
+from __future__ import annotations
+
+import logging
+from unittest.mock import AsyncMock
+
+import anyio
+import pytest
+from starlette.websockets import WebSocket
+
+from tests.support.stage import Peer, echo, on_stage, push_only, until
+from wsstab import Close, LimitHit, WebSocketConfig, WebSocketConnectionManager
+from wsstab.close import Cause
+from wsstab.events import ConnectionOpened
+from wsstab.hub.serving import ServingServer
+from wsstab.manager import hub_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each test runs on both."""
+    return str(request.param)
+
+
+async def test_an_open_peer_is_in_every_list_and_a_closed_one_in_none() -> None:
+    """Between the two it still counts, because its counters still move."""
+    async with on_stage(push_only, capable=True) as stage:
+        hub = stage.hub
+        (peer,) = await stage.named("ann")
+        assert (hub.peers(), hub.ledger.count, hub.counters.opened) == ([peer.inner], 1, 1)
+        assert (hub.calls, list(hub.registry.audience)) == ({peer.inner}, [peer.inner])
+        await peer.connection.send("hello")
+        peer.wire.block() if peer.wire is not None else None
+        await peer.connection.send("waits")
+        peer.inner.closing.begin(Close(4000, "", Cause.APPLICATION))
+        assert (hub.peers(), hub.ledger.count, list(hub.registry.audience)) == ([], 0, [])
+        assert (hub.clients.leaving("ann"), hub.calls) == (1, {peer.inner})
+        assert hub.statistics().messages_sent == 1
+        peer.resume()
+        await peer.connection.closed
+        assert hub.statistics().messages_sent == 2
+        assert hub.statistics().closed == {4000: 1}
+        assert (hub.admission.count, hub.clients.leaving("ann")) == (1, 1)
+        peer.leaves()
+        peer.call.cancel()
+        await peer.over()
+        await until(lambda: hub.admission.count == 0)
+        assert (hub.calls, hub.clients.leaving("ann")) == (set(), 0)
+
+
+async def test_an_opening_is_told_only_where_somebody_hears_it() -> None:
+    """The event need not be made."""
+    async with on_stage(echo) as stage:
+        await stage.open()
+        opened = list[ConnectionOpened]()
+        stage.manager.on(ConnectionOpened, opened.append)
+        peer = await stage.open()
+        assert [event.connection_id for event in opened] == [peer.connection.id]
+
+
+async def test_what_was_kept_before_accept_is_counted_from_then_on() -> None:
+    """Metadata, values and rooms."""
+    totals = list[int]()
+
+    async def early(websocket: WebSocket) -> None:
+        manager = websocket.state.manager
+        await manager.connect("ann", websocket, {"role": "guest"})
+        await manager.set_user_data("ann", "key", "value")
+        await manager.join("ann", "lobby")
+        totals.append(manager.get_memory_usage()["total_memory"])
+        await websocket.accept()
+        totals.append(manager.get_memory_usage()["total_memory"])
+        assert manager.get_room_members("lobby") == ["ann"]
+
+    async with on_stage(early) as stage:
+        await stage.call(Peer()).over()
+    assert totals[0] == 0 < totals[1]
+
+
+async def test_refusals_are_counted_by_limit() -> None:
+    """Whoever emits them."""
+    hub = hub_of(WebSocketConnectionManager())
+    for limit in ("max_connections", "max_connections", "rate_limit"):
+        hub.emit(LimitHit(limit, None, ""))
+    assert hub.statistics().refused == {"max_connections": 2, "rate_limit": 1}
+
+
+async def test_ids_do_not_repeat() -> None:
+    """Nor between managers."""
+    hubs = [hub_of(WebSocketConnectionManager()) for _ in range(2)]
+    assert len({hub.next_id() for hub in hubs for _ in range(100)}) == 200
+
+
+async def test_starts_and_stops_are_counted() -> None:
+    """The services stay until the last."""
+    hub = hub_of(WebSocketConnectionManager())
+    hub.start()
+    hub.start()
+    await hub.shut_down(0.1)
+    assert list(hub.loops)
+    await hub.shut_down(0.1)
+    assert list(hub.loops) == []
+    assert not hub.is_draining
+
+
+async def test_while_it_drains_its_peers_know() -> None:
+    """And who comes later."""
+    hub = hub_of(WebSocketConnectionManager())
+    await hub.drain()
+    assert hub.is_draining
+    assert hub.loops.here().draining
+    hub.start()
+    assert not hub.is_draining
+    await hub.shut_down(0.1)
+
+
+async def test_a_drain_can_be_hurried() -> None:
+    """As if its time were over."""
+    async with on_stage(push_only, capable=True) as stage:
+        peer = await stage.open()
+        peer.mute = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.hub.shut_down, 60)
+            await until(lambda: peer.inner.closing.close is not None)
+            stage.hub.hurry()
+        assert peer.wire is not None
+        assert peer.wire.aborted
+
+
+async def test_one_server_of_several_takes_its_own_with_it() -> None:
+    """The others serve on."""
+    async with on_stage(echo, capable=True) as stage:
+        mine, other = await stage.open(), await stage.open()
+        server = mine.inner.carrier.server = ServingServer()
+        await stage.hub.stop_server(server, 1)
+        assert server.stopping
+        assert (mine.closed is None, other.closed) == (False, None)
+
+
+async def test_all_are_closed_at_once_and_waited_for() -> None:
+    """One after the other would take as long as all of them together."""
+    async with on_stage(echo, capable=True) as stage:
+        peers = [await stage.open() for _ in range(3)]
+        await stage.hub.close_all([peer.inner for peer in peers], Close(4000, "", Cause.APPLICATION))
+        assert [peer.inner.closing.latch.is_set for peer in peers] == [True] * 3
+
+
+async def test_a_start_lets_those_beat_that_came_before() -> None:
+    """Without the middleware nothing runs in the background until then."""
+    manager = WebSocketConnectionManager(WebSocketConfig(heartbeat_interval=0.02, heartbeat_timeout=30))
+    socket = AsyncMock()
+    await manager.connect("ann", socket)
+    hub_of(manager).start()
+    await until(lambda: socket.send_text.await_count + socket.send_json.await_count)
+    await hub_of(manager).shut_down(1)
+
+
+async def test_warnings_of_peers_have_a_budget_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    """A stranger's key must not use up the operator's."""
+    caplog.set_level(logging.WARNING, "wsstab")
+    hub = hub_of(WebSocketConnectionManager())
+    for number in range(50):
+        hub.warn_once(f"origin {number}", "! origin %s", number, by_peers=True)
+    hub.warn_once("mine", "! mine")
+    hub.warn_once("mine", "! mine")
+    assert caplog.text.count("! mine") == 1
+    assert 0 < caplog.text.count("! origin") < 50
+    assert hub.may_tell("something")
+
+
+async def test_who_is_behind_is_counted_with_what_waits() -> None:
+    """On all loops."""
+    async with on_stage(push_only, capable=True) as stage:
+        peer, _ = await stage.open(), await stage.open()
+        assert peer.wire is not None
+        peer.wire.block()
+        await peer.connection.send("four")
+        assert list(stage.hub.lagging()) == [peer.inner]
+        statistics = stage.hub.statistics()
+        assert (statistics.slow_consumers, statistics.queued_bytes, statistics.connections) == (1, 4, 2)
+        peer.resume()

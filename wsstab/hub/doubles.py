@@ -1,0 +1,33 @@
+"""Doubles: the peers that no middleware knows of, because ``manager.connect()`` was called without one."""
+
+from __future__ import annotations
+
+from ..connection import DoublePeer
+
+__all__ = ["Doubles"]
+
+
+class Doubles:
+    """The open peers of a manager that stand behind an object with Starlette's coroutines.
+
+    Attributes:
+        peers: all of them.
+    """
+
+    def __init__(self) -> None:
+        self._by_object: dict[int, DoublePeer] = {}
+        self.peers: set[DoublePeer] = set()
+
+    def find(self, websocket: object) -> DoublePeer | None:
+        """The peer that is registered for this object."""
+        return self._by_object.get(id(websocket))
+
+    def add(self, peer: DoublePeer) -> None:
+        """Register it for its object."""
+        self.peers.add(peer)
+        self._by_object[id(peer.websocket)] = peer
+
+    def forget(self, peer: DoublePeer) -> None:
+        """It is closing."""
+        self.peers.discard(peer)
+        self._by_object.pop(id(peer.websocket), None)
