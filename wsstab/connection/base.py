@@ -6,6 +6,7 @@ it. What one needs of those behind it is a Protocol here.
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,7 @@ from ..close import Close
 from ..config import WebSocketConfig
 from ..config.marks import Watch
 from ..core.lifecycle import Lifecycle
+from ..levels import is_heard
 from ..loop.tasks import current_loop
 from ..types import Itself
 from ..wording import as_in_url, cut, quoted
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from ..wires.base import Wire
 
 __all__ = ["CLOSE_TIMEOUT", "Owner", "PeerBase", "SecondLook"]
+
+logger = logging.getLogger("wsstab")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds for a closing handshake; uvicorn and websockets wait as long."""
@@ -149,6 +153,7 @@ class PeerBase(Itself):
     Attributes:
         client_id: the name that ``connect()`` or ``authorize`` gave it; the id until then.
         subprotocol: the one that was selected in the handshake.
+        debug: whether lines about it at DEBUG are heard; looked up once, because the look takes longer than a message.
         foreign: whether it speaks Engine.IO, which selects no subprotocol but is one.
         lifecycle: what the handshake and the closes have come to.
         open: whether messages may be sent.
@@ -168,6 +173,7 @@ class PeerBase(Itself):
         "client_id",
         "closing",
         "config",
+        "debug",
         "foreign",
         "heartbeat",
         "id",
@@ -212,11 +218,21 @@ class PeerBase(Itself):
         self.path = path
         self.address = address
         self.subprotocol: str | None = None
+        self.debug = is_heard(logger, logging.DEBUG)
         self.lifecycle = Lifecycle()
         self.open = self.foreign = False
         self.started = services.loop.time()
         self.opened = monotonic()
         self.opened_at = 0.0
+
+    def trace(self, line: str, *args: object) -> None:
+        """Log a line at DEBUG; only where `debug` is set.
+
+        Args:
+            line: begins with a letter of the alphabet in `wsstab.exporters.logs`; who it is about follows it.
+            args: of the line.
+        """
+        logger.debug(f"{line} %s", *args, self.log_name(), extra=self.log_fields())
 
     def charge(self, delta: int) -> None:
         """Count memory: bytes more, or fewer."""

@@ -138,6 +138,8 @@ class Carrier:
     def read_ahead(self) -> None:
         """Have a reader at work, if nobody reads and there is anything to read."""
         if not self.attended and not self.peer.receiver.over and not self._closing_alone:
+            if self.peer.debug:
+                self.peer.trace("- the handler does not read, a reader begins:")
             self._reader = self.peer.loop.spawn(self._read_ahead, self.peer, context=self.wire.context)
 
     def look_behind(self) -> None:

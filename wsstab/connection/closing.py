@@ -121,6 +121,8 @@ class Closing:
         if self.close is None:
             self.close = close
             self._error = error
+        if self.peer.debug:
+            self.peer.trace("x aborted, %s:", quoted(self.close.reason))
         self.peer.wire.abort()
         self._end(self.close)
 
@@ -155,6 +157,9 @@ class Closing:
             return
         if flush and peer.open and peer.services.turn_log.pending:
             peer.services.turn_log.catch_up(peer)
+        if peer.debug:
+            waiting = len(self._sender.queue)
+            peer.trace("= closing with %d by the %s, %d wait:", close.code, close.cause.value, waiting)
         self._stop(peer)
         if not flush:
             self._sender.queue.clear()
@@ -176,11 +181,16 @@ class Closing:
                 sent = True
         except Exception as failure:
             # The peer was faster, or the server found the close illegal: either way it is over.
-            logger.debug("- close not sent to %s: %s", peer.log_name(), failure, extra=peer.log_fields())
+            if peer.debug:
+                peer.trace("- close not sent, %s:", quoted(failure))
         finally:
             if not sent:
                 self.cut = True
+                if peer.debug:
+                    peer.trace("x aborted, the close frame could not be sent:")
                 peer.wire.abort()
+            elif peer.debug:
+                peer.trace("> close %d:", close.code)
             self._end(close)
         if sent:
             self._linger(min(within, CLOSE_TIMEOUT))

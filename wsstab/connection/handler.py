@@ -6,7 +6,6 @@ meets after the end is the end, not a peer that is gone from memory.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 
 import anyio
@@ -18,12 +17,11 @@ from ..core.lifecycle import InboundState, Transition
 from ..errors import PeerGoneError
 from ..payload import encode
 from ..types import Event
+from ..wording import quoted
 from .peer import Peer, current_peer
 from .sender import CHECKPOINT_EVERY, SentAfterCloseError
 
 __all__ = ["ENDED", "Handler", "outgoing_of"]
-
-logger = logging.getLogger("wsstab")
 
 LONGEST_WAY_TO_THE_END = 1.0
 """Seconds in which a handler that sends to its own peer, which has left, should come to receive the disconnect."""
@@ -155,8 +153,8 @@ class Handler:
         """Drop a message for a connection that is over."""
         sending, peer = current_peer.get(), self.peer
         (sending or peer).owner.missed()
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("> dropped: %s is over", peer.log_name(), extra=peer.log_fields())
+        if peer.debug:
+            peer.trace("> dropped, for it is over:")
         await anyio.lowlevel.checkpoint()
 
     async def _accept(self, event: Event) -> None:
@@ -171,6 +169,8 @@ class Handler:
         except OSError as error:
             self._raise_if_gone(error, "the peer left before the handshake was complete")
             raise
+        if peer.debug:
+            peer.trace("> accepted, subprotocol %s, by %s:", quoted(peer.subprotocol or ""), peer.wire.traits.server)
         if peer.closing.close is None:
             peer.opens()
 
@@ -186,6 +186,8 @@ class Handler:
         except OSError as error:
             self._raise_if_gone(error, "the peer left before it was refused")
             raise
+        if start and peer.debug:
+            peer.trace("> denied with %s:", event.get("status"))
         if not start and not event.get("more_body", False):
             peer.lifecycle.fire(Transition.DENIED)
 

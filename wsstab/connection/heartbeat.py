@@ -155,6 +155,8 @@ class Heartbeat:
         peer = self.peer
         peer.services.heartbeats_sent += 1
         self._ping_sent = peer.loop.time()
+        if peer.debug:
+            peer.trace("%% ping:" if self.message is None else "%% heartbeat message:")
         if self.message is not None:
             self._send_message()
             return
@@ -174,12 +176,16 @@ class Heartbeat:
             self.latency = peer.loop.time() - self._ping_sent
             self._ping_sent = 0.0
             peer.owner.observe("ping", self.latency)
+            if peer.debug:
+                peer.trace("%% pong after %.1f ms:", self.latency * 1000)
 
     def dead(self, now: float) -> None:
         """Nothing arrived in time."""
         peer = self.peer
         peer.services.heartbeats_missed += 1
         silent = now - self.deadlines.heard_at
+        if peer.debug:
+            peer.trace("%% nothing for %.1f s:", silent)
         peer.owner.emit(HeartbeatMissed(peer.id, peer.client_id, silent))
         peer.closing.abort(HEARTBEAT_TIMEOUT, ConnectionTimeoutError(peer.config.heartbeat_timeout))
 

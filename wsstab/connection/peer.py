@@ -181,6 +181,8 @@ class Peer(PeerBase):
         """
         self.closing.abandon()
         self.owner.released(self)
+        if self.debug:
+            self.trace("= released:")
         self.face = self.second_look = None
         weak: Peer = proxy(self)
         for part in (self.carrier, self.sender, self.heartbeat, self.receiver, self.closing):

@@ -169,6 +169,8 @@ class Receiver:
         if self._custom and self._heartbeat.message is not None and is_pong(event):
             self._heartbeat.pong(b"")
             return None
+        if peer.debug:
+            peer.trace("< %s of %d bytes:", "binary" if text is None else "text", size)
         sender = peer.sender
         sender.data_at, sender.passed_at = now, monotonic()
         self.messages += 1
@@ -213,6 +215,8 @@ class Receiver:
         if self.inbox.full and not self.handler_reads and len(self.inbox) > 1:
             peer.charge(-self.inbox.drop_oldest())
             self.dropped += 1
+            if peer.debug:
+                peer.trace("- oldest unread message dropped, %d wait:", len(self.inbox))
             if self.due:
                 self.due.popleft()
 
@@ -235,6 +239,8 @@ class Receiver:
         peer = self.peer
         by_server = peer.wire.server_closed()
         close = close_of(event, by_server)
+        if peer.debug:
+            peer.trace("< disconnect, %d by the %s:", close.code, close.cause.value)
         if peer.closing.close is None and by_server and close.code == MESSAGE_TOO_BIG.code:
             # The limit is ours; the server was told to keep it.
             self._warn_of_size()
@@ -263,6 +269,8 @@ class Receiver:
             self._limit_hit("rate_limit", RATE_LIMITED)
         else:
             self.dropped += 1
+            if peer.debug:
+                peer.trace("- dropped by rate_limit:")
         return False
 
     def _warn_of_size(self) -> None:

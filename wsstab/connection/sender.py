@@ -120,6 +120,9 @@ class Sender:
     def open(self) -> None:
         """The handshake is complete."""
         self.transport, self.deflates = self.wire.shortcut() or (None, None)
+        if self.peer.debug:
+            # What goes past the wire goes past the log, too.
+            self.transport = None
         self.cursor = self._turn_log.end
         self._mark()
         self._look_whether_ready()
@@ -162,6 +165,8 @@ class Sender:
             self.messages -= 1
             self.bytes -= message.size
             self.streak -= 1
+        elif peer.debug:
+            self._trace(message)
         return sent
 
     async def send(self, message: Outgoing, key: Hashable = None) -> None:
@@ -186,6 +191,8 @@ class Sender:
             self.messages += 1
             self.bytes += message.size
             self._mark()
+            if self.peer.debug:
+                self._trace(message)
             await self._write_own(message)
         if self.streak >= CHECKPOINT_EVERY:
             self.streak = 0
@@ -203,6 +210,9 @@ class Sender:
         """Note that there is traffic."""
         self.data_at = self._timekeeper.now
         self.passed_at = monotonic()
+
+    def _trace(self, message: Outgoing) -> None:
+        self.peer.trace("> %s of %d bytes:", *kind_and_size(message))
 
     def _raise(self, error: Exception) -> NoReturn:
         """Raise what a send of the handler came to: that the peer has left, or the error of somebody between."""
@@ -276,6 +286,9 @@ class Sender:
         self.bytes += block.size
         self.data_at = self._timekeeper.now
         self.passed_at = monotonic()
+        if self.peer.debug:
+            for message in block.messages:
+                self._trace(message)
         self.wire.write(block)
 
     def beat(self, message: Outgoing) -> None:
@@ -351,6 +364,8 @@ class Sender:
         before = self.queue.bytes
         verdict = self.queue.put(message, key)
         peer.charge(self.queue.bytes - before)
+        if peer.debug:
+            peer.trace("- %s of %d bytes %s, %d wait:", *kind_and_size(message), verdict.value, len(self.queue))
         if verdict is Verdict.QUEUED:
             self.ready = False
             peer.services.backpressure.behind(peer)
@@ -371,3 +386,8 @@ class Sender:
         if not self.is_shut:
             # Who closes has deadlines of its own, and nothing would take it out again.
             self.peer.services.backpressure.behind(self.peer)
+
+
+def kind_and_size(message: Outgoing) -> tuple[str, int]:
+    """What a log may say of a message."""
+    return "text" if message.text else "binary", message.size

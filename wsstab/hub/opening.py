@@ -91,6 +91,8 @@ class Opening:
             self._hub.admission.release(admitted.address)
             raise
         self._hub.enrol(peer)
+        if peer.debug:
+            peer.trace("< handshake:")
         return handler
 
     async def admits(self, outer: Peer, scope: Scope) -> bool:
