@@ -59,7 +59,7 @@ async def test_who_comes_in_is_known_and_found_in_the_scope() -> None:
     assert handler is not None
     inner = handler.peer
     assert (inner.path, inner.address, inner.client_id) == ("/ws/room", "203.0.113.7", inner.id)
-    assert (peer.scope[PEER_KEY], peer.scope["state"]["connection"]) == (inner, inner.face)
+    assert (peer.scope[PEER_KEY], peer.scope["state"]["connection"]) == (inner, inner.connection)
     assert (at.hub.calls, at.hub.admission.count, inner.services.connections) == ({inner}, 1, 1)
     await run(nobody, peer.scope, handler)
     assert (at.hub.calls, at.hub.admission.count, list(at.hub.loops)) == (set(), 0, [])

@@ -197,6 +197,6 @@ class Closed:
 
 def connection_of(peer: Peer) -> Connection:
     """What users see of a peer, the same each time while its call runs."""
-    if peer.face is None:
-        peer.face = Connection(peer)
-    return cast("Connection", peer.face)
+    if peer.connection is None:
+        peer.connection = Connection(peer)
+    return cast("Connection", peer.connection)

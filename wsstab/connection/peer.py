@@ -52,7 +52,7 @@ class Peer(PeerBase):
         can_deny: whether the server takes an HTTP response in place of the handshake.
 
     Attributes:
-        face: its `Connection`; ``None`` before there is one, and once its call has ended.
+        connection: what a handler holds of it; ``None`` before there is one, and once its call has ended.
         accepts_broadcasts: whether broadcasts without a room reach it.
         chosen_id: the name that it takes when its handshake is complete.
         counted: whether it holds a place among the connections that a limit counts.
@@ -70,9 +70,9 @@ class Peer(PeerBase):
         "__weakref__",
         "accepts_broadcasts",
         "chosen_id",
+        "connection",
         "counted",
         "data",
-        "face",
         "identified",
         "memory",
         "metadata",
@@ -101,7 +101,7 @@ class Peer(PeerBase):
         can_deny: bool = True,
     ) -> None:
         super().__init__(owner, services, wire, config, id=id, path=path, address=address)
-        self.face: Any = None
+        self.connection: Any = None
         self.metadata: dict[str, Any] | None = None
         self.chosen_id: str | None = None
         self.second_look: SecondLook | None = None
@@ -183,7 +183,7 @@ class Peer(PeerBase):
         self.owner.released(self)
         if self.debug:
             self.trace("= released:")
-        self.face = self.second_look = None
+        self.connection = self.second_look = None
         weak: Peer = proxy(self)
         for part in (self.carrier, self.sender, self.heartbeat, self.receiver, self.closing):
             part.peer = weak

@@ -27,7 +27,7 @@ from ..types import Transport
 if TYPE_CHECKING:
     from .base import PeerBase
 
-__all__ = ["CHECKPOINT_EVERY", "Delivery", "Sender", "SentAfterCloseError"]
+__all__ = ["CHECKPOINT_EVERY", "Delivery", "Sender", "SentAfterCloseError", "kind_and_size"]
 
 logger = logging.getLogger("wsstab")
 

@@ -29,7 +29,7 @@ from .carrier import Carrier
 from .connection import Connection
 from .heartbeat import Heartbeat, default_message
 from .peer import Peer
-from .sender import Delivery
+from .sender import Delivery, kind_and_size
 
 __all__ = ["DoubleConnection", "DoublePeer"]
 
@@ -55,7 +55,7 @@ class DoublePeer(Peer):
     def __init__(self, owner: Owner, services: Services, config: WebSocketConfig, *, id: str, websocket: Any) -> None:
         self.websocket = websocket
         super().__init__(owner, services, DoubleWire(websocket), config, id=id)
-        self.face = DoubleConnection(self)
+        self.connection = DoubleConnection(self)
 
     def make_carrier(self, can_deny: bool) -> Carrier:
         """Without a reader: there is nothing to read."""
@@ -75,14 +75,19 @@ class DoublePeer(Peer):
             return None if self.hand_over(message) is Delivery.QUEUED else "the peer has left"
         failed = await self._deliver(message)
         if failed is None:
+            outgoing = Outgoing(encode(message))
+            if self.debug:
+                self.trace("> %s of %d bytes:", *kind_and_size(outgoing))
             self.sender.messages += 1
-            self.sender.bytes += payload_length(message)
+            self.sender.bytes += outgoing.size
             self.sender.passed_at = monotonic()
             self.sender.data_at = self.services.timekeeper.read()
         return failed
 
     async def beat(self, message: Payload) -> None:
         """Send a heartbeat, which is no traffic."""
+        if self.debug:
+            self.trace("%% heartbeat message:")
         await self._deliver(message)
 
     async def _deliver(self, message: Payload) -> str | None:
@@ -121,11 +126,6 @@ class DoubleConnection(Connection):
         peer = self._peer
         assert isinstance(peer, DoublePeer)
         return await peer.measure(message) is None
-
-
-def payload_length(message: Payload) -> int:
-    """Bytes of a message as it travels."""
-    return Outgoing(encode(message)).size
 
 
 class DoubleHeartbeat(Heartbeat):
