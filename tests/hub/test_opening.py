@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.stage import CapableWire, Peer
 from wsstab import HeartbeatType, Override, WebSocketConfig, WebSocketConnectionManager, WebSocketStabilizer
+from wsstab.config import marks
 from wsstab.connection import Handler, run
 from wsstab.hub.opening import Opening
 from wsstab.hub.serving import SERVER_KEY, ServingServer
@@ -173,8 +174,9 @@ async def test_compression_that_cannot_be_refused_is_named(caplog: pytest.LogCap
     assert 'compression="none" cannot act' in caplog.text
 
 
-async def test_a_path_with_options_of_its_own_is_looked_at_again() -> None:
+async def test_a_path_with_options_of_its_own_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoint must have the guards that the path has."""
+    monkeypatch.setattr(marks, "_marked", [])
     at = At(routes={"/ws/*": Override(max_message_size=10)})
     for path, looks in (("/ws/x", True), ("/other", True)):
         handler = await at.open(Peer(path))

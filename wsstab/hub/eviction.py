@@ -1,6 +1,6 @@
-"""Eviction: brings memory back under its limits.
+"""Eviction: keeps memory under its limits, and closes connections when it grows past them.
 
-Decides first, in one step (whom, by the ledger's policy), then closes.
+The ledger's policy chooses all victims in one step; only then are they closed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ __all__ = ["Evictor", "estimate_of"]
 logger = logging.getLogger("wsstab")
 
 SLICE = 500
-"""References of user data that are followed until the clock is looked at."""
+"""References in user data to follow between two looks at the clock."""
 LONGEST_SLICE = 0.005
-"""Seconds for which user data is estimated again in one turn of the loop."""
+"""Seconds of one turn of the event loop to spend on estimating user data again."""
 LONGEST_REST = 0.02
-"""Seconds between two such turns, when others leave no time."""
+"""Seconds between two such turns, at most."""
 
 
 class Evictor:
@@ -37,9 +37,9 @@ class Evictor:
 
     Args:
         config: of the manager.
-        ledger: where memory is counted.
-        emit: where events go.
-        may_tell: whether a line of this kind may be logged.
+        ledger: counts the memory.
+        emit: receives the events.
+        may_tell: whether one more log line of a kind may be written.
 
     Attributes:
         evicted: connections closed so far.
@@ -60,7 +60,7 @@ class Evictor:
         self._recounting: set[EventLoop] = set()
 
     def charge(self, peer: Peer, delta: int) -> None:
-        """Count memory, and evict where it becomes too much."""
+        """Count memory of a peer, and evict if a limit is exceeded."""
         if delta:
             self._ledger.charge(peer, delta)
             if delta > 0:
@@ -70,7 +70,7 @@ class Evictor:
         """Evict others until ``needed`` more bytes fit.
 
         Raises:
-            MemoryLimitExceededError: they do not, whoever is evicted.
+            MemoryLimitExceededError: evicting everybody else would not be enough.
         """
         limit = self._config.max_total_memory
         if limit is None:
@@ -83,7 +83,7 @@ class Evictor:
         self._evict(victims)
 
     def keep_metadata(self, peer: Peer, metadata: dict[str, Any]) -> None:
-        """Keep this with a peer, in the place of what there is.
+        """Replace the metadata of a peer.
 
         Raises:
             MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
@@ -94,7 +94,7 @@ class Evictor:
         self.charge(peer, growth)
 
     def keep_user_data(self, peer: Peer, key: str, value: Any) -> None:
-        """Keep a value with a peer.
+        """Keep a value in the user data of a peer.
 
         Raises:
             MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
@@ -108,7 +108,7 @@ class Evictor:
 
     def _check_growth(self, peer: Peer, growth: int) -> None:
         limit = peer.config.max_memory_per_connection
-        # Nothing is counted before accept.
+        # The ledger counts a peer only from its accept on.
         held = estimate_of(peer) if peer.is_awaited else peer.memory
         if limit is not None and held + growth > limit:
             raise MemoryLimitExceededError(limit, held + growth)
@@ -116,7 +116,7 @@ class Evictor:
             self.make_room(growth, peer)
 
     def check(self, peer: Peer) -> None:
-        """``peer`` holds more than before: is that too much, for it or in all?"""
+        """Evict if ``peer``, or all peers together, exceed a limit."""
         own_limit = peer.config.max_memory_per_connection
         if own_limit is not None and peer.memory > own_limit:
             self._evict([peer])
@@ -124,33 +124,33 @@ class Evictor:
         if limit is not None and self._ledger.total > limit:
             self._evict(self._ledger.victims(self._ledger.total - limit))
 
-    def recount(self, connections: Iterable[Peer], loop: EventLoop) -> None:
-        """Estimate user data again, which the application may have changed in place, in slices of time.
+    def recount(self, peers: Iterable[Peer], loop: EventLoop) -> None:
+        """Estimate user data again, since the application may have changed values in place; works in slices of time.
 
-        While the last estimate goes on, there is no other.
+        Does nothing while an earlier estimate on this event loop is still running.
 
         Args:
-            connections: whose; none of them is kept alive by this.
-            loop: on which they all are.
+            peers: the peers whose data to estimate; they are referred to weakly.
+            loop: the event loop of all these peers.
         """
         if loop not in self._recounting:
             self._recounting.add(loop)
-            loop.spawn(self._recount, [ref(peer) for peer in connections], loop)
+            loop.spawn(self._recount, [ref(peer) for peer in peers], loop)
 
-    async def _recount(self, connections: list[ref[Peer]], loop: EventLoop) -> None:
+    async def _recount(self, peers: list[ref[Peer]], loop: EventLoop) -> None:
         try:
             began = loop.time()
-            for _ in self._estimates(connections):
+            for _ in self._estimates(peers):
                 took = loop.time() - began
                 if took >= LONGEST_SLICE:
-                    # As long as it has stood, the loop belongs to others.
+                    # Give others as much time as this slice has taken.
                     await anyio.sleep(min(took, LONGEST_REST))
                     began = loop.time()
         finally:
             self._recounting.discard(loop)
 
-    def _estimates(self, connections: list[ref[Peer]]) -> Iterator[None]:
-        for each in connections:
+    def _estimates(self, peers: list[ref[Peer]]) -> Iterator[None]:
+        for each in peers:
             peer = each()
             if peer is None or peer.data is None:
                 continue
@@ -176,6 +176,6 @@ class Evictor:
 
 
 def estimate_of(peer: Peer) -> int:
-    """Bytes of what an application keeps with a peer."""
+    """Bytes of the metadata and user data of a peer."""
     metadata = estimate(peer.metadata) if peer.metadata else 0
     return metadata + (peer.data.size if peer.data is not None else 0)

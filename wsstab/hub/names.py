@@ -1,7 +1,7 @@
-"""Client ids: whom a name means, who may have it, and who must go for that.
+"""Client ids: which peers a name addresses, who may take it, and whom it replaces.
 
-Identity is the connection, not the name: in a handler its own name means its own connection, open
-or not, so that a late goodbye harms nobody who has taken the name since.
+The connection is the identity, not the name. Inside a handler its own client id always means its own connection, open
+or not, so a late ``disconnect()`` cannot close another connection that has taken the name since.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Clients:
 
     Args:
         owner: the hub.
-        registry: who holds which name.
-        ledger: where memory is counted, by age of the name too.
-        rooms: whoever has a name gets what is said to all.
+        registry: the open peers, by name.
+        ledger: keeps an order by the age of names.
+        rooms: a peer with a name gets broadcasts without a room.
         evictor: makes room for the metadata that comes with a name.
-        emit: where its events go.
+        emit: receives the events.
     """
 
     def __init__(
@@ -58,39 +58,39 @@ class Clients:
         self._leaving: Counter[str] = Counter()
 
     def expect(self, peer: Peer, client_id: str) -> None:
-        """Its handshake is not complete; when it is, it will have this name."""
+        """Note the name that a peer will have once its handshake is complete."""
         self.expect_no_more(peer)
         self._expected[peer] = client_id
         self._expected_names[client_id] += 1
 
     def expect_no_more(self, peer: Peer) -> None:
-        """Its handshake is complete, or will never be."""
+        """The handshake of a peer is complete, or has failed: forget the name noted for it."""
         client_id = self._expected.pop(peer, None)
         if client_id is not None:
             forget_one(self._expected_names, client_id)
 
     def expected(self, client_id: str) -> int:
-        """How many handshakes are not complete that will have this name."""
+        """How many peers will have this name once their handshake is complete."""
         return self._expected_names[client_id]
 
     def leaves(self, client_id: str) -> None:
-        """One of this name is closing; it holds its place until its socket and its handler are gone."""
+        """A peer of this name is closing; it keeps its place until its socket and its handler are gone."""
         self._leaving[client_id] += 1
 
     def has_left(self, client_id: str) -> None:
-        """They are."""
+        """The socket and the handler of a closing peer are gone."""
         forget_one(self._leaving, client_id)
 
     def leaving(self, client_id: str) -> int:
-        """How many of this name are closing."""
+        """How many peers of this name are closing."""
         return self._leaving[client_id]
 
     def held(self, client_id: str) -> int:
-        """How many open connections have this name."""
+        """How many open peers have this name."""
         return len(self._registry.find_all(client_id))
 
     def refusal_of(self, client_id: str, config: WebSocketConfig) -> Close | None:
-        """Why a WebSocket that has not been accepted may not have this name; ``None`` where it may.
+        """Why a WebSocket that has not been accepted may not take this name; ``None`` if it may.
 
         Args:
             client_id: the name.
@@ -105,37 +105,37 @@ class Clients:
         return None
 
     def promise(self, peer: Peer, client_id: str) -> Close | None:
-        """Give a connection that was let in a name, for accept; or tell of the limit that it hits, and say why not."""
+        """Note a name that a peer takes at accept; if it may not, emit the limit and return the close."""
         refusal = self.refusal_of(client_id, peer.config)
         if refusal is not None:
             self._emit(LimitHit(limit_of(refusal), peer.address, peer.path))
             return refusal
         peer.chosen_id = client_id
-        # Its call may have ended while it was asked for the name.
+        # The call may have ended while a guard was asked for the name.
         if peer.counted:
             self.expect(peer, client_id)
         return None
 
     def take(self, peer: Peer, client_id: str, metadata: dict[str, Any] | None = None) -> list[Peer]:
-        """Give a peer this name, now or when it is accepted.
+        """Give a peer this name, now or at accept.
 
         Args:
             peer: the peer.
             client_id: the name.
-            metadata: to keep with it; ``None`` to leave what there is.
+            metadata: replaces the metadata of the peer; ``None`` leaves it.
 
         Returns:
-            Those that it replaces, which begin to close.
+            The peers that it replaces; they begin to close.
 
         Raises:
-            ConnectionLimitExceededError: it may not have the name.
+            ConnectionLimitExceededError: the peer may not take the name.
             MemoryLimitExceededError: no eviction makes room for the metadata.
         """
         others = self.others(peer, client_id)
         if metadata is not None:
             self._evictor.keep_metadata(peer, metadata)
         if peer.is_awaited:
-            # Whoever holds the name keeps it until the handshake is complete, which it may never be.
+            # The present holder keeps the name for now: this handshake may never be completed.
             peer.chosen_id = client_id
             return []
         for other in others:
@@ -145,7 +145,7 @@ class Clients:
         return others
 
     def opened(self, peer: Peer) -> None:
-        """Its handshake is complete: give it the name that was chosen for it."""
+        """The handshake is complete: give the peer the name that was noted for it."""
         self.expect_no_more(peer)
         client_id, peer.chosen_id = peer.chosen_id, None
         if client_id is None or peer.closing.close is not None:
@@ -153,11 +153,11 @@ class Clients:
         try:
             self.take(peer, client_id)
         except WebSocketStabilizerError as error:
-            # It was free when it was chosen, but another may have been faster.
+            # The name was free when it was noted, but another peer may have taken it meanwhile.
             peer.closing.begin(error.close)
 
     def identify(self, peer: Peer, client_id: str) -> None:
-        """Put a peer under this name."""
+        """List a peer under this name."""
         previous, peer.named = peer.client_id, True
         self._registry.identify(peer, client_id)
         self._ledger.rekey(peer)
@@ -166,14 +166,14 @@ class Clients:
             self._emit(ConnectionIdentified(peer.id, client_id, previous))
 
     def own(self, client_id: str) -> Peer | None:
-        """The connection of the handler that runs this code, if this is its name, open or not."""
+        """The peer whose handler runs this code, open or not, if it has this name."""
         own = current_peer.get()
         if own is None or client_id not in (own.client_id, own.chosen_id) or own.owner is not self._owner:
             return None
         return own
 
     def addressed(self, client_id: str) -> tuple[Peer, ...]:
-        """Whom a name means: in a handler of that name its own connection, elsewhere all that hold it.
+        """The peers that a name addresses: in a handler of that name its own peer, elsewhere all that hold it.
 
         A handler whose socket was replaced or has ended thereby does nothing to the one that took its place.
 
@@ -189,10 +189,10 @@ class Clients:
         return connections
 
     def others(self, peer: Peer, client_id: str) -> list[Peer]:
-        """Who must go for ``peer`` to have this name.
+        """The peers that must go before ``peer`` can take this name.
 
         Raises:
-            ConnectionLimitExceededError: it may not have it.
+            ConnectionLimitExceededError: it may not take the name.
         """
         others = [other for other in self._registry.find_all(client_id) if other is not peer]
         if not others or peer.config.duplicate_client == "replace":
@@ -208,12 +208,12 @@ class Clients:
 
 
 def limit_of(refusal: Close) -> str:
-    """The option by which a name was refused."""
+    """Name of the option that refused a name."""
     return "max_connections_per_client" if refusal is CLIENT_LIMIT else "duplicate_client"
 
 
 def forget_one(counts: Counter[str], name: str) -> None:
-    """Count one less, and keep no name of which there is none."""
+    """Count one less, and drop a name whose count reaches 0."""
     counts[name] -= 1
     if counts[name] <= 0:
         del counts[name]

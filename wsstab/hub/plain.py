@@ -1,4 +1,4 @@
-"""What is said where a connection has less than its server could give: once, in one sentence."""
+"""Plain ASGI: says once, in one sentence, what a connection lacks when the transport is hidden."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ __all__ = ["tell_of_plain"]
 CUSTOM = 'heartbeat_type="custom" sends messages instead'
 OUTSIDE = "wrap the stabilizer around everything, app = WebSocketStabilizer(app)"
 MOST_TOLD = 100
-"""Names that are kept for each hub."""
+"""How many names each hub remembers."""
 PROTOCOL = "or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
 
 _told: WeakKeyDictionary[Hub, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
 def tell_of_plain(hub: Hub, wire: Wire, config: WebSocketConfig, scope: Scope, send: Send) -> bool:
-    """Warn of what a connection cannot have, each cause once; a test client is told nothing.
+    """Warn, once for each cause, of what a connection lacks; a test client is told nothing.
 
     Args:
-        hub: who warns.
+        hub: logs the warning.
         wire: of the connection.
         config: of its path.
         scope: of its handshake.
-        send: what its wire was made of.
+        send: the ASGI ``send`` that its wire uses.
 
     Returns:
-        Whether everything that cannot act has been told.
+        Whether the warning covers everything that cannot act.
     """
     if wire.traits is not ASGI:
         if config.heartbeat_type is HeartbeatType.PING and not wire.traits.native_ping:
@@ -47,7 +47,7 @@ def tell_of_plain(hub: Hub, wire: Wire, config: WebSocketConfig, scope: Scope, s
     told = _told.setdefault(hub, set())
     name = name_of(look_through(send))
     if name in told:
-        # To look for the server takes its time, and this is asked at each handshake.
+        # Finding the server behind a wrapper is slow, and every handshake comes through here.
         return True
     found = stranger(scope, send)
     if not found.is_test:
@@ -64,14 +64,14 @@ def tell_of_plain(hub: Hub, wire: Wire, config: WebSocketConfig, scope: Scope, s
 
 
 def what(found: Stranger) -> str:
-    """What is known of it."""
+    """What is known about the ``send``."""
     if found.server:
         return f"stands around the send() of {found.server}, and may change messages"
     return "is the send() of no server that is known, or stands around one and may change messages"
 
 
 def lost(found: Stranger, config: WebSocketConfig) -> str:
-    """What there is not, and the heartbeat that is left."""
+    """What is missing, and which heartbeat is left."""
     missing = ["no abort of peers that take nothing", "no joined broadcasts"]
     if found.server == "granian":
         missing = ["no drop of peers that take nothing"]
@@ -86,7 +86,7 @@ def lost(found: Stranger, config: WebSocketConfig) -> str:
 
 
 def remedies(found: Stranger) -> str:
-    """What to do."""
+    """What the operator can do about it."""
     if not found.server:
         return f"if it is middleware, {OUTSIDE}, {PROTOCOL}"
     return f"{OUTSIDE}, {PROTOCOL}" if found.server == "uvicorn" else OUTSIDE

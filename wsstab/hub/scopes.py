@@ -1,4 +1,4 @@
-"""What is put into a scope that is the application's: it may be frozen, foreign, or have our name in it already."""
+"""Scopes: puts names of ours into the application's scope, which may be frozen or use the name already."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["check_keys", "is_engine_io", "keep", "taken"]
 
 
 def check_keys(manager_key: object, connection_key: object) -> None:
-    """Refuse names in ``scope["state"]`` that each request would fail on.
+    """Refuse names in ``scope["state"]`` with which every request would fail.
 
     Raises:
-        ValueError: one is no text, or empty, or a name of ours, or both are the same.
+        ValueError: a name is no text, is empty, is reserved, or both are the same.
     """
     for option, key in (("manager_key", manager_key), ("connection_key", connection_key)):
         if not isinstance(key, str) or not key or key == SERVER_KEY:
@@ -27,10 +27,10 @@ def check_keys(manager_key: object, connection_key: object) -> None:
 
 
 def keep(scope: Scope, key: str, value: object) -> object:
-    """What is under a name in ``scope["state"]``: ``value``, if nobody has used it.
+    """Put a value under a name in ``scope["state"]`` unless the name is used; return what stands there afterwards.
 
-    A state that cannot be written to is replaced by a copy, Starlette's own is written into, and one of another kind
-    stays as it is: there the scope alone leads to the manager.
+    A read-only mapping is replaced by a copy, and Starlette's ``State`` is written into. A state of any other kind is
+    left alone; only the scope itself then leads to the manager.
     """
     state = scope.get("state")
     if type(state) is dict:
@@ -43,12 +43,12 @@ def keep(scope: Scope, key: str, value: object) -> object:
 
 
 def taken(key: str, there: object, option: str) -> RuntimeError:
-    """What to say of a name in ``scope["state"]`` that somebody else has used."""
+    """The error for a name in ``scope["state"]`` that somebody else uses."""
     held = f'scope["state"][{key!r}] holds {shown(there)}'
     return RuntimeError(f"{held}, which is not of this middleware: choose another name with {option}=")
 
 
 def is_engine_io(scope: Scope) -> bool:
-    """Whether this is a socket of Engine.IO (Socket.IO), which selects no subprotocol but is one."""
+    """Whether this is an Engine.IO (Socket.IO) connection: a protocol of its own that selects no subprotocol."""
     query = scope.get("query_string", b"")
     return b"EIO=" in query and b"transport=websocket" in query

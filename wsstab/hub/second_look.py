@@ -1,7 +1,7 @@
-"""The second look: whether the endpoint that is about to accept has the guards that the door has asked.
+"""Second look: asks, before the accept, every guard of the endpoint that the door has not asked.
 
-The door decides by what comes in. Between it and the endpoint somebody may rewrite the path, and another stabilizer may
-stand there with guards of its own. What has not been asked is asked before the accept, and a refusal is a refusal.
+The door decides by the path of the request. Middleware behind it may rewrite that path, and an inner stabilizer may
+have guards of its own, so the endpoint that runs can be another one than the door expected.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ __all__ = ["SecondLook", "admits"]
 
 
 class SecondLook(Itself):
-    """Of one WebSocket.
+    """The second look at one WebSocket.
 
     Args:
-        peer: its connection.
-        passed: the guards that have let it in.
+        peer: the peer to look at.
+        passed: the guards that have let it in so far.
     """
 
-    __slots__ = ("_connection", "_entrances", "_noted", "_passed")
+    __slots__ = ("_entrances", "_noted", "_passed", "_peer")
 
     def __init__(self, peer: Peer, passed: Terms) -> None:
-        self._connection = peer
+        self._peer = peer
         self._passed = passed
         self._entrances: list[tuple[Entrance, Door]] = []
         self._noted: Overrides = ()
 
     def add(self, entrance: Entrance, door: Door) -> None:
-        """A stabilizer that it has come by."""
+        """Note a stabilizer that the WebSocket has passed."""
         self._entrances.append((entrance, door))
 
     def note(self, overrides: Overrides) -> None:
-        """An endpoint with these is about to run."""
+        """Note that an endpoint with these Overrides is about to run."""
         self._noted += tuple(each for each in overrides if each not in self._noted)
 
     async def let_in(self, overrides: Overrides) -> bool:
-        """Whether an endpoint with these may run; who may not has had an answer."""
+        """Whether an endpoint with these Overrides may run; a peer that is refused has been answered."""
         self.note(overrides)
         return await self.check()
 
     async def check(self) -> bool:
-        """Whether all guards let it in, those of the endpoint too; who is refused has had an answer."""
+        """Whether all guards let the peer in, those of the endpoint too; a peer that is refused has been answered."""
         for entrance, door in self._entrances:
             terms = entrance.terms_behind(self._noted)
             if terms is not self._passed and not await self.passes(door, entrance.scope, terms):
                 return False
-        return self._connection.closing.close is None
+        return self._peer.closing.close is None
 
     async def passes(self, door: Door, scope: Scope, terms: Terms) -> bool:
-        """Whether these let it in as well; each guard is asked once.
+        """Whether these guards let the peer in as well; each guard is asked once.
 
         Args:
-            door: whose they are.
-            scope: as it is now.
-            terms: what must hold.
+            door: the door of the stabilizer that has the guards.
+            scope: the scope as it is now.
+            terms: the guards.
         """
         missing = terms.without(self._passed)
-        peer = self._connection
+        peer = self._peer
         if missing.origins or missing.authorize:
             answer = await door.ask_again(scope, missing, peer.wire.peer_address(), peer.address)
             refusal = answer if isinstance(answer, Close) else self._name(answer)
@@ -79,8 +79,8 @@ class SecondLook(Itself):
         return peer.closing.close is None
 
     def _name(self, client_id: str | None) -> Close | None:
-        """Give it this name, unless somebody has given it another; until it has accepted it may still get one."""
-        peer = self._connection
+        """Name the peer, or say why not: it has another name, or has been accepted without one."""
+        peer = self._peer
         if client_id is None or client_id in (peer.client_id, peer.chosen_id):
             return None
         if peer.chosen_id is None and not peer.opened_at:
@@ -89,13 +89,13 @@ class SecondLook(Itself):
 
 
 async def admits(peer: Peer, routing: Routing, door: Door, scope: Scope) -> bool:
-    """Whether a stabilizer inside of the one that acts lets a WebSocket in as well; who is refused has had an answer.
+    """Whether an inner stabilizer also lets a WebSocket in; a peer that is refused has been answered.
 
     Args:
-        peer: of the outer one.
-        routing: of the inner one.
-        door: of the inner one.
-        scope: as the inner one gets it.
+        peer: the peer, which belongs to the outer stabilizer.
+        routing: of the inner stabilizer.
+        door: of the inner stabilizer.
+        scope: as the inner stabilizer gets it.
     """
     if routing.silent:
         return True

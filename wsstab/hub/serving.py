@@ -1,4 +1,4 @@
-"""Which server a connection came by: several may serve one application in one process, and each stops for itself."""
+"""Serving: which server a connection came through, where several serve one application and stop one by one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ..types import Itself, Scope
 __all__ = ["SERVER_KEY", "ServingServer", "server_of"]
 
 SERVER_KEY = "wsstab.server"
-"""Where the state of a lifespan, and of each scope that a server makes of it, says which server that is."""
+"""Key in the state of the lifespan, which servers copy into each scope, that holds the `ServingServer`."""
 
 
 class ServingServer(Itself):
-    """One server that serves the application: several may, in one process.
+    """One of the servers that serve the application in this process.
 
     Attributes:
         stopping: whether it was told to stop.
@@ -22,7 +22,7 @@ class ServingServer(Itself):
 
 
 def server_of(scope: Scope) -> ServingServer | None:
-    """The server that a scope is from; ``None`` where it has no lifespan, or no state."""
+    """The server that made a scope; ``None`` if it runs no lifespan, or shares no state."""
     state = scope.get("state")
     server = state.get(SERVER_KEY) if type(state) is dict else None
     return server if isinstance(server, ServingServer) else None

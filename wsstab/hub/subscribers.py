@@ -1,7 +1,7 @@
-"""Who hears of events: the only event mechanism there is.
+"""Subscribers: the callbacks that hear of events. No other event mechanism exists in this package.
 
-A callback may be plain or async. What it raises is logged and harms no connection, and
-what never ends is cancelled when the manager stops.
+A callback may be plain or async. An error in it is logged and harms no connection. A callback that never ends is
+cancelled when the manager stops.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ logger = logging.getLogger("wsstab")
 CallbackT = TypeVar("CallbackT", bound=Callable[..., Any])
 
 LOOK_AGAIN = 0.01
-"""Seconds between two looks at what is still under way."""
+"""Seconds between two checks for callbacks that are still running."""
 MAX_DEPTH = 20
-"""How many events may be told in the middle of each other."""
+"""How deep events may nest, each emitted by a callback of the one before."""
 MAX_PENDING = 10_000
-"""How many async callbacks may be under way; a callback that hangs must not eat the memory."""
+"""How many async callbacks may run at once: a callback that hangs must not exhaust the memory."""
 
 
 class Subscribers:
@@ -40,7 +40,7 @@ class Subscribers:
 
     Args:
         hooks: those of the configuration.
-        may_tell: whether a line of this kind may be logged: strangers cause events.
+        may_tell: whether one more log line of a kind may be written, since peers can cause events at will.
     """
 
     def __init__(self, hooks: Hooks | None = None, may_tell: Callable[[str], bool] = lambda kind: True) -> None:
@@ -51,7 +51,7 @@ class Subscribers:
             self.add(event_class, callback)
 
     def add(self, event_class: type[Event], callback: CallbackT) -> CallbackT:
-        """Call ``callback(event)`` for each event of this class or of one below it.
+        """Call ``callback(event)`` for each event of this class or of a subclass.
 
         Raises:
             TypeError: not a class of events, or not callable.
@@ -66,11 +66,11 @@ class Subscribers:
         return callback
 
     def wants(self, event_class: type[Event]) -> bool:
-        """Whether anybody listens for this class: an event that nobody hears need not be made."""
+        """Whether a callback listens for this class, so that events nobody hears need not be made."""
         return bool(self._callbacks) and any(issubclass(event_class, listened) for listened in self._callbacks)
 
     def emit(self, event: Event) -> None:
-        """Tell everyone, in the order of registration. Raises nothing but what ends the process."""
+        """Call all callbacks, in the order of registration. Raises only errors that end the process."""
         if not self._callbacks:
             return
         depth = _depth.get()
@@ -87,13 +87,13 @@ class Subscribers:
             _depth.reset(token)
 
     async def idle(self, within: float) -> None:
-        """Wait until no async callback is under way but the one that asks, at most so many seconds."""
+        """Wait until no async callback but the calling one is running, for at most ``within`` seconds."""
         with anyio.move_on_after(within):
             while self._under_way():
                 await anyio.sleep(LOOK_AGAIN)
 
     def cancel(self) -> None:
-        """Cancel the async callbacks that are under way, but not the one that asks."""
+        """Cancel the async callbacks that are running, but not the calling one."""
         for under_way in self._under_way():
             under_way.cancel()
 
@@ -150,7 +150,7 @@ class Subscribers:
 
 
 class _Call:
-    """An async callback that is under way."""
+    """An async callback that is running."""
 
     __slots__ = ("_loop", "begun", "cancelled", "task")
 
@@ -160,9 +160,9 @@ class _Call:
         self.begun = self.cancelled = False
 
     def cancel(self) -> None:
-        """Have it cancelled; it may be under way on another loop."""
+        """Cancel the callback, which may run on another event loop."""
         self.cancelled = True
-        # Before it has begun, nobody would hear of it.
+        # A task that has not begun would be cancelled without closing its awaitable.
         if self.begun and self.task is not None:
             self._loop.call_from_thread(self.task.cancel)
 
@@ -173,6 +173,6 @@ def _throw_away(answer: Awaitable[Any]) -> None:
 
 
 _own_call: ContextVar[_Call | None] = ContextVar("wsstab_callback", default=None)
-"""The callback in which this runs."""
+"""The callback that runs this code."""
 _depth: ContextVar[int] = ContextVar("wsstab_event_depth", default=0)
-"""How many events are being told, each in the middle of the one before."""
+"""How deep the event that is being emitted is nested."""
