@@ -31,7 +31,7 @@ WATCHED = {
     "_subscribers": "subscribers",
     "_warned": "notices",
 }
-"""Parts of the hub that programs which watch a manager have always found by these names."""
+"""Names under which programs that watch a manager find the parts of its hub; none of them is promised."""
 
 
 class WebSocketConnectionManager(Itself):
@@ -41,10 +41,10 @@ class WebSocketConnectionManager(Itself):
     runs; without the middleware it works alone, with any object that has Starlette's coroutines.
 
     Args:
-        config: how; a frozen copy is taken. ``None``: the defaults.
+        config: the configuration, of which a frozen copy is taken; ``None`` for the defaults.
 
     Raises:
-        ValueError: the configuration is wrong; says which field, its value and what is allowed.
+        ValueError: the configuration is wrong; the message names the field, its value and what is allowed.
 
     Attributes:
         config: the frozen copy.
@@ -77,16 +77,16 @@ class WebSocketConnectionManager(Itself):
     async def start(self) -> None:
         """Start the heartbeat and the other services on this event loop.
 
-        Calls are counted: the services run until the last ``graceful_shutdown()``. With the middleware
-        both happen by themselves. After a drain it lets connections in again.
+        Calls are counted: the services run until the last ``graceful_shutdown()``. The middleware calls both. After a
+        drain, ``start()`` lets new connections in again.
         """
         self._hub.start()
 
     async def drain(self, plan: Drain | None = None) -> ShutdownReport:
-        """Refuse new connections, and close all there are, in batches.
+        """Refuse new connections, and close the open ones in batches.
 
         Args:
-            plan: how; ``None``: ``config.drain``.
+            plan: pace, timeout and close code; ``None`` for ``config.drain``.
 
         Returns:
             How many closed and how many had to be aborted. New connections stay refused until ``start()``.
@@ -101,19 +101,19 @@ class WebSocketConnectionManager(Itself):
             app.router.routes.append(Route("/drain", manager.drain_endpoint(), methods=["GET", "POST"]))
 
         A request with ``Authorization: Bearer <token>`` is answered when the drain is over, with the report as JSON.
-        The token is ``config.drain.endpoint_token``; without one every answer is 404.
+        The token is ``config.drain.endpoint_token``; if that is not set, every answer is 404.
         """
         return DrainEndpoint(self._hub)
 
     async def graceful_shutdown(self, timeout: float = 30.0) -> ShutdownReport:
-        """Close all connections at once and stop. A drain that is under way is joined, and paced no more.
+        """Close all connections at once and stop. If a drain is running, it is joined and no longer paced.
 
-        With several ``start()`` each call closes all connections, and the last one stops the services. Where several
-        servers serve the application behind the middleware, each that stops closes its own alone. The next
-        ``start()``, or the next connection, starts again.
+        After several ``start()``, each call closes all connections, and the last one stops the services. If several
+        servers serve the application, a server that stops closes only its own connections. The next ``start()``, or
+        the next connection, starts the services again.
 
         Args:
-            timeout: seconds until what did not close is aborted, and handlers are cancelled.
+            timeout: seconds until open connections are aborted and their handlers cancelled.
 
         Returns:
             How many closed and how many had to be aborted.
@@ -130,7 +130,7 @@ class WebSocketConnectionManager(Itself):
 
     @property
     def is_ready(self) -> bool:
-        """Whether new connections are let in: what a readiness probe should ask."""
+        """Whether new connections are let in; the answer for a readiness probe."""
         return not self._hub.is_draining
 
     # Connections.
@@ -138,22 +138,22 @@ class WebSocketConnectionManager(Itself):
     async def connect(self, client_id: str, websocket: Any, metadata: dict[str, Any] | None = None) -> None:
         """Give a connection its client id.
 
-        Behind the middleware the connection is registered already and gets a name; elsewhere it is
-        registered now. What happens to another that holds the name, ``duplicate_client`` says; one that
-        is replaced is closed when this returns, or after a second still closing. Before
-        accept, the name is looked at now and taken when the socket is accepted; who may not have it any
-        more by then is closed with the code that the error below would have given.
+        Behind the middleware the connection is registered already and gets its name; without the middleware it is
+        registered now. ``duplicate_client`` decides what happens to another connection with this name. A connection
+        that is replaced has closed when this returns, or after one second is still closing. Before accept, the name
+        is checked now and taken at accept; if it is no longer free by then, the connection is closed with the close
+        of the error below.
 
         Args:
-            client_id: the name, not empty.
-            websocket: Starlette's ``WebSocket``, or any object with its coroutines.
-            metadata: anything to keep with the connection.
+            client_id: the name; not empty.
+            websocket: Starlette's ``WebSocket``, or any object with the same coroutines.
+            metadata: values to keep with the connection.
 
         Raises:
             ConnectionNotFoundError: the name is empty.
-            ConnectionLimitExceededError: ``max_connections``, ``max_connections_per_client``, or a
-                name that is taken under ``duplicate_client="reject"``.
-            MemoryLimitExceededError: no eviction makes room for it.
+            ConnectionLimitExceededError: ``max_connections`` or ``max_connections_per_client`` is reached, or the name
+                is taken under ``duplicate_client="reject"``.
+            MemoryLimitExceededError: no eviction makes room for the metadata.
             ShutdownError: the manager is draining.
         """
         await connect(self._hub, client_id, websocket, metadata)
@@ -161,8 +161,8 @@ class WebSocketConnectionManager(Itself):
     async def disconnect(self, client_id: str, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Close the connections of a client.
 
-        A handler that says goodbye for a connection of its own that was replaced or has ended does
-        nothing to the one that replaced it.
+        In a handler, its own client id means its own connection, even one that was replaced or has closed. The
+        connection that replaced it is left alone.
 
         Args:
             client_id: the client to disconnect.
@@ -170,18 +170,18 @@ class WebSocketConnectionManager(Itself):
             reason: at most 123 bytes of UTF-8 reach the peer.
 
         Raises:
-            ConnectionNotFoundError: nobody has this name, and no ended connection of this handler had.
+            ConnectionNotFoundError: no connection has this name, and the connection of this handler had another.
         """
         await self._hub.close_all(self._hub.clients.addressed(client_id), requested(code, reason))
 
     async def disconnect_all(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Close every connection, ``max_concurrent_cleanup`` at a time; new ones are still let in."""
+        """Close every connection, ``max_concurrent_cleanup`` at a time. New connections are still let in."""
         close = requested(code, reason)
         for peers in self._hub.registry.slices(self.config.max_concurrent_cleanup):
             await self._hub.close_all(peers, close)
 
     def get_active_connections(self) -> list[str]:
-        """The client ids that are connected, each once."""
+        """The client ids of all open connections, each once."""
         return self._hub.registry.client_ids()
 
     def get_connection_count(self) -> int:
@@ -189,7 +189,7 @@ class WebSocketConnectionManager(Itself):
         return len(self._hub.registry)
 
     def get_connection(self, client_id: str) -> Connection | None:
-        """The newest connection of a client, ``None`` when there is none."""
+        """The newest connection of a client; ``None`` if it has none."""
         peer = self._hub.registry.find(client_id)
         return None if peer is None else connection_of(peer)
 
@@ -198,25 +198,25 @@ class WebSocketConnectionManager(Itself):
         return [connection_of(peer) for peer in self._hub.registry]
 
     async def handle_pong(self, client_id: str) -> None:
-        """Note a sign of life of a client; only needed without the middleware, harmless with it."""
+        """Note that a client has answered a heartbeat. Only needed without the middleware, harmless with it."""
         for peer in self._hub.registry.find_all(client_id):
             peer.heartbeat.pong(b"")
 
     # Messages.
 
     async def send_to_client(self, client_id: str, message: Payload, key: Hashable = None) -> bool:
-        """Send one message to a client, to each of its connections where it has several.
+        """Send one message to a client, on each of its connections.
 
-        It waits for no peer, unless the queue is over three quarters full: then it is paced, for 0.5 s at
-        most, by a peer that reads, and by one that does not until its half second is used up.
+        It does not wait for the peer, unless its queue is over three quarters full. Then it waits up to 0.5 s for a
+        peer that reads, and for a peer that does not read until the 0.5 s of that peer are used up.
 
         Args:
-            client_id: the client to send to.
+            client_id: the client.
             message: ``str`` and ``bytes`` as they are; ``dict``, ``list`` and pydantic models as JSON.
             key: see ``Outbound.policy`` ``latest``.
 
         Returns:
-            Whether it was handed over or queued for one at least.
+            Whether the message was sent or queued on at least one connection.
 
         Raises:
             TypeError: not a message.
@@ -234,23 +234,22 @@ class WebSocketConnectionManager(Itself):
     ) -> BroadcastResult:
         """Send one message to everyone, or to a room.
 
-        Without a room, connections that speak a protocol of their own (a subprotocol was selected,
-        or Engine.IO) and that were neither named nor joined a room do not get it, nor do those on
-        routes with ``broadcast=False``. It waits for peers no longer than `send_to_client` does, for all
-        of them together.
+        A broadcast without a room passes over connections that speak a protocol of their own (a subprotocol was
+        selected, or Engine.IO) and have neither a client id nor a room, and over routes with ``broadcast=False``. For
+        all peers together it waits no longer than `send_to_client` does for one.
 
         Args:
             message: ``str`` and ``bytes`` as they are; ``dict``, ``list`` and pydantic models as JSON.
-            exclude_client: a client id that does not get it.
-            room: only its members get it.
-            exclude: more client ids that do not get it.
+            exclude_client: a client id to leave out.
+            room: send to the members of this room only.
+            exclude: more client ids to leave out.
             key: see ``Outbound.policy`` ``latest``.
 
         Returns:
-            What became of it. ``total`` counts the audience before exclusion.
+            What became of the message. ``total`` counts the audience before exclusion.
 
         Raises:
-            BroadcastFailedError: there is an audience, and not one delivery succeeded.
+            BroadcastFailedError: the audience is not empty, and no delivery succeeded.
             TypeError: not a message.
         """
         names = {exclude} if isinstance(exclude, str) else set(exclude)
@@ -261,13 +260,13 @@ class WebSocketConnectionManager(Itself):
     async def broadcast_to_clients(
         self, client_ids: Iterable[str], message: Payload, key: Hashable = None
     ) -> BroadcastResult:
-        """Send one message to these clients, to each of their connections.
+        """Send one message to several clients, on each of their connections.
 
         Returns:
-            What became of it; names that nobody holds are in no count.
+            What became of the message; client ids without a connection are not counted.
 
         Raises:
-            BroadcastFailedError: there is an audience, and not one delivery succeeded.
+            BroadcastFailedError: the audience is not empty, and no delivery succeeded.
             TypeError: not a message.
         """
         return await self._hub.courier.send_to_clients(client_ids, message, key)
@@ -278,7 +277,7 @@ class WebSocketConnectionManager(Itself):
         """Put all connections of a client into a room.
 
         Raises:
-            ConnectionNotFoundError: nobody has this name.
+            ConnectionNotFoundError: no connection has this name.
         """
         for peer in self._hub.clients.addressed(client_id):
             self._hub.rooms.enter(peer, room)
@@ -287,7 +286,7 @@ class WebSocketConnectionManager(Itself):
         """Take all connections of a client out of a room; not being in it is fine.
 
         Raises:
-            ConnectionNotFoundError: nobody has this name.
+            ConnectionNotFoundError: no connection has this name.
         """
         for peer in self._hub.clients.addressed(client_id):
             self._hub.rooms.exit(peer, room)
@@ -303,19 +302,19 @@ class WebSocketConnectionManager(Itself):
     # Reconnect tokens.
 
     def generate_reconnect_token(self, client_id: str) -> str:
-        """A signed token that proves once, until it expires, that its holder is this client.
+        """A signed token that proves, once and until it expires, that its holder is this client.
 
         Raises:
-            InvalidTokenError: tokens are off (``enable_reconnect=False``).
+            InvalidTokenError: tokens are switched off (``enable_reconnect=False``).
         """
         return self._hub.tokens.issue(client_id)
 
     async def validate_reconnect_token(self, token: str) -> str:
-        """The client id that a token was made for; the token is used up.
+        """The client id that a token was issued for; the token is used up.
 
         Raises:
-            InvalidTokenError: not a token of ours, used before, or tokens are off.
-            TokenExpiredError: its time is over.
+            InvalidTokenError: the token is not ours or was used before, or tokens are switched off.
+            TokenExpiredError: the token has expired.
         """
         return self._hub.tokens.validate(token)
 
@@ -331,17 +330,17 @@ class WebSocketConnectionManager(Itself):
         }
 
     async def set_user_data(self, client_id: str, key: str, value: Any) -> None:
-        """Keep a value with a client's connection, each of them where it has several.
+        """Keep a value with each connection of a client.
 
         Raises:
-            ConnectionNotFoundError: nobody has this name.
-            MemoryLimitExceededError: ``max_memory_per_connection``, or in all and no eviction helps.
+            ConnectionNotFoundError: no connection has this name.
+            MemoryLimitExceededError: a limit of the memory is exceeded, and no eviction helps.
         """
         for peer in self._hub.clients.addressed(client_id):
             self._hub.evictor.keep_user_data(peer, key, value)
 
     async def get_user_data(self, client_id: str, key: str) -> Any | None:
-        """The value, ``None`` where there is none or nobody has this name."""
+        """The value; ``None`` if there is none, or no connection has this name."""
         peer = self._hub.clients.own(client_id) or self._hub.registry.find(client_id)
         return None if peer is None or peer.data is None else peer.data.get(key)
 
@@ -361,8 +360,8 @@ class WebSocketConnectionManager(Itself):
         """Call ``callback(event)``, plain or async, for each event of a class; also as a decorator.
 
         Args:
-            event: a class of `wsstab.events`; `Event` for all.
-            callback: what to call. It may raise: that is logged and harms no connection.
+            event: a class of `wsstab.events`; `Event` for all events.
+            callback: the callback. An error in it is logged and harms no connection.
 
         Returns:
             The callback.
@@ -373,5 +372,5 @@ class WebSocketConnectionManager(Itself):
 
 
 def hub_of(manager: WebSocketConnectionManager) -> Hub:
-    """What a manager is made of, for the middleware around the same application."""
+    """The hub behind a manager, for the middleware around the same application."""
     return manager._hub

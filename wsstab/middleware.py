@@ -1,7 +1,7 @@
-"""The middleware: stands around the application and gives each WebSocket its connection.
+"""Middleware: wraps the application and gives each WebSocket its connection.
 
-HTTP passes with nothing changed but the manager in ``scope["state"]``. Entered twice, by a parent
-and a mounted application, the outer one acts.
+HTTP requests pass unchanged, with the manager in ``scope["state"]``. If a parent and a mounted application both have
+the middleware, the outer one acts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["WebSocketStabilizer", "get_connection", "get_manager"]
 
 MANAGER = "wsstab.manager"
 SHORTEST_SHUTDOWN = 0.1
-"""Seconds: a shutdown takes some time, where a drain may be told to take none."""
+"""Seconds that a shutdown gets at least, since ``Drain(timeout=0)`` is legal for a drain."""
 
 
 class WebSocketStabilizer:
@@ -39,18 +39,18 @@ class WebSocketStabilizer:
 
     Args:
         app: the application.
-        config: how; exclusive with ``options``.
-        manager: use this manager, for those who need it outside of requests; exclusive with the others.
-        manager_key: where in ``scope["state"]`` handlers find the manager.
-        connection_key: where WebSocket handlers find their `Connection`.
+        config: the configuration; exclusive with ``options``.
+        manager: the manager to use, for code that needs one outside of requests; exclusive with the other two.
+        manager_key: key in ``scope["state"]`` under which handlers find the manager.
+        connection_key: key under which WebSocket handlers find their `Connection`.
         **options: any field of `WebSocketConfig`.
 
     Raises:
-        ValueError: a wrong option or key; says which, its value and what is allowed.
-        TypeError: an unknown option, or ``config``, ``manager`` and options together.
+        ValueError: an option or key is wrong; the message names it, its value and what is allowed.
+        TypeError: an option is unknown, or several of ``config``, ``manager`` and options are given.
 
     Attributes:
-        manager: the manager.
+        manager: the manager of the application.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class WebSocketStabilizer:
         shield_server()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Every HTTP request comes by here, and what it meets is written out: a call would be felt.
+        # Every HTTP request runs this code, so it calls no helper that it can do without.
         kind = scope["type"]
         if (kind == "http" or kind == "websocket") and MANAGER not in scope:
             manager = self.manager
@@ -95,7 +95,7 @@ class WebSocketStabilizer:
                     state = scope["state"] = {}
                 there = state.setdefault(self._manager_key, manager)
             except (AttributeError, TypeError):
-                # Somebody outside has made a scope, or a state in it, that is not written to like a dict.
+                # An outer middleware has made a scope, or a state in it, that cannot be written to like a dict.
                 scope = {**scope, MANAGER: manager}
                 there = keep(scope, self._manager_key, manager)
             if kind == "http":
@@ -106,7 +106,7 @@ class WebSocketStabilizer:
                 return
             outer = current_peer.get()
             if outer is not None and outer.carrier.carries(scope):
-                # Somebody between has taken out of the scope what says that another of us stands outside.
+                # A middleware in between has removed the keys by which an outer stabilizer shows itself.
                 self._restore(scope, outer)
                 if await self._opening.admits(outer, scope):
                     await self.app(scope, receive, send)
@@ -117,11 +117,11 @@ class WebSocketStabilizer:
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
         elif kind != "websocket" or (outer := outer_peer(scope)) is None or await self._opening.admits(outer, scope):
-            # The outer one acts; but what guards the application is not off because it was mounted.
+            # The outer stabilizer acts, but the guards of this one still hold.
             await self.app(scope, receive, send)
 
     def _check_outer(self, there: object) -> None:
-        """Whose name it is: another of us may stand outside, and somebody between has taken out what says so."""
+        """Accept the manager of an outer stabilizer under our key; refuse any other value."""
         if not isinstance(there, WebSocketConnectionManager):
             raise taken(self._manager_key, there, "manager_key")
 
@@ -142,7 +142,7 @@ class WebSocketStabilizer:
             nonlocal failed, serving
             why = self._taken_in(scope.get("state")) if event["type"] == "lifespan.startup.complete" else None
             if why is not None:
-                # Some servers take an error alone for an application without a lifespan.
+                # An error alone would look to some servers like an application without a lifespan.
                 failed = True
                 await send({"type": "lifespan.startup.failed", "message": str(why)})
                 raise why
@@ -174,11 +174,11 @@ class WebSocketStabilizer:
             if started and not serving:
                 await self._shut_down(server)
             elif started:
-                # It ended without being told to, and alone: servers serve on, and never say when they stop.
+                # The lifespan ended by itself. Servers go on serving then, and never say when they stop.
                 self._hub.servers.discard(server)
 
     def _taken_in(self, state: object) -> RuntimeError | None:
-        """What to say of a lifespan's state that has a name of ours: each request would fail."""
+        """The error if the application uses one of our keys in the lifespan's state: every request would fail."""
         if not isinstance(state, Mapping):
             return None
         for key, option in ((self._manager_key, "manager_key"), (self._connection_key, "connection_key")):
@@ -196,7 +196,7 @@ class WebSocketStabilizer:
 
 
 def outer_peer(scope: Scope) -> Peer | None:
-    """The peer that a middleware outside of this one has opened."""
+    """The peer that an outer stabilizer has opened; ``None`` if there is none."""
     return scope.get(PEER_KEY) or current_peer.get()
 
 

@@ -1,9 +1,9 @@
-"""The socket that carries a connection now: one ASGI call on one wire.
+"""Carrier: one ASGI call on one wire, and who reads from it.
 
-Somebody is always reading. Where a pending ``receive()`` may be cancelled, the handler's own call
-goes straight to the server, and a reader starts only when nobody has been in ``receive()`` for a
-while; it hands its message over and retires. Elsewhere one reader owns ``receive`` for the whole
-call, and is cancelled only to close. Two receives of a server are never pending at once.
+Somebody is always reading. On servers where a pending ``receive()`` may be cancelled, the handler's own call goes
+straight to the server. A reader task starts only when the handler has not been in ``receive()`` for a while; it hands
+its message over and ends. On other servers one reader task owns ``receive`` for the whole call, and is cancelled only
+to close. Two receives of a server are never pending at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Carrier"]
 
 BETWEEN_LOOKS = 0.5
-"""Seconds between two looks whether a peer has left that is not read from, because too much is unread."""
+"""Seconds between two checks for the end of a peer that nobody reads from, because its inbox is full."""
 
 
 class Carrier:
@@ -33,15 +33,16 @@ class Carrier:
     Args:
         peer: the peer that it carries.
         can_deny: whether the server takes an HTTP response in place of the handshake.
-        reader_only: never let the handler read directly: what it must not outrun is paced by the reader.
-        readahead: starts a reader where the handler does not read; ``None`` where there is nothing to read.
+        reader_only: never let the handler read directly, because the reader paces it.
+        readahead: starts a reader if the handler does not read; ``None`` if nothing can be read.
 
     Attributes:
         reading: whether the server's ``receive()`` is pending.
-        watched: whether `wsstab.loop.readahead.ReadAhead` looks at it.
-        away_seen: whether nobody has read since it looked before.
-        headers: of the handshake, as the scope has them, until the call is over; ``None`` without a handshake.
-        server: which of those that serve the application it came by; ``None`` where that is not known.
+        direct: whether the handler reads from the wire itself.
+        watched: whether `wsstab.loop.readahead.ReadAhead` checks it.
+        away_seen: whether nobody has read since the last check.
+        headers: headers of the handshake, until the call ends; ``None`` without a handshake.
+        server: the `wsstab.hub.serving.ServingServer` it came through; ``None`` if that is not known.
         scope: cancelled to end a handler that ignores its disconnect.
     """
 
@@ -84,7 +85,7 @@ class Carrier:
         self.server: object = None
 
     def carries(self, scope: Scope) -> bool:
-        """Whether this is a scope of the same handshake, whatever somebody has changed in it."""
+        """Whether a scope is of the same handshake, even if middleware has changed or rebuilt it."""
         if self.headers is None:
             return False
         headers = scope.get("headers")
@@ -94,16 +95,16 @@ class Carrier:
 
     @property
     def attended(self) -> bool:
-        """Whether somebody reads, or has begun to."""
+        """Whether somebody reads, or is about to."""
         return self.reading or self._reader is not None
 
     @property
     def _closing_alone(self) -> bool:
-        """Whether a close is under way that a pending receive would hold up."""
+        """Whether a close is being sent that a pending receive would block on this server."""
         return self.peer.closing.close is not None and not self.wire.traits.closes_while_receiving
 
     def opened(self) -> None:
-        """The handshake is complete: from now on somebody must be reading."""
+        """The handshake is complete: from now on somebody must always be reading."""
         if self.direct:
             if not self.watched:
                 self._left_unread()
@@ -111,61 +112,61 @@ class Carrier:
             self.read_ahead()
 
     def begin_reading(self) -> bool:
-        """Let the handler read from the wire itself, if it may; it must say `end_reading` when it has."""
+        """Let the handler read from the wire itself, if it may; it must call `end_reading` afterwards."""
         if self.direct and not self.reading and self._reader is None:
             self.reading = True
             return True
         return False
 
     def end_reading(self) -> None:
-        """The handler has its event, or was cancelled."""
+        """The handler has got its event, or was cancelled."""
         self.reading = self.away_seen = False
         if not self.watched:
             self._left_unread()
 
     def _left_unread(self) -> None:
-        """Nobody reads now: have that watched."""
+        """Nobody reads now: start a reader if that stays so."""
         if self._readahead is not None:
             self._readahead.away(self)
 
     async def arrival(self) -> None:
-        """Wait until something is in the inbox, or what came was none of the handler's business."""
+        """Wait until the reader has put something into the inbox."""
         self.read_ahead()
         if self._arrived is None:
             self._arrived = anyio.Event()
         await self._arrived.wait()
 
     def read_ahead(self) -> None:
-        """Have a reader at work, if nobody reads and there is anything to read."""
+        """Start a reader, if nobody reads and something can still arrive."""
         if not self.attended and not self.peer.receiver.over and not self._closing_alone:
             if self.peer.debug:
                 self.peer.trace("- the handler does not read, a reader begins:")
             self._reader = self.peer.loop.spawn(self._read_ahead, self.peer, context=self.wire.context)
 
     def look_behind(self) -> None:
-        """Nobody reads, because the inbox is full: see whether the peer is still there behind what is unread."""
+        """Nobody reads, because the inbox is full: check whether the peer is still there."""
         self.peer.receiver.look_behind()
 
     def notify(self) -> None:
-        """Wake the handler, which waits for the inbox."""
+        """Wake a handler that waits for the inbox."""
         arrived, self._arrived = self._arrived, None
         if arrived is not None:
             arrived.set()
 
     def made_room(self) -> None:
-        """The handler took something out of the inbox: a reader that waits for room may go on."""
+        """The handler took a message out of the inbox: a reader that waits for room goes on."""
         room, self._room = self._room, None
         if room is not None:
             room.set()
 
     def stop_reading(self) -> None:
-        """Cancel the reader; only to close, and only when what it would read no longer matters."""
+        """Cancel the reader. Only a close may do that, when nothing more needs to be read."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.cancel()
 
     def release(self) -> None:
-        """The ASGI call is over."""
+        """The ASGI call has ended."""
         self.stop_reading()
         if self._readahead is not None:
             self._readahead.back(self)
@@ -179,14 +180,14 @@ class Carrier:
             self.scope.cancel()
 
     async def close(self, close: Close) -> None:
-        """Send the close frame, or the refusal before the handshake is complete."""
+        """Send the close frame, or before accept the refusal."""
         if not self.wire.traits.closes_while_receiving:
-            # Some servers never send the close while a receive is pending.
+            # These servers do not send the close while a receive is pending.
             self.stop_reading()
         await self.wire.close(clamp_code(close.code), clamp_reason(close.reason))
 
     async def deny(self, close: Close) -> None:
-        """Refuse the handshake: as an HTTP response with a body, or where the server cannot, as 403."""
+        """Refuse the handshake, by an HTTP response with a body, or by 403 if the server takes no response."""
         self.stop_reading()
         for event in denial(close, self._can_deny):
             await self.wire.deny(event)
@@ -197,10 +198,10 @@ class Carrier:
             while await self._read_one(peer.receiver):
                 pass
         finally:
-            # A closing that cancelled it may have forgotten it already.
+            # A close that cancelled this reader may have replaced it already.
             if self._reader is reader:
                 self._reader = None
-            # A task that was cancelled keeps the traceback, and so this frame.
+            # A cancelled task keeps its traceback, and with it this frame.
             reader = None
             self._left_unread()
 
@@ -218,7 +219,7 @@ class Carrier:
         receiver.keep(admitted)
         self.notify()
         if receiver.over or admitted["type"] == "websocket.disconnect":
-            # Some servers would say it again and again, without ever suspending.
+            # Some servers return the disconnect again and again, without ever suspending.
             return False
         if self.direct:
             return not awaited and not receiver.full
@@ -232,7 +233,7 @@ class Carrier:
 
 
 def handshake_key(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """What tells one handshake from all others: its key; over HTTP/2, which has none, all its headers."""
+    """The headers that identify a handshake: its key, or all headers over HTTP/2, which has no key."""
     headers = [(bytes(name).lower(), value) for name, value in headers]
     return [pair for pair in headers if pair[0] == b"sec-websocket-key"] or headers
 

@@ -1,7 +1,7 @@
-"""How a connection ends: the first cause decides, once, and everybody is told once.
+"""Closing: ends a connection. The first cause decides the close, and everybody is told once.
 
-The decision is synchronous and takes the connection off the lists. Then the queued messages go out, and the
-close frame after them, each with a deadline; a peer that takes neither in time is aborted.
+The decision is synchronous and takes the peer off the lists. Then the queued messages and the close frame are sent,
+each with a deadline; a peer that does not take them in time is aborted.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["Closing"]
 logger = logging.getLogger("wsstab")
 
 LONGEST_FLUSH = 60.0
-"""Seconds in all for what was queued before a close, however steadily the peer takes a little."""
+"""Seconds in all to flush the queue before a close, even if the peer steadily takes a little."""
 LAST_WORD = 1.0
-"""Seconds for the close frame of a peer that has stopped taking what is before it."""
+"""Seconds for the close frame, if the peer has stopped taking the messages before it."""
 LEARN_TIMEOUT = 1.0
-"""Seconds in which the server tells how a peer left that a send found gone."""
+"""Seconds to wait for the server's disconnect event, after a send has found the peer gone."""
 
 
 class Closing:
@@ -50,10 +50,10 @@ class Closing:
         receiver: of the peer.
 
     Attributes:
-        close: how it ends, once that is decided.
-        event: what everyone was told, once it is over.
-        latch: set when it is over.
-        cut: whether the close frame did not get out.
+        close: how the connection ends, once that is decided.
+        event: the event that subscribers got, once it has closed.
+        latch: set when it has closed.
+        cut: whether the close frame could not be sent.
         by_handler: whether the handler closed it by its own ``websocket.close``.
     """
 
@@ -94,13 +94,13 @@ class Closing:
         within: float = CLOSE_TIMEOUT,
         error: WebSocketStabilizerError | None = None,
     ) -> None:
-        """Begin to close; once it has begun, nothing happens. Never waits, and works from any loop or thread.
+        """Begin to close. Does nothing if a close has begun. Never waits, and works from any event loop or thread.
 
         Args:
             close: code, reason and cause.
-            flush: whether what is queued goes out first.
-            within: seconds for the close to get out, after which the TCP connection is aborted.
-            error: what made it necessary.
+            flush: whether queued messages are sent first.
+            within: seconds to send the close, after which the TCP connection is aborted.
+            error: the error that caused it, for the event.
         """
         if self.close is not None:
             return
@@ -110,11 +110,11 @@ class Closing:
         if not peer.elsewhere():
             self._start(peer, close, flush, within)
         elif not peer.loop.call_from_thread(self._start, peer, close, flush, within):
-            # Its event loop has ended, and its socket with it.
+            # The event loop has ended, and the socket with it.
             self._end(close)
 
     def abort(self, close: Close, error: WebSocketStabilizerError | None = None) -> None:
-        """End it at once, where the server lets us; elsewhere try to close."""
+        """Abort the TCP connection; if the server does not allow that, close instead."""
         if not self.peer.wire.traits.can_abort:
             self.begin(close, flush=False, error=error)
             return
@@ -127,7 +127,7 @@ class Closing:
         self._end(self.close)
 
     def learn(self, close: Close) -> None:
-        """The server says that the peer is gone; when we are closing already, that is how it ends."""
+        """The server says that the peer is gone. If a close has begun, the connection ends by that close."""
         if self.close is None:
             self.close = close
             self._end(close)
@@ -136,7 +136,7 @@ class Closing:
         self._linger(CLOSE_TIMEOUT)
 
     def abandon(self) -> None:
-        """The ASGI call is over, whatever became of it. Synchronous: nothing may be awaited any more."""
+        """The ASGI call has ended. Synchronous, because nothing may be awaited any more."""
         if self.close is None:
             self.close = CANCELLED
         self._end(self.close)
@@ -144,7 +144,7 @@ class Closing:
         self._carrier.release()
 
     async def settled(self) -> None:
-        """If it is closing, or its peer has left, wait until that is done and known."""
+        """If the connection is closing, or its peer has left, wait until it has closed."""
         if self.close is not None:
             await self.latch.wait()
         elif self._sender.gone:
@@ -153,7 +153,7 @@ class Closing:
 
     def _start(self, peer: PeerBase, close: Close, flush: bool, within: float) -> None:
         if self.event is not None:
-            # It came from another thread, and too late.
+            # The call came from another thread, after the end.
             return
         if flush and peer.open and peer.services.turn_log.pending:
             peer.services.turn_log.catch_up(peer)
@@ -180,7 +180,7 @@ class Closing:
                 await self._send(close)
                 sent = True
         except Exception as failure:
-            # The peer was faster, or the server found the close illegal: either way it is over.
+            # The peer closed first, or the server refused the close: either way the connection has ended.
             if peer.debug:
                 peer.trace("- close not sent, %s:", quoted(failure))
         finally:
@@ -196,16 +196,16 @@ class Closing:
             self._linger(min(within, CLOSE_TIMEOUT))
 
     def _linger(self, seconds: float) -> None:
-        """The server closes, but waits for a peer that takes nothing for ever: not longer than this."""
+        """Abort the TCP connection after so many seconds: servers wait without end for a peer that reads nothing."""
         peer = self.peer
         if peer.opened_at and peer.wire.traits.can_abort:
             peer.services.abort_later(peer.wire, seconds)
 
     async def _flush(self, patience: float) -> bool:
-        """Wait until nothing is queued, as long as the peer takes some bytes every ``patience`` seconds.
+        """Wait until the queue is empty, as long as the peer takes some bytes every ``patience`` seconds.
 
         Returns:
-            Whether it took all of it.
+            Whether the peer took all of it.
         """
         sender, wire = self._sender, self.peer.wire
         while sender.queue and wire.is_open():
@@ -227,7 +227,7 @@ class Closing:
             await self._carrier.deny(close)
 
     def _stop(self, peer: PeerBase) -> None:
-        """The milestone ``closing``, once: no message reaches the peer any more, and nothing is due."""
+        """The milestone ``closing``, reached once: the peer gets no more messages, and its deadlines are cancelled."""
         if self._shut:
             return
         self._shut = True
@@ -239,7 +239,7 @@ class Closing:
             peer.owner.closing(peer)
 
     def _end(self, close: Close) -> None:
-        """The milestone ``closed``, once."""
+        """The milestone ``closed``, reached once."""
         if self.event is not None:
             return
         peer = self.peer
@@ -253,15 +253,15 @@ class Closing:
         self._sender.wake()
         self._tell_handler()
         if not peer.opened_at and close.cause is Cause.STABILIZER:
-            # It was refused under its handler, which has nothing to wait for.
+            # The connection was refused while its handler ran; the handler has nothing left to wait for.
             self._carrier.cancel()
 
     def _cancel_later(self) -> None:
-        """The peer left before accept: its handler has as long as it would have had to accept."""
+        """The peer left before accept: cancel its handler when the time for accept is over."""
         peer = self.peer
         seconds, carrier, timekeeper = peer.config.accept_timeout, self._carrier, peer.services.timekeeper
         if seconds is not None:
-            # A call that is over by then has no scope any more.
+            # If the call has ended by then, the carrier has no scope, and cancels nothing.
             timekeeper.schedule(lambda now: carrier.cancel(), timekeeper.now + seconds)
 
     def _tell(self, close: Close) -> ConnectionClosed:
@@ -281,7 +281,7 @@ class Closing:
         received, sent = self._receiver.messages, self._sender.messages
         told = {"code": event.code, "cause": event.cause.value, "duration": round(event.duration, 3)}
         counts = {"messages_received": received, "messages_sent": sent}
-        # A reason of the peer or of the handler may tell anything; ours tells what to change.
+        # A reason of the peer or of the handler may hold private data; ours says what to change.
         why = f": {quoted(event.reason)}" if event.reason and event.cause is Cause.STABILIZER else ""
         logger.info(
             "= closed %s after %.1f s: %d by the %s, %d in, %d out%s",
@@ -290,10 +290,10 @@ class Closing:
         )
 
     def _tell_handler(self) -> None:
-        """Let a handler that waits for the inbox find its disconnect there."""
+        """Put the disconnect into the inbox, for a handler that waits there."""
         carrier, receiver = self._carrier, self._receiver
         if carrier.reading and carrier.direct and not receiver.inbox:
-            return  # The server wakes whoever is in its receive().
+            return  # The server's own receive() returns the disconnect.
         if self.peer.lifecycle.inbound is not InboundState.ENDED:
             receiver.disconnect()
             carrier.notify()

@@ -1,7 +1,7 @@
-"""The handler's side of a peer: the ASGI ``receive`` and ``send`` that stand in for the server's.
+"""Handler: the ASGI ``receive`` and ``send`` that the application gets in place of the server's.
 
-Nothing that belongs to the peer refers to it. Whoever keeps one of the two therefore keeps the peer, and what he
-meets after the end is the end, not a peer that is gone from memory.
+The handler refers to its peer, and no part of the peer refers to the handler. An application that keeps ``receive`` or
+``send`` after the end thereby keeps the peer, and gets the error of a closed connection.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .sender import CHECKPOINT_EVERY, SentAfterCloseError
 __all__ = ["ENDED", "Handler", "outgoing_of"]
 
 LONGEST_WAY_TO_THE_END = 1.0
-"""Seconds in which a handler that sends to its own peer, which has left, should come to receive the disconnect."""
+"""Seconds that a handler which sends to its own departed peer gets to come to ``receive()``."""
 TRANSITIONS = {"websocket.connect": Transition.CONNECT, "websocket.disconnect": Transition.DISCONNECT}
 ENDED = 'Cannot call "receive" once a disconnect message has been received.'
 
 
 class Handler:
-    """What a handler does with its peer.
+    """The application's side of one peer.
 
     Args:
         peer: the peer.
-        promised: whether the server's version of ASGI promises an error of a ``send`` to a peer that has left.
+        promised: whether the server's version of ASGI promises an error for a ``send`` to a peer that has left.
     """
 
     __slots__ = ("_carrier", "_passed_over", "_passing_over_since", "_promised", "_receiver", "_sender", "peer")
@@ -65,7 +65,7 @@ class Handler:
                     await self._time_has_come(receiver.due)
                 event = receiver.take()
             elif carrier.begin_reading():
-                # Here and not in a method of the carrier: each costs a coroutine for every idle connection.
+                # Not in a method of the carrier: that would cost one more coroutine for every idle connection.
                 try:
                     event = await carrier.wire.receive()
                 finally:
@@ -75,7 +75,7 @@ class Handler:
                 await carrier.arrival()
         if event["type"] != "websocket.receive":
             transition = TRANSITIONS.get(event["type"])
-            # Of others the handler knows what they mean, or nobody does.
+            # Events of any other type are passed on as they are.
             if transition is not None and self.peer.lifecycle.try_fire(transition):
                 receiver.handler_reads = False
         return event
@@ -87,7 +87,7 @@ class Handler:
         self._receiver.handler_reads = inbound is InboundState.OPEN
 
     async def _time_has_come(self, due: deque[float]) -> None:
-        """Wait until the oldest message may be handed over; with the end of the connection nothing is held back."""
+        """Wait until the rate limit lets the oldest message through, or the connection has ended."""
         while not self._receiver.over and (wait := due[0] - self.peer.loop.time()) > 0:
             with anyio.move_on_after(wait):
                 await self._carrier.arrival()
@@ -95,9 +95,9 @@ class Handler:
     async def send(self, event: Event) -> None:
         """The ASGI ``send`` of the handler.
 
-        A message for a connection that is over raises in its own handler. In the handler of another it is dropped and
-        counted: that one has done nothing wrong, and the handler of this one learns of the end anyway. Elsewhere (a
-        request, a task of the application) it raises where the server's version of ASGI promises that.
+        A message for a closed connection raises in the connection's own handler. In the handler of another connection
+        it is dropped and counted: that handler has done nothing wrong. In any other task it raises if the server's
+        version of ASGI promises that.
 
         Raises:
             PeerGoneError: the peer has left, or the connection was closed under the handler.
@@ -125,19 +125,19 @@ class Handler:
             await self._pass_over()
 
     def _must_be_told(self) -> bool:
-        """Whether who sends to a connection that is over gets an error of it."""
+        """Whether a send to this closed connection raises in the running code."""
         sending = current_peer.get()
         if sending is None:
             return self._promised
         return sending is self.peer and (self._promised or not self._is_to_hear_the_end())
 
     def _is_to_hear_the_end(self) -> bool:
-        """Whether the handler may yet come to ``receive()``, where its disconnect waits; bounded, it may never come.
+        """Whether the handler may still come to ``receive()``, where its disconnect waits. Bounded: it may never come.
 
-        Where no error is promised, frameworks clean up when they receive the disconnect, and not when a send fails.
+        On servers that promise no error, frameworks clean up when they receive the disconnect, not when a send fails.
         """
         close = self.peer.closing.close
-        # What we close ourselves, bare servers do not: no framework counts on its end.
+        # A bare server would not have closed what we close, so no framework relies on that disconnect.
         left = close is None or close.cause in (Cause.CLIENT, Cause.SERVER)
         if not left or self.peer.lifecycle.inbound is InboundState.ENDED:
             return False
@@ -150,7 +150,7 @@ class Handler:
         return self._passed_over < CHECKPOINT_EVERY and now - self._passing_over_since < LONGEST_WAY_TO_THE_END
 
     async def _pass_over(self) -> None:
-        """Drop a message for a connection that is over."""
+        """Drop a message for a closed connection."""
         sending, peer = current_peer.get(), self.peer
         (sending or peer).owner.missed()
         if peer.debug:
@@ -192,7 +192,7 @@ class Handler:
             peer.lifecycle.fire(Transition.DENIED)
 
     def _raise_if_gone(self, error: OSError, words: str) -> None:
-        """Raise ours where the server says by its error that the peer has left."""
+        """Raise `PeerGoneError` if the error of the server means that the peer has left."""
         if self.peer.wire.says_gone(error):
             self.peer.closing.learn(VANISHED)
             raise PeerGoneError(words) from error
@@ -211,10 +211,10 @@ class Handler:
 
 
 def outgoing_of(event: Event) -> Outgoing:
-    """The message of a ``websocket.send`` event.
+    """The message in a ``websocket.send`` event.
 
     Raises:
-        RuntimeError: it has neither text nor bytes.
+        RuntimeError: the event has neither text nor bytes.
     """
     data = event.get("bytes")
     if data is None:

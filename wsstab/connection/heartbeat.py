@@ -1,7 +1,7 @@
-"""Heartbeat of a connection, and its other deadlines.
+"""Heartbeat: the pings of a connection, and its other deadlines.
 
-`wsstab.core.deadlines` decides what is due. The heartbeat acts on it: it sends the ping, measures the pong, and
-ends the connection.
+`wsstab.core.deadlines` decides what is due. The heartbeat acts on the decision: it sends the ping, measures the pong,
+and closes the connection.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Heartbeat", "deadlines_for", "default_message"]
 
 AGE_SPREAD = 0.1
-"""By how much of itself ``max_connection_age`` varies, so that what opened together does not return together."""
+"""Fraction by which ``max_connection_age`` varies, so that connections that opened together do not return together."""
 CLOSES = {Action.IDLE: IDLE, Action.TOO_OLD: TOO_OLD, Action.NOT_ACCEPTED: NOT_ACCEPTED}
 
 
@@ -43,10 +43,10 @@ class Heartbeat:
         deadlines: when what is due.
 
     Attributes:
-        deadlines: when what is due; whoever sees traffic writes into it.
-        message: the application message that serves as heartbeat, ``None`` where pings do.
+        deadlines: when the next action is due; the receiver notes arrivals here.
+        message: the application message that serves as heartbeat; ``None`` for pings.
         latency: seconds between the last ping and its pong, ``None`` before the first.
-        answered: whether any heartbeat was ever answered.
+        answered: whether the peer has ever answered a heartbeat.
     """
 
     __slots__ = (
@@ -88,10 +88,10 @@ class Heartbeat:
         self.deadlines.heard_at += phase
 
     def schedule(self) -> None:
-        """Have `visit` called when the next deadline is due, or sooner: then it finds nothing, and looks further."""
+        """Schedule `visit` for the next deadline. A visit that comes too early schedules the next one."""
         timekeeper = self.peer.services.timekeeper
         due = self.deadlines.next(timekeeper.now)
-        # A handshake need not take back its own deadline.
+        # An earlier visit is scheduled already. Cancelling it would cost every handshake more.
         if due is not None and self._deadline is not None and self._deadline.deadline <= due:
             return
         self.stop()
@@ -99,15 +99,15 @@ class Heartbeat:
             self._deadline = timekeeper.schedule(self.visit, due)
 
     def stop(self) -> None:
-        """Nothing is due any more."""
+        """Cancel the next visit."""
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
             self.peer.services.timekeeper.cancel(deadline)
 
     def visit(self, now: float) -> None:
-        """Do what is due."""
+        """Do the actions that are due."""
         if self._deadline is None:
-            # It was due in the same tick as what ended the connection.
+            # The connection ended in the same tick in which the visit was due.
             return
         peer = self.peer
         self._deadline = None
@@ -115,7 +115,7 @@ class Heartbeat:
         if self.deadlines.unanswered:
             partial = peer.wire.partial()
             if partial != self._partial:
-                # A message so large that no pong can come before its end.
+                # The peer is sending a large message, and can send its pong only after it.
                 self._partial = partial
                 self.deadlines.heard_at = now
         try:
@@ -125,16 +125,16 @@ class Heartbeat:
                 peer.receiver.read_on()
             self.sample()
         finally:
-            # A heartbeat message of the application that cannot be made must not end the heartbeat.
+            # An application's heartbeat message that raises must not end the heartbeat.
             if peer.closing.close is None:
                 self.schedule()
 
     def is_read(self) -> bool:
-        """Whether somebody reads from the peer now: only then its silence says anything."""
+        """Whether somebody reads from the peer now; otherwise its silence proves nothing."""
         return self._carrier.reading and not self.peer.wire.reading_paused()
 
     def ask(self) -> float:
-        """Ask the peer out of turn whether it is there; when that was, on the clock of the deadlines."""
+        """Ping the peer out of turn; returns when, on the clock of the deadlines."""
         now = self.peer.services.timekeeper.now
         if not self.deadlines.unanswered:
             self.deadlines.ping_at = now
@@ -142,7 +142,7 @@ class Heartbeat:
         return now
 
     def act(self, action: Action, now: float) -> None:
-        """Do this."""
+        """Perform an action."""
         if action is Action.PING:
             self.beat()
         elif action is Action.DEAD:
@@ -151,7 +151,7 @@ class Heartbeat:
             self.expire(action)
 
     def beat(self) -> None:
-        """Ask the peer whether it is there."""
+        """Send a ping or the heartbeat message."""
         peer = self.peer
         peer.services.heartbeats_sent += 1
         self._ping_sent = peer.loop.time()
@@ -164,10 +164,10 @@ class Heartbeat:
         peer.wire.ping(self._ping_id.to_bytes(4, "big"))
 
     def pong(self, payload: bytes) -> None:
-        """The peer answered.
+        """The peer has answered.
 
         Args:
-            payload: of the pong; empty for an application's own.
+            payload: payload of the pong; empty for an answer in an application message.
         """
         peer = self.peer
         self.deadlines.heard_at = peer.services.timekeeper.now
@@ -180,7 +180,7 @@ class Heartbeat:
                 peer.trace("%% pong after %.1f ms:", self.latency * 1000)
 
     def dead(self, now: float) -> None:
-        """Nothing arrived in time."""
+        """The peer has been silent too long: abort it."""
         peer = self.peer
         peer.services.heartbeats_missed += 1
         silent = now - self.deadlines.heard_at
@@ -190,14 +190,14 @@ class Heartbeat:
         peer.closing.abort(HEARTBEAT_TIMEOUT, ConnectionTimeoutError(peer.config.heartbeat_timeout))
 
     def expire(self, action: Action) -> None:
-        """Another deadline has passed."""
+        """Close the connection, because another deadline has passed."""
         peer = self.peer
         if action is Action.NOT_ACCEPTED:
             peer.owner.emit(LimitHit("accept_timeout", peer.address, peer.path))
         peer.closing.begin(CLOSES[action])
 
     def keep_out(self) -> None:
-        """The peer speaks a protocol of its own, into which no message of ours may go."""
+        """Send no heartbeat messages: the peer speaks a protocol of its own."""
         if self.message is not None:
             self.message = None
             if not self.peer.wire.traits.native_ping:
@@ -207,13 +207,13 @@ class Heartbeat:
         peer = self.peer
         outgoing = call(encoded, self.message)
         if peer.wire.traits.native_ping and peer.wire.is_open():
-            # Ahead of what is queued: a slow peer must not be taken for a dead one.
+            # Ahead of the queue: otherwise a slow peer would be taken for a dead one.
             peer.wire.write(Block((outgoing,)))
         else:
             self._sender.beat(outgoing)
 
     def sample(self) -> None:
-        """Count what the transport holds."""
+        """Count the bytes in the transport as memory of the peer."""
         peer = self.peer
         buffered = peer.wire.buffered() if peer.open else self._buffered
         if buffered != self._buffered:
@@ -225,9 +225,9 @@ def deadlines_for(config: WebSocketConfig, wire: Wire, now: float) -> Deadlines:
     """The deadlines of a new connection.
 
     Args:
-        config: of its path.
-        wire: its own.
-        now: on the clock of its event loop's `wsstab.loop.timekeeper.Timekeeper`.
+        config: the configuration of its path.
+        wire: the wire of the connection.
+        now: time on the clock of the `wsstab.loop.timekeeper.Timekeeper`.
     """
     max_age = config.max_connection_age
     if max_age is not None:
@@ -254,17 +254,17 @@ def heartbeat_interval(config: WebSocketConfig, wire: Wire) -> float | None:
 
 
 def custom_message(config: WebSocketConfig) -> Any:
-    """The application message that serves as heartbeat, or what makes it; ``None`` where pings do."""
+    """The application message that serves as heartbeat, or a function that makes it; ``None`` for pings."""
     if config.heartbeat_type is not HeartbeatType.CUSTOM:
         return None
     return config.custom_heartbeat if config.custom_heartbeat is not None else default_message
 
 
 def encoded(message: Any) -> Outgoing:
-    """The heartbeat that is to be sent now.
+    """Encode the next heartbeat message.
 
     Args:
-        message: what it says, or a function that gives that.
+        message: the message, or a function that returns it.
     """
     return Outgoing(encode(message() if callable(message) else message))
 

@@ -1,7 +1,7 @@
-"""The outcome of a handler: it runs, and what it comes to ends its connection.
+"""Outcome: runs the application for one peer, and closes the connection by the outcome.
 
-A handler that returns closes with 1000, one that raises with 1011; an error by which it only learned that its peer has
-left is none.
+A handler that returns closes with 1000, a handler that raises closes with 1011. An error that only tells the handler
+that its peer has left is no failure.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ logger = logging.getLogger("wsstab")
 
 
 async def run(app: ASGIApp, scope: Scope, handler: Handler) -> None:
-    """Run the application for one peer, and end the connection whatever becomes of the application.
+    """Run the application for one peer, and close the connection however the application ends.
 
     Args:
         app: the application.
         scope: of the handshake.
-        handler: the application's side of the peer.
+        handler: gives the application its ``receive`` and ``send``.
 
     Raises:
-        BaseException: what the application raised, where the server must hear of it.
+        BaseException: the error of the application, if the server must hear of it.
     """
     peer = handler.peer
     token = current_peer.set(peer)
@@ -53,25 +53,25 @@ async def run(app: ASGIApp, scope: Scope, handler: Handler) -> None:
             except BaseException as error:
                 if isinstance(error, GeneratorExit) or ends_the_process(error) or is_cancellation(error):
                     raise
-                # Such as the result of a cancelled task. Some servers end by what is no Exception.
+                # For example the result of a cancelled task. A BaseException would end some servers.
                 raise await _told_of(Uncaught(error), peer) from error
             else:
                 await _finish(peer, RETURNED)
     finally:
-        # No await from here on: a test client cancels right after a disconnect.
+        # No await from here on: a test client cancels the call right after the disconnect.
         peer.release()
         current_peer.reset(token)
         watch.reset(watching)
 
 
 async def _told_of(error: Uncaught, peer: Peer) -> Uncaught:
-    """`_settled`; in no frame that its traceback holds is the error kept, which would be a cycle."""
+    """`_settled`, in a frame of its own: the frame of `run` must not keep an error whose traceback holds that frame."""
     await _settled(error, peer)
     return error
 
 
 async def _settled(error: Exception, peer: Peer) -> bool:
-    """`_settle`; who is cancelled meanwhile still raises the error of the handler, as without us."""
+    """`_settle`; if the call is cancelled meanwhile, the error of the handler is still raised, as on a bare server."""
     try:
         return await _settle(error, peer)
     except anyio.get_cancelled_exc_class():
@@ -81,12 +81,12 @@ async def _settled(error: Exception, peer: Peer) -> bool:
 
 
 async def _settle(error: Exception, peer: Peer) -> bool:
-    """End the connection of a handler that raised; whether the server need not hear of it."""
+    """Close the connection of a handler that raised; whether the error stays hidden from the server."""
     if is_quiet(error, peer):
         await peer.closing.settled()
         return True
     if isinstance(error, WebSocketStabilizerError):
-        # A limit or a token that is refused is an answer to the peer; what has no close of its own is a mistake.
+        # A refused limit or token is an answer to the peer. An error without a close of its own is a mistake.
         trace = error if error.close is RAISED else None
         if peer.owner.may_tell("an error escaped a handler"):
             line = "! an error escaped the handler of %s: %s"
@@ -117,10 +117,10 @@ async def _finish(peer: Peer, close: Close) -> None:
 
 
 def is_quiet(error: BaseException, peer: Peer) -> bool:
-    """Whether this is only how a handler learned that its peer has left, or that we closed.
+    """Whether an error only tells the handler that its peer has left, or that the connection was closed.
 
-    A group is when all that is in it is: of a reader and a writer each learns it in its own way, and Starlette has a
-    RuntimeError for the second of them.
+    A group is quiet if all its errors are: a reader and a writer learn of the end in different ways, and Starlette
+    raises a RuntimeError in the second of them.
     """
     if not peer.sender.gone and peer.closing.close is None:
         return False
@@ -130,12 +130,12 @@ def is_quiet(error: BaseException, peer: Peer) -> bool:
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """The errors of a group, and of the groups in it; of any other error itself."""
+    """All errors in a group and in its nested groups; for any other error, the error itself."""
     members: tuple[BaseException, ...] | None = getattr(error, "exceptions", None)
     return [leaf for member in members for leaf in leaves(member)] if members else [error]
 
 
 def is_echo(error: BaseException) -> bool:
-    """Whether somebody says by this error that it was said before that the connection is over."""
+    """Whether an error repeats that the connection has ended, raised where the end was told before."""
     module = module_of(innermost(error.__traceback__))
     return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.connection.handler")

@@ -1,7 +1,7 @@
-"""Inbound side of a connection: from the server's ``receive()`` to the handler.
+"""Receiver: the inbound side of a connection, from the server's ``receive()`` to the handler.
 
-Every message that arrives is checked here once, whoever read it: its size, whether it answers a heartbeat, and
-the rate limit. Messages that the handler has not asked for yet wait in the inbox.
+Every message is checked here once, whether the handler or a reader task has read it: its size, whether it answers a
+heartbeat, and the rate limit. Messages that the handler has not asked for yet wait in the inbox.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Receiver", "close_of", "is_pong", "message_timeout", "payload_size"]
 
 LONGEST_DELAY = 30.0
-"""Seconds by which a rate limit may hold back one message behind the one before it, however large that was."""
+"""Seconds that a rate limit may hold back a message behind the one before it, however large that was."""
 MOST_ROUNDS = 16
-"""How many times over the bounds of the inbox may be filled in search of a pong: more than TCP's buffers hold."""
+"""How many times its bounds the inbox may hold while reading on for a pong; more than TCP's buffers hold."""
 LONGEST_STUCK = 60.0
-"""Seconds in which a handler must take a message, behind which more is unread than the inbox holds 16 times over."""
+"""Seconds in which a handler must take a message, once the inbox holds `MOST_ROUNDS` times its bounds."""
 LONGEST_PONG = 64
-"""Characters; a longer message answers no heartbeat."""
+"""Characters of the longest message that can answer a heartbeat."""
 COMING_BACK = frozenset({CloseCode.ABNORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART})
 
 
@@ -49,8 +49,8 @@ class Receiver:
     Attributes:
         handler_reads: whether the handler has come to receive messages, and has not had its disconnect.
         end_told: whether the handler has waited for the end of the connection, and so knows of it.
-        due: when each message of the inbox may be handed over; ``None`` without a rate limit that delays.
-        inbox: what the handler has not asked for yet.
+        due: when each message in the inbox may be handed over; ``None`` unless a rate limit delays.
+        inbox: messages that the handler has not asked for yet.
         messages: application messages that arrived.
         bytes: their payload, in bytes.
         dropped: messages dropped because the handler never read, or by the rate limit.
@@ -107,24 +107,24 @@ class Receiver:
 
     @property
     def full(self) -> bool:
-        """Whether reading must pause; it never does for a handler that never reads."""
+        """Whether reading must pause. It never pauses for a handler that has not begun to read."""
         return self.handler_reads and self.inbox.fills(self._rounds)
 
     def look_behind(self) -> None:
         """Nobody reads, because the inbox is full: see whether the peer is still there behind what is unread."""
         peer = self.peer
         if peer.wire.peer_left():
-            # What a peer has sent that has left comes to an end.
+            # A departed peer sends nothing more, so reading on is bounded.
             self._rounds = MOST_ROUNDS
             self._read_on_or_give_up(VANISHED)
             return
         longest = peer.config.heartbeat_interval * self._rounds
-        # Where nothing beats, nobody else asks, and not every wire can see that its peer has left.
+        # Without a heartbeat nobody else notices, and not every wire sees that its peer has left.
         if not self._deadlines.beats and self._stuck_for(peer.loop.time()) >= longest:
             self.read_on()
 
     def read_on(self) -> None:
-        """Read past a full inbox, somewhat: the peer's pong, or its end, may come behind what is unread."""
+        """Read one more inbox past a full one: the pong or the end of the peer may be behind the unread messages."""
         if self.full and self._rounds < MOST_ROUNDS:
             self._rounds += 1
         self._read_on_or_give_up(UNREAD)
@@ -138,7 +138,7 @@ class Receiver:
             self.peer.closing.abort(close)
 
     def _stuck_for(self, now: float) -> float:
-        """Seconds for which the handler is known to have taken nothing out of its inbox.
+        """Seconds since the handler last took a message out of its inbox, as far as this has been watched.
 
         Args:
             now: seconds, on the clock of the event loop.
@@ -151,7 +151,7 @@ class Receiver:
         return now - self._stuck[1]
 
     def admit(self, event: Event) -> Event | None:
-        """Look at what the server read; ``None`` for what is not the handler's business."""
+        """Check an event that the server read; ``None`` if the handler must not get it."""
         peer = self.peer
         if event["type"] != "websocket.receive":
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
@@ -180,7 +180,7 @@ class Receiver:
         return event
 
     def look(self, now: float) -> None:
-        """Count what is held of a message that is not finished, and end a peer that does not go on with it.
+        """Count the bytes of an unfinished message, and close a peer that does not continue it.
 
         Args:
             now: on the clock of the `Timekeeper`.
@@ -190,7 +190,7 @@ class Receiver:
             return
         unfinished = peer.wire.unfinished()
         if not unfinished or unfinished != self._unfinished or not self._heartbeat.is_read():
-            # While nobody reads, no message can grow.
+            # The message has grown, or nobody reads, so that it cannot grow.
             self._grew_at = now
         elif now - self._grew_at >= message_timeout(peer.config):
             self._limit_hit("message_timeout", UNFINISHED)
@@ -200,12 +200,12 @@ class Receiver:
             peer.charge(grown)
 
     def _finished(self) -> None:
-        """A message has come: what was counted of it before is given back, and one of the same size is another."""
+        """A message is complete: give back the bytes counted while it was unfinished."""
         unfinished, self._unfinished = self._unfinished, 0
         self.peer.charge(-unfinished)
 
     def keep(self, event: Event) -> None:
-        """Put an admitted event where the handler will find it."""
+        """Put a checked event into the inbox."""
         peer = self.peer
         size = payload_size(event)
         self.inbox.put(event, size)
@@ -221,7 +221,7 @@ class Receiver:
                 self.due.popleft()
 
     def disconnect(self) -> None:
-        """Let the handler find its disconnect in the inbox."""
+        """Put the disconnect into the inbox."""
         self.inbox.put(self._disconnect_event(), 0)
 
     def take(self) -> Event:
@@ -242,7 +242,7 @@ class Receiver:
         if peer.debug:
             peer.trace("< disconnect, %d by the %s:", close.code, close.cause.value)
         if peer.closing.close is None and by_server and close.code == MESSAGE_TOO_BIG.code:
-            # The limit is ours; the server was told to keep it.
+            # The server enforces our limit, as it was told to.
             self._warn_of_size()
             peer.owner.emit(LimitHit("max_message_size", peer.address, peer.path))
             close = MESSAGE_TOO_BIG
@@ -274,7 +274,7 @@ class Receiver:
         return False
 
     def _warn_of_size(self) -> None:
-        """Tell the operator which option it was: a page that connects again and sends the same again never ends."""
+        """Name the option in the log: a page may reconnect and send the same message again without end."""
         peer = self.peer
         path = as_in_url(peer.path)
         peer.owner.warn_once(
@@ -293,7 +293,7 @@ class Receiver:
 
 
 def payload_size(event: Event) -> int:
-    """Bytes of a message's payload as it travels: UTF-8 for text."""
+    """Payload of a message in bytes; text counts as UTF-8."""
     text = event.get("text")
     if text is None:
         return len(event.get("bytes") or b"")
@@ -301,7 +301,7 @@ def payload_size(event: Event) -> int:
 
 
 def close_of(event: Event, by_server: bool = False) -> Close:
-    """Who ended it and how, from the server's disconnect event.
+    """The close that a disconnect event of the server tells of.
 
     Args:
         event: ``websocket.disconnect``.
@@ -310,16 +310,16 @@ def close_of(event: Event, by_server: bool = False) -> Close:
     code = event.get("code", CloseCode.NO_STATUS_RECEIVED)
     reason = event.get("reason") or ""
     if code == CloseCode.NO_STATUS_RECEIVED and "reason" not in event:
-        # Servers say 1005 for a TCP connection that ended without a close frame; that is 1006.
+        # Servers report 1005 for a TCP connection that ended without a close frame; RFC 6455 (7.1.5) says 1006.
         code = CloseCode.ABNORMAL_CLOSURE
-    # uvicorn stops with 1012 and gives no reason at all, where a peer's own has at least an empty one.
+    # uvicorn stops with 1012 and without a reason; a close of the peer has at least an empty one.
     stops = code == CloseCode.SERVICE_RESTART and "reason" not in event
     cause = Cause.SERVER if by_server or stops else Cause.CLIENT
     return Close(code, reason, cause, reconnect=code in COMING_BACK)
 
 
 def is_pong(event: Event) -> bool:
-    """Whether it answers the custom heartbeat: ``pong`` or ``{"type": "pong"}``."""
+    """Whether a message answers the custom heartbeat: ``pong`` or ``{"type": "pong"}``."""
     text = event.get("text")
     if text is None or len(text) > LONGEST_PONG or "pong" not in text:
         return False
@@ -333,13 +333,13 @@ def is_pong(event: Event) -> bool:
 
 
 def message_timeout(config: WebSocketConfig) -> float:
-    """Seconds in which an unfinished message must grow: by default those after which silence is death."""
+    """Seconds in which an unfinished message must grow; by default the time after which a silent peer is dead."""
     timeout = config.inbound.message_timeout
     return config.heartbeat_interval + config.heartbeat_timeout if timeout is None else timeout
 
 
 def rate_limiter(config: WebSocketConfig) -> RateLimiter | None:
-    """The rate limit of one connection."""
+    """The rate limiter of one connection; ``None`` without a rate limit."""
     limit = config.rate_limit
     if limit is None:
         return None

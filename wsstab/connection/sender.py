@@ -1,7 +1,7 @@
-"""Outbound side of a connection: the only path to the peer.
+"""Sender: the outbound side of a connection, the only path to the peer.
 
-Messages that the wire does not take now wait in the queue, in the order of the calls. A handler that sends
-to its own peer may wait for room. Senders to the peers of others never wait: the policy decides.
+Messages that the wire does not take wait in the queue, in the order of the calls. A handler that sends to its own peer
+may wait for room. All other senders never wait: if the queue is full, the policy decides.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = ["CHECKPOINT_EVERY", "Delivery", "Sender", "SentAfterCloseError", "kin
 logger = logging.getLogger("wsstab")
 
 FLUSH_BYTES = 65536
-"""Bytes handed to a wire at a time: what it holds can no longer be dropped, and delays a ping."""
+"""Bytes handed to a wire at a time: bytes in the transport can no longer be dropped, and they delay a ping."""
 CHECKPOINT_EVERY = 64
-"""Sends without suspension after which a handler lets others run: on most servers a send never suspends."""
+"""Sends after which a handler must let other tasks run: on most servers a send never suspends."""
 WAITING_POLICIES = (SlowConsumerPolicy.CLOSE, SlowConsumerPolicy.BLOCK)
 
 
 class SentAfterCloseError(RuntimeError):
-    """The handler of a connection has closed it itself, and somebody sends to it."""
+    """A message for a connection that its own handler has closed."""
 
 
 class Delivery(Enum):
@@ -62,17 +62,17 @@ class Sender:
     Attributes:
         peer: the peer it belongs to.
         wire: of its carrier.
-        transport: where frames may go while `ready`, past the wire; ``None`` where it must be asked.
-        deflates: how those are compressed.
-        queue: what the wire has not taken yet.
-        ready: whether a message may go to the wire now: it is open, nothing waits, and the wire is writable.
-        cursor: number of the first entry of the turn log that the peer has not had.
+        transport: takes frames directly, past the wire, while `ready`; ``None`` if frames must go through the wire.
+        deflates: compresses those frames; ``None`` for no compression.
+        queue: messages that the wire has not taken yet.
+        ready: whether a message may be written now: the peer is open, the queue empty and the wire writable.
+        cursor: number of the first entry of the turn log that the peer has not been sent.
         messages: application messages handed to the wire.
         bytes: their payload, in bytes.
         data_at: when a message last passed, in either direction, on the clock of the `Timekeeper`.
         passed_at: the same in monotonic seconds.
-        streak: messages since the handler last waited for one of its peer.
-        gone: a send found that the peer has left; the server has not told how.
+        streak: messages sent by the handler since it last received or suspended.
+        gone: whether a send has found the peer gone; the server has not told how it left.
     """
 
     __slots__ = (
@@ -114,24 +114,24 @@ class Sender:
         self.wire.on_blocked = self._fell_behind
         self.wire.on_writable = self.flush
         if self.wire.passes_others:
-            # Not for each of the others: a bound method takes 64 bytes.
+            # Not for other wires: each bound method takes 64 bytes for every connection.
             self.wire.on_failed = self._failed
 
     def open(self) -> None:
         """The handshake is complete."""
         self.transport, self.deflates = self.wire.shortcut() or (None, None)
         if self.peer.debug:
-            # What goes past the wire goes past the log, too.
+            # Frames that go past the wire would go past the log.
             self.transport = None
         self.cursor = self._turn_log.end
         self._mark()
         self._look_whether_ready()
 
     def shut(self) -> None:
-        """No message may be sent any more."""
+        """Send no more."""
         self.ready = False
         self.transport = None
-        # Nor what a broadcast has begun to write.
+        # A broadcast that is being written passes over this peer, too.
         self.cursor = sys.maxsize
 
     @property
@@ -142,10 +142,10 @@ class Sender:
     # The handler's own messages.
 
     def send_at_once(self, message: Outgoing) -> bool:
-        """Send for the handler, if that needs no waiting; raises what `send` raises."""
+        """Send a message of the handler, unless that needs waiting; raises the errors of `send`."""
         transport = self.transport
         if self.ready and transport is not None and not self._turn_log.pending and not transport.is_closing():
-            # Almost always. Each object more that this looked at would have to come from memory.
+            # The common case. It reads few objects on purpose: each one more may have to come from main memory.
             self._count(message)
             transport.write(frame_for(message, self.deflates))
             return True
@@ -170,7 +170,7 @@ class Sender:
         return sent
 
     async def send(self, message: Outgoing, key: Hashable = None) -> None:
-        """Send for the handler: where a message may wait for room, so does the handler.
+        """Send a message of the handler. Where the policy lets messages wait for room, the handler waits.
 
         Raises:
             PeerGoneError: the peer has left, or the connection was closed under the handler.
@@ -183,7 +183,7 @@ class Sender:
             await anyio.lowlevel.checkpoint()
 
     async def send_on(self, message: Outgoing, key: Hashable = None) -> None:
-        """`send` what `send_at_once` could not."""
+        """Go on with `send` after `send_at_once` has returned ``False``."""
         self.streak += 1
         if self.queue or not self.wire.writable:
             await self._send_behind(message, key)
@@ -199,7 +199,7 @@ class Sender:
             await anyio.lowlevel.checkpoint()
 
     def _count(self, message: Outgoing) -> None:
-        """Count a message of the handler; before its write: if that blocks the wire, what it takes is compared."""
+        """Count a message of the handler. Before its write: if that blocks the wire, backpressure reads the counts."""
         self.messages += 1
         self.bytes += message.size
         self.streak += 1
@@ -207,7 +207,7 @@ class Sender:
         self.passed_at = monotonic()
 
     def _mark(self) -> None:
-        """Note that there is traffic."""
+        """Note that a message has passed."""
         self.data_at = self._timekeeper.now
         self.passed_at = monotonic()
 
@@ -215,17 +215,17 @@ class Sender:
         self.peer.trace("> %s of %d bytes:", *kind_and_size(message))
 
     def _raise(self, error: Exception) -> NoReturn:
-        """Raise what a send of the handler came to: that the peer has left, or the error of somebody between."""
+        """Raise `PeerGoneError` if the error means that the peer has left, otherwise the error itself."""
         if not self.wire.says_gone(error):
             raise error
         self.gone = True
-        # How it left, or how the server closed by itself, the reader is told.
+        # A reader gets the disconnect event, which tells how the peer left or why the server closed.
         self.peer.carrier.read_ahead()
-        # Frameworks that log an error print its cause too, which says the same.
+        # Frameworks that log this error would print its cause too, which says the same.
         raise PeerGoneError("the peer has left") from None
 
     def _failed(self, error: Exception) -> None:
-        """Somebody between the server and us raised an error for a message of others: nobody waits to be told of it."""
+        """A middleware outside of us raised an error for a message that nobody waits for."""
         peer = self.peer
         name, fields = peer.log_name(), peer.log_fields()
         if peer.owner.may_tell("a message failed"):
@@ -239,11 +239,11 @@ class Sender:
             self._raise(error)
 
     async def _send_behind(self, message: Outgoing, key: Hashable) -> None:
-        # What others have said to it meanwhile may have been too much.
+        # Messages of other senders may have closed the connection meanwhile.
         self._check_open()
         self._mark()
         waits = self.peer.config.outbound.policy in WAITING_POLICIES
-        # Half of the queue is for others: a handler that streams must not make its peer look slow to them.
+        # Half of the queue is for other senders: a handler that streams must not make its peer look slow to them.
         while waits and self.queue and (self.half_full or not self.queue.fits(message.size)):
             await self.room_made()
             self._check_open()
@@ -262,7 +262,7 @@ class Sender:
     # Messages of others.
 
     def deliver(self, message: Outgoing, key: Hashable = None) -> Delivery:
-        """Hand over or queue a message; never waits. Only on the connection's own loop."""
+        """Send or queue a message of another sender; never waits. Only on the connection's own event loop."""
         peer = self.peer
         if not peer.open:
             return Delivery.GONE
@@ -271,7 +271,7 @@ class Sender:
         return self.put(message, key)
 
     def put(self, message: Outgoing, key: Hashable = None) -> Delivery:
-        """`deliver`, when all broadcasts before it are written."""
+        """`deliver`, once all earlier broadcasts are written."""
         self.passed_at = monotonic()
         if self.queue.waiting is not None or not self.wire.writable:
             return self._enqueue(message, key)
@@ -281,7 +281,7 @@ class Sender:
         return Delivery.SENT
 
     def write(self, block: Block) -> None:
-        """Hand a block to the wire, which must be writable, with nothing queued before it."""
+        """Hand a block to the wire, which must be writable; the queue must be empty."""
         self.messages += block.count
         self.bytes += block.size
         self.data_at = self._timekeeper.now
@@ -292,16 +292,16 @@ class Sender:
         self.wire.write(block)
 
     def beat(self, message: Outgoing) -> None:
-        """Hand over a heartbeat, which is no traffic, or queue it."""
+        """Send or queue a heartbeat message, which does not count as traffic."""
         if self.queue.waiting is not None or not self.wire.writable:
             self._enqueue(message, None)
         elif self.wire.is_open():
             self.wire.write(Block((message,)))
 
-    # What waits.
+    # The queue.
 
     def flush(self) -> None:
-        """The wire takes data again: give it what waits, a little at a time."""
+        """The wire is writable again: hand it queued messages, a little at a time."""
         peer = self.peer
         while self.queue and self.wire.writable and self.wire.is_open():
             before = self.queue.bytes
@@ -314,20 +314,20 @@ class Sender:
         self.wake()
 
     async def room_made(self) -> None:
-        """Wait until something was taken out of the queue, or all is over."""
+        """Wait until the queue has shrunk, or the connection has closed."""
         if self._room is None:
             self._room = anyio.Event()
         await self._room.wait()
 
     def wake(self) -> None:
-        """Let those who wait for room look again."""
+        """Wake all senders that wait for room."""
         room, self._room = self._room, None
         if room is not None:
             room.set()
 
     @property
     def half_full(self) -> bool:
-        """Whether the queue is nearer to its bounds than to being empty."""
+        """Whether the queue is more than half full."""
         outbound = self.peer.config.outbound
         return (outbound.max_bytes is not None and self.queue.bytes * 2 > outbound.max_bytes) or (
             outbound.max_messages is not None and len(self.queue) * 2 > outbound.max_messages
@@ -335,7 +335,7 @@ class Sender:
 
     @property
     def crowded(self) -> bool:
-        """Whether there is little room left, more than a handler's own sends ever take."""
+        """Whether the queue is more than three quarters full, which the handler's own sends never cause."""
         outbound = self.peer.config.outbound
         return (outbound.max_bytes is not None and self.queue.bytes * 4 > outbound.max_bytes * 3) or (
             outbound.max_messages is not None and len(self.queue) * 4 > outbound.max_messages * 3
@@ -345,14 +345,14 @@ class Sender:
         """Close the connection of a peer that reads too slowly, or not at all.
 
         Args:
-            within: seconds in which it may still take the close frame; ``None``: ``send_timeout``.
+            within: seconds for the close frame; ``None``: ``send_timeout``.
         """
         peer = self.peer
         self.tell_slow()
         peer.closing.begin(SLOW_CONSUMER, flush=False, within=within or peer.config.outbound.send_timeout)
 
     def tell_slow(self) -> None:
-        """Emit that the peer has fallen behind, once each time it does."""
+        """Emit `SlowConsumer`, once each time the peer falls behind."""
         peer = self.peer
         if not peer.services.backpressure.is_news(peer):
             return
@@ -370,7 +370,7 @@ class Sender:
             self.ready = False
             peer.services.backpressure.behind(peer)
             if self.wire.writable:
-                # It became so while the sender waited for room, and will not say it again.
+                # The wire became writable while this sender waited for room, and does not say it twice.
                 self.flush()
             return Delivery.QUEUED
         if verdict is Verdict.DROPPED:
@@ -384,10 +384,10 @@ class Sender:
     def _fell_behind(self) -> None:
         self.ready = False
         if not self.is_shut:
-            # Who closes has deadlines of its own, and nothing would take it out again.
+            # A closing peer has deadlines of its own, and nothing would remove it from that list again.
             self.peer.services.backpressure.behind(self.peer)
 
 
 def kind_and_size(message: Outgoing) -> tuple[str, int]:
-    """What a log may say of a message."""
+    """What a log line may show of a message."""
     return "text" if message.text else "binary", message.size

@@ -1,7 +1,7 @@
-"""A connection without the middleware: what is known of it is whether a send succeeds.
+"""Standalone: a peer without the middleware, of which nothing is known but whether a send succeeds.
 
-Its heartbeat is the published JSON message. An application that never calls ``handle_pong()`` has a
-client that seems never to answer; that one is not killed but left to TCP, with one warning.
+Its heartbeat is the published JSON message. If the application never calls ``handle_pong()``, its clients seem never to
+answer; they are not closed but left to TCP, with one warning.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class DoublePeer(Peer):
         return DoubleHeartbeat(self)
 
     def open_now(self) -> None:
-        """Register it: its handshake was none of ours."""
+        """Open the peer at once: the handshake was completed by somebody else."""
         self.lifecycle.fire(Transition.ACCEPT)
         self.opens()
 
     async def measure(self, message: Payload) -> str | None:
-        """Send and wait; ``None``, or why it failed. One that fails counts as gone."""
+        """Send and wait; ``None``, or why it failed. A peer whose send fails counts as gone."""
         if self.open and self.elsewhere():
             return None if self.hand_over(message) is Delivery.QUEUED else "the peer has left"
         failed = await self._deliver(message)
@@ -85,7 +85,7 @@ class DoublePeer(Peer):
         return failed
 
     async def beat(self, message: Payload) -> None:
-        """Send a heartbeat, which is no traffic."""
+        """Send a heartbeat message, which does not count as traffic."""
         if self.debug:
             self.trace("%% heartbeat message:")
         await self._deliver(message)
@@ -103,11 +103,11 @@ class DoublePeer(Peer):
         return None
 
     async def post(self, message: Payload) -> None:
-        """`measure`, for those who do not wait."""
+        """`measure`, for a task that nobody awaits."""
         await self.measure(message)
 
     def hand_over(self, message: Payload) -> Delivery:
-        """Send from another loop or thread."""
+        """Send from another event loop or thread."""
         post = partial(self.loop.spawn, self.post, message, context=self.wire.context)
         handed_over = self.loop.call_from_thread(post)
         return Delivery.QUEUED if handed_over else Delivery.GONE
@@ -119,9 +119,9 @@ class DoubleConnection(Connection):
     __slots__ = ()
 
     async def send(self, message: Payload, key: Hashable = None) -> bool:
-        """`Connection.send`, which waits for the double."""
+        """`Connection.send`, which also waits until the double has taken the message."""
         hash(key)
-        # What it is refused for here is no failure of the peer.
+        # An error of the encoding is the caller's, and must not count as a failure of the peer.
         Outgoing(encode(message))
         peer = self._peer
         assert isinstance(peer, DoublePeer)
@@ -129,7 +129,7 @@ class DoubleConnection(Connection):
 
 
 class DoubleHeartbeat(Heartbeat):
-    """Sends application messages, and trusts silence only of those who have spoken before."""
+    """Sends application messages, and takes silence for death only if the peer has answered before."""
 
     __slots__ = ("_double",)
 
@@ -147,7 +147,7 @@ class DoubleHeartbeat(Heartbeat):
         self.message = config.custom_heartbeat if config.custom_heartbeat is not None else default_message
 
     def schedule(self) -> None:
-        """As soon as ``start()`` was called: nothing runs in the background before."""
+        """Schedule the next visit, but only after ``start()``: before that, nothing runs in the background."""
         if self._double.services.started and self._double.open:
             super().schedule()
 

@@ -1,6 +1,6 @@
-"""What an application keeps with a connection, with its size in bytes.
+"""User data: the values that an application keeps with a connection, and their size in bytes.
 
-To users it is a read-only view; only the manager writes, because it counts.
+Users get a read-only view. Only the hub writes, because it counts the memory.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ class UserData(Mapping[str, Any]):
         return f"<UserData [{len(self)} values, {self.size} bytes]>"
 
     def growth(self, key: str, value: object) -> tuple[int, int]:
-        """What setting this would add, and the estimate of key and value, in bytes."""
+        """Bytes that setting a value would add, and the estimated bytes of key and value."""
         size = estimate(key) + estimate(value)
         return size - self._sizes.get(key, 0), size
 
     def set(self, key: str, value: object, size: int) -> None:
-        """Keep a value of this estimated size."""
+        """Set a value of this estimated size, in bytes."""
         self.size += size - self._sizes.get(key, 0)
         self._values[key] = value
         self._sizes[key] = size
 
     def recount(self) -> int:
-        """Estimate everything again, since values may have changed in place; how much larger it is now."""
+        """Estimate all values again, since they may have changed in place; returns the growth in bytes."""
         return sum(self.recounting(MAX_OBJECTS))
 
     def recounting(self, references: int) -> Iterator[int]:
         """`recount`, a little at a time.
 
-        A value that is set meanwhile was estimated when it was set, and is left alone.
+        A value that is set meanwhile has just been estimated, and is left alone.
 
         Args:
-            references: how many are followed until the next answer.
+            references: references to follow between two yields.
 
         Yields:
-            How much larger it is found to be, 0 mostly.
+            The growth that was found, in bytes; mostly 0.
         """
         for key, value in list(self._values.items()):
             whole = Estimate(value)

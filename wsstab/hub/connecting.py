@@ -55,16 +55,16 @@ def find(hub: Hub, websocket: Any) -> Peer | None:
             return peer
         own = current_peer.get()
         if own is not None and own.owner is hub and own.carrier.carries(websocket.scope):
-            # Somebody between has built the scope anew.
+            # Middleware has built a new scope.
             return own
     return hub.doubles.find(websocket)
 
 
 def register(hub: Hub, client_id: str, websocket: Any) -> DoublePeer:
-    """Take in the peer behind an object.
+    """Register the peer behind an object.
 
     Args:
-        hub: of the manager.
+        hub: the hub.
         client_id: the name that it is about to get.
         websocket: the object.
 
@@ -88,7 +88,7 @@ def register(hub: Hub, client_id: str, websocket: Any) -> DoublePeer:
 
 
 async def closed_soon(replaced: Iterable[Peer]) -> None:
-    """Wait until those that were replaced are closed; not long, and not for who is waiting here."""
+    """Wait up to a second until the replaced peers are closed, except for the peer whose handler waits here."""
     own = current_peer.get()
     with anyio.move_on_after(LONGEST_GOODBYE):
         for each in replaced:

@@ -1,7 +1,7 @@
-"""Counters of a manager: what was, and what still moves.
+"""Counters of a manager, over its whole life.
 
-Traffic is counted by each connection and summed up when somebody asks. A connection that is over
-leaves its sums here; until its close is done it is listed as closing, because its counters still move.
+Each peer counts its own traffic; a snapshot adds them up. A closed peer leaves its sums here. A closing peer is kept in
+a list until then, because its counters still change.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Counters:
         latencies: names of the latencies to measure.
 
     Attributes:
-        opened: connections whose handshake was complete.
-        closed: connections that are over, by close code.
+        opened: connections whose handshake was completed.
+        closed: connections that have closed, by close code.
         refused: refusals, by the limit that was hit.
     """
 
@@ -40,11 +40,11 @@ class Counters:
         self._latencies = {name: LatencyHistogram() for name in latencies}
 
     def closing(self, peer: Peer) -> None:
-        """It is listed no more, and still counts."""
+        """A peer leaves the registry; its counters still change."""
         self._closing.add(peer)
 
     def over(self, peer: Peer) -> None:
-        """It counts no more; nothing happens when it was never listed, or is over already."""
+        """The counters of a peer are final: add them to the sums. Does nothing for a peer that is not closing."""
         if peer in self._closing:
             self._closing.discard(peer)
             add(self._past, peer.traffic())
@@ -52,25 +52,25 @@ class Counters:
                 self.closed[int(peer.closing.close.code)] += 1
 
     def missed(self) -> None:
-        """A message came for a connection that was over."""
+        """Count a message for a connection that had closed."""
         self._past["dropped_outbound"] += 1
 
     def retire(self, services: Services) -> None:
-        """The services of an event loop have ended: keep what they counted."""
+        """The services of an event loop have ended: add their counters to the sums."""
         add(self._past, services.heartbeats())
 
     def observe(self, name: str, seconds: float) -> None:
-        """Note a latency, if it is measured."""
+        """Add a latency to its histogram, if this one is measured."""
         histogram = self._latencies.get(name)
         if histogram is not None:
             histogram.observe(seconds)
 
     def snapshot(self, listed: Iterable[Peer], loops: Iterable[Services]) -> dict[str, Any]:
-        """What has been counted, by field of `wsstab.reports.Statistics`; what is not there is 0.
+        """All counters, by field of `wsstab.reports.Statistics`; a field that is missing is 0.
 
         Args:
-            listed: the peers that are open.
-            loops: the services that have not ended.
+            listed: the open peers.
+            loops: the services of all event loops.
         """
         sums = self._past.copy()
         for peer in [*listed, *list(self._closing)]:
@@ -87,7 +87,7 @@ class Counters:
 
 
 def add(sums: Counter[str], counted: dict[str, int]) -> None:
-    """As `Counter.update`, in a third of its time: most of them are 0 where nobody has said anything."""
+    """Add counters to sums. Takes a third of the time of `Counter.update`: most counters of an idle peer are 0."""
     for name, number in counted.items():
         if number:
             sums[name] += number

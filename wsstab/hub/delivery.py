@@ -1,8 +1,8 @@
-"""Delivery: who gets a message, and what became of it.
+"""Delivery: which peers get a message, and what became of it.
 
-Peers on wires are served through the turn log and never waited for one by one. What merely looks
-like a WebSocket, because no middleware runs around it, is awaited and measured. Peers of another
-event loop are handed their message and count as queued.
+Peers behind the middleware get broadcasts through the turn log; nobody waits for them one by one. Doubles, which stand
+behind an object with Starlette's coroutines, are awaited one by one. A message for a peer on another event loop is
+handed over to that loop and counts as queued.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Courier", "lagging_of"]
 
 
 class Tally:
-    """Counts deliveries as they happen."""
+    """Counts the deliveries of one broadcast."""
 
     def __init__(self, total: int, recipients: int) -> None:
         self.total = total
@@ -37,7 +37,7 @@ class Tally:
         self.errors: list[tuple[str, str]] = []
 
     def count(self, peer: Peer, delivery: Delivery) -> None:
-        """Note what became of one delivery that was not simply sent."""
+        """Count a delivery that was not simply sent."""
         if delivery is Delivery.QUEUED:
             self.queued += 1
         elif delivery is Delivery.DROPPED:
@@ -50,16 +50,16 @@ class Tally:
             self.fail(peer, "the peer has left")
 
     def fail(self, peer: Peer, why: str) -> None:
-        """Note a failure."""
+        """Count a failed delivery."""
         self.failed += 1
         if len(self.errors) < MAX_ERRORS:
             self.errors.append((peer.client_id, why))
 
     def result(self) -> BroadcastResult:
-        """What became of all.
+        """The result of the broadcast.
 
         Raises:
-            BroadcastFailedError: not one delivery succeeded, of an audience that is not empty.
+            BroadcastFailedError: the audience is not empty, and no delivery succeeded.
         """
         succeeded = self.recipients - self.failed
         result = BroadcastResult(self.total, succeeded, self.failed, self.errors, self.queued, self.dropped)
@@ -73,13 +73,13 @@ class Courier:
 
     Args:
         config: of the manager.
-        registry: who is connected.
-        loops: the services by event loop.
-        doubles: those that must be awaited and measured.
-        observe: where latencies go, by name.
+        registry: the open peers, with their names and rooms.
+        loops: the services of each event loop.
+        doubles: the peers that must be awaited.
+        observe: receives the name and the seconds of a latency.
 
     Attributes:
-        broadcasts: how many there were.
+        broadcasts: broadcasts so far.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Courier:
         self.broadcasts = 0
 
     async def send(self, client_id: str, message: Payload, key: Hashable) -> bool:
-        """One message for a client; whether it was handed over or queued for one of its peers at least."""
+        """Send a message to a client; whether at least one of its peers was sent it, or has it queued."""
         peers = self._registry.find_all(client_id)
         answers = [await connection_of(peer).send(message, key) for peer in peers]
         return any(answers)
@@ -106,26 +106,26 @@ class Courier:
     async def send_to_all(
         self, message: Payload, room: str | None, excluded: Iterable[str], key: Hashable
     ) -> BroadcastResult:
-        """One message for everyone, or for a room, without the clients that are excluded."""
+        """Send a message to everyone, or to a room, except for some clients."""
         audience = self._registry.audience if room is None else self._registry.members(room)
         left_out = [peer for name in excluded for peer in self._registry.find_all(name)]
         return await self.broadcast(message, audience, left_out, key)
 
     async def send_to_clients(self, client_ids: Iterable[str], message: Payload, key: Hashable) -> BroadcastResult:
-        """One message for these clients."""
+        """Send a message to these clients."""
         audience = {peer for name in client_ids for peer in self._registry.find_all(name)}
         return await self.broadcast(message, audience, (), key)
 
     async def broadcast(
         self, message: Payload, audience: Collection[Peer], excluded: Iterable[Peer], key: Hashable
     ) -> BroadcastResult:
-        """One message for many.
+        """Send a message to an audience.
 
         Raises:
-            BroadcastFailedError: not one delivery succeeded, of an audience that is not empty.
+            BroadcastFailedError: the audience is not empty, and no delivery succeeded.
             TypeError: ``key`` is not hashable.
         """
-        # Here, where it is the caller's: the writer for all would stumble over it.
+        # Fail here, in the call that is wrong: later it would fail the writer, and with it other broadcasts.
         hash(key)
         self.broadcasts += 1
         left_out = frozenset(peer for peer in excluded if peer in audience)
@@ -149,7 +149,7 @@ class Courier:
             turn_log.catch_up(peer)
         turn_log.append(entry)
         for peer in behind:
-            # Who is behind is served at once, because only the queue knows the verdict.
+            # A peer that is behind gets its copy now, because only its queue knows whether the message fits.
             verdict = Delivery.GONE
             if peer.open:
                 peer.sender.cursor = turn_log.end
@@ -199,6 +199,6 @@ class Courier:
 
 
 def lagging_of(services: Services) -> list[Peer]:
-    """The connections of an event loop that are behind."""
-    # To the services of a loop they are members; a hub knows what it has put there.
+    """The peers of an event loop that are behind."""
+    # The services know their members by a Protocol only; this narrows the type.
     return [each for each in services.backpressure.lagging if isinstance(each, Peer)]

@@ -1,4 +1,4 @@
-"""The door: who may open a WebSocket, decided before the handler runs.
+"""Door: decides who may open a WebSocket, before the handler runs.
 
 The checks run from cheapest to most expensive: draining, origin, address, the total, then the application's own
 ``authorize``. Counting and admitting are one step, so that 500 handshakes at once on a limit of 100 yield
@@ -31,15 +31,15 @@ __all__ = ["Door", "Guest"]
 logger = logging.getLogger("wsstab")
 
 LONGEST_LOGGED = 100
-"""Characters of what a peer sent that go into one log line."""
+"""Characters of a peer's header that go into one log line."""
 
 
 class Guest:
-    """Somebody who was let in.
+    """A peer that was let in.
 
     Args:
-        address: counted under this address.
-        client_id: the name that ``authorize`` gave.
+        address: the address under which it is counted.
+        client_id: the name that ``authorize`` gave it.
     """
 
     __slots__ = ("address", "client_id")
@@ -50,10 +50,10 @@ class Guest:
 
 
 class Door:
-    """Lets WebSockets in for a manager.
+    """Lets WebSockets in.
 
     Args:
-        hub: of the manager whose limits hold.
+        hub: holds the limits.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -68,13 +68,13 @@ class Door:
     async def admit(
         self, scope: Scope, config: WebSocketConfig, peer: str | None = None, terms: Terms | None = None
     ) -> Guest | Close:
-        """Let a WebSocket in, or say why not. Who was let in must be let out by ``admission.release``.
+        """Let a WebSocket in, or say why not. The caller must give the place back by ``admission.release``.
 
         Args:
             scope: of the handshake.
             config: of its path.
-            peer: the other end of the TCP connection, where it is known for certain.
-            terms: who must let it in; ``None`` for the guards of ``config``.
+            peer: address of the other end of the TCP connection, if the wire knows it.
+            terms: the guards to ask; ``None`` for those of ``config``.
         """
         if terms is None:
             terms = Terms.of(config)
@@ -92,7 +92,7 @@ class Door:
             return self._count_in(scope, config, address, None)
         if self._address_full(address):
             return self._refuse("max_connections_per_address", ADDRESS_LIMIT, scope, address)
-        # These calls come before the limits, and need one of their own.
+        # Calls of ``authorize`` run before the limits are checked, so they need a limit of their own.
         if self._surely_full(config) or self._authorizing.admit(address) is not None:
             return self._refuse("max_connections", CONNECTION_LIMIT, scope, address)
         try:
@@ -104,16 +104,16 @@ class Door:
         return self._count_in(scope, config, address, answer)
 
     async def ask_again(self, scope: Scope, terms: Terms, peer: str | None, address: str | None) -> Close | str | None:
-        """Ask the guards that were not asked when a WebSocket was let in.
+        """Ask guards that were not asked when the WebSocket was let in.
 
         Args:
-            scope: as it is now.
+            scope: the scope as it is now.
             terms: the guards.
-            peer: the other end of the TCP connection, where it is known for certain.
-            address: under which it is counted.
+            peer: address of the other end of the TCP connection, if the wire knows it.
+            address: the address under which it is counted.
 
         Returns:
-            A close, a client id, or ``None`` for a plain yes.
+            A close to refuse it, a client id, or ``None`` for a plain yes.
         """
         if not self._origin_allowed(scope, terms, peer):
             return self._refuse("allowed_origins", ORIGIN_REFUSED, scope, address)
@@ -121,7 +121,7 @@ class Door:
         return self._refuse("authorize", answer, scope, address) if isinstance(answer, Close) else answer
 
     async def _ask(self, scope: Scope, terms: Terms) -> Close | str | None:
-        """What all of them say; who names it otherwise than another refuses."""
+        """The answer of all guards together; two guards that give different names refuse."""
         named: str | None = None
         for authorize in terms.authorize:
             answer = await self._authorize(scope, terms.config, authorize)
@@ -136,7 +136,7 @@ class Door:
         self, scope: Scope, config: WebSocketConfig, address: str | None, client_id: str | None
     ) -> Guest | Close:
         if self._hub.is_draining:
-            # To get here may have taken long.
+            # The guards may have taken long.
             return DRAINING
         replacing = False
         if client_id is not None:
@@ -144,7 +144,7 @@ class Door:
             refused = clients.refusal_of(client_id, config)
             if refused is not None:
                 return self._refuse(limit_of(refused), refused, scope, address)
-            # One at a time: each holds a place of its own until it has replaced, and who is replaced until it is gone.
+            # One replacement at a time: the newcomer and the peer that it replaces both hold a place meanwhile.
             under_way = clients.expected(client_id) + clients.leaving(client_id)
             held = clients.held(client_id) > 0
             replacing = held and not under_way and config.duplicate_client == "replace"
@@ -155,18 +155,18 @@ class Door:
         return self._refuse(limit, refusal, scope, address)
 
     def _surely_full(self, config: WebSocketConfig) -> bool:
-        """Whether no answer of ``authorize`` could let anybody in: only a name that replaces another could."""
+        """Whether ``authorize`` cannot let anybody in: all places are taken, and no name may replace another."""
         return self._hub.admission.full and config.duplicate_client != "replace"
 
     def _address_full(self, address: str | None) -> bool:
-        """Whether those that are in, and those whose ``authorize`` is under way, are all that may come from there."""
+        """Whether the open connections and the running ``authorize`` calls of an address use up its limit."""
         limit = self._hub.config.max_connections_per_address
         if limit is None or address is None:
             return False
         return self._hub.admission.count_of(address) + self._authorizing.count_of(address) >= limit
 
     async def _authorize(self, scope: Scope, config: WebSocketConfig, authorize: Authorize) -> Close | str | None:
-        """A close, a client id, or ``None`` for a plain yes."""
+        """Ask one guard: a close, a client id, or ``None`` for a plain yes."""
         try:
             with anyio.move_on_after(config.accept_timeout) as patience:
                 answer = verdict(await awaited(call(authorize, scope)))
@@ -227,7 +227,7 @@ class Door:
         return address
 
     def _told_address(self, scope: Scope, client_address: ClientAddressOf) -> str | None:
-        """What the application says; where it fails, what the rule of ``trusted_proxies`` says: nobody is uncounted."""
+        """The address that ``client_address`` gives; if that fails, the one that ``trusted_proxies`` gives."""
         try:
             address = call(client_address, scope)
             if address is None or isinstance(address, str):
@@ -250,7 +250,7 @@ class Door:
 
 
 def verdict(answer: object) -> Close | str | None:
-    """What an answer of ``authorize`` means."""
+    """Translate an answer of ``authorize``."""
     if isinstance(answer, Close):
         return answer.refusing()
     if isinstance(answer, str) and answer:
@@ -259,7 +259,7 @@ def verdict(answer: object) -> Close | str | None:
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first header of this lower-case name."""
+    """Value of the first header with this lower-case name."""
     for key, value in scope.get("headers", ()):
         if key.lower() == name:
             return str(value.decode("latin-1"))

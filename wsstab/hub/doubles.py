@@ -1,4 +1,4 @@
-"""Doubles: the peers that no middleware knows of, because ``manager.connect()`` was called without one."""
+"""Doubles: the peers that ``manager.connect()`` registered where no middleware stands around the application."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Doubles:
     """The open peers of a manager that stand behind an object with Starlette's coroutines.
 
     Attributes:
-        peers: all of them.
+        peers: the doubles.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class Doubles:
         return self._by_object.get(id(websocket))
 
     def add(self, peer: DoublePeer) -> None:
-        """Register it for its object."""
+        """Register a double for its object."""
         self.peers.add(peer)
         self._by_object[id(peer.websocket)] = peer
 
     def forget(self, peer: DoublePeer) -> None:
-        """It is closing."""
+        """A double is closing."""
         self.peers.discard(peer)
         self._by_object.pop(id(peer.websocket), None)

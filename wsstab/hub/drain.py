@@ -29,9 +29,9 @@ logger = logging.getLogger("wsstab")
 LAST_PART = 0.15
 """Part of the timeout, at most a second, that is kept for handlers to end after they were cancelled."""
 LOOK_AGAIN = 0.02
-"""Seconds between two looks at what is still there."""
+"""Seconds between two checks of what is left."""
 LOOK_SOON = 0.002
-"""The same while others wait for their turn to be closed: 10,000 come in 100 turns."""
+"""The same while a batch waits for the one before: 10,000 connections take 100 batches."""
 
 
 class Drained(Protocol):
@@ -43,24 +43,24 @@ class Drained(Protocol):
 
     @property
     def calls(self) -> set[Peer]:
-        """The peers whose ASGI call is under way."""
+        """The peers whose ASGI call is running."""
 
     def peers(self) -> list[Peer]:
-        """Its open connections."""
+        """The open peers."""
 
     def emit(self, event: Event) -> None:
         """Tell the subscribers."""
 
     def cut_lingering(self) -> None:
-        """Abort what has closed, but does not leave."""
+        """Abort TCP connections whose WebSocket has closed but whose peer does not leave."""
 
 
 class PartOfServer:
-    """What there is to drain when one of several servers of an application stops.
+    """The part of a hub that is drained when one of several servers of the application stops.
 
     Args:
-        hub: of the manager.
-        server: the server that stops, as `Carrier.server` has it.
+        hub: the hub.
+        server: the server that stops, as in `Carrier.server`.
     """
 
     def __init__(self, hub: Drained, server: object) -> None:
@@ -71,15 +71,15 @@ class PartOfServer:
 
     @property
     def calls(self) -> set[Peer]:
-        """The peers that came by the server, and whose ASGI call is under way."""
+        """The peers that came through the server, and whose ASGI call is running."""
         return {peer for peer in self._hub.calls if peer.carrier.server is self._server}
 
     def peers(self) -> list[Peer]:
-        """Its open connections."""
+        """The open peers."""
         return [each for each in self._hub.peers() if each.carrier.server is self._server]
 
     def cut_lingering(self) -> None:
-        """Those are of all servers, and have a deadline each."""
+        """Do nothing: they belong to all servers, and each has a deadline of its own."""
 
 
 class Drainer:
@@ -101,15 +101,15 @@ class Drainer:
         self._report = ShutdownReport()
 
     def hurry(self) -> None:
-        """End the drain that is running as if its time were over."""
+        """End the running drain as if its time were over."""
         self._hurried = True
 
     async def drain(self, plan: Drain, paced: bool = True) -> ShutdownReport:
-        """Let all connections go; a second call joins the first.
+        """Close all connections; a second call joins the first.
 
         Args:
-            plan: the pace of the drain, and the time it has.
-            paced: in batches; else all at once.
+            plan: the pace and the timeout of the drain.
+            paced: close in batches; otherwise all at once.
         """
         if self._running is not None:
             self._unpaced = self._unpaced or not paced
@@ -140,7 +140,7 @@ class Drainer:
         await self._wait(lambda: not self._unfinished(), time)
         failed = self._cut()
         if self._hurried:
-            # Handlers that were cancelled just now still end properly, unless somebody hurries again.
+            # The handlers cancelled just now may still end properly, unless somebody hurries again.
             self._hurried, self._deadline = False, time() + min(1.0, plan.timeout * LAST_PART)
         else:
             self._deadline += plan.timeout * LAST_PART
@@ -180,29 +180,29 @@ class Drainer:
             await self._wait(lambda: self._at_once() < at_once, time, LOOK_SOON)
 
     def _unaccepted(self) -> list[Peer]:
-        """Handshakes that are still to be refused."""
+        """Peers whose handshake can still be refused."""
         return [each for each in self._undecided() if each.lifecycle.outbound is OutboundState.CONNECTING]
 
     def _opening(self) -> bool:
-        """Whether handshakes are on their way to their peers: until then those can neither be refused nor closed."""
+        """Whether an accept is being written: until that is done, its peer can be neither refused nor closed."""
         return any(each.lifecycle.outbound is OutboundState.OPEN for each in self._undecided())
 
     def _undecided(self) -> list[Peer]:
         return [peer for peer in list(self._hub.calls) if peer.closing.close is None and not peer.open]
 
     def _at_once(self) -> int:
-        """How many are being closed now."""
+        """How many peers are being closed now."""
         self._closing = [peer for peer in self._closing if peer.closing.event is None]
         return len(self._closing)
 
     def _unfinished(self) -> bool:
-        # Who has gone is not looked at again: there may be tens of thousands.
+        # A peer that is gone is not checked again: there may be tens of thousands.
         while self._staying and finished(self._staying[-1]):
             self._staying.pop()
         return bool(self._hub.calls) or bool(self._staying)
 
     def _cut(self) -> int:
-        """Abort what has not gone, cancel handlers that have not ended; how many peers got no close."""
+        """Abort the peers that are left and cancel their handlers; how many peers got no close frame."""
         failed = {peer for peer in self._leaving if not finished(peer)}
         for peer in failed:
             peer.loop.call_from_thread(peer.wire.abort)
@@ -216,7 +216,7 @@ class Drainer:
         return len(self._staying)
 
     def _aborts_are_over(self) -> bool:
-        """Whether servers are done with all that were cut off."""
+        """Whether the servers have finished all aborts."""
         while self._staying and self._staying[-1].wire.abort_is_over():
             self._staying.pop()
         return not self._staying
@@ -227,18 +227,18 @@ class Drainer:
 
 
 def end_of(plan: Drain, began: float) -> float:
-    """When to stop waiting, so that cancelled handlers still have time to end."""
+    """When to stop waiting for handlers, so that cancelled ones still have time to end."""
     return began + plan.timeout - min(1.0, plan.timeout * LAST_PART)
 
 
 def batch_size(left: int, plan: Drain, seconds: float) -> int:
-    """How many to close now, so that none is left after ``seconds``."""
+    """How many connections to close now, so that none is left after ``seconds``."""
     rounds = max(math.floor(seconds / plan.interval), 1) if plan.interval > 0 else 1
     return max(plan.batch_size, math.ceil(left / rounds))
 
 
 def finished(peer: Peer) -> bool:
-    """Whether its socket is gone, or its close frame has left the process."""
+    """Whether the socket of a peer is gone, or its close frame has left the process."""
     wire, closing = peer.wire, peer.closing
     if closing.event is None:
         return False

@@ -1,7 +1,7 @@
-"""The drain as an HTTP endpoint, for ``preStop`` hooks: where no signal can be had, or the drain is to come before it.
+"""Drain endpoint: starts a drain by an HTTP request, for ``preStop`` hooks and servers without signals.
 
-An ASGI application of its own, for any route or mount: it looks at nothing but method and ``Authorization`` header.
-GET drains as POST does, because the hooks of Kubernetes can send nothing else.
+It is an ASGI application, for any route or mount, and reads only the method and the ``Authorization`` header.
+GET drains as POST does, because ``httpGet`` hooks of Kubernetes can send nothing else.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ BEARER = b"bearer "
 
 
 class DrainEndpoint:
-    """Drains a manager when somebody asks who knows the token (RFC 6750).
+    """Drains a manager for a request that carries the token (RFC 6750).
 
-    Answers when the drain is over: 200 with the `ShutdownReport` as JSON; 404 where no token is configured, 401 for a
-    wrong one or none, 405 for other methods than GET and POST. Whoever asks while a drain is under way gets the report
-    of that one. A request that is broken off ends no drain.
+    Answers when the drain is over: 200 with the `ShutdownReport` as JSON; 404 if no token is configured, 401 for a
+    wrong or missing token, 405 for methods other than GET and POST. A request during a drain gets the report of that
+    drain. A drain goes on when its request is aborted.
 
     Args:
         manager: the manager to drain.
@@ -74,14 +74,14 @@ class DrainEndpoint:
             finally:
                 latch.set()
 
-        # Not in this task: some servers, and middleware, cancel it when the request is broken off.
+        # A task of its own: some servers and middleware cancel the request's task when the client disconnects.
         current_loop().spawn(drain)
         await latch.wait()
         return reports[0]
 
 
 def bearer(scope: Scope) -> bytes | None:
-    """The token that a request carries."""
+    """The bearer token of a request; ``None`` if it has none, or several."""
     values = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
     if len(values) != 1 or values[0][: len(BEARER)].lower() != BEARER:
         return None
@@ -89,7 +89,7 @@ def bearer(scope: Scope) -> bytes | None:
 
 
 def matches(given: bytes, token: str | Sequence[str]) -> bool:
-    """Whether it is the token, or one of several; in a time that does not tell how much of it was right."""
+    """Whether a token is one of those configured; takes the same time however much of it is right."""
     tokens = [token] if isinstance(token, str) else token
-    # All of them are compared, whichever matches.
+    # Compare with all of them: stopping at a match would tell which one it was.
     return sum(hmac.compare_digest(given, each.encode()) for each in tokens) > 0

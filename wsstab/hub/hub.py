@@ -1,6 +1,6 @@
-"""Hub: what a manager is made of, and the milestones in the life of each of its peers.
+"""Hub: composes the parts of a manager, and has a method for each milestone in the life of a peer.
 
-It may be used from any event loop and, by tests, from several at once.
+It may be used from any event loop; test clients use it from several at once.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from .unfinished import UnfinishedMessages, seconds_between_looks
 __all__ = ["Hub"]
 
 HOOKS_TIMEOUT = 2.0
-"""Seconds in which async callbacks of the last closes may still end at a drain."""
+"""Seconds that a drain waits for async callbacks of the last closes."""
 SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
 
 class Hub(Itself):
-    """All peers of one application in this process, and what is kept about them.
+    """All peers of one application in this process, and the parts that work on them.
 
     Args:
-        config: frozen.
-        manager: what applications call, and find in the scope.
+        config: the frozen configuration.
+        manager: the manager in front of this hub; the middleware puts it into the scope.
 
     Attributes:
-        registry: who is connected, under which names, in which rooms.
-        ledger: how much memory each holds.
-        admission: how many places are taken.
-        calls: the peers whose ASGI call is under way.
-        servers: those that serve the application.
+        registry: the open peers, with their names and rooms.
+        ledger: counts the memory of each peer.
+        admission: counts the places that are taken.
+        calls: the peers whose ASGI call is running.
+        servers: the servers that serve the application.
         has_middleware: whether the middleware stands around the application.
         is_draining: whether new connections are refused.
     """
@@ -89,7 +89,7 @@ class Hub(Itself):
         self.loops.every(seconds_between_looks(config), UnfinishedMessages(self.registry).look)
 
     def peers(self) -> list[Peer]:
-        """All that are open."""
+        """The open peers."""
         return list(self.registry)
 
     # Life of the manager.
@@ -117,7 +117,7 @@ class Hub(Itself):
         return report
 
     def hurry(self) -> None:
-        """End the drain that is under way as if its time were over: abort, cancel, and be done."""
+        """End the running drain as if its time were over: abort connections, cancel handlers."""
         self._drainer.hurry()
 
     async def shut_down(self, timeout: float) -> ShutdownReport:
@@ -136,11 +136,11 @@ class Hub(Itself):
         return report
 
     async def stop_server(self, server: ServingServer, timeout: float) -> None:
-        """Close what came by one server, which stops while others serve on.
+        """Close the connections of one server that stops while others go on serving.
 
         Args:
-            server: the one that stops.
-            timeout: seconds until what did not close is aborted, and handlers are cancelled.
+            server: the server that stops.
+            timeout: seconds until open connections are aborted and their handlers cancelled.
         """
         server.stopping = True
         self._starts = max(self._starts - 1, 0)
@@ -150,7 +150,7 @@ class Hub(Itself):
         plan = self.config.drain
         return Drain(timeout=timeout, code=plan.code, reason=plan.reason, handle_signals=False)
 
-    # The life of a peer: it is enrolled, then come the four milestones.
+    # The life of a peer: it is enrolled, then reaches the four milestones.
 
     def next_id(self) -> str:
         """An id for a peer."""
@@ -158,7 +158,7 @@ class Hub(Itself):
         return f"c{self._next_id:x}-{id(self) & 0xFFFF:04x}{time.time_ns() & 0xFFFFFF:06x}"
 
     def enrol(self, peer: Peer) -> None:
-        """Note that a peer exists, which has a place; `released` must follow."""
+        """Count a new peer, which has a place already; `released` must follow."""
         peer.shard = self.registry.shard_of(peer.id)
         peer.services.connections += 1
         peer.services.carried += peer.wire.readable
@@ -169,7 +169,7 @@ class Hub(Itself):
             self.clients.expect(peer, peer.chosen_id)
 
     def opened(self, peer: Peer) -> None:
-        """Its handshake is complete: list it."""
+        """The handshake of a peer is complete: list it."""
         self.registry.add(peer)
         self.ledger.add(peer)
         self.counters.opened += 1
@@ -184,7 +184,7 @@ class Hub(Itself):
         self.clients.opened(peer)
 
     def closing(self, peer: Peer) -> None:
-        """No message reaches it any more: list it no more."""
+        """A peer gets no more messages: take it off the lists."""
         self.registry.remove(peer)
         self.ledger.remove(peer)
         self.counters.closing(peer)
@@ -194,14 +194,14 @@ class Hub(Itself):
             self.doubles.forget(peer)
 
     def closed(self, peer: Peer) -> None:
-        """It is over, and its counters change no more."""
+        """A peer has closed: its counters are final."""
         self.counters.over(peer)
         if isinstance(peer, DoublePeer):
-            # It has no ASGI call that would end.
+            # No ASGI call ends for a double, so this is the end of its life.
             self.released(peer)
 
     def released(self, peer: Peer) -> None:
-        """Its ASGI call has ended: its place is free as soon as its socket is gone."""
+        """The ASGI call of a peer has ended: its place becomes free as soon as its socket is gone."""
         peer.services.carried -= peer.wire.readable
         self.calls.discard(peer)
         peer.counted = False
@@ -218,11 +218,11 @@ class Hub(Itself):
     # What peers ask of their hub.
 
     def charge(self, peer: Peer, delta: int) -> None:
-        """Count memory, and evict where it becomes too much."""
+        """Count memory of a peer, and evict if a limit is exceeded."""
         self.evictor.charge(peer, delta)
 
     def emit(self, event: Event) -> None:
-        """Tell the subscribers."""
+        """Call the subscribers of an event."""
         if isinstance(event, LimitHit):
             self.counters.refused[event.limit] += 1
         self.subscribers.emit(event)
@@ -232,27 +232,27 @@ class Hub(Itself):
         self.counters.observe(name, seconds)
 
     def missed(self) -> None:
-        """Count a message that came for a peer that was over."""
+        """Count a message for a peer that had closed."""
         self.counters.missed()
 
     def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
-        """Log a warning the first time it is asked for; of the operator's causes at most a hundred different ones.
+        """Log a warning the first time its key is used; at most a hundred different keys.
 
         Args:
-            key: by which it is known again.
-            line: the sentence.
-            args: of the sentence.
-            by_peers: whether peers choose the key: its first word has a budget of its own, a few in a minute.
+            key: identifies the warning.
+            line: the sentence, as a format.
+            args: of the format.
+            by_peers: whether peers can choose the key: then its first word has a budget of a few lines a minute.
         """
         tell = self.notices.of_peers if by_peers else self.notices.once
         tell(key, line, *args)
 
     def may_tell(self, kind: str, level: int = logging.WARNING) -> bool:
-        """Whether one more line that peers can cause may be logged now: a few of each kind in a minute."""
+        """Whether one more line that peers can cause may be logged now: a few of each kind a minute."""
         return self.notices.may_tell(kind, level)
 
     def promise(self, peer: Peer, client_id: str) -> Close | None:
-        """Give a peer whose handshake is not complete this name for accept, or say why not."""
+        """Note a name that a peer takes at accept, or say why it may not have it."""
         return self.clients.promise(peer, client_id)
 
     async def enter(self, peer: Peer, room: str) -> None:
@@ -264,18 +264,18 @@ class Hub(Itself):
         self.rooms.exit(peer, room)
 
     def cut_lingering(self) -> None:
-        """Abort the TCP connections that have closed, but whose peer takes nothing."""
+        """Abort TCP connections whose WebSocket has closed but whose peer reads nothing."""
         self.lingering.cut()
 
     async def close_all(self, peers: list[Peer] | tuple[Peer, ...], close: Close) -> None:
-        """Close these, and wait until they are closed."""
+        """Close these peers, and wait until all are closed."""
         for peer in peers:
             peer.closing.begin(close)
         for peer in peers:
             await peer.closing.latch.wait()
 
     def lagging(self) -> Iterator[Peer]:
-        """Those that are behind, on all loops."""
+        """The peers that are behind, on all event loops."""
         for services in self.loops:
             yield from lagging_of(services)
 

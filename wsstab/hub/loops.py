@@ -1,4 +1,4 @@
-"""Loops: the services of each event loop on which a manager has peers, and what is done there again and again."""
+"""Loops: the services of each event loop on which a manager has peers, and the periodic chores there."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Loops:
 
     Args:
         config: of the manager.
-        observe: where latencies go, by name.
-        lingering: what has closed and is not gone.
+        observe: receives the name and the seconds of a latency.
+        lingering: the TCP connections that have closed and are not gone.
         retired: called with services that have ended.
 
     Attributes:
-        services: by loop.
-        draining: whether the manager is about to stop, or refuses new connections; set by `drain`.
+        services: the services, by event loop.
+        draining: whether the manager refuses new connections; set by `drain`.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Loops:
         self.draining = False
 
     def __iter__(self) -> Iterator[Services]:
-        # A copy: a test client may come with another loop meanwhile.
+        # A copy: a test client may bring another loop during the iteration.
         return iter(list(self.services.values()))
 
     def every(self, seconds: float, chore: Callable[[Services], None]) -> None:
-        """Have a chore done on each loop that comes from now on.
+        """Run a chore periodically on each loop that is added from now on.
 
         Args:
-            seconds: between two times.
+            seconds: the period.
             chore: called with the services of the loop.
         """
         self._chores.append((seconds, chore))
@@ -67,25 +67,25 @@ class Loops:
         return services
 
     def only(self) -> Services | None:
-        """The services, when all peers are on the running loop; ``None`` when some are elsewhere."""
+        """The services of the running loop, if all peers are on it; otherwise ``None``."""
         if len(self.services) != 1:
             return None
         (services,) = self.services.values()
         return services if services.loop is current_loop() else None
 
     def drain(self, draining: bool) -> None:
-        """Tell all loops whether the manager is about to stop."""
+        """Tell all loops whether the manager refuses new connections."""
         self.draining = draining
         for services in self:
             services.draining = draining
 
     def leave(self, services: Services) -> None:
-        """One peer of this loop is over; without any, its services end, unless ``start()`` keeps them."""
+        """A peer of this loop is released. The services end with the last peer, unless ``start()`` keeps them."""
         services.connections -= 1
         self._retire_idle(services)
 
     def stop(self) -> None:
-        """``start()`` keeps none of them any more."""
+        """Let the services of all loops end with their last peer, although ``start()`` was called."""
         for services in self:
             services.started = False
             self._retire_idle(services)

@@ -183,10 +183,10 @@ class Clients:
         own = self.own(client_id)
         if own is not None:
             return (own,)
-        connections = self._registry.find_all(client_id)
-        if not connections:
+        peers = self._registry.find_all(client_id)
+        if not peers:
             raise ConnectionNotFoundError(client_id)
-        return connections
+        return peers
 
     def others(self, peer: Peer, client_id: str) -> list[Peer]:
         """The peers that must go before ``peer`` can take this name.

@@ -1,4 +1,4 @@
-"""Opening: how a WebSocket that comes in gets its peer, or its refusal."""
+"""Opening: gives an incoming WebSocket its peer, or a refusal."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = ["Opening"]
 
 
 class Opening:
-    """Opens WebSockets for a manager.
+    """Opens WebSockets.
 
     Args:
-        hub: of the manager.
-        routing: which options and which guards hold for a path.
+        hub: the hub that the peers belong to.
+        routing: finds the options and the guards of a path.
         connection_key: where in ``scope["state"]`` handlers find their `Connection`.
 
     Attributes:
@@ -48,7 +48,7 @@ class Opening:
         self.wire_for: Callable[[Scope, Receive, Send], Wire] = wire_for
 
     async def open(self, scope: Scope, receive: Receive, send: Send) -> Handler | None:
-        """Let a WebSocket in.
+        """Let a WebSocket in, or refuse it.
 
         Args:
             scope: of its handshake.
@@ -56,7 +56,7 @@ class Opening:
             send: the server's.
 
         Returns:
-            What its handler does with its peer; ``None`` where it was refused, and has its answer.
+            The handler's side of the new peer; ``None`` if the WebSocket was refused, and has been answered.
         """
         if begins_in_creator():
             await anyio.lowlevel.checkpoint()
@@ -72,7 +72,7 @@ class Opening:
         else:
             admitted = await self._door.admit(scope, config, wire.peer_address(), terms)
             if server is not None and server.stopping and isinstance(admitted, Guest):
-                # To be let in may have taken long.
+                # The guards may have taken long.
                 self._hub.admission.release(admitted.address)
                 admitted = DRAINING
         if isinstance(admitted, Close):
@@ -96,11 +96,11 @@ class Opening:
         return handler
 
     async def admits(self, outer: Peer, scope: Scope) -> bool:
-        """Whether the guards of this manager let in what another, outside of it, has let in; else it has an answer.
+        """Whether the guards of this stabilizer also let in a peer of an outer one; if not, it has been answered.
 
         Args:
-            outer: the peer, of the other manager.
-            scope: as it is here.
+            outer: the peer of the outer stabilizer.
+            scope: the scope as it arrives here.
         """
         return await admits(outer, self._routing, self._door, scope)
 
@@ -136,7 +136,7 @@ class Opening:
         return peer
 
     def _prepare(self, wire: Wire, config: WebSocketConfig, told: bool) -> None:
-        """Have the server leave to us what is ours, where it can be told."""
+        """Tell the server to leave keepalive, compression and the size limit to us, where it can be told."""
         if config.heartbeat_type is not HeartbeatType.OFF:
             wire.take_over_keepalive()
         self._prepare_compression(wire, config, told)

@@ -1,7 +1,7 @@
-"""Probing: where all places are taken, a peer that may be gone must prove that it is not.
+"""Probing: when all places are taken, pings the peers that may be gone, and aborts those that do not answer.
 
-A half-open peer keeps its place until its heartbeat has found it out, a minute and a half by default. Meanwhile a
-client that comes back, often the very one, would be refused.
+A half-open peer keeps its place until its heartbeat fails, a minute and a half by default. Without probing, a client
+that reconnects meanwhile, often the very client of that peer, would be refused.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ if TYPE_CHECKING:
 __all__ = ["Prober"]
 
 USUAL = 1.0
-"""Seconds in which a peer answers a ping, unless it has always taken longer."""
+"""Seconds a peer gets to answer a ping, unless it has taken longer before."""
 LONGEST_PROBE = 5.0
-"""Seconds that a probe takes at most, however slow a peer has been before."""
+"""Seconds a probe takes at most, however slow a peer has been before."""
 MOST_AT_ONCE = 8
-"""Peers that are probed at a time."""
+"""Peers probed at a time."""
 BETWEEN_SEARCHES = 1.0
-"""Seconds between two searches for peers to probe: each looks at all connections."""
+"""Seconds between two searches for peers to probe: a search looks at all peers."""
 SHARE = 0.05
-"""Part of the time that searches may take in all: each address may cause one of its own."""
+"""Fraction of time that all searches together may take: each address can cause one."""
 LOOK_AGAIN = 0.02
-"""Seconds between two looks at whether they have answered."""
+"""Seconds between two checks for answers."""
 
 
 class Prober:
-    """Finds out which peers are not there any more.
+    """Finds peers that are gone.
 
     Args:
-        connections: gives all that are open.
+        peers: returns the open peers.
     """
 
-    def __init__(self, connections: Callable[[], Iterable[Peer]]) -> None:
-        self._connections = connections
+    def __init__(self, peers: Callable[[], Iterable[Peer]]) -> None:
+        self._peers = peers
         self._searches: dict[str | None, _Search] = {}
         self._rests_until = -inf
 
     async def make_room(self, is_room: Callable[[], bool], address: str | None = None) -> None:
-        """Abort peers whose ping is unanswered beyond the usual, and that do not answer another.
+        """Abort peers that have not answered their last ping in the usual time and do not answer another one.
 
-        Where there is none, those that have been silent longest are pinged: who does not answer is found next time.
-        Who comes while a probe is under way waits for what it brings.
+        If no such peer exists, ping the ones that have been silent longest: a peer that does not answer is found next
+        time. A caller that comes while a probe is running waits for its result.
 
         Args:
-            is_room: whether there is room now.
-            address: only those that came from there; ``None`` for all.
+            is_room: whether a place is free now.
+            address: probe only peers of this address; ``None`` for all.
         """
         loop = current_loop()
         now = loop.time()
         search = self._searches.get(address)
         if search is not None and now < search.until:
-            # No more wait than it can free places, the one who searches among them.
+            # Only as many callers wait as the probe can free places, counting the one that probes.
             if search.waiting < MOST_AT_ONCE - 1:
                 await search.wait_for(is_room, loop)
             return
@@ -85,18 +85,18 @@ class Prober:
             await search.wait_for(is_room, loop)
 
     def _find(self, address: str | None, loop: EventLoop) -> tuple[list[Peer], list[Peer]]:
-        """Who is doubtful, and where there is nobody, who has been silent; those that were heard longest ago."""
+        """The doubtful peers, or if none are doubtful the silent ones; those heard from longest ago."""
         holder = holder_of(address)
-        askable = [each for each in self._connections() if can_be_asked(each, loop, holder)]
+        askable = [each for each in self._peers() if can_be_asked(each, loop, holder)]
         doubtful = nsmallest(MOST_AT_ONCE, filter(is_doubtful, askable), key=heard_at)
         return doubtful, [] if doubtful else nsmallest(MOST_AT_ONCE, filter(is_silent, askable), key=heard_at)
 
 
 class _Search:
-    """One search for peers that are not there any more, and who waits for the places that it frees.
+    """One search for peers that are gone, and how many callers wait for the places it frees.
 
     Args:
-        began: time of the event loop.
+        began: when it began, on the clock of the event loop.
     """
 
     __slots__ = ("began", "until", "waiting")
@@ -106,7 +106,7 @@ class _Search:
         self.waiting = 0
 
     async def wait_for(self, is_room: Callable[[], bool], loop: EventLoop) -> None:
-        """Wait as long as it may still free a place."""
+        """Wait until a place is free, or the search cannot free one any more."""
         self.waiting += 1
         try:
             while not is_room() and loop.time() < self.until:
@@ -116,7 +116,7 @@ class _Search:
 
 
 async def probe(doubtful: list[Peer], is_room: Callable[[], bool]) -> bool:
-    """Ping them, and abort those that do not answer; whether there were any, and no room came meanwhile."""
+    """Ping these peers and abort those that do not answer; whether any was aborted. Stops when a place gets free."""
     pinged = {each: each.heartbeat.ask() for each in doubtful}
     with anyio.move_on_after(min(max(map(patience, doubtful)), LONGEST_PROBE)):
         while not is_room() and any(is_silent_since(each, at) for each, at in pinged.items()):
@@ -130,17 +130,17 @@ async def probe(doubtful: list[Peer], is_room: Callable[[], bool]) -> bool:
 
 
 def heard_at(peer: Peer) -> float:
-    """When anything last arrived."""
+    """When the peer was last heard from."""
     return peer.heartbeat.deadlines.heard_at
 
 
 def patience(peer: Peer) -> float:
-    """Seconds in which it usually answers."""
+    """Seconds in which the peer usually answers."""
     return max(USUAL, 4 * (peer.heartbeat.latency or 0.0))
 
 
 def can_be_asked(peer: Peer, loop: EventLoop, holder: str | None) -> bool:
-    """Whether it is one that a ping can reach from here, and whose pong would be seen."""
+    """Whether a ping can reach the peer from this event loop, and somebody reads its pong."""
     if peer.loop is not loop or not peer.open:
         return False
     if holder is not None and holder_of(peer.address) != holder:
@@ -149,17 +149,17 @@ def can_be_asked(peer: Peer, loop: EventLoop, holder: str | None) -> bool:
 
 
 def is_doubtful(peer: Peer) -> bool:
-    """Whether its last ping is unanswered for longer than it usually takes."""
+    """Whether the last ping has been unanswered for longer than the peer usually takes."""
     deadlines, now = peer.heartbeat.deadlines, peer.services.timekeeper.now
     return deadlines.unanswered and deadlines.ping_at is not None and now - deadlines.ping_at > patience(peer)
 
 
 def is_silent(peer: Peer) -> bool:
-    """Whether nothing has come from it for a while, and nothing was asked."""
+    """Whether the peer has sent nothing for a while, and no ping is unanswered."""
     deadlines, now = peer.heartbeat.deadlines, peer.services.timekeeper.now
     return not deadlines.unanswered and now - deadlines.heard_at > USUAL
 
 
 def is_silent_since(peer: Peer, at: float) -> bool:
-    """Whether it is open, is being read from, and nothing has come since then."""
+    """Whether the peer is open and being read from, and has sent nothing since ``at``."""
     return peer.open and peer.heartbeat.is_read() and heard_at(peer) < at

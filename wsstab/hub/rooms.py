@@ -1,4 +1,4 @@
-"""Rooms: who enters and leaves, in the order of what is said there."""
+"""Rooms: lets peers enter and leave, in order with the broadcasts to them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class Rooms:
     """The rooms of a manager.
 
     Args:
-        registry: who is in which room.
+        registry: holds the members of each room.
     """
 
     def __init__(self, registry: Registry[Peer]) -> None:
         self._registry = registry
 
     def enter(self, peer: Peer, room: str) -> None:
-        """Put a peer into a room, after all that was broadcast there before; before accept, for then."""
+        """Put a peer into a room, after all earlier broadcasts to it. Before accept, the room is noted for accept."""
         if peer.is_awaited:
             peer.rooms_joined = {*(peer.rooms_joined or ()), room}
             return
@@ -28,7 +28,7 @@ class Rooms:
         self.listen(peer)
 
     def exit(self, peer: Peer, room: str) -> None:
-        """Take a peer out of a room, after all that was broadcast there before."""
+        """Take a peer out of a room, after all earlier broadcasts to it."""
         if peer.is_awaited:
             peer.rooms_joined = {*(peer.rooms_joined or ())} - {room} or None
             return
@@ -36,7 +36,7 @@ class Rooms:
         self._registry.leave(peer, room)
 
     def listen(self, peer: Peer) -> None:
-        """Named or in a room: whoever did that wants messages, whatever protocol it speaks."""
+        """Let a peer get broadcasts: its handler has named it or put it into a room, so it expects them."""
         if peer.config.broadcast and not peer.accepts_broadcasts:
             peer.accepts_broadcasts = True
             catch_up(peer)
@@ -52,10 +52,10 @@ class Rooms:
 
 
 def catch_up(peer: Peer) -> None:
-    """Give a peer what was said before its audiences change."""
+    """Give a peer all earlier broadcasts, before the audiences it is in change."""
     turn_log = peer.services.turn_log
     if isinstance(peer, DoublePeer):
-        # What is in the log for it was awaited when it was said.
+        # A double is awaited by each broadcast, so the log holds nothing for it.
         peer.sender.cursor = turn_log.end
     elif turn_log.pending:
         turn_log.catch_up(peer)

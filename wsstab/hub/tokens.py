@@ -21,8 +21,8 @@ class TokenDesk:
     """Issues and validates reconnect tokens.
 
     Args:
-        config: ``secret_key``, ``reconnect_token_ttl`` and ``enable_reconnect``.
-        emit: where events go.
+        config: gives ``secret_key``, ``reconnect_token_ttl`` and ``enable_reconnect``.
+        emit: receives the events.
     """
 
     def __init__(self, config: WebSocketConfig, emit: Callable[[Event], None]) -> None:
@@ -44,7 +44,7 @@ class TokenDesk:
         return token
 
     def validate(self, token: str) -> str:
-        """The client id of ``token``, which is used up."""
+        """The client id of ``token``; the token is used up."""
         self._require_enabled()
         try:
             client_id = self._tokens.validate(token, now_ms())
@@ -67,7 +67,7 @@ class TokenDesk:
 
 
 def keys_of(config: WebSocketConfig) -> list[str]:
-    """The signing keys, newest first; a random one where none is configured."""
+    """The signing keys, newest first; a random key if none is configured."""
     if config.secret_key is None:
         return [secrets.token_urlsafe(32)]
     return [config.secret_key] if isinstance(config.secret_key, str) else list(config.secret_key)

@@ -1,4 +1,4 @@
-"""Unfinished messages: who has begun a message and does not go on is found, and what he holds is counted."""
+"""Unfinished messages: counts the bytes of incomplete messages, and finds peers that do not complete theirs."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..loop.services import Services
 __all__ = ["UnfinishedMessages"]
 
 LOOK_OFTEN = 1.0
-"""Seconds between two looks at unfinished messages, where memory is limited or endpoints have their own limits."""
+"""Seconds between two checks, if memory is limited or endpoints have their own limits."""
 LOOK_SELDOM = 5.0
-"""The same elsewhere, at most: each costs about a microsecond for each connection."""
+"""The same otherwise, at most: a check costs about a microsecond for each connection."""
 LOOKED_AT_ONCE = 100
-"""Connections that are looked at before others have their turn."""
+"""Connections to check in one turn of the event loop."""
 
 
 class UnfinishedMessages:
-    """Looks at the unfinished messages of a manager's peers.
+    """Checks the unfinished messages of all peers.
 
     Args:
-        registry: who is connected.
+        registry: the open peers.
     """
 
     def __init__(self, registry: Registry[Peer]) -> None:
         self._registry = registry
 
     def look(self, services: Services) -> None:
-        """Begin to look at all peers of an event loop, some in each turn."""
+        """Begin to check all peers of an event loop, some in each turn."""
         services.timekeeper.soon([partial(self._look_on, services, self._registry.slices(LOOKED_AT_ONCE))])
 
     def _look_on(self, services: Services, slices: Iterator[list[Peer]], now: float) -> None:
@@ -42,13 +42,13 @@ class UnfinishedMessages:
             for peer in peers:
                 if peer.services is services:
                     peer.receiver.look(now)
-                    # What a slow peer had in its buffer when it was looked at last may have left since.
+                    # The transport of a slow peer may have drained since its memory was counted.
                     peer.heartbeat.sample()
             services.timekeeper.soon([partial(self._look_on, services, slices)])
 
 
 def seconds_between_looks(config: WebSocketConfig) -> float:
-    """Seconds between two looks.
+    """Seconds between two checks.
 
     Args:
         config: of the manager.
@@ -56,6 +56,6 @@ def seconds_between_looks(config: WebSocketConfig) -> float:
     paths = (config, *(each for _, each in config.by_pattern))
     timeouts = [message_timeout(each) for each in paths]
     counts = config.max_total_memory is not None or any(each.max_memory_per_connection for each in paths)
-    # What stands on endpoints is known when they are reached.
+    # The limits of endpoints are known only when a connection reaches them.
     often = counts or any_marked()
     return min(LOOK_OFTEN if often else LOOK_SELDOM, *[timeout / 4 for timeout in timeouts])
