@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -147,9 +147,55 @@ def inside(module: str, statement: ast.ImportFrom) -> Iterator[str]:
         yield f".{name if name in FLOOR_OF else '.'.join(target)}"
 
 
-def inner(module: str, typed: bool = False) -> set[str]:
+def inner(module: str, typed: bool = False, source: str | None = None) -> set[str]:
     """The modules of the package that a module imports."""
-    return {name[1:] for name in imports(module, typed=typed) if name.startswith(".")}
+    return {name[1:] for name in imports(module, source, typed) if name.startswith(".")}
+
+
+# What breaks a rule: a set that must be empty. With a source, as if that stood in the module.
+
+
+def higher(module: str, source: str | None = None) -> set[str]:
+    """Imports that go up, to another floor."""
+    return {name for name in inner(module, source=source) if FLOOR_OF[name] > FLOOR_OF[module]}
+
+
+def higher_folders(module: str, source: str | None = None) -> set[str]:
+    """Imports that go up, to another folder, those for type checkers included."""
+    here = FOLDERS.index(folder(module))
+    return {name for name in inner(module, True, source) if FOLDERS.index(folder(name)) > here}
+
+
+def other_machines(module: str, source: str | None = None) -> set[str]:
+    """Machines, and what is above them, of which a machine is not made."""
+    return {name for name in inner(module, True, source) if FLOOR_OF[name] > 0} - MACHINES_OF_MACHINES.get(
+        module, set()
+    )
+
+
+def loops_clocks_and_logs(module: str, source: str | None = None) -> set[str]:
+    """What a machine gets as an argument."""
+    return imports(module, source, typed=True) & MACHINES_DO_WITHOUT
+
+
+def undeclared(module: str, source: str | None = None) -> set[str]:
+    """Packages that the table does not let a module import."""
+    foreign = {
+        name for name in imports(module, source) if not name.startswith(".") and name not in sys.stdlib_module_names
+    }
+    return foreign - {name for name in THIRD_PARTIES if may_import(module, name)}
+
+
+def later_parts(module: str, source: str | None = None) -> set[str]:
+    """Parts of a connection that stand behind the one that imports them."""
+    before = {f"connection.{each}" for each in ["userdata", *PARTS[: PARTS.index(module.partition(".")[2])]]}
+    return {name for name in inner(module, True, source) if folder(name) == "connection"} - before
+
+
+def beside_the_face(module: str, source: str | None = None) -> set[str]:
+    """Parts of a connection that are used from outside."""
+    parts = {name for name in inner(module, True, source) if name.startswith("connection.")}
+    return parts - BESIDE_THE_FACE.get(module, set())
 
 
 def test_every_module_has_a_floor() -> None:
@@ -161,34 +207,31 @@ def test_every_module_has_a_floor() -> None:
 @pytest.mark.parametrize("module", modules())
 def test_an_import_never_goes_up(module: str) -> None:
     """From its own floor or one below."""
-    upward = {name for name in inner(module) if FLOOR_OF[name] > FLOOR_OF[module]}
-    assert upward == set()
+    assert higher(module) == set()
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core.")])
 def test_a_machine_imports_no_machine_that_it_is_not_made_of(module: str) -> None:
     """Otherwise only words, the standard library, and ``itsdangerous`` where tokens are signed."""
-    assert {name for name in inner(module) if FLOOR_OF[name] > 0} == MACHINES_OF_MACHINES.get(module, set())
+    assert other_machines(module) == set()
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core")])
 def test_a_machine_knows_neither_loop_nor_clock_nor_log(module: str) -> None:
     """The time is an argument."""
-    assert imports(module) & MACHINES_DO_WITHOUT == set()
+    assert loops_clocks_and_logs(module) == set()
 
 
 @pytest.mark.parametrize("module", modules())
 def test_what_is_below_knows_what_stands_on_it_only_by_protocol(module: str) -> None:
     """Not even for type checkers: a loop does not import its connections, and no machine its user."""
-    upward = {name for name in inner(module, typed=True) if FOLDERS.index(folder(name)) > FOLDERS.index(folder(module))}
-    assert upward == set()
+    assert higher_folders(module) == set()
 
 
 @pytest.mark.parametrize("module", modules())
 def test_a_module_imports_only_what_is_declared(module: str) -> None:
     """The standard library, and the few packages of the table, each where it belongs."""
-    foreign = {name for name in imports(module) if not name.startswith(".") and name not in sys.stdlib_module_names}
-    assert foreign - {name for name in THIRD_PARTIES if may_import(module, name)} == set()
+    assert undeclared(module) == set()
 
 
 def may_import(module: str, name: str) -> bool:
@@ -205,9 +248,7 @@ def test_no_imports_run_in_a_circle() -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_a_connection_imports_those_before_it(part: str) -> None:
     """What it asks of those behind it is a Protocol in ``connection/base.py``."""
-    before = {f"connection.{each}" for each in ["userdata", *PARTS[: PARTS.index(part)]]}
-    mates = {name for name in inner(f"connection.{part}", typed=True) if folder(name) == "connection"}
-    assert mates - before == set()
+    assert later_parts(f"connection.{part}") == set()
 
 
 def test_all_parts_of_a_connection_are_in_order() -> None:
@@ -219,8 +260,7 @@ def test_all_parts_of_a_connection_are_in_order() -> None:
 @pytest.mark.parametrize("module", [module for module in modules() if folder(module) in ("hub", "edge")])
 def test_a_connection_is_used_by_its_face(module: str) -> None:
     """What ``connection/__init__.py`` offers, and few modules beside it."""
-    parts = {name for name in inner(module, typed=True) if name.startswith("connection.")}
-    assert parts - BESIDE_THE_FACE.get(module, set()) == set()
+    assert beside_the_face(module) == set()
 
 
 def circles(graph: dict[str, set[str]]) -> dict[str, set[str]]:
@@ -229,6 +269,42 @@ def circles(graph: dict[str, set[str]]) -> dict[str, set[str]]:
     while leaves := {module for module, names in graph.items() if not names}:
         graph = {module: names - leaves for module, names in graph.items() if module not in leaves}
     return graph
+
+
+FOR_CHECKERS = "if TYPE_CHECKING:\n    "
+
+
+@pytest.mark.parametrize(
+    ("rule", "module", "source"),
+    [
+        (higher, "hub.door", "from ..manager import WebSocketConnectionManager"),
+        (higher, "core.wheel", "def tick():\n    from ..loop.tasks import current_loop"),
+        (higher_folders, "loop.readahead", FOR_CHECKERS + "from ..connection import Peer"),
+        (higher_folders, "wires.asgi", FOR_CHECKERS + "from ..hub.hub import Hub"),
+        (higher_folders, "hub.hub", FOR_CHECKERS + "from ..exporters.logs import configure_logging"),
+        (other_machines, "core.wheel", "from .queue import OutboundQueue"),
+        (other_machines, "core.wheel", FOR_CHECKERS + "from ..config import WebSocketConfig"),
+        (loops_clocks_and_logs, "core.wheel", "import time"),
+        (loops_clocks_and_logs, "core.wheel", "from logging import getLogger"),
+        (undeclared, "hub.door", "import redis"),
+        (undeclared, "core.wheel", "import anyio"),
+        (undeclared, "hub.tokens", "from itsdangerous import Signer"),
+        (later_parts, "connection.carrier", "from .sender import Sender"),
+        (later_parts, "connection.sender", FOR_CHECKERS + "from .peer import Peer"),
+        (later_parts, "connection.base", FOR_CHECKERS + "from .carrier import Carrier"),
+        (beside_the_face, "hub.door", "from ..connection.sender import Sender"),
+        (beside_the_face, "middleware", FOR_CHECKERS + "from .connection.closing import Closing"),
+    ],
+)
+def test_a_rule_that_is_broken_on_purpose_fails(rule: Callable[[str, str], set[str]], module: str, source: str) -> None:
+    """A test of the tests, as if the source stood in the module."""
+    assert rule(module, source) != set()
+
+
+def test_a_circle_on_purpose_is_found() -> None:
+    """With those that lead into it; what leads nowhere is not in it."""
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set[str](), "e": {"a"}}
+    assert set(circles(graph)) == {"a", "b", "c", "e"}
 
 
 @pytest.mark.parametrize(
