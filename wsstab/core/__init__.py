@@ -1,1 +1,1 @@
-"""Machines: no clock, no event loop, no logging, and none imports another but the few that it is made of."""
+"""Pure state machines: they use no clock, no event loop and no logging, and import only their own parts."""

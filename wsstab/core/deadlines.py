@@ -1,7 +1,7 @@
 """Deadlines: when a connection is due for a ping, dead, idle, too old, or late to accept.
 
-Does not read the clock. The clock it is given may be one that stands still while the event loop
-lags, and time in which nobody read the socket is forgiven: no peer is blamed for what we did.
+Does not read the clock: callers pass the time, which may stand still while the event loop lags. Time
+in which the socket was not read does not count, so no peer is blamed for delays on our side.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["Action", "Deadlines"]
 
 
 class Action(Enum):
-    """What is due."""
+    """The action that is due."""
 
     NOTHING = "nothing"
     PING = "ping"
@@ -29,17 +29,17 @@ class Deadlines:
     arrived for ``heartbeat_timeout`` after that ping. Either may be the larger.
 
     Args:
-        now: seconds.
+        now: the present, in seconds.
         accept_timeout: seconds from the request to the handshake; ``None`` for no limit.
         heartbeat_interval: seconds; ``None`` for no heartbeat.
-        heartbeat_timeout: seconds.
+        heartbeat_timeout: seconds from an unanswered ping until the peer counts as dead; 60.
         idle_timeout: seconds without an application message in either direction; ``None`` for no limit.
         max_age: seconds from the handshake; ``None`` for no limit.
 
     Attributes:
         heard_at: when anything last arrived. Written on every message.
         data_at: when an application message last passed, in either direction. Written before each `decide`.
-        ping_at: when the unanswered ping left, ``None`` when there is none.
+        ping_at: when the unanswered ping left; ``None`` without one.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Deadlines:
         self.ping_at: float | None = None
 
     def opened(self, now: float) -> None:
-        """The handshake is complete."""
+        """Record that the handshake is complete."""
         self._opened_at = self.heard_at = self.data_at = now
 
     @property
@@ -91,14 +91,14 @@ class Deadlines:
         return self._heartbeat_interval is not None
 
     def stop_heartbeat(self) -> None:
-        """No pings from now on; all other deadlines stay."""
+        """Send no more pings; all other deadlines stay."""
         self._heartbeat_interval = self.ping_at = None
 
     def decide(self, now: float, reading: bool = True) -> Action:
-        """What is due at ``now``; a ping that is due counts as sent.
+        """Return the action that is due at ``now``; a ping that is due counts as sent.
 
         Args:
-            now: seconds.
+            now: the present, in seconds.
             reading: whether the socket is being read; if not, silence proves nothing.
         """
         if self._opened_at is None:
@@ -110,7 +110,7 @@ class Deadlines:
         return self._heartbeat(now, reading)
 
     def next(self, now: float) -> float | None:
-        """When `decide` should be asked again; ``None`` for never. May be early, is never late."""
+        """When to call `decide` again; ``None`` for never. May be early, is never late."""
         if self._opened_at is None:
             return _at(self._started_at, self._accept_timeout)
         due = self._next_heartbeat(now)
@@ -138,7 +138,7 @@ class Deadlines:
             return None
         if self.ping_at is None or self.heard_at >= self.ping_at:
             return self.heard_at + self._heartbeat_interval
-        # The answer may come at once: another ping is then due an interval later, not only at the timeout.
+        # Not only the timeout: the answer may come at once, and the next ping is then due an interval later.
         return min(self.ping_at + self._heartbeat_timeout, now + self._heartbeat_interval)
 
 

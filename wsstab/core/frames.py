@@ -1,11 +1,11 @@
-"""Frames: what a message becomes on its way to a peer.
+"""Frames: the bytes in which a message travels to its peers.
 
-A message is encoded once and its frame is made once, however many connections
-it goes to. What is here never changes afterwards, and keeps what it has made
-for as long as anyone holds the message.
+A message is encoded once and its frame is built once, however many connections
+it goes to. Messages never change after that, and cache their frames for as long
+as they are referenced.
 
-Frames are those of a server: unmasked, never fragmented (RFC 6455 section 5).
-Control messages and the negotiation of compression are the wires' business.
+All frames are server frames: unmasked, never fragmented (RFC 6455 section 5).
+Wires handle control messages and negotiate compression.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ FIN = 0x80
 RSV1 = 0x40
 
 WINDOW_BITS = range(9, 16)
-"""Windows zlib can compress with. RFC 7692 also has 8, for which zlib makes streams that others cannot read."""
+"""Window sizes for which zlib can compress. RFC 7692 also allows 8, for which zlib makes streams others cannot read."""
 SMALL_WINDOW = 12
-"""Windows up to this one come with less memory for the compressor, as servers do that care for memory."""
+"""Up to this window size the compressor gets less memory, as in servers that are configured to save memory."""
 EMPTY_BLOCK = b"\x00\x00\xff\xff"
 
 
 def frame_header(opcode: int, length: int, rsv1: bool = False) -> bytes:
-    """The header of a final, unmasked frame.
+    """Build the header of a final, unmasked frame.
 
     Args:
         opcode: 0 to 15; 8 and above are control frames.
@@ -47,7 +47,7 @@ def frame_header(opcode: int, length: int, rsv1: bool = False) -> bytes:
         2, 4 or 10 bytes.
 
     Raises:
-        ValueError: there is no such frame.
+        ValueError: no frame has this opcode or length.
 
     Source: RFC 6455 section 5.2.
     """
@@ -59,7 +59,7 @@ def frame_header(opcode: int, length: int, rsv1: bool = False) -> bytes:
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """A close frame.
+    """Build a close frame.
 
     Args:
         code: close code.
@@ -85,11 +85,11 @@ def _header(opcode: int, length: int) -> bytes:
 class Deflate(NamedTuple):
     """How messages to a peer are compressed.
 
-    Each is compressed with an empty window, whatever was negotiated: so one frame serves all peers.
+    Each message is compressed with an empty window, whatever was negotiated, so that one frame serves all peers.
 
     Args:
-        window_bits: the window that was negotiated, 9 to 15.
-        threshold: bytes from which a message is compressed; section 6 leaves that to each message.
+        window_bits: base-2 logarithm of the negotiated window, 9 to 15.
+        threshold: bytes from which a message is compressed; RFC 7692 section 6 allows a choice for each message.
     """
 
     window_bits: int
@@ -100,7 +100,7 @@ class Outgoing:
     """One message, encoded once and shared by every connection it goes to.
 
     Args:
-        data: the message; ``encode`` makes it from whatever a user sent.
+        data: the message, as ``encode`` returns it.
 
     Attributes:
         data: the message as it was given.
@@ -109,7 +109,7 @@ class Outgoing:
         text: whether it is a text message.
 
     Raises:
-        ValueError: text with half of a surrogate pair, which UTF-8 does not have.
+        ValueError: text with half of a surrogate pair, which UTF-8 cannot encode.
     """
 
     __slots__ = ("_deflated", "_frame", "data", "payload", "size", "text")
@@ -134,27 +134,27 @@ class Outgoing:
 
     @property
     def frame(self) -> bytes:
-        """The message as a ready frame; made at the first use."""
+        """The message as a complete frame, built on first use."""
         frame = self._frame
         if frame is None:
             frame = self._frame = _header(TEXT if self.text else BINARY, self.size) + self.payload
         return frame
 
     def event(self) -> dict[str, Any]:
-        """The message as an ASGI event; a new one each time, because whoever gets it may change it."""
+        """The message as an ASGI event; a new one each time, because the receiver may change it."""
         return {"type": "websocket.send", "text" if self.text else "bytes": self.data}
 
     def deflated(self, window_bits: int) -> bytes:
-        """The message as a ready frame of permessage-deflate; made at the first use of each window.
+        """The message as a complete permessage-deflate frame, built on first use for each window size.
 
         Each message starts with an empty window, so that one frame serves all peers, whatever
-        they were sent before and whether or not they keep their window.
+        they received before and whether or not they keep their window.
 
         Args:
-            window_bits: base-2 logarithm of the window that was negotiated, 9 to 15.
+            window_bits: base-2 logarithm of the negotiated window, 9 to 15.
 
         Raises:
-            ValueError: a window zlib has not.
+            ValueError: zlib does not support this window size.
 
         Source: RFC 7692 section 7.2.1.
         """
@@ -176,12 +176,12 @@ class Block:
     """Messages that go to many peers in one write: joined once, shared by all.
 
     Args:
-        messages: in order.
+        messages: the messages, in order.
 
     Attributes:
-        messages: the same.
-        count: how many they are.
-        size: their payload, in bytes.
+        messages: the messages, in order.
+        count: number of messages.
+        size: their total payload, in bytes.
     """
 
     __slots__ = ("_joined", "count", "messages", "size")
@@ -193,10 +193,10 @@ class Block:
         self._joined: dict[Deflate | None, bytes] = {}
 
     def frames(self, deflate: Deflate | None = None) -> bytes:
-        """All frames in one piece.
+        """All frames, joined.
 
         Args:
-            deflate: how they are compressed for the peer; ``None`` for not at all.
+            deflate: how messages to the peer are compressed; ``None`` for not at all.
         """
         joined = self._joined.get(deflate)
         if joined is None:
@@ -206,7 +206,7 @@ class Block:
 
 
 def frame_for(message: Outgoing, deflate: Deflate | None) -> bytes:
-    """The frame of ``message`` for a peer whose messages are compressed so; ``None`` for not at all."""
+    """The frame of ``message`` for a peer with this compression; ``None`` for no compression."""
     if deflate is not None and message.size >= deflate.threshold:
         return message.deflated(deflate.window_bits)
     return message.frame

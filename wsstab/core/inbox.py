@@ -1,9 +1,9 @@
 """Inbox: messages that arrived before the handler asked for them.
 
-Somebody is always reading, so what a busy handler has not asked for yet waits
-here. Both bounds are marks and not walls: the inbox says when it is `full`,
-and whoever reads decides beforehand whether to stop, or to drop the oldest.
-What is put after all is kept.
+The socket is read even while the handler is busy, so messages that the handler
+has not asked for yet wait here. The inbox does not enforce its bounds: it only
+says when it is `full`, and the reader then decides whether to stop reading or
+to drop the oldest message. A message put into a full inbox is kept.
 
 Does not read, does not wait, does not look into a message.
 """
@@ -26,8 +26,9 @@ class Inbox(Generic[E]):
         max_bytes: payload bytes at which it is full, at least 1.
 
     Attributes:
-        waiting: what waits, with its size; ``None`` exactly when nothing does, which is the cheapest way to ask.
-        bytes: payload bytes that wait.
+        waiting: unread messages, each with its size; ``None`` exactly when there are none, so that an ``is None`` test
+            is the cheapest check.
+        bytes: unread payload bytes.
 
     Raises:
         ValueError: a bound below 1.
@@ -61,14 +62,14 @@ class Inbox(Generic[E]):
         return self.fills(1)
 
     def fills(self, times: float) -> bool:
-        """Whether either bound is reached so many times over."""
+        """Whether ``times`` times either bound is reached."""
         return len(self) >= self._max_messages * times or self.bytes >= self._max_bytes * times
 
     def put(self, event: E, size: int) -> None:
         """Keep an event, full or not.
 
         Args:
-            event: what arrived.
+            event: the message that arrived.
             size: its payload, in bytes.
         """
         if self.waiting is None:
@@ -83,7 +84,7 @@ class Inbox(Generic[E]):
             The event and its size in bytes.
 
         Raises:
-            IndexError: nothing waits.
+            IndexError: the inbox is empty.
         """
         waiting = self.waiting
         if waiting is None:
@@ -100,7 +101,7 @@ class Inbox(Generic[E]):
             Its size, in bytes.
 
         Raises:
-            IndexError: nothing waits.
+            IndexError: the inbox is empty.
         """
         _, size = self.take()
         return size

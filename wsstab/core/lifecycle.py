@@ -1,18 +1,18 @@
-"""Lifecycle: what may still happen on a connection, as a table.
+"""Lifecycle: the legal transitions of a connection, as a table.
 
 The rules:
 
-* Two directions, a state each, and either may be behind the other: a connection may be accepted
-  before the handler took ``websocket.connect``, or closing while messages still arrive.
-* An event belongs to one direction. It moves that direction along its row of the table, and what
-  is not in the row is illegal: nothing is guessed and nothing is moved.
-* One direction moves the other in a single case: when the peer has left (``ENDED``), there is
-  nobody to send to, and outbound is ``CLOSED``. The reverse does not hold: a carrier that is gone
-  (``CLOSED``) still owes the handler its one disconnect, after what was read before it.
-* ``ENDED`` and ``CLOSED`` are final. Only ``CLOSED`` may be said again, because several may notice
-  that a carrier is gone; a disconnect is told once.
+* Inbound and outbound each have a state, and either may be behind the other: a connection may be
+  accepted before the handler took ``websocket.connect``, or closing while messages still arrive.
+* A transition belongs to one direction and moves it along its row of the table. A transition that
+  is not in the row is illegal and changes nothing.
+* One direction moves the other in a single case: when the peer has left (``ENDED``), outbound
+  becomes ``CLOSED``, because nobody receives. The reverse does not hold: when the carrier is gone
+  (``CLOSED``), the handler still gets its one disconnect, after the messages read before it.
+* ``ENDED`` and ``CLOSED`` are final. Only ``CLOSED`` may be fired again, because several parties may
+  notice that the carrier is gone; a disconnect is delivered once.
 
-Does not send, does not receive, does not log. In the shape of h11's ``_state.py``; the states are
+Does not send, does not receive, does not log. Modelled on h11's ``_state.py``; the states are
 those of the ASGI specification's WebSocket scope and of RFC 6455 section 7.
 """
 
@@ -24,9 +24,9 @@ __all__ = ["INBOUND", "OUTBOUND", "InboundState", "Lifecycle", "OutboundState", 
 
 
 class InboundState(Enum):
-    """What the peer still sends us."""
+    """State of the direction from the peer to us."""
 
-    # There is one of each. An Enum's own hash is computed in Python, from its name.
+    # Identity is enough, because members are singletons, and Enum computes its own hash in Python from the name.
     __hash__ = object.__hash__
 
     CONNECTING = auto()
@@ -38,7 +38,7 @@ class InboundState(Enum):
 
 
 class OutboundState(Enum):
-    """What we still send the peer."""
+    """State of the direction from us to the peer."""
 
     __hash__ = object.__hash__
 
@@ -49,7 +49,7 @@ class OutboundState(Enum):
     DENYING = auto()
     """Refused by an HTTP response that has begun."""
     CLOSING = auto()
-    """The close was sent, or the refusal before accept; it is being flushed."""
+    """The close, or the refusal before accept, was sent and is being flushed."""
     CLOSED = auto()
     """Nothing can be sent any more."""
 
@@ -110,7 +110,7 @@ class Lifecycle:
         return f"<Lifecycle [inbound {self.inbound.name}, outbound {self.outbound.name}]>"
 
     def try_fire(self, transition: Transition) -> bool:
-        """Move along the table if ``transition`` is legal now; whether it was."""
+        """Move along the table if ``transition`` is legal now, and return whether it was."""
         inbound, outbound = INBOUND[self.inbound].get(transition), OUTBOUND[self.outbound].get(transition)
         if inbound is not None:
             self.inbound = inbound
@@ -123,6 +123,6 @@ class Lifecycle:
         return True
 
     def fire(self, transition: Transition) -> None:
-        """Move along the table; ``RuntimeError`` for an illegal transition, and then nothing has moved."""
+        """Move along the table; an illegal transition raises ``RuntimeError`` and changes nothing."""
         if not self.try_fire(transition):
             raise RuntimeError(f"{transition.name} is illegal in {self!r}")

@@ -1,12 +1,12 @@
-"""Limits: how many connections come in, and how fast their messages may.
+"""Limits: how many connections are admitted, and how fast their messages may arrive.
 
-`Admission` counts connections in all and by address. Asking and counting are
-one step, so that any number of handshakes at once never exceed a limit.
+`Admission` counts connections in total and by address. It checks and counts in
+one step, so that concurrent handshakes never exceed a limit.
 `TokenBucket` and `RateLimiter` bound the rate of messages and bytes; they
-answer with a number of seconds and leave the waiting to others.
+return a number of seconds and leave the waiting to the caller.
 
-Does not read the clock, does not close anything, and counts nothing of an
-address that has no connection.
+Does not read the clock, does not close anything, and keeps no count for an
+address without connections.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ..close import ADDRESS_LIMIT, CONNECTION_LIMIT, Close
 __all__ = ["Admission", "RateLimiter", "TokenBucket", "holder_of"]
 
 LONGEST_ADDRESS = 100
-"""Characters; what is longer is no address, and counts as itself."""
+"""Characters; a longer text is no address and is counted under its own text."""
 CLOCK_ERROR = 1e-6
-"""Seconds: a wait below it is the rounding of clocks, and counts as none."""
+"""Seconds; a shorter wait comes from the rounding of clocks and counts as none."""
 
 
 class Admission:
-    """Open connections, counted in all and by address.
+    """Open connections, counted in total and by address.
 
-    An IPv6 address counts with its /64, because a host is given a whole one (RFC 4291 section
-    2.5.4, RFC 7421) and could come from another address each time. An IPv4-mapped IPv6 address
-    counts as its IPv4 address. What is not an address counts as itself.
+    IPv6 addresses are counted by /64, because a host is given a whole one (RFC 4291 section 2.5.4,
+    RFC 7421) and could use another address each time. An IPv4-mapped IPv6 address counts as its
+    IPv4 address. A text that is not an address is counted under itself.
 
     Args:
-        max_connections: how many in all; ``None`` for no limit.
-        max_per_address: how many of one address; ``None`` for no limit.
+        max_connections: connections in total; ``None`` for no limit.
+        max_per_address: connections from one address; ``None`` for no limit.
 
     Attributes:
-        count: connections that are open.
+        count: open connections.
     """
 
     __slots__ = ("_by_address", "_max_connections", "_max_per_address", "count")
@@ -52,15 +52,15 @@ class Admission:
         return f"<Admission [{self.count} connections]>"
 
     def admit(self, address: str | None, replacing: bool = False) -> Close | None:
-        """Count a connection in, or refuse it.
+        """Admit and count a connection, or refuse it.
 
         Args:
-            address: of the client; ``None`` where it is not known, which no address limit holds.
-            replacing: it takes the place of a connection that is about to go, and is let in at the
-                limit of all connections. The limit of its address holds.
+            address: of the client; ``None`` where it is unknown, which exempts it from the address limit.
+            replacing: whether the connection takes the place of one that is about to close; it is then
+                admitted even at ``max_connections``, but not beyond the limit of its address.
 
         Returns:
-            ``None`` when it is counted, else the close that says which limit refused it.
+            ``None`` when it is admitted, else the close that names the limit.
         """
         if self.count >= self._max_connections and not replacing:
             return CONNECTION_LIMIT
@@ -74,11 +74,11 @@ class Admission:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many as there may be in all."""
+        """Whether ``max_connections`` are open."""
         return self.count >= self._max_connections
 
     def release(self, address: str | None) -> None:
-        """Count a connection out; an address that holds none is left alone."""
+        """Stop counting a connection; an address without connections is ignored."""
         holder = holder_of(address)
         held = self._by_address.pop(holder, 0)
         if held:
@@ -87,19 +87,19 @@ class Admission:
             self._by_address[holder] = held - 1
 
     def count_of(self, address: str | None) -> int:
-        """Open connections of an address, with all that count as the same."""
+        """Open connections from an address and from all that are counted with it."""
         return self._by_address.get(holder_of(address), 0)
 
 
 class TokenBucket:
-    """A rate with room for bursts; full at first.
+    """A rate limit that allows bursts; the bucket starts full.
 
-    An amount above the burst passes when the bucket is full, and leaves a debt that later ones
-    wait for: no message is too large to pass ever, and the rate holds in the long run.
+    An amount above the burst passes when the bucket is full, and leaves a debt for which later ones
+    wait: every message can pass, however large, and the rate holds in the long run.
 
     Args:
-        rate: tokens a second that flow in.
-        burst: tokens that it holds.
+        rate: tokens added per second.
+        burst: capacity, in tokens.
 
     Raises:
         ValueError: ``rate`` or ``burst`` is not finite and above 0.
@@ -107,7 +107,7 @@ class TokenBucket:
     Source: J. Turner, "New directions in communications" (1986), the leaky bucket as a meter.
     """
 
-    # Tokens and not arrival times (GCRA): whole amounts out of a full bucket are then exact.
+    # Tokens rather than arrival times (GCRA), because whole amounts taken from a full bucket are then exact.
 
     __slots__ = ("_burst", "_rate", "_tokens", "_updated")
 
@@ -124,14 +124,14 @@ class TokenBucket:
         return f"<TokenBucket [{self._tokens:g} of {self._burst:g} | {self._rate:g} per second]>"
 
     def wait(self, amount: float, now: float) -> float:
-        """How long ``amount`` would have to wait; takes nothing.
+        """Return how long ``amount`` would have to wait, without taking any tokens.
 
         Args:
             amount: tokens, 0 or more.
-            now: the present, in seconds; when it goes backwards, nothing flows in.
+            now: the present, in seconds; when it goes backwards, no tokens are added.
 
         Returns:
-            Seconds, 0.0 when it may pass.
+            Seconds, 0.0 when the amount may pass.
         """
         if now > self._updated:
             self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
@@ -145,11 +145,11 @@ class TokenBucket:
         Args:
             amount: tokens, 0 or more.
             now: the present, in seconds.
-            force: take it in any case, into debt; who forces it waits for what is returned, and so
-                each in a row of them waits longer.
+            force: take the amount in any case, going into debt; the caller then waits for the
+                returned time, so that each of several in a row waits longer.
 
         Returns:
-            Seconds to wait, 0.0 when it may pass. A wait without ``force`` has taken nothing.
+            Seconds to wait, 0.0 when the amount may pass. Without ``force``, a wait takes no tokens.
         """
         seconds = self.wait(amount, now)
         if force or not seconds:
@@ -164,7 +164,7 @@ class RateLimiter:
         messages_per_second: messages that may pass each second.
         burst: messages that may pass at once.
         bytes_per_second: payload bytes that may pass each second, and at once; ``None`` for no
-            limit. A message above it passes when nothing has for long enough.
+            limit. A larger message passes once the bucket is full again.
 
     Raises:
         ValueError: an argument is not finite and above 0.
@@ -180,20 +180,20 @@ class RateLimiter:
         return f"<RateLimiter [messages {self._messages!r} | bytes {self._bytes!r}]>"
 
     def check(self, size: int, now: float, force: bool = False) -> float:
-        """Let a message pass, or say how long it has to wait.
+        """Let a message pass, or return how long it has to wait.
 
         Args:
             size: payload, in bytes.
             now: the present, in seconds.
-            force: it passes in any case, and its sender waits for what is returned.
+            force: count the message in any case; the caller then waits for the returned time.
 
         Returns:
-            Seconds to wait, 0.0 when it may pass. A wait without ``force`` has taken nothing from
-            either limit.
+            Seconds to wait, 0.0 when the message may pass. Without ``force``, a wait takes nothing
+            from either limit.
         """
         if self._bytes is None:
             return self._messages.take(1, now, force)
-        # Both are asked before either is taken from: what one refuses must not cost the other.
+        # Ask both before taking from either: a message that one refuses must not cost tokens of the other.
         seconds = max(self._messages.wait(1, now), self._bytes.wait(size, now))
         if force or not seconds:
             self._messages.take(1, now, force=True)
@@ -202,7 +202,7 @@ class RateLimiter:
 
 
 def holder_of(address: str | None) -> str | None:
-    """Who is counted under an address: see `Admission`."""
+    """The key under which an address is counted: see `Admission`."""
     if address is None or len(address) > LONGEST_ADDRESS:
         return address
     return _parsed_holder(address)

@@ -1,6 +1,6 @@
-"""Networks: how the proxies that are trusted are written, as addresses or as networks of them.
+"""Networks: the notation of trusted proxies, as addresses or networks.
 
-Names are not resolved: what a name means may change, and whose headers are believed must not.
+Names are not resolved: a name may resolve differently later, and the set of trusted proxies must not change.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ MAPPED = IPv6Network("::ffff:0:0/96")
 """IPv4 as a socket that listens on IPv6 shows it (RFC 4291 section 2.5.5.2)."""
 
 WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[0-9.]+))(?::[0-9]+)?(?P<length>/[0-9]+)?")
-"""As a proxy is written that is connected to; brackets alone too."""
+"""An address with the port to connect to; also one with brackets but without a port."""
 
 
 def network_of(entry: str) -> Network:
-    """The network that an entry of ``trusted_proxies`` stands for, of one address where it is one.
+    """Parse an entry of ``trusted_proxies``; a single address becomes a network of one.
 
     Raises:
-        ValueError: it stands for none.
+        ValueError: the entry is malformed.
     """
     try:
         network = ip_network(entry)
@@ -39,7 +39,7 @@ def network_of(entry: str) -> Network:
 
 
 def correction(entry: str) -> str | None:
-    """What who wrote ``entry`` has meant, where that is plain; ``None`` where it is not, or where it is right."""
+    """The entry that was probably meant by ``entry``; ``None`` where that is unclear or ``entry`` is right."""
     meant = entry.strip()
     if (match := WITH_PORT.fullmatch(meant)) is not None:
         meant = (match["v6"] or match["v4"] or "") + (match["length"] or "")

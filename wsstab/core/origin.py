@@ -1,11 +1,11 @@
-"""Origins: which web pages may open a socket here.
+"""Origins: which web pages may open a WebSocket.
 
 A browser sends cookies with a WebSocket handshake that any page starts, and no CORS rule stops it;
-the Origin header is all that tells such a page from ours (RFC 6455 section 10.2). Programs other
-than browsers send none, or what they like: this is no authentication.
+only the Origin header tells such a page from ours (RFC 6455 section 10.2). Programs other than
+browsers send no Origin or any they like, so this check is no authentication.
 
-Nothing is resolved or converted: names are compared as text, so an international name is written as
-a browser sends it (``xn--…``).
+Names are compared as text, without resolution or conversion: write an international name as a
+browser sends it (``xn--…``).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = ["OriginPolicy"]
 
 
 class OriginPolicy:
-    """Decides by Origin header.
+    """Allows or refuses a handshake by its Origin header.
 
     Args:
         allowed: ``"*"`` for every page; ``"same-host"`` for pages of the host name that the request
             went to, whatever the port; or a list of hosts (``example.com``), origins
-            (``https://example.com``, ``https://example.com:8443``) and names with any subdomain
-            (``*.example.com``, which is not ``example.com`` itself), in which ``"same-host"`` may
-            stand as well. An entry without a scheme or a port allows every one.
+            (``https://example.com``, ``https://example.com:8443``) and wildcards for all subdomains
+            (``*.example.com``, which does not include ``example.com``). The list may also contain
+            ``"same-host"``. An entry without a scheme or a port allows every scheme or port.
 
     Raises:
-        ValueError: an entry is none of these.
+        ValueError: an entry has none of these forms.
     """
 
     def __init__(self, allowed: str | Sequence[str]) -> None:
@@ -42,13 +42,12 @@ class OriginPolicy:
         """Whether a handshake may go on.
 
         Args:
-            origin: the Origin header; ``None`` where there is none, as with every program that is
-                not a browser, which passes.
-            hosts: what the request gives as its own host, each with or without a port.
+            origin: the Origin header; ``None`` without one, which passes: only browsers must send it.
+            hosts: the hosts that the request names as its own, each with or without a port.
 
         Returns:
             ``False`` for a page that is not allowed. ``null`` (a sandboxed frame, a local file) and
-            what is not an origin at all pass only where everything does.
+            malformed origins pass only where ``"*"`` is allowed.
         """
         if self._all or origin is None:
             return True
@@ -60,9 +59,9 @@ class OriginPolicy:
         return any(site.allows(page) for site in self._sites)
 
     def hint(self, origin: str) -> str:
-        """The line of configuration that would allow ``origin`` beside what is allowed already.
+        """The line of configuration that would allow ``origin`` in addition to the present entries.
 
-        It is fit for a log: nothing of an origin that cannot be read is repeated.
+        It is safe to log: a malformed origin is not repeated.
         """
         if _page(origin) is None:
             return 'allowed_origins="*"'
@@ -70,7 +69,7 @@ class OriginPolicy:
 
 
 def _page(origin: str) -> Site | None:
-    """The site of an Origin header, its port filled in; ``None`` for what a page cannot have."""
+    """The site of an Origin header, its port filled in; ``None`` for a value that no page can have."""
     site = site_of(origin)
     if site is None or site.scheme is None or site.host.startswith("*."):
         return None

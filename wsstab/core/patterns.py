@@ -1,6 +1,7 @@
-"""Path patterns: exact paths, or paths in which ``*`` stands for any characters, slashes too.
+"""Path patterns: exact paths, or paths in which ``*`` stands for any characters, including slashes.
 
-No regular expressions: a peer chooses the path, and several wildcards make matching polynomial in its length.
+They are not compiled to regular expressions: peers choose the path, and with several wildcards the time of a regular
+expression is polynomial in the length of the path.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import NamedTuple
 __all__ = ["matches", "meets"]
 
 PARAMETER = re.compile(r"{[a-zA-Z_][a-zA-Z0-9_]*(?::([a-zA-Z_][a-zA-Z0-9_]*))?}")
-"""A parameter of a Starlette route, and the name of its convertor."""
+"""A parameter of a Starlette route; its group is the name of the convertor."""
 
 
 class Piece(NamedTuple):
-    """Something that stands for characters: those of which ``takes`` is true; one, or any number where it repeats."""
+    """Part of a pattern: one character for which ``takes`` is true, or any number of them if it repeats."""
 
     takes: Callable[[str], bool]
     repeats: bool
@@ -24,12 +25,12 @@ class Piece(NamedTuple):
 
 
 def anything(character: str) -> bool:
-    """Any character."""
+    """Accept any character."""
     return True
 
 
 def no_slash(character: str) -> bool:
-    """Any character but a slash."""
+    """Accept any character but a slash."""
     return character != "/"
 
 
@@ -40,11 +41,11 @@ CONVERTORS: dict[str, tuple[Piece, ...]] = {
     "float": (Piece(str.isdigit, False), Piece("0123456789.".__contains__, True)),
     "uuid": (Piece("0123456789abcdefABCDEF-".__contains__, True),),
 }
-"""What parameters stand for, by convertor; of any other, nothing is known."""
+"""The pieces that a parameter stands for, by convertor; an unknown convertor may stand for anything."""
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether a pattern stands for a path."""
+    """Whether a pattern matches a path."""
     first, *middle = pattern.split("*")
     if not middle:
         return path == pattern
@@ -99,7 +100,7 @@ def _steps(ours: Sequence[Piece], theirs: Sequence[Piece], i: int, j: int) -> li
 
 
 def _share(one: Piece, other: Piece) -> bool:
-    # Two that are no literals always share a digit.
+    # Two pieces that are both no literals always share a digit.
     if one.literal:
         return other.takes(one.literal)
     return not other.literal or one.takes(other.literal)

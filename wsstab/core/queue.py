@@ -1,16 +1,16 @@
-"""OutboundQueue: the one queue of a connection, for what its peer has not been sent.
+"""OutboundQueue: the only queue of a connection, for messages not yet sent to its peer.
 
 Payload bytes and messages are counted and bounded, and a policy says what
-happens at the bound. `OutboundQueue.put` answers with a verdict, because a
-slow peer is an ordinary thing and no error. A message always fits into an
-empty queue, however large: it has to go out somehow.
+happens at the bound. `OutboundQueue.put` returns a verdict, because a slow
+peer is normal and no error. An empty queue takes any message, however large:
+otherwise it could never be sent.
 
-All that is here is unsent, so all of it may be dropped or conflated. What was
-taken belongs to the wire. That is the first mark; a protocol that replays
-(messages sent, but not acknowledged) keeps its own line behind the second,
-and charges it there: nothing in here may then be touched by a policy twice.
+Every message in the queue is unsent, so any of them may be dropped or
+conflated. Once taken, a message belongs to the wire. A protocol that replays
+messages (sent, but not acknowledged) keeps and charges them in a queue of its
+own behind the wire, so that no policy touches a message twice.
 
-Does not wait, does not write, does not know what a message is besides its size.
+Does not wait, does not write, and knows nothing of a message but its size.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAKING_ROOM = ("drop_oldest", "latest")
 
 
 class Sized(Protocol):
-    """What can be queued: anything that knows its payload's size in bytes, and keeps it."""
+    """Anything that can be queued: it knows its payload's size in bytes, which must not change."""
 
     @property
     def size(self) -> int: ...
@@ -38,14 +38,14 @@ M = TypeVar("M", bound=Sized)
 
 
 class Verdict(Enum):
-    """What became of a message that was put."""
+    """Outcome of `OutboundQueue.put`."""
 
     QUEUED = "queued"
-    """It is in the queue, perhaps in the place of others."""
+    """The message is in the queue, and may have replaced others."""
     DROPPED = "dropped"
-    """The policy dropped it; the connection goes on."""
+    """The policy dropped the message; the connection stays open."""
     OVERFLOW = "overflow"
-    """The policy wants the connection closed; the message was not taken."""
+    """The queue did not take the message, and the policy wants the connection closed."""
 
 
 # Constants, because looking up a member on the class costs as much as the rest of a put on older Pythons.
@@ -70,9 +70,9 @@ class _Line(deque[M]):
 
 
 class _ByKey(OrderedDict[Hashable, M]):
-    """At most one message a key, in the order they were put."""
+    """At most one message per key, in the order they were put."""
 
-    # Not a plain dict: to find its first key it walks over all that were ever removed in front of it.
+    # Not a plain dict: finding its first key walks over all entries that were removed in front of it.
 
     __slots__ = ()
 
@@ -90,19 +90,20 @@ class _ByKey(OrderedDict[Hashable, M]):
 
 
 class OutboundQueue(Generic[M]):
-    """Messages that wait to be sent to one peer, in the order they were put.
+    """Unsent messages to one peer, in the order they were put.
 
     Args:
         max_bytes: payload bytes that may wait; ``None`` for no bound.
         max_messages: messages that may wait; ``None`` for no bound.
         policy: what happens at a bound. ``close``: the message is refused and the connection is to
-            be closed. ``block``: it is dropped; who can wait asks `fits` first. ``drop_newest``: it
-            is dropped. ``drop_oldest``: the oldest make room. ``latest``: a waiting message with the
-            same key leaves first, then as ``drop_oldest``.
+            be closed. ``block``: it is dropped; a sender that can wait calls `fits` first.
+            ``drop_newest``: it is dropped. ``drop_oldest``: the oldest messages make room. ``latest``:
+            a waiting message with the same key is removed first, then as ``drop_oldest``.
 
     Attributes:
-        waiting: the messages that wait; ``None`` exactly when there are none, which is the cheapest way to ask.
-        bytes: payload bytes that wait.
+        waiting: the unsent messages; ``None`` exactly when there are none, so that an ``is None`` test is the
+            cheapest check.
+        bytes: unsent payload bytes.
         dropped: messages ever put that will not be sent: refused, dropped, conflated or cleared.
 
     Raises:
@@ -133,23 +134,23 @@ class OutboundQueue(Generic[M]):
         return f"<OutboundQueue [{len(self)} messages, {self.bytes} bytes | {self.dropped} dropped]>"
 
     def fits(self, size: int) -> bool:
-        """Whether a message of ``size`` bytes finds room as things are; always, when nothing waits."""
+        """Whether a message of ``size`` bytes fits now; always true for an empty queue."""
         waiting = self.waiting
         return waiting is None or (self.bytes + size <= self._max_bytes and len(waiting) < self._max_messages)
 
     def put(self, message: M, key: Hashable = None) -> Verdict:
-        """Add a message at the end, or do what the policy says.
+        """Add a message at the end, or apply the policy.
 
         Args:
-            message: what to send; its ``size`` must not change while it waits.
+            message: the message to send; its ``size`` must not change while it waits.
             key: under ``latest``, messages with the same key replace each other, and ``None`` is a
-                key like any other; the other policies do not look at it.
+                key like any other; the other policies ignore it.
 
         Returns:
             What became of the message.
 
         Raises:
-            TypeError: ``key`` is not hashable under ``latest``; the queue is as before.
+            TypeError: ``key`` is not hashable under ``latest``; the queue is unchanged.
         """
         size = message.size
         if isinstance(self.waiting, _ByKey):
@@ -169,10 +170,10 @@ class OutboundQueue(Generic[M]):
         """Remove messages from the front.
 
         Args:
-            max_bytes: how many payload bytes at most; the first message comes even when it is larger.
+            max_bytes: payload bytes to take at most; the first message is taken even when it is larger.
 
         Returns:
-            The messages in order; none when nothing waits.
+            The messages in order; empty when the queue is.
         """
         waiting = self.waiting
         if waiting is None or self.bytes <= max_bytes:
@@ -187,7 +188,7 @@ class OutboundQueue(Generic[M]):
         return taken
 
     def clear(self) -> int:
-        """Discard all that waits; returns how many messages that were."""
+        """Discard all messages and return how many there were."""
         discarded = len(self._take_all())
         self.dropped += discarded
         return discarded

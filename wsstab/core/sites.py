@@ -1,7 +1,7 @@
-"""Sites: how a place on the web is written, by a browser in an Origin header and by who configures which may connect.
+"""Sites: the notation of an origin, in a browser's Origin header and in the option ``allowed_origins``.
 
-Names are compared as text; nothing is resolved. What cannot be read is no site, and where it is plain what was meant,
-`correction` tells it.
+Names are compared as text; nothing is resolved. For an entry that cannot be parsed, `correction` suggests the intended
+one where that is clear.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 __all__ = ["DEFAULT_PORTS", "Site", "correction", "entry_of", "site_of"]
 
 MAX_LENGTH = 300
-"""Characters; a host name has at most 253 (RFC 1035 section 2.3.4). What is longer is not looked at."""
+"""Characters; a host name has at most 253 (RFC 1035 section 2.3.4). Longer texts are not parsed."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -22,23 +22,23 @@ SITE = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
 WORDS = ("same-host", "null")
-"""What looks like a host name, and means something else."""
+"""Words that look like host names but mean something else."""
 
 ADDRESS_BAR = re.compile(
     r"(?P<scheme>(?:https?|wss?)://)?(?:[^/?#@]*@)?(?P<host>[^/?#@]*)(?P<rest>[/?#].*)?", re.DOTALL
 )
-"""What people copy from one: with a path, a query and a user."""
+"""A URL as copied from the address bar of a browser: perhaps with a path, a query and a user."""
 
 
 class Site(NamedTuple):
-    """A place on the web; where one is an entry of the list, ``None`` and a leading ``*.`` stand for any."""
+    """Scheme, host and port. In an entry of ``allowed_origins``, ``None`` and a leading ``*.`` match any."""
 
     scheme: str | None
     host: str
     port: int | None
 
     def allows(self, page: Site) -> bool:
-        """Whether ``page`` is one of those that this entry stands for."""
+        """Whether this entry matches ``page``."""
         if self.scheme not in (None, page.scheme) or self.port not in (None, page.port):
             return False
         if self.host.startswith("*."):
@@ -47,7 +47,7 @@ class Site(NamedTuple):
 
 
 def site_of(text: str) -> Site | None:
-    """The site that a text names; ``None`` for none."""
+    """The site that a text names; ``None`` if it names none."""
     match = SITE.fullmatch(text.lower()) if len(text) <= MAX_LENGTH else None
     if match is None:
         return None
@@ -58,13 +58,13 @@ def site_of(text: str) -> Site | None:
 
 
 def entry_of(entry: str) -> Site:
-    """The sites that an entry of ``allowed_origins`` stands for.
+    """Parse an entry of ``allowed_origins``.
 
     Raises:
-        ValueError: it stands for none.
+        ValueError: the entry is malformed.
     """
     site = site_of(entry) if isinstance(entry, str) else None
-    # Any page can make itself "null" by opening a sandboxed frame: to allow it is to allow all.
+    # Any page can make its origin "null" by opening a sandboxed frame, so allowing "null" would allow all pages.
     if site is None or site.host in WORDS:
         raise ValueError(
             f'allowed_origins: {entry!r}: must be "*", "same-host", a host ("example.com", "*.example.com") '
@@ -74,7 +74,7 @@ def entry_of(entry: str) -> Site:
 
 
 def correction(entry: str) -> str | None:
-    """What who wrote ``entry`` has meant, where that is plain; ``None`` where it is not, or where it is right."""
+    """The entry that was probably meant by ``entry``; ``None`` where that is unclear or ``entry`` is right."""
     meant = entry.strip().lower()
     if meant not in (*WORDS, "*"):
         match = ADDRESS_BAR.fullmatch(meant[: 10 * MAX_LENGTH])
@@ -87,7 +87,7 @@ def correction(entry: str) -> str | None:
 def _host_and_scheme(match: re.Match[str]) -> str:
     host = match["host"].strip()
     if host.startswith(".") or (host.startswith("*") and not host.startswith("*.")):
-        # As in cookies, and as in a shell.
+        # Cookies write a leading dot for subdomains, and shells a star without one.
         host = f"*.{host.lstrip('*.')}"
     return (match["scheme"] or "") + host
 

@@ -1,12 +1,12 @@
-"""Wheel: every deadline there is, in one ring of slots.
+"""Wheel: all deadlines, in one ring of slots.
 
-Scheduling and cancelling cost the same however many deadlines there are. A
-deadline further away than one turn of the ring stays in its slot, and is
-passed over until its time has come. Nothing is given out early, and nothing
-is left behind: what is due at ``now`` comes with ``advance(now)``, so that the
-lateness of a deadline is the time between two calls, one tick by habit.
+Scheduling and cancelling take constant time, however many deadlines wait. A
+deadline further away than one turn of the ring stays in its slot and is skipped
+until it is due. ``advance(now)`` returns exactly the items that are due at
+``now``, so a deadline is late by the time between two calls at most, which is
+usually one tick.
 
-Does not read the clock, does not call back, and is not for several threads.
+Does not read the clock, makes no callbacks, and is not thread-safe.
 
 Source: G. Varghese, T. Lauck, "Hashed and Hierarchical Timing Wheels" (1987), scheme 6.
 """
@@ -25,18 +25,18 @@ NOWHERE = -1
 """The slot of an entry that has fired or was cancelled."""
 
 LAST_TICK = 2.0**53
-"""Deadlines beyond it share one slot: a double cannot tell their ticks apart."""
+"""Deadlines beyond this tick share one slot: a double cannot tell their ticks apart."""
 
 _by_deadline = attrgetter("deadline")
 
 
 class Entry(Generic[T]):
-    """One deadline in a wheel; `Wheel.schedule` makes it and `Wheel.cancel` takes it.
+    """One deadline in a wheel; `Wheel.schedule` returns it and `Wheel.cancel` accepts it.
 
     Attributes:
-        item: what becomes due.
-        deadline: when, in seconds on the wheel's clock.
-        slot: where in the ring it waits, -1 once it has fired or was cancelled.
+        item: the item that becomes due.
+        deadline: when it becomes due, in seconds on the wheel's clock.
+        slot: index of its slot; -1 once it has fired or was cancelled.
     """
 
     __slots__ = ("deadline", "item", "slot")
@@ -55,9 +55,9 @@ class Wheel(Generic[T]):
 
     Args:
         now: the present, in seconds; the ring begins here.
-        tick: width of a slot, in seconds.
-        slots: how many there are; ``tick * slots`` is one turn (51.2 s by default). Deadlines
-            within one turn are looked at once or twice, longer ones once more each turn.
+        tick: width of a slot, in seconds; 0.1.
+        slots: number of slots; 512. ``tick * slots`` is one turn (51.2 s by default). Deadlines
+            within one turn are examined once or twice, longer ones once more each turn.
 
     Raises:
         ValueError: ``now`` is not finite, ``tick`` not finite and above 0, or ``slots`` below 1.
@@ -83,7 +83,7 @@ class Wheel(Generic[T]):
         return f"<Wheel [{self._count} deadlines | {len(self._slots)} slots of {self._tick:g} s]>"
 
     def schedule(self, item: T, deadline: float) -> Entry[T]:
-        """Have ``item`` become due at ``deadline``.
+        """Schedule ``item`` for ``deadline``.
 
         Args:
             item: anything; the same item may be scheduled more than once.
@@ -96,7 +96,7 @@ class Wheel(Generic[T]):
             ValueError: ``deadline`` is infinite or not a number.
         """
         ticks = (_finite("deadline", deadline) - self._origin) / self._tick
-        # A deadline in the past belongs to a slot that the cursor has left, and would wait for a whole turn.
+        # The slot of a deadline in the past is behind the cursor, where it would wait for a whole turn.
         tick = int(max(min(ticks, LAST_TICK), self._cursor))
         entry = Entry(item, deadline, tick % len(self._slots))
         self._slots[entry.slot][entry] = None
@@ -104,7 +104,7 @@ class Wheel(Generic[T]):
         return entry
 
     def cancel(self, entry: Entry[T]) -> None:
-        """Forget an entry of this wheel; one that has fired or was cancelled is left alone.
+        """Cancel an entry of this wheel; one that has fired or was cancelled before is ignored.
 
         Raises:
             KeyError: the entry waits in another wheel.
@@ -115,16 +115,16 @@ class Wheel(Generic[T]):
             self._count -= 1
 
     def advance(self, now: float) -> list[T]:
-        """Move the wheel on, and take out what has become due.
+        """Advance the wheel, and remove the items that have become due.
 
-        A jump over many turns, as after a suspended machine, visits each slot once.
+        A jump over many turns, as after the machine was suspended, visits each slot once.
 
         Args:
             now: the present, in seconds.
 
         Returns:
-            The items whose deadline is at or before ``now``, by deadline, equal ones in the order
-            they were scheduled. Nothing when time went backwards.
+            The items whose deadline is at or before ``now``, by deadline, and for equal deadlines
+            in the order they were scheduled. Empty when time went backwards.
 
         Raises:
             ValueError: ``now`` is infinite or not a number.
@@ -132,21 +132,21 @@ class Wheel(Generic[T]):
         if _finite("now", now) < self._now:
             return []
         first, self._cursor, self._now = self._cursor, self._tick_of(now), now
-        # The cursor's own slot is visited again next time: its last deadlines may still lie ahead.
+        # The cursor's own slot is visited again next time, because some of its deadlines may still lie ahead.
         visits = min(self._cursor - first + 1, len(self._slots))
         due = [entry for tick in range(first, first + visits) for entry in self._take_due(tick, now)]
         due.sort(key=_by_deadline)
         return [entry.item for entry in due]
 
     def _tick_of(self, time: float) -> int:
-        # Subtraction, division and truncation keep the order of times: what is due is never in a later slot.
+        # Subtraction, division and truncation keep the order of times: a due entry is never in a later slot.
         return int(max(-LAST_TICK, min((time - self._origin) / self._tick, LAST_TICK)))
 
     def _take_due(self, tick: int, now: float) -> list[Entry[T]]:
         index = tick % len(self._slots)
         due = [entry for entry in self._slots[index] if entry.deadline <= now]
         if due:
-            # A new dict, because one that shrinks keeps its memory: each slot would grow to the largest burst.
+            # A new dict, because a dict that shrinks keeps its memory: each slot would stay at its peak size.
             self._slots[index] = {entry: None for entry in self._slots[index] if entry.deadline > now}
             self._count -= len(due)
             for entry in due:
