@@ -1,8 +1,8 @@
-"""Addresses: whose connection it is, and under which host, behind proxies.
+"""Addresses: the client's address and the requested host, behind proxies.
 
-What a header says is believed only as far as the proxies that wrote it are trusted. The walk goes
-from the nearest proxy outwards and stops at the first that is not ours: what is left of it may have
-been made up by the client.
+Forwarding headers are believed only as far as trusted proxies wrote them. The walk goes from the
+nearest proxy outwards and stops at the first address that is no trusted proxy: the client may have
+forged everything to the left of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_HOPS = 100
 """How many entries of X-Forwarded-For are looked at, from the right."""
 
 LONGEST_ADDRESS = 100
-"""Characters; IPv6 has 45 at most, and the name of an interface may follow. What is longer is no address."""
+"""Characters; IPv6 has 45 at most, and the name of an interface may follow. A longer text is no address."""
 
 HOP = re.compile(
     r"\[(?P<bracketed>[0-9a-fA-F:.]+)\](?::[0-9]{1,5})?"
@@ -56,7 +56,7 @@ class ClientAddress:
 
     Args:
         trusted_proxies: addresses and networks (``10.0.0.0/8``) whose forwarding headers are
-            believed; ``"*"`` for everybody's. One string is one entry.
+            believed; ``"*"`` for those of every peer. One string is one entry.
 
     Raises:
         ValueError: an entry is no address, no network and not ``"*"``.
@@ -66,24 +66,24 @@ class ClientAddress:
         entries = [trusted_proxies] if isinstance(trusted_proxies, str) else list(trusted_proxies)
         self._all = "*" in entries
         self._networks = tuple(network_of(entry) for entry in entries if entry != "*")
-        # Those behind a proxy all have its address.
+        # All clients behind a proxy share its address.
         self._peers = lru_cache(maxsize=1024)(self._peer)
 
     def of(self, scope: Scope) -> str | None:
         """The client's address.
 
-        A server may have put the client in place of its proxy already, as uvicorn does for those it
-        trusts itself; such a peer is taken as any other.
+        A server may have replaced the proxy by the client already, as uvicorn does for proxies it
+        trusts itself; such a peer is treated like any other.
 
         Args:
             scope: of the handshake.
 
         Returns:
-            The peer's address as the server tells it. Where the peer is a trusted proxy: the
-            right-most entry of X-Forwarded-For that is no trusted proxy, or the left-most one that
-            was looked at (100 at most) where all are; an entry that is no address ends the walk at
-            the one before. Without ports and brackets; IPv4 that came as IPv6 is IPv4 again.
-            ``None`` where the server knows no address, as behind a Unix socket.
+            The peer's address as the server reports it. Where the peer is a trusted proxy: the
+            right-most entry of X-Forwarded-For that is no trusted proxy, or, where all are trusted, the
+            left-most one examined (100 at most). An entry that is no address ends the walk at the entry
+            before it. Without ports and brackets; IPv4-mapped IPv6 becomes IPv4. ``None`` where the
+            server knows no address, as behind a Unix socket.
         """
         client = scope.get("client")
         if client and type(client[0]) is str and len(client[0]) <= LONGEST_ADDRESS:
@@ -96,19 +96,18 @@ class ClientAddress:
     def forwarded_host(self, scope: Scope, peer: str | None = None) -> list[str]:
         """The hosts under which the request was made, to compare an Origin with.
 
-        X-Forwarded-Host counts only when it is certain that a trusted proxy sent the request. A
-        client with port 0 was put there by the server from a header, and who sent that header can
-        no longer be seen: the server may trust more than ``trusted_proxies``, or everybody. It is
-        therefore not taken as proof, unless ``"*"`` is trusted. A wire that knows the other end of
-        the TCP connection tells it as ``peer``; a proxy that passes on the Host header needs none
-        of this.
+        X-Forwarded-Host counts only when a trusted proxy certainly sent the request. A client with
+        port 0 was set by the server from a header, and the sender of that header is no longer known:
+        the server may trust more than ``trusted_proxies``, or every peer. Such a client is therefore no
+        proof, unless ``"*"`` is trusted. A wire that knows the other end of the TCP connection passes
+        it as ``peer``. A proxy that forwards the Host header needs none of this.
 
         Args:
             scope: of the handshake.
             peer: address of the other end of the TCP connection, where it is known for certain.
 
         Returns:
-            The Host header, then the first value of X-Forwarded-Host; those that are there.
+            The Host header, then the first value of X-Forwarded-Host, where present.
         """
         hosts = _values(scope, b"host")[:1]
         if self._trusts(peer or _certain_peer(scope)):
@@ -117,12 +116,12 @@ class ClientAddress:
 
     @staticmethod
     def is_private(address: str | None) -> bool:
-        """Whether ``address`` is one that only a neighbour can have: loopback, link-local or a private network."""
+        """Whether ``address`` is not globally routable: loopback, link-local or of a private network."""
         parsed = _parse(address)
         return parsed is not None and _within(parsed, PRIVATE)
 
     def _peer(self, text: str) -> tuple[str | None, bool]:
-        """The address that a server tells, and whether its headers are believed."""
+        """The normalized address of a peer, and whether its headers are believed."""
         parsed = _parse(text)
         peer = text or None if parsed is None else str(parsed)
         return peer, self._trusts(peer)
@@ -177,11 +176,11 @@ def _hop(text: str) -> str | None:
 
 
 def _parse(text: str | None) -> _Address | None:
-    # What a peer wrote is kept below: so many entries are no bound without one on their length.
+    # The cache below keeps text that peers wrote, so the length of its entries must be bounded too.
     return _parsed(text) if text and len(text) <= LONGEST_ADDRESS else None
 
 
-# A handshake asks several times for the same address, and those behind a proxy all have its.
+# Cached, because a handshake parses the same address several times, and all clients behind a proxy share one.
 @lru_cache(maxsize=1024)
 def _parsed(text: str) -> _Address | None:
     try:

@@ -1,7 +1,7 @@
 """Histogram: latencies counted in fixed buckets.
 
-An observation costs one search among the bounds and no memory. It keeps no single value, so what it
-can tell of a percentile is the bucket.
+An observation costs one search among the bounds and no memory. Single values are not kept, so a
+percentile is known only to its bucket.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BOUNDS = (
 
 
 class LatencyHistogram:
-    """Counts how long things took.
+    """Counts durations in buckets.
 
     Args:
         bounds: upper bound of each bucket in seconds, ascending and finite.
@@ -63,8 +63,8 @@ class LatencyHistogram:
         """Count one duration.
 
         Args:
-            seconds: how long it took. Under 0 counts as 0 (a clock may be coarse); what is not
-                finite is ignored, since it would spoil the sum for good.
+            seconds: the duration. A negative one counts as 0 (a clock may be coarse); one that is not
+                finite is ignored, since it would spoil the sum permanently.
         """
         if not isfinite(seconds):
             return
@@ -73,6 +73,6 @@ class LatencyHistogram:
         self._total += seconds
 
     def snapshot(self) -> Histogram:
-        """What was counted so far, cumulative: each bucket holds the observations at or under its bound."""
+        """The counts so far, cumulative: each bucket holds the observations at or under its bound."""
         *counts, count = accumulate(self._counts)
         return Histogram(self._bounds, tuple(counts), count, self._total)

@@ -1,8 +1,8 @@
-"""Memory: how many bytes each connection holds, all together, and whom to evict first.
+"""Memory: how many bytes each connection holds, the total, and which connections to evict first.
 
-The sums run along with every charge and are never recounted. A victim is found without looking at
-all connections: by age there is a heap whose entries are checked only when they come to the top, by
-size there are classes of nearly equal size. The ledger names victims; it evicts nobody.
+Every charge updates the sums, which are never recounted. A victim is found without looking at all
+connections: by age, in a heap whose entries are checked only when they come to the top; by size, in
+classes of nearly equal size. The ledger names victims; the caller evicts them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 __all__ = ["Estimate", "Ledger", "Member", "estimate"]
 
 MAX_STALE = 1_000
-"""Entries out of date that are looked at for one victim; then the best of those is good enough."""
+"""Outdated entries examined for one victim; after these, the best of them is good enough."""
 
 SAMPLE = 64
 """Members of one size class that are compared to find its largest."""
@@ -37,7 +37,7 @@ class Member(Protocol):
 
     @property
     def last_traffic(self) -> float:
-        """Monotonic time of the last traffic, in seconds; grows without notice."""
+        """Monotonic time of the last traffic, in seconds; may grow without a call to the ledger."""
         ...
 
     @property
@@ -61,7 +61,7 @@ AGES: dict[str, Callable[[Any], float]] = {
 
 
 class _Order(Protocol[M]):
-    """The order of a policy. It may name members that hold nothing, and those that must be spared."""
+    """The order of a policy. It may yield members that hold nothing or must be spared."""
 
     def changed(self, member: M, before: int, after: int) -> None:
         """``member`` holds ``after`` bytes instead of ``before``."""
@@ -72,16 +72,16 @@ class _Order(Protocol[M]):
         ...
 
     def discard(self, member: M) -> None:
-        """``member`` has left; whatever it held was given back before."""
+        """``member`` has left; its bytes were released before."""
         ...
 
     def walk(self) -> Generator[M, None, None]:
-        """Victims, first to last; nothing may change until it is closed."""
+        """Victims, first to last; nothing may change until the generator is closed."""
         ...
 
 
 class Ledger(Generic[M]):
-    """Bytes per connection and in all.
+    """Bytes per connection and in total.
 
     Args:
         policy: whom to evict first. ``lru``: the least recent traffic; ``fifo``: the longest-lived
@@ -109,17 +109,17 @@ class Ledger(Generic[M]):
         return len(self._members)
 
     def add(self, member: M) -> None:
-        """Take in ``member`` with 0 bytes; one that is in already stays as it is."""
+        """Add ``member`` with 0 bytes; a present member is left unchanged."""
         if member in self._members:
             return
         self._members.add(member)
         member.memory = 0
 
     def remove(self, member: M) -> int:
-        """Let ``member`` go.
+        """Remove ``member``.
 
         Returns:
-            The bytes it held, 0 for one that is not in.
+            The bytes it held; 0 if it was not in the ledger.
         """
         if member not in self._members:
             return 0
@@ -130,11 +130,11 @@ class Ledger(Generic[M]):
         return freed
 
     def charge(self, member: M, delta: int) -> None:
-        """Add ``delta`` bytes to what ``member`` holds; one that is not in is ignored.
+        """Add ``delta`` bytes to the account of ``member``; a member that is not in the ledger is ignored.
 
         Args:
-            member: who holds them.
-            delta: bytes, negative when they are given back. Nobody holds less than 0.
+            member: the member that holds the bytes.
+            delta: bytes, negative to release them. An account never falls below 0.
         """
         if member not in self._members:
             return
@@ -145,26 +145,26 @@ class Ledger(Generic[M]):
         self._order.changed(member, before, after)
 
     def rekey(self, member: M) -> None:
-        """Tell that a time of ``member`` went back, as ``identified`` does when a client id comes again.
+        """Report that a time of ``member`` went back, as ``identified`` does when a client id reconnects.
 
-        A time that goes forward needs no telling.
+        A time that goes forward need not be reported.
         """
         if member in self._members:
             self._order.dated(member)
 
     def victims(self, needed: int, spare: M | None = None) -> list[M]:
-        """Whom to evict to get ``needed`` bytes back. They stay members until they are removed.
+        """The members to evict to get ``needed`` bytes back. They stay members until they are removed.
 
         By age, the order is exact unless more than 1,000 entries that came to the top were out of
-        date; then the first of those 1,000 goes. By size, it is exact to within one eighth, and
-        wholly so where at most 64 members are of about the same size.
+        date; then the first of those 1,000 is chosen. By size, it is exact to within one eighth, and
+        fully exact where at most 64 members are of about the same size.
 
         Args:
             needed: bytes.
-            spare: who stays in any case.
+            spare: a member that is never a victim.
 
         Returns:
-            As few as it takes, in the order of the policy; everybody who holds anything when that is not enough.
+            As few members as it takes, in the order of the policy; all that hold anything when that is not enough.
         """
         found: list[M] = []
         with closing(self._order.walk()) as walk:
@@ -176,11 +176,11 @@ class Ledger(Generic[M]):
 
 
 class _ByAge(Generic[M]):
-    """Oldest first, by a time that grows without notice.
+    """Oldest first, by a time that may grow without a call to the ledger.
 
-    A heap in which each member that holds anything has one valid entry, made with its time back then.
-    An entry at the top that is out of date gets the time of today and goes down again: what it costs
-    is paid for by the traffic that made it so. Since times only grow, nobody below can be older.
+    A heap in which each member that holds anything has one valid entry, with its time when the entry was
+    made. An outdated entry at the top gets the current time and sinks again; the traffic that outdated it
+    pays for that. Since times only grow, no member below can be older.
     """
 
     def __init__(self, age: Callable[[M], float]) -> None:
@@ -190,8 +190,8 @@ class _ByAge(Generic[M]):
         self._numbers = count()
 
     def changed(self, member: M, before: int, after: int) -> None:
-        # The entry stays when everything is given back: a queue that fills and empties with every
-        # message would otherwise push one each time. It is dropped when it comes to the top.
+        # The entry stays when all bytes are released, because a queue that fills and empties with every
+        # message would otherwise push an entry each time. It is dropped when it comes to the top.
         if after and member not in self._entries:
             self._push(member)
 
@@ -260,10 +260,10 @@ class _BySize(Generic[M]):
             self._classes.setdefault(target, {})[member] = None
 
     def dated(self, member: M) -> None:
-        """Time does not matter here."""
+        """Do nothing: times do not affect the order by size."""
 
     def discard(self, member: M) -> None:
-        """Who holds nothing is in no class."""
+        """Do nothing: a member that holds nothing is in no class."""
 
     def walk(self) -> Generator[M, None, None]:
         for size_class in sorted(self._classes, reverse=True):
@@ -285,7 +285,7 @@ def _size_class(size: int) -> int:
 
 
 LEAVES = frozenset(map(id, (str, bytes, bytearray, int, float, complex, bool, type(None))))
-"""Classes that refer to nothing. By identity: others may have a hash and an equality of their own."""
+"""Ids of classes whose instances refer to nothing. Ids, because a class may define its own hash and equality."""
 
 CONTAINERS: dict[type, Callable[[Any], Iterator[object]]] = {
     dict: lambda value: chain(dict.keys(value), dict.values(value)),
@@ -296,23 +296,23 @@ CONTAINERS: dict[type, Callable[[Any], Iterator[object]]] = {
     deque: deque.__iter__,
     memoryview: lambda value: iter((value.obj,)),
 }
-"""How to read each kind of container, subclasses included, without running anybody's code."""
+"""How to read each kind of container, including subclasses, without running code of the application."""
 
 
 def estimate(value: object) -> int:
     """How many bytes of memory ``value`` takes, with everything it refers to.
 
-    It is what ``sys.getsizeof`` says of the value, of the items of containers and of the attributes
-    of objects (``__dict__`` and ``__slots__``; so dataclasses and pydantic models too), and so on
-    downwards. Each object counts once, however often it is referred to; cycles and depth do no harm.
-    Classes and modules are the program's and count without what is in them.
+    Sums ``sys.getsizeof`` over the value, the items of containers and the attributes of objects
+    (``__dict__`` and ``__slots__``; so dataclasses and pydantic models too), at every depth. Each object
+    counts once, however often it is referred to; cycles and deep nesting are safe. Classes and modules
+    belong to the program and count without their contents.
 
     Args:
-        value: anything. An object that raises when it is looked at counts as what can be learned.
+        value: anything. An object that raises on inspection counts with the part that can be read.
 
     Returns:
-        Bytes, never an exception. It is too low for what lies behind the first 100,000 references,
-        and for memory that an object of an extension module does not report.
+        Bytes; never raises. The result leaves out objects beyond the first 100,000 references and
+        memory that an object of an extension module does not report.
     """
     whole = Estimate(value)
     whole.advance(MAX_OBJECTS)
@@ -320,10 +320,10 @@ def estimate(value: object) -> int:
 
 
 class Estimate:
-    """An `estimate` that is made a little at a time.
+    """An `estimate` that is made in steps.
 
-    A container is read at once when its turn comes, as far as the limit goes, so that nothing is lost when it changes
-    while the estimate rests; what is taken out of it meanwhile counts still, and what is put into it does not yet.
+    A container is read in one step, up to the limit, so that it may change while the estimate is paused: items
+    removed meanwhile still count, and items added do not.
 
     Args:
         value: anything.
@@ -338,7 +338,7 @@ class Estimate:
         self.size = 0
         self._looked = 0
         self._pending = [value]
-        # What was seen is kept, not only its id: an id may be given again once its object has gone.
+        # Keep the objects and not only their ids, because an id may be reused once its object is gone.
         self._seen: dict[int, object] = {}
         self._slots: dict[int, list[MemberDescriptorType]] = {}
 
@@ -349,7 +349,7 @@ class Estimate:
             references: how many, at most.
 
         Returns:
-            How many of them were not needed: more than 0 when it is done.
+            How many of them were not needed; more than 0 when the estimate is complete.
         """
         pending, seen = self._pending, self._seen
         while references > 0 and pending:
@@ -361,7 +361,7 @@ class Estimate:
             seen[id(item)] = item
             self.size += _size(item)
             if id(type(item)) not in LEAVES:
-                # What waits will be followed too: never more in all than the limit.
+                # Pending references will be followed too; the total must not exceed the limit.
                 room = MAX_OBJECTS - self._looked - len(pending)
                 if room > 0:
                     pending += self._children(item, type(item), room)
@@ -377,7 +377,7 @@ class Estimate:
                 if issubclass(kind, container):
                     found += islice(items(item), room)
         if id(kind) not in self._slots:
-            # Its class stays as long as what is seen.
+            # The class lives as long as the objects in `_seen`, so its id stays valid.
             self._slots[id(kind)] = _slots(kind)
         for slot in self._slots[id(kind)]:
             with _Unharmed():
@@ -388,7 +388,7 @@ class Estimate:
 
 
 class _Unharmed:
-    """Goes on after whatever the code of others raises; what is to end the process passes."""
+    """Suppresses errors of application code; ``KeyboardInterrupt`` and ``SystemExit`` pass."""
 
     def __enter__(self) -> None:
         pass
@@ -398,7 +398,7 @@ class _Unharmed:
 
 
 def _slots(kind: type) -> list[MemberDescriptorType]:
-    # Only of classes that declare them: a function's members lead to everything in its module.
+    # Only of classes that declare slots: the members of a function lead to everything in its module.
     declaring = (vars(base) for base in kind.__mro__ if "__slots__" in vars(base))
     return [slot for names in declaring for slot in names.values() if type(slot) is MemberDescriptorType]
 

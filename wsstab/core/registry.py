@@ -1,10 +1,10 @@
-"""Registry: who is connected, under which client id, in which rooms.
+"""Registry: all connections, with their client ids and rooms.
 
 Members are looked up in constant time and walked shard by shard in bounded slices, so that no walk
-over 50,000 connections holds the event loop. It compares members by identity, decides nothing, and
-refuses nothing but a connection id that is taken.
+over 50,000 connections blocks the event loop. The registry compares members by identity, makes no
+decisions, and refuses only a connection id that is taken.
 
-There are no locks: one event loop needs none. A test client may use one thread for each socket;
+It has no locks, because one event loop needs none. A test client may use one thread for each socket;
 every step is therefore a single operation of a dict or a set, and walks go over copies.
 """
 
@@ -23,16 +23,16 @@ class Member(Protocol):
     """What the registry asks of a connection; ``client_id`` and ``rooms_joined`` are written by the registry alone."""
 
     shard: int
-    """That of its id, by `Registry.shard_of`; never changes."""
+    """Shard of the connection id, by `Registry.shard_of`; never changes."""
     client_id: str
-    """The name it goes by; equal to ``id`` until `Registry.identify` gives another."""
+    """Client id; equal to ``id`` until `Registry.identify` assigns another."""
     rooms_joined: set[str] | None
-    """The rooms it is in; ``None`` rather than an empty set, of which 50,000 idle ones would take 10 MB.
+    """The rooms it is in; ``None`` rather than an empty set, because 50,000 empty sets take 10 MB.
 
-    Until it is added, those that it is to enter then; whoever adds it may write them.
+    Before the member is added, the rooms to join on `Registry.add`; the caller may set them.
     """
     sender: Any
-    """Where its messages go."""
+    """The object that sends messages to it."""
 
     @property
     def id(self) -> str:
@@ -44,21 +44,21 @@ M = TypeVar("M", bound=Member)
 
 
 class Crowd(dict[M, Any]):
-    """A set of members in the order in which they came, each with its sender.
+    """An insertion-ordered set of members, each with its sender.
 
-    A set's own order is one of addresses at random, and a processor foresees only those that grow:
-    a broadcast over 1,000 sockets takes a tenth longer by it. The senders stand beside the members
-    because a broadcast needs nothing else: each object more that it looks at has to come from memory.
+    A plain set iterates over addresses in random order, and a processor prefetches only ascending
+    ones: a broadcast over 1,000 sockets then takes a tenth longer. Senders are stored beside the members
+    because a broadcast needs nothing else, and each further object has to be fetched from memory.
     """
 
     __slots__ = ()
 
     def add(self, member: M) -> None:
-        """Put it in; one that is in already stays in its place."""
+        """Add a member; one that is present already keeps its place."""
         self[member] = member.sender
 
     def discard(self, member: M) -> None:
-        """Take it out, if it is in."""
+        """Remove a member, if present."""
         self.pop(member, None)
 
 
@@ -82,7 +82,7 @@ class _Shard(Generic[M]):
         self.holders[member.client_id] = member
 
     def unname(self, member: M) -> None:
-        """Take ``member`` from under its client id; the newest of those who stay holds it then."""
+        """Remove ``member`` from its client id, which the newest remaining member then holds."""
         client_id = member.client_id
         crowd = self.crowds.get(client_id)
         if crowd is None:
@@ -97,15 +97,14 @@ class _Shard(Generic[M]):
 class Registry(Generic[M]):
     """All connections of a manager.
 
-    A connection is walked in the shard of its connection id, which never changes, so that a walk
-    neither misses nor repeats one that is identified meanwhile. A client id is kept in the shard of
-    the client id.
+    A connection is kept in the shard of its connection id, which never changes, so that a walk neither
+    misses nor repeats a connection that is identified meanwhile. A client id is kept in its own shard.
 
     Args:
-        num_shards: into how many parts the tables are split, at least 1.
+        num_shards: number of parts into which the tables are split, at least 1.
 
     Attributes:
-        audience: those that get broadcasts without a room. It is live: copy it before a walk that yields.
+        audience: members that get broadcasts without a room. It is live: copy it before a walk that yields.
 
     Raises:
         ValueError: ``num_shards`` is under 1.
@@ -128,7 +127,7 @@ class Registry(Generic[M]):
         return zlib.crc32(name.encode("utf-8", "surrogatepass")) % len(self._shards)
 
     def add(self, member: M) -> None:
-        """Take in ``member`` under its ``client_id`` and put it into ``rooms_joined``; one that is in stays as it is.
+        """Add ``member`` under its ``client_id`` and to its ``rooms_joined``; a present member is left unchanged.
 
         Raises:
             ValueError: another member has this connection id.
@@ -146,10 +145,10 @@ class Registry(Generic[M]):
                 self.join(member, room)
 
     def remove(self, member: M) -> bool:
-        """Forget ``member``: its names, its rooms, its place in the audience.
+        """Remove ``member`` from its ids, its rooms and the audience.
 
         Returns:
-            Whether it was in.
+            Whether it was in the registry.
         """
         members = self._shards[member.shard].members
         if members.get(member.id) is not member:
@@ -162,10 +161,10 @@ class Registry(Generic[M]):
         return True
 
     def identify(self, member: M, client_id: str) -> None:
-        """Give ``member`` another client id, as its newest holder; the id it has already changes nothing.
+        """Give ``member`` another client id, as its newest holder; its present client id changes nothing.
 
         Raises:
-            ConnectionNotFoundError: ``member`` is not in (any more).
+            ConnectionNotFoundError: ``member`` is not, or no longer, in the registry.
         """
         if member not in self:
             raise ConnectionNotFoundError(member.client_id)
@@ -189,14 +188,14 @@ class Registry(Generic[M]):
         return () if holder is None else (holder,)
 
     def client_ids(self) -> list[str]:
-        """Every client id once, by shard, and in a shard by arrival of its first holder."""
+        """Every client id once, ordered by shard, then by arrival of the first holder."""
         return [client_id for shard in self._shards for client_id in list(shard.holders)]
 
     def slices(self, size: int) -> Iterator[list[M]]:
         """Walk over all members in lists of ``size``, the last one shorter, while members come and go.
 
-        A shard is copied when the walk reaches it. A member is listed at most once; one that left
-        before its list was made is not listed; one that came after may be or not.
+        A shard is copied when the walk reaches it. A member is listed at most once. A member that left
+        before its list was made is not listed; a member that was added later may be.
 
         Args:
             size: members in a list, at least 1.
@@ -212,7 +211,7 @@ class Registry(Generic[M]):
         """Put ``member`` into ``room``.
 
         Returns:
-            Whether that changed anything: ``False`` when it was there already, or is not in the registry.
+            Whether that changed anything: ``False`` if it was in the room already or is not in the registry.
         """
         if member not in self or (member.rooms_joined is not None and room in member.rooms_joined):
             return False
@@ -238,11 +237,11 @@ class Registry(Generic[M]):
         return True
 
     def members(self, room: str) -> Collection[M]:
-        """Who is in ``room``: live as long as the room exists."""
+        """The members of ``room``; the collection is live as long as the room exists."""
         return self._rooms.get(room, ())
 
     def room_names(self) -> list[str]:
-        """The rooms that have members, in the order in which they came to be."""
+        """The rooms that have members, in the order in which they were created."""
         return list(self._rooms)
 
     @property
@@ -269,11 +268,11 @@ class Registry(Generic[M]):
         return self._shards[self.shard_of(name)]
 
     def _shard_of_client(self, member: M) -> _Shard[M]:
-        # Without a client id of its own it goes by its connection id, whose shard it knows.
+        # A member without a client id of its own uses its connection id, whose shard is stored.
         return self._shards[member.shard] if member.client_id == member.id else self._shard(member.client_id)
 
     def _walk(self, size: int) -> Iterator[list[M]]:
-        # One list goes on in the next shard: otherwise a drain of 30 connections in 16 shards would take 16 rounds.
+        # A list continues in the next shard: otherwise a drain of 30 connections in 16 shards would take 16 rounds.
         batch: list[M] = []
         for shard in self._shards:
             for connection_id in list(shard.members):

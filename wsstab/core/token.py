@@ -1,8 +1,8 @@
 """Tokens: signed proofs of a client id, good for one reconnect.
 
-A token is ``b64url(client_id).nonce.expiry_ms.signature``: readable by whoever holds it, made by
-nobody without the key. Any process with the same key takes it. That it is taken only once is known
-to the process that took it, so between processes single use is as good as their routing.
+A token is ``b64url(client_id).nonce.expiry_ms.signature``: its holder can read it, and only a holder of
+the key can make one. Any process with the same key accepts it. Only the accepting process knows that
+a token was used, so single use across processes depends on how requests are routed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class ReconnectTokens:
     """Makes and checks reconnect tokens, and remembers those that were used until they expire.
 
     Args:
-        keys: secret keys, newest first: the first one signs, all are good for checking. One string is one key.
-        ttl_ms: how long a token is good for, in milliseconds.
-        max_used: how many used tokens are remembered; while that many are, no token is taken.
+        keys: secret keys, newest first: the first one signs, all of them verify. One string is one key.
+        ttl_ms: how long a token is valid, in milliseconds.
+        max_used: used tokens to remember; 100,000. No token is accepted while that many are remembered.
 
     Raises:
         ValueError: there is no key, an empty key, a negative ``ttl_ms``, or a ``max_used`` under 1.
@@ -82,12 +82,12 @@ class ReconnectTokens:
         return token
 
     def validate(self, token: str, now_ms: int) -> str:
-        """Take a token, for the first and last time.
+        """Accept a token; each is accepted once.
 
         Args:
-            token: what a client sent; anything at all.
+            token: text from a client, of any form.
             now_ms: POSIX time in milliseconds. When the clock was set back, the time of the latest
-                sweep counts instead, so that no token that was forgotten is good again.
+                sweep counts instead, so that no forgotten token becomes valid again.
 
         Returns:
             The client id.
@@ -113,7 +113,7 @@ class ReconnectTokens:
             now_ms: POSIX time in milliseconds.
 
         Returns:
-            How many were forgotten; what it costs depends on these and not on those that stay.
+            How many were forgotten; the cost depends on these and not on those that stay.
         """
         self._swept_ms = max(self._swept_ms, now_ms)
         before = len(self._used)
@@ -143,7 +143,7 @@ class ReconnectTokens:
 def _parse(unsigned: str) -> tuple[str, str, int]:
     """The client id, nonce and expiry of a text whose signature is good.
 
-    Whoever shares the key may have signed something else with it; that is malformed.
+    A program that shares the key may have signed some other text with it; that is malformed.
     """
     try:
         name, nonce, expiry_ms = unsigned.split(".")
