@@ -11,7 +11,7 @@ _suggested: dict[str, int] = {}
 
 
 def is_heard(logger: logging.Logger, level: int) -> bool:
-    """Whether a line would get anywhere: below WARNING, Python throws away what has no handler, but makes it first."""
+    """Whether a line would be written: below WARNING, Python builds a record and drops it if no handler exists."""
     return logger.isEnabledFor(level) and (level >= logging.WARNING or logger.hasHandlers())
 
 
@@ -28,5 +28,5 @@ def suggest_level(level: str) -> None:
 
 
 def forget_suggestion() -> None:
-    """Somebody configures a level now."""
+    """Forget the suggested level, because the program configures its own."""
     _suggested.clear()

@@ -1,8 +1,8 @@
-"""Notices: lines of the log that are told once, or not too often.
+"""Notices: log lines that are written once, or at a limited rate.
 
-What an operator's configuration causes is told once. What a stranger can cause as often as he likes has a budget by
-time, for each kind of line one of its own: a thousand of one kind silence no other kind, and that kind not for ever.
-What was left out is counted, and the count is told.
+A warning that an operator's configuration causes is logged once. Lines that peers can cause at will have a budget per
+time window, one for each kind: a thousand lines of one kind silence no other kind, and their own only for a while.
+Suppressed lines are counted, and the count is logged.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ FEW = 10
 WINDOW = 60.0
 """Seconds."""
 MOST_ONCE = 100
-"""Different warnings of the operator's causes."""
+"""Different warnings that the operator's configuration may cause."""
 MOST_KNOWN = 1_000
-"""Different things of strangers that are known again, and not told twice."""
+"""Different lines caused by peers that are remembered, and not logged twice."""
 
 
 class Notices:
@@ -89,7 +89,7 @@ class Notices:
         """Tell how many lines were left out.
 
         Args:
-            now: of the windows that are over by then; ``None``: of all.
+            now: count only windows that have ended by then; ``None`` for all windows.
         """
         self._owing = False
         for kind, budget in self._budgets.items():
@@ -104,7 +104,7 @@ class Notices:
 
 
 class _Budget:
-    """Of one kind, in one window."""
+    """The lines of one kind in one window."""
 
     __slots__ = ("left_out", "level", "since", "told")
 

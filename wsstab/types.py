@@ -1,4 +1,4 @@
-"""The ASGI words that everything else is written in."""
+"""Types of ASGI that the whole package uses."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ T = TypeVar("T")
 
 
 class Transport(Protocol):
-    """What bytes are written to."""
+    """The transport to which bytes are written."""
 
     def is_closing(self) -> bool:
-        """Whether it is, or was closed."""
+        """Whether the transport is closing or closed."""
 
     def write(self, data: bytes) -> object:
         """Send them, or keep them until they can be sent."""
 
 
 class Itself:
-    """What lies in a scope and copies as itself: some middleware makes a deep copy of the whole scope."""
+    """An object in a scope that copies as itself, because some middleware makes a deep copy of the whole scope."""
 
     __slots__ = ()
 

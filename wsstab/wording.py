@@ -1,6 +1,6 @@
 """Wording: how values stand in a sentence of an error or a log line.
 
-Never too long, and never an exception, whatever their class does; what strangers choose forges no line.
+The functions bound the length, never raise, whatever the class of the value does, and let no value forge a line.
 """
 
 from __future__ import annotations
@@ -60,5 +60,5 @@ def as_in_url(path: object) -> str:
 
 
 def cut(word: str) -> str:
-    """What strangers choose, as it stands in a field of a line."""
+    """A word that strangers choose, cut for a field of a log line."""
     return word if len(word) <= LONGEST_WORD else f"{word[:LONGEST_WORD]}..."

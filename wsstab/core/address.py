@@ -116,7 +116,7 @@ class ClientAddress:
 
     @staticmethod
     def is_private(address: str | None) -> bool:
-        """Whether ``address`` is not globally routable: loopback, link-local or of a private network."""
+        """Whether ``address`` is a loopback or link-local address, or one of a private network."""
         parsed = _parse(address)
         return parsed is not None and _within(parsed, PRIVATE)
 

@@ -1,1 +1,1 @@
-"""Where what happens is told to the world outside: nothing below the edge imports from here."""
+"""Exporters: logs for the outside world. Only the outermost modules import from here."""

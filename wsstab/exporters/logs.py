@@ -1,12 +1,12 @@
 """Structured logs: the fields of every line stand in ``extra``, and one formatter makes them JSON.
 
-All lines of this package come from the logger ``wsstab`` and its children. They
-are set up only by who calls `configure_logging`: until then warnings and errors
-go where the process sends those of every other library.
+All lines of this package come from the logger ``wsstab`` and its children. Only
+`configure_logging` sets them up: without that call, warnings and errors go where
+the process sends those of every other library.
 
-No line holds a token, a query string or a payload. What strangers choose is one word of its line
-and no longer than `wsstab.wording.LONGEST_WORD`: names stand in quotes, paths as in a URL, so that neither a line
-break nor a space forges anything.
+No line holds a token, a query string or a payload. A value that strangers choose is one word of its line and no longer
+than `wsstab.wording.LONGEST_WORD`: names are quoted and paths URL-encoded, so that neither a line break nor a space
+can forge a line.
 
 Levels:
 
@@ -156,7 +156,7 @@ def _to_json(line: dict[str, Any]) -> str:
 
 
 def _as_json_value(value: Any) -> Any:
-    # NaN, keys that are not strings, and what contains itself: JSON has none of them, and ``default`` sees none.
+    # JSON has no NaN, no keys that are not strings and no cycles, and ``default`` is not called for them.
     try:
         dumps(value, allow_nan=False, default=str)
     except (TypeError, ValueError, RecursionError):
@@ -228,8 +228,8 @@ class StructuredLogger:
 
         Args:
             error_type: name of the class of the error.
-            client_id: for whom; ``None`` where it was nobody in particular.
-            error_message: what it said.
+            client_id: the client concerned; ``None`` for none in particular.
+            error_message: the text of the error.
             fields: anything else.
         """
         named = {"error_type": error_type, "client_id": client_id, "error_message": error_message}

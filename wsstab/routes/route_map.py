@@ -1,6 +1,6 @@
 """The routes of an application, as Starlette and FastAPI keep them: where a request leads, and what paths there are.
 
-What is no Starlette route is not guessed at: an application of another kind has no map.
+Only Starlette routes are read: an application of another kind has no map.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["Destination", "RouteMap", "relative"]
 logger = logging.getLogger("wsstab")
 
 DEEPEST = 50
-"""Middleware around one application that is looked through."""
+"""Layers of middleware that are searched for one application."""
 MOST_COMPARED = 10_000
 """Pairs of pattern and route that are compared when routes are new."""
 PLAIN = {"", "str", "path"}
-"""Convertors of which each text stands for itself alone."""
+"""Convertors under which each value has a single spelling."""
 REST = "/{rest:path}"
 
 
@@ -57,7 +57,7 @@ class Destination(NamedTuple):
 
 @dataclass
 class Level:
-    """One application: its routes, or that nothing is known of them."""
+    """One application and its routes; ``known`` is ``False`` where these cannot be read."""
 
     root_path: str = ""
     stops: list[Stop] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Level:
 
 @dataclass
 class Stop:
-    """One route, and what is behind it where that is an application."""
+    """One route, and the level of the application behind it, if any."""
 
     route: Any
     level: Level | None = None
@@ -90,7 +90,7 @@ class RouteMap:
 
     @property
     def root_path(self) -> str:
-        """The one that the application puts in place of that of the scope; FastAPI alone does."""
+        """The root path with which the application replaces that of the scope; only FastAPI does so."""
         self._renew()
         return self._level.root_path
 
@@ -107,7 +107,7 @@ class RouteMap:
         return self._literal
 
     def resolve(self, scope: Scope, root_path: str) -> Destination | None:
-        """Where a WebSocket leads; ``None`` for nowhere, or where that is not known.
+        """The endpoint that a WebSocket reaches; ``None`` if it reaches none or that is unknown.
 
         Args:
             scope: of the handshake; it is not changed.
@@ -117,7 +117,7 @@ class RouteMap:
         try:
             return _resolve(self._level, {**scope, "root_path": root_path})
         except Exception:
-            # A route or a convertor of the application: the request will show what it does.
+            # Routes and convertors of the application may raise; the error will show when the request is routed.
             logger.debug("the route of %r could not be resolved", scope.get("path"), exc_info=True)
             return None
 
@@ -127,8 +127,8 @@ class RouteMap:
         return list(_templates(self._level, "")) if self._level.known else None
 
     def _renew(self) -> None:
-        """Look again where routes were added, removed or replaced."""
-        # Each handshake comes by here: no generator, and no comparison of Starlette's, which goes by path and endpoint.
+        """Read the routes again if any were added, removed or replaced."""
+        # Every handshake runs this: so no generator, and no Starlette comparison, which compares path and endpoint.
         for routes, before in self._lists:
             if len(routes) != len(before) or not all(map(is_, routes, before)):
                 break
@@ -146,7 +146,7 @@ class RouteMap:
 
     def _converts(self) -> bool:
         odd = [each for each in _templates(self._level, "") if not PLAIN.issuperset(PARAMETER.findall(each))]
-        # Who has more than are worth comparing has each request looked at.
+        # With too many pairs to compare, every request is resolved instead.
         if len(odd) * len(self._patterns) > MOST_COMPARED:
             return True
         return any(meets(pattern, each) for pattern in self._patterns for each in odd)
@@ -171,7 +171,7 @@ def _level(app: object, lists: list[Any], outer: tuple[int, ...]) -> Level:
 
 def _level_of(app: object, routes: list[Any], lists: list[Any], outer: tuple[int, ...]) -> Level:
     router = app if isinstance(app, Router) else getattr(app, "router", None)
-    # It may be mounted in itself, whose map would have no end.
+    # An application may be mounted in itself, and its map would then be endless.
     if not isinstance(router, Router) or id(routes) in outer:
         return Level(known=False)
     root_path = getattr(app, "root_path", "")

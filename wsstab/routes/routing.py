@@ -1,8 +1,8 @@
-"""Routing: which options and which guards hold for a request, whatever its path is called.
+"""Routing: which options and which guards apply to a request, however its path is spelled.
 
 A path has several spellings: Starlette routes by the part behind the root path and passes over one trailing newline,
-servers put the root path in front or do not, a convertor reads ``007`` as 7. A pattern of ``routes`` holds for each of
-them. Where they lead to different Overrides, the guards of all hold.
+servers may or may not put the root path in front, a convertor reads ``007`` as 7. A pattern of ``routes`` applies to
+each spelling. Where spellings lead to different Overrides, the guards of all of them apply.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class Routing:
 
     @property
     def silent(self) -> bool:
-        """Whether it has nothing to ask of whom another stabilizer has let in."""
+        """Whether it has no guards for requests that another stabilizer has let in."""
         config = self.config
         return not self._table and config.authorize is None and config.allowed_origins == SAME_HOST
 
     def entrance(self, scope: Scope) -> Entrance | None:
-        """The request as it is now; ``None`` where `plain` holds for every request.
+        """The request in its present state; ``None`` where `plain` applies to every request.
 
         Args:
             scope: of the handshake.
@@ -72,17 +72,19 @@ class Routing:
         return Entrance(self, scope) if self._table or any_marked() else None
 
     def votes(self, scope: Scope, roots: Sequence[str]) -> tuple[list[Vote], Overrides]:
-        """What the spellings of a path lead to, the one by which the application routes first; and the endpoint's own.
+        """The votes of all spellings of a path, and the Overrides of the endpoint.
+
+        The spelling by which the application routes votes first.
 
         Args:
             scope: of the handshake.
-            roots: what may be the root path, the one by which the application routes first.
+            roots: possible root paths, the one by which the application routes first.
         """
         path = scope.get("path", "")
         first = relative(path, roots[0]) if roots[0] else path
         found = [self._vote(first) or self._base]
         tidy = "//" not in path and (path[-1:] not in ODD_ENDS or path == "/")
-        # Starlette loses the place of a mount where a root path does not stand in front of the path.
+        # Starlette misplaces a mount when the path does not begin with the root path.
         placed = tidy and (not roots[0] or 0 < len(first) < len(path))
         where = None if placed and not self._resolves() else self.map.resolve(scope, roots[0])
         if where is None and not roots[0] and tidy:
@@ -106,7 +108,7 @@ class Routing:
         return None
 
     def terms(self, votes: Sequence[Vote], marks: Overrides, inner: bool = False) -> Terms:
-        """What holds where several votes do, and an endpoint has Overrides of its own.
+        """Combine several votes with the Overrides of the endpoint.
 
         Args:
             votes: of the spellings.
@@ -129,7 +131,7 @@ class Routing:
             fields = {name: value for mark in reversed(marks) for name, value in mark.fields.items()}
             if len(self._combined) >= MOST_COMBINED:
                 self._combined.clear()
-            # With what the ids are of, which are another's when it is gone.
+            # Keep the objects whose ids form the key: an id may be reused once its object is gone.
             known = self._combined[key] = (config, marks, replace(config, routes={}, **fields).frozen())
         return known[2]
 
@@ -137,7 +139,7 @@ class Routing:
         """Warn of each pattern that can never act.
 
         Args:
-            warn: takes a key, a line and what stands in it.
+            warn: called with a key, a format string and its arguments.
         """
         for pattern, templates in self.unmatched():
             shown = ", ".join(templates[:MOST_SHOWN]) or "none"
@@ -147,7 +149,7 @@ class Routing:
             warn(f"routes {pattern}", line, pattern, shown)
 
     def unmatched(self) -> Iterator[tuple[str, list[str]]]:
-        """The patterns that no WebSocket route can match, each with the paths that there are; none where unknown."""
+        """Patterns that match no WebSocket route, each with all route paths; none where the routes are unknown."""
         templates = self.map.templates() if self._table else None
         if templates is None or len(templates) * len(self._table) > MOST_COMPARED:
             return
@@ -158,7 +160,7 @@ class Routing:
 
 
 class Entrance:
-    """One request as one stabilizer sees it, before and behind what stands between it and the endpoint.
+    """One request as one stabilizer sees it, before and after the layers between stabilizer and endpoint.
 
     Args:
         routing: of the stabilizer.
@@ -179,11 +181,11 @@ class Entrance:
         self._votes, self._marks = routing.votes(scope, self._roots)
 
     def terms(self) -> Terms:
-        """What holds, as far as it can be known before the request is routed."""
+        """The terms, as far as they are known before the request is routed."""
         return self._routing.terms(self._votes, self._marks, self._inner)
 
     def terms_behind(self, noted: Overrides) -> Terms:
-        """What holds for the endpoint that was reached.
+        """The terms for the endpoint that was reached.
 
         Args:
             noted: Overrides of endpoints that were entered.
@@ -193,7 +195,7 @@ class Entrance:
         return self._routing.terms(self._votes_behind(), marks, self._inner)
 
     def _votes_behind(self) -> list[Vote]:
-        """Those of the path too that somebody between has put into the place of ours."""
+        """The votes, including those of a path that a layer in between has substituted."""
         scope = self.scope
         now = self._root
         if not self._mounted:
@@ -206,7 +208,7 @@ class Entrance:
 
 
 def roots_of(scope: Scope, own: str) -> list[str]:
-    """What may be the root path: the application's own, which replaces the scope's; that one; the outermost."""
+    """Possible root paths: the application's own, which replaces the scope's; the scope's; the outermost."""
     root, outermost = scope.get("root_path"), scope.get("app_root_path")
     if not (own or root or outermost):
         return NO_ROOT
@@ -216,7 +218,7 @@ def roots_of(scope: Scope, own: str) -> list[str]:
 
 
 def spellings(paths: Iterable[str]) -> Iterator[str]:
-    """What else a path is called: without a newline at its end, with single slashes, without the last one."""
+    """Other spellings of paths: without a trailing newline, with single slashes, without a trailing slash."""
     for path in paths:
         yield path or "/"
         cut = path[:-1] if path.endswith("\n") else path
@@ -228,18 +230,18 @@ def spellings(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _held(name: str, votes: Sequence[Vote], marks: Overrides) -> list[Any]:
-    """The values of a guard that all hold; an endpoint's own stands in for what no pattern has named."""
+    """The values of a guard that all apply; the endpoint's own replaces values that no pattern names."""
     own = [mark.fields[name] for mark in marks if name in mark.fields]
     named = [vote for vote in votes if not own or (vote.override is not None and name in vote.override.fields)]
     held: list[Any] = []
     for value in [*(getattr(vote.config, name) for vote in named), *own]:
-        # Not by hash: what is called may have none.
+        # Compared and not hashed, because a callable may be unhashable.
         if value is not None and value not in held:
             held.append(value)
     return held
 
 
 def _differs(vote: Vote) -> bool:
-    """Whether somebody has said which pages may connect."""
+    """Whether the options of this vote set which pages may connect."""
     named = vote.override is not None and "allowed_origins" in vote.override.fields
     return named or vote.config.allowed_origins != SAME_HOST

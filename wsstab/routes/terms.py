@@ -24,17 +24,17 @@ class Terms(NamedTuple):
 
     @classmethod
     def of(cls, config: WebSocketConfig) -> Terms:
-        """Those of one configuration."""
+        """The terms of one configuration."""
         origins = config.allowed_origins
         kept = origins if isinstance(origins, str) else tuple(origins)
         return cls(config, (kept,), () if config.authorize is None else (config.authorize,))
 
     def without(self, passed: Terms) -> Terms:
-        """What others have not asked for yet."""
+        """These terms without the guards that ``passed`` has checked already."""
         origins = tuple(each for each in self.origins if each not in passed.origins)
         return Terms(self.config, origins, tuple(each for each in self.authorize if each not in passed.authorize))
 
     def joined(self, others: Terms) -> Terms:
-        """The guards of both, with the options of these."""
+        """The guards of both, with the options of ``self``."""
         more = others.without(self)
         return Terms(self.config, self.origins + more.origins, self.authorize + more.authorize)
