@@ -83,7 +83,7 @@ class ConnectionIdentified(ConnectionEvent):
 
 @dataclass(frozen=True)
 class ConnectionClosed(ConnectionEvent):
-    """The connection is over.
+    """The connection has ended.
 
     Args:
         code: close code, 1006 where no close frame was exchanged.
@@ -159,7 +159,7 @@ class TokenIssued(Event):
     """A reconnect token was made. The token itself is in no event.
 
     Args:
-        client_id: whom it is for.
+        client_id: the client that may use the token.
     """
 
     client_id: str
@@ -170,7 +170,7 @@ class TokenUsed(Event):
     """A reconnect token was accepted.
 
     Args:
-        client_id: whom it was for.
+        client_id: the client that the token names.
     """
 
     client_id: str

@@ -1,6 +1,6 @@
-"""Callables: what can be told of a function before it is called.
+"""Callables: what is known of a function before it is called.
 
-Only what is certain is told: what cannot be looked into, as much of what is not written in Python, fits.
+Only certain mistakes are reported: a callable that cannot be inspected, as many not written in Python, passes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AWAITABLE = ("Awaitable", "Coroutine", "Future", "Task")
 
 
 def fits(function: Callable[..., Any], arguments: int) -> bool:
-    """Whether it can be called with so many positional arguments."""
+    """Whether ``function`` accepts this number of positional arguments."""
     try:
         signature = inspect.signature(function)
     except Exception:  # it has none, or what it has instead is broken
@@ -31,21 +31,21 @@ def fits(function: Callable[..., Any], arguments: int) -> bool:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call gives something that must be awaited: certain for what ``async def`` has made."""
+    """Whether a call returns an awaitable: certain for functions made by ``async def``."""
     return inspect.iscoroutinefunction(_called(function))
 
 
 def is_generator(function: Callable[..., Any]) -> bool:
-    """Whether a call runs nothing of it, because it has a ``yield``."""
+    """Whether ``function`` contains a ``yield``, so that a call runs none of its code."""
     called = _called(function)
     return inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called)
 
 
 def is_plain(function: Callable[..., Any]) -> bool:
-    """Whether a call gives nothing that can be awaited: certain for what ``def`` or ``lambda`` has made.
+    """Whether a call returns no awaitable: certain for functions made by ``def`` or ``lambda``.
 
-    A plain function around an async one, made by ``functools.wraps``, is none, nor is one whose annotation says that
-    it returns what can be awaited.
+    A plain function that wraps an async one by ``functools.wraps`` is not plain, nor is one whose annotation says that
+    it returns an awaitable.
     """
     called = inspect.unwrap(_called(function))
     if not isinstance(called, FunctionType) or inspect.iscoroutinefunction(called):

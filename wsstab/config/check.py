@@ -19,7 +19,7 @@ class Refused(Exception):
     """The value is not allowed; `Check` makes the sentence.
 
     Args:
-        why: what is wrong with it in particular, and what is meant, where that is plain.
+        why: what is wrong with the value, and the probable intention where that is clear.
     """
 
     def __init__(self, why: str = "") -> None:
@@ -39,10 +39,10 @@ class Check:
         allowed: what stands behind "must be" in the error.
         accept: gives the value to keep, or raises `Refused`.
         parse: makes a value for ``accept`` from the text of an environment variable.
-        readable: whether a text can say it at all.
+        readable: whether a text can express the value.
         shown: whether an error may show the value.
         positive: whether it is a number above 0.
-        published: the words of the published package for what it refuses, for tests that were written for it.
+        published: the wording of the published package for refused values, for tests written against that package.
     """
 
     allowed: str

@@ -5,7 +5,7 @@ the value and what is allowed. The tables of options in `wsstab.config.groups` a
 `wsstab.config` are made of what is here, so that one sentence about an option
 serves its constructor, its assignment and its environment variable.
 
-Knows no option by name. Nothing is guessed: ``True`` is no number, ``"30"`` is none either.
+Knows no option by name. Checks do not convert: neither ``True`` nor ``"30"`` is a number.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 LARGEST = 2**53 - 1
-"""What a float, JSON and every counter of a server hold exactly; beyond it some of them fail, when they are used."""
+"""The largest integer that floats, JSON and all counters of servers hold exactly; some fail beyond it, when used."""
 SMALLEST = 1e-9
-"""What is smaller is infinite as a divisor, or as good as."""
+"""A smaller divisor gives an infinite result, or nearly so."""
 
 
 def number(what: str, *, or_zero: bool = False, most: float = math.inf) -> Check:
@@ -317,7 +317,7 @@ def _finite(value: Any) -> float:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    # A mapping or a set has no order to keep, and of one text this would take the letters.
+    # Mappings and sets have no order to keep, and a single text would be split into letters.
     require(isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, set, frozenset)))
     found = tuple(value)
     require(all(isinstance(text, str) and text.strip() for text in found))

@@ -135,7 +135,7 @@ def _listed() -> str:
 
 NO_LIMIT = "no limit"
 MOST_SHARDS = 65_536
-"""Each is there from the start, and a part of what is walked at a time: more are no use."""
+"""All shards exist from the start, and each is one part of a walk: more have no use."""
 
 CHECKS: dict[str, Check] = {
     "heartbeat_interval": number("a number of seconds"),
@@ -196,7 +196,7 @@ NEED_THE_MIDDLEWARE = frozenset(
         "trusted_proxies",
     }
 )
-"""Options about what happens before a manager alone hears of a connection, or where it hears nothing of it."""
+"""Options that act before a manager without middleware knows a connection, or where it never does."""
 
 GROUPS: dict[str, type[Any]] = {"inbound": Inbound, "outbound": Outbound, "rate_limit": RateLimit, "drain": Drain}
 """The groups whose fields have environment variables."""
@@ -325,7 +325,7 @@ class WebSocketConfig:
         default=accepts(MemoryEvictionPolicy.LRU)
     )
     memory_check_interval: float = 60.0
-    # The published fields end here: who passes them by position means these, in the order of the published page.
+    # The published fields end here: positional arguments mean these, in the order of the published page.
     compression_threshold: int = 1024
     secret_key: str | Sequence[str] | None = field(default=None, repr=False)
     allowed_origins: str | Sequence[str] = "same-host"
@@ -417,7 +417,7 @@ class WebSocketConfig:
 
 
 def _merge(config: WebSocketConfig) -> tuple[tuple[str, WebSocketConfig], ...]:
-    # By identity, because an Override may hold what has no hash.
+    # Keyed by identity, because an Override may hold unhashable values.
     merged = {
         id(override): replace(config, routes={}, **override.fields).frozen() for override in config.routes.values()
     }

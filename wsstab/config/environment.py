@@ -1,9 +1,9 @@
-"""Options from environment variables: which variable is which option, and what it says.
+"""Options from environment variables: which variable sets which option, and to what value.
 
-A variable with the prefix that is no option is an error, because a misspelt
-option that is passed over in silence is worse than a process that does not start.
+A variable with the prefix that is no option is an error, because silently
+ignoring a misspelt option is worse than a process that does not start.
 
-Does not know the options: the tables are arguments, and so is the environment.
+The module does not know the options: their tables and the environment are arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .checks import Check
 __all__ = ["Variable", "nearest", "read_environment", "variables"]
 
 OF_KUBERNETES = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)")
-"""What a pod finds in its environment about each service of its namespace; no option ends like that."""
+"""Variables that Kubernetes sets in a pod for each service of its namespace; no option has such an ending."""
 
 
 class Variable(NamedTuple):

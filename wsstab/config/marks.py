@@ -23,11 +23,11 @@ logger = logging.getLogger("wsstab")
 
 ATTRIBUTE = "__wsstab_overrides__"
 RUNS = ("__call__", "dispatch")
-"""The methods by which an instance runs: what is called for many, and Starlette's `WebSocketEndpoint`."""
+"""Methods that run an instance: ``__call__`` of a shared one, ``dispatch`` of Starlette's `WebSocketEndpoint`."""
 
 
 class Mark(Protocol):
-    """What stands on an endpoint: `wsstab.Override`, which is made with what is here."""
+    """The mark of an endpoint: the interface of `wsstab.Override`, which is built on this module."""
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -39,17 +39,17 @@ EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 
 class Watch(Protocol):
-    """What hears of the endpoints that a WebSocket reaches."""
+    """An observer that is notified of the endpoints that a WebSocket reaches."""
 
     def note(self, overrides: Overrides) -> None:
-        """One with these is about to run."""
+        """Note that an endpoint with these Overrides is about to run."""
 
     async def let_in(self, overrides: Overrides) -> bool:
-        """Whether one with these may run; who may not has had an answer."""
+        """Whether an endpoint with these Overrides may run; a refused peer has been answered."""
 
 
 watch: ContextVar[Watch | None] = ContextVar("wsstab_watch", default=None)
-"""Of the WebSocket whose handler runs this code."""
+"""The watch of the WebSocket whose handler runs this code."""
 
 _told: set[str] = set()
 _marked: list[bool] = []
@@ -78,7 +78,7 @@ def mark(endpoint: EndpointT, override: Mark) -> EndpointT:
         override: what is different for it.
 
     Returns:
-        What to route to: of an async function one that stands around it, anything else itself.
+        The endpoint to route to: a wrapper of an async function, anything else unchanged.
 
     Raises:
         TypeError: it cannot be called, or takes no attribute.
@@ -170,14 +170,14 @@ async def _may_run(overrides: Overrides, endpoint: object, arguments: Iterable[o
 def _peer_in(arguments: Iterable[object]) -> Any:
     """The peer that the arguments of an endpoint lead to; ``None`` for none.
 
-    Who calls the application in a task without our context still passes the scope.
+    A caller that runs the application in a task without our context still passes the scope.
     """
     for each in arguments:
         try:
             scope = each if issubclass(type(each), Mapping) else getattr(each, "scope", None)
             found = scope.get(PEER_KEY) if issubclass(type(scope), Mapping) else None  # type: ignore[union-attr]
         except Exception:
-            # Somebody's own attribute access, whatever it raises.
+            # Attribute access of application objects may raise anything.
             continue
         if found is not None:
             return found
@@ -195,7 +195,7 @@ def _announce(kind: type[Any], overrides: Overrides) -> None:
             watching = peer.second_look
         if watching is not None:
             watching.note(overrides)
-        # Python's own takes arguments only where nobody stands in for it.
+        # ``object.__init__`` refuses arguments once a class overrides ``__init__``.
         if made is object.__init__:
             made(self)
         else:
