@@ -85,7 +85,7 @@ class Close:
         return replace(self, reason=reason)
 
     def refusing(self) -> Close:
-        """The same close as a refusal of ours, which before the handshake is an HTTP response with a body."""
+        """The same close caused by the stabilizer, which before accept sends an HTTP response with a body."""
         return replace(self, cause=Cause.STABILIZER)
 
 
@@ -120,7 +120,7 @@ def requested(code: object, reason: object = "") -> Close:
 def clamp_reason(reason: str | None) -> str:
     """``reason`` cut to 123 bytes of UTF-8 at a character, as RFC 6455 section 5.5 requires.
 
-    What UTF-8 does not have, half of a surrogate pair, becomes a question mark.
+    Half of a surrogate pair, which UTF-8 cannot encode, becomes a question mark.
     """
     if not reason:
         return ""

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions.
+"""Exceptions of the package.
 
     WebSocketStabilizerError
       +-- ConnectionNotFoundError         nobody has that client id
@@ -132,7 +132,7 @@ class BroadcastFailedError(WebSocketStabilizerError):
     """Not one delivery of a broadcast succeeded.
 
     Attributes:
-        result: what happened to each.
+        result: the counts and errors of the broadcast.
     """
 
     def __init__(self, result: BroadcastResult) -> None:
@@ -157,7 +157,7 @@ class MemoryLimitExceededError(WebSocketStabilizerError):
 
     Attributes:
         limit: the limit, in bytes.
-        needed: what there would have been, in bytes.
+        needed: the total that would have been held, in bytes.
     """
 
     close = EVICTED

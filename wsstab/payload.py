@@ -1,4 +1,4 @@
-"""Payloads: what may be sent, and the text or the bytes that it becomes."""
+"""Payloads: the types that may be sent, and their encoding as text or bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Model", "Payload", "encode"]
 
 
 class Model(Protocol):
-    """What turns itself into JSON text: a pydantic model, version 2."""
+    """An object that serializes itself to JSON text: a pydantic model, version 2."""
 
     def model_dump_json(self) -> str:
         """The model as JSON."""

@@ -1,6 +1,6 @@
-"""What the manager answers with: results, reports and snapshots.
+"""Results, reports and snapshots that the manager returns.
 
-They are plain data, true at the moment they were made, and never updated afterwards.
+They are plain data, correct when they were made, and never updated afterwards.
 """
 
 from __future__ import annotations

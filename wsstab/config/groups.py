@@ -1,10 +1,10 @@
 """Options that come in groups, and the words they are made of.
 
-Each group is a small frozen dataclass that is checked when it is made; what
-depends on nothing but one connection or one task stands together. The fields
-that have no group are those of `wsstab.config.WebSocketConfig`.
+Each group is a small frozen dataclass that is checked when it is made, and holds
+the options of one concern. Options without a group are fields of
+`wsstab.config.WebSocketConfig`.
 
-A group is never changed: give the configuration another one.
+Groups are immutable: to change one, give the configuration another.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ class Hooks(_Group):
         "on_drain_round": events.DrainRound,
         "on_drain_finished": events.DrainFinished,
     }
-    """Which event each of them hears."""
+    """The class of events that each hook receives."""
     CHECKS: ClassVar[Mapping[str, Check]] = dict.fromkeys(EVENTS, optional(checks.function("an event"), "nobody"))
 
     def pairs(self) -> Iterator[tuple[type[events.Event], Callable[..., Any]]]:
