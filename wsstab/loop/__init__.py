@@ -1,1 +1,1 @@
-"""What runs on one event loop: there is one set of these for each."""
+"""Services that run on one event loop; each event loop has its own set."""

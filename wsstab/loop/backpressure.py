@@ -1,9 +1,9 @@
 """Backpressure: stalled peers are closed; lagging ones slow their senders, for a bounded time.
 
-A connection lags from the moment its wire takes no more until its queue is empty. A peer that takes nothing at
-all for ``send_timeout`` is closed. A sender that outruns everybody (a loop of broadcasts without a pause) is
-paced, so that a healthy peer does not look slow: the sender waits while a queue is over half full and drains.
-Each lagging peer has a fixed amount of patience; once that is used up, nobody waits for it any more.
+A connection lags from the moment its wire takes no more data until its queue is empty. A peer that takes nothing
+at all for ``send_timeout`` is closed. A sender that is faster than every peer (a loop of broadcasts without a pause)
+is paced, so that a healthy peer does not look slow: the sender waits while a queue is over half full and drains.
+Each lagging peer has a fixed amount of patience; once it is used up, senders no longer wait for that peer.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from .timekeeper import Timekeeper
 __all__ = ["Backpressure"]
 
 PATIENCE = 0.5
-"""Seconds of a sender's time that a peer gets each time it falls behind."""
+"""Seconds that a sender waits for a peer each time the peer falls behind."""
 KEEPING_UP = 262_144
-"""Bytes a second at which a peer keeps up, and costs no patience."""
+"""Bytes per second at which a peer counts as keeping up and uses up no patience."""
 NAP = 0.05
-"""Seconds after which a paced sender looks again, if nothing woke it before."""
+"""Seconds after which a paced sender checks again, if nothing has woken it before."""
 LAST_WORD = 1.0
-"""Seconds in which a stalled peer may still take its close frame."""
+"""Seconds that a stalled peer still has to take its close frame."""
 MOST_GROWTH = 1_048_576
-"""Bytes by which a blocked transport may grow: not by us, so by a server that answers a flood of pings."""
+"""Bytes by which a blocked transport may grow. We write nothing then, so the server is answering a flood of pings."""
 
 
 class Lag:
-    """How one connection does while it is behind."""
+    """Progress of one connection while it is behind."""
 
     __slots__ = (
         "buffered",
@@ -56,7 +56,7 @@ class Lag:
         self.told = False
 
     def progressed(self, connection: Member, now: float) -> None:
-        """Note whether the peer took anything since the last look."""
+        """Record whether the peer has taken anything since the last check."""
         buffered = connection.wire.buffered()
         if connection.sender.messages != self.sent or buffered < self.buffered:
             self.progressed_at = now
@@ -65,7 +65,7 @@ class Lag:
         self.buffered = buffered
 
     def wait(self, connection: Member, time: float) -> None:
-        """A sender waited for it: charge that to its patience, unless it keeps up."""
+        """Charge the time a sender has waited for this peer to its patience, unless the peer keeps up."""
         spent = min(time - self.waited_at, 2 * NAP)
         drained = connection.sender.bytes - connection.wire.buffered()
         if drained - self.drained >= spent * KEEPING_UP:
@@ -80,11 +80,11 @@ class Backpressure:
     """The connections of one event loop that are behind.
 
     Args:
-        loop: the loop.
-        timekeeper: of the same loop.
+        loop: the event loop.
+        timekeeper: the timekeeper of the same loop.
 
     Attributes:
-        lagging: who is behind.
+        lagging: the connections that are behind.
     """
 
     def __init__(self, loop: EventLoop, timekeeper: Timekeeper) -> None:
@@ -95,13 +95,13 @@ class Backpressure:
         timekeeper.watch(self.look)
 
     def behind(self, connection: Member) -> None:
-        """Its wire takes no more, or something is queued for it."""
+        """Note that the wire takes no more data, or that a message was queued for the connection."""
         if connection not in self.lagging:
             self.lagging[connection] = Lag(connection, self._timekeeper.now, self._loop.time())
             self._timekeeper.wake()
 
     def caught_up(self, connection: Member) -> None:
-        """Its wire takes data; it is behind no more once nothing is queued."""
+        """Note that the wire takes data again; once its queue is empty, the connection is no longer behind."""
         if not connection.sender.queue:
             self.lagging.pop(connection, None)
         progress, self._progress = self._progress, None
@@ -109,7 +109,7 @@ class Backpressure:
             progress.set()
 
     def is_news(self, connection: Member) -> bool:
-        """Whether nobody was told yet that it is behind; from now on somebody was."""
+        """Whether this lag has not been reported yet; asking marks it as reported."""
         lag = self.lagging.get(connection)
         if lag is None:
             return True
@@ -117,12 +117,12 @@ class Backpressure:
         return news
 
     def forget(self, connection: Member) -> None:
-        """It is closing or gone."""
+        """Drop a connection that is closing or gone."""
         if self.lagging.pop(connection, None) is not None:
             self.caught_up(connection)
 
     def look(self, now: float) -> bool:
-        """Close who stalls; whether anybody is behind."""
+        """Close stalled peers; return whether any connection is behind."""
         for connection, lag in list(self.lagging.items()):
             lag.progressed(connection, now)
             self._tell_of_drops(connection, lag)
@@ -133,10 +133,10 @@ class Backpressure:
         return bool(self.lagging)
 
     async def pace(self, connections: Iterable[Member]) -> None:
-        """Wait while these peers are crowded that keep up, or whose patience lasts; for a bounded time in all.
+        """Wait while the queue of one of these peers is crowded and its patience lasts, for a bounded time in total.
 
         Args:
-            connections: to whom something was just sent.
+            connections: the connections to which a message was just sent.
         """
         until = self._loop.time() + PATIENCE
         crowded = self._crowded(connections)

@@ -1,6 +1,6 @@
-"""Lingering: TCP connections that have closed, and whose peer takes nothing or does not leave.
+"""Lingering: closed connections whose TCP connection is still up, because the peer reads nothing or does not leave.
 
-Each still has its socket, and so its place among the connections that a limit counts.
+Each still holds its socket, and so keeps its place among the connections that a limit counts.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .tasks import EventLoop
 __all__ = ["Lingering", "Place"]
 
 Place: TypeAlias = "tuple[str | None, str | None]"
-"""The address under which a connection was let in, and its client id where it has one."""
+"""The address under which a connection was admitted, and its client id if it has one."""
 
 
 class Lingering:
-    """What has closed and is not gone.
+    """The wires that have closed while their sockets still exist.
 
     Args:
-        free: called with a place that is free again.
+        free: called with each place that becomes free again.
     """
 
     def __init__(self, free: Callable[[Place], None]) -> None:
@@ -36,26 +36,26 @@ class Lingering:
         return len(self._loops)
 
     def add(self, wire: Socket, loop: EventLoop) -> None:
-        """It has closed.
+        """Track a wire that has closed while its socket still exists.
 
         Args:
-            wire: of the connection.
+            wire: the wire of the connection.
             loop: the event loop of its server.
         """
         self._loops[wire] = loop
 
     def end(self, wire: Socket) -> None:
-        """Its socket is gone. Idempotent."""
+        """Stop tracking a wire whose socket is gone, and free its place. Idempotent."""
         self._loops.pop(wire, None)
         if wire in self._places:
             self._free(self._places.pop(wire))
 
     def leave_place(self, wire: Socket, place: Place) -> None:
-        """Its ASGI call is over: its place is free with its socket, which may be now.
+        """Free the place of a connection whose ASGI call has ended: once its socket is gone, or now if it already is.
 
         Args:
-            wire: of the connection.
-            place: its own.
+            wire: the wire of the connection.
+            place: the place of the connection.
         """
         if wire in self._loops:
             self._places[wire] = place
@@ -63,6 +63,6 @@ class Lingering:
             self._free(place)
 
     def cut(self) -> None:
-        """Abort all that linger; works from any thread."""
+        """Abort all lingering connections; callable from any thread."""
         for wire, loop in list(self._loops.items()):
             loop.call_from_thread(wire.abort)

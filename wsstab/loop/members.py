@@ -1,6 +1,6 @@
-"""Members: what the services of an event loop ask of the connections on it.
+"""Members: what the services of an event loop require of its connections.
 
-They are known only by these Protocols, so that a connection may be built upon the services, and not they upon it.
+The services know connections only by these Protocols, so that connections depend on the services, never the reverse.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ __all__ = ["Member", "MemberCarrier", "MemberHeartbeat", "MemberSender", "Socket
 
 
 class Socket(Protocol):
-    """What bytes go through: the wire of a connection.
+    """The wire of a connection, which carries its bytes.
 
     Attributes:
-        on_lost: called when it is gone.
-        writable: whether it takes the next write at once.
+        on_lost: called when the TCP connection is gone.
+        writable: whether the wire takes the next write at once.
     """
 
     on_lost: Callable[[], None]
     writable: bool
 
     def buffered(self) -> int:
-        """Bytes that it has taken, and that have not left the process."""
+        """Bytes that the wire has taken and that have not left the process."""
 
     def ends_now(self) -> bool:
-        """Whether it is gone, or will be in this turn of the event loop, whatever the peer does."""
+        """Whether the TCP connection has ended, or ends in this turn of the event loop, whatever the peer does."""
 
     def abort(self) -> None:
-        """Close it without a word."""
+        """End the TCP connection without a close frame."""
 
 
 class Waiting(Sized, Protocol):
-    """What waits for a peer.
+    """The queue of messages for one peer.
 
     Attributes:
-        dropped: how many messages were dropped.
+        dropped: number of messages dropped so far.
     """
 
     dropped: int
@@ -61,34 +61,34 @@ class MemberSender(Protocol):
 
     @property
     def peer(self) -> Member:
-        """Whose it is."""
+        """The connection it belongs to."""
 
     @property
     def queue(self) -> Waiting:
-        """What the wire has not taken yet."""
+        """Messages that the wire has not taken yet."""
 
     @property
     def crowded(self) -> bool:
-        """Whether there is little room left."""
+        """Whether the queue has little room left."""
 
     @property
     def is_shut(self) -> bool:
-        """Whether no message may be sent any more."""
+        """Whether messages may no longer be sent."""
 
     def put(self, message: Outgoing, key: Hashable = None) -> object:
-        """Send or queue a message, when all broadcasts before it are written."""
+        """Send or queue a message after all earlier broadcasts have been written."""
 
     def write(self, block: Block) -> None:
         """Hand a block to the wire."""
 
     def shut(self) -> None:
-        """Send no more."""
+        """Stop sending."""
 
     def too_slow(self, within: float | None = None) -> None:
         """Close the connection of a peer that reads too slowly, or not at all."""
 
     def tell_slow(self) -> None:
-        """Emit that the peer has fallen behind."""
+        """Report that the peer has fallen behind."""
 
 
 class Inbound(Protocol):
@@ -96,7 +96,7 @@ class Inbound(Protocol):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will arrive."""
+        """Whether no more messages will arrive."""
 
     @property
     def full(self) -> bool:
@@ -107,7 +107,7 @@ class MemberHeartbeat(Protocol):
     """The heartbeat of a connection."""
 
     def sample(self) -> None:
-        """Count what the transport holds."""
+        """Check how much the transport holds."""
 
 
 class Closing(Protocol):
@@ -115,18 +115,18 @@ class Closing(Protocol):
 
     @property
     def event(self) -> object | None:
-        """What everyone was told, once it is over."""
+        """The final event of the connection, once it is over; ``None`` before."""
 
     def begin(self, close: Close, *, flush: bool = True) -> None:
-        """Begin to close."""
+        """Start closing the connection."""
 
 
 class MemberCarrier(Protocol):
-    """What a connection is read through.
+    """The reading side of a connection: it carries events from the server.
 
     Attributes:
-        watched: whether somebody looks at whether it is read from.
-        away_seen: whether nobody has read since the look before.
+        watched: whether the read-ahead service watches this carrier.
+        away_seen: whether the previous check already found that nobody reads.
     """
 
     watched: bool
@@ -134,21 +134,21 @@ class MemberCarrier(Protocol):
 
     @property
     def peer(self) -> Member:
-        """Whose it is."""
+        """The connection it belongs to."""
 
     @property
     def attended(self) -> bool:
-        """Whether somebody reads, or has begun to."""
+        """Whether a reader is at work or starting."""
 
     def read_ahead(self) -> None:
-        """Have a reader at work."""
+        """Start a reader."""
 
     def look_behind(self) -> None:
-        """See whether the peer is still there behind what is unread."""
+        """Check whether the peer has left behind messages that are still unread."""
 
 
 class Member(Protocol):
-    """A connection."""
+    """A connection, as the services of its event loop see it."""
 
     @property
     def open(self) -> bool:
@@ -156,15 +156,15 @@ class Member(Protocol):
 
     @property
     def config(self) -> WebSocketConfig:
-        """Of its path."""
+        """The configuration for its path."""
 
     @property
     def wire(self) -> Socket:
-        """What its bytes go through."""
+        """The wire that carries its bytes."""
 
     @property
     def carrier(self) -> MemberCarrier:
-        """What it is read through."""
+        """The carrier that reads its events."""
 
     @property
     def sender(self) -> MemberSender:
@@ -176,14 +176,14 @@ class Member(Protocol):
 
     @property
     def heartbeat(self) -> MemberHeartbeat:
-        """Whether its peer is there."""
+        """The heartbeat that checks whether the peer is alive."""
 
     @property
     def closing(self) -> Closing:
-        """How it ends."""
+        """The part that closes the connection."""
 
     def log_name(self) -> str:
-        """What every sentence about it says."""
+        """The name of the connection in log messages."""
 
     def log_fields(self) -> dict[str, Any]:
-        """What every log line about it carries."""
+        """The structured fields of every log line about the connection."""

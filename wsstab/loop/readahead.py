@@ -1,7 +1,7 @@
-"""Reading for handlers that do not: within a second somebody is always reading.
+"""Read-ahead: reads on behalf of handlers that have not called ``receive()`` for up to a second.
 
-A peer that leaves is noticed only by who reads, and on some servers a pong too. Nothing is spawned
-for a handler that comes back to ``receive()`` in time.
+Only a pending read notices that a peer leaves; on some servers the same holds for a pong. No task is
+spawned for a handler that comes back to ``receive()`` in time.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from .timekeeper import Timekeeper
 __all__ = ["ReadAhead"]
 
 EVERY = 0.4
-"""Seconds between two looks; a reader starts at the second one, so after 0.4 s to 0.8 s and a tick."""
+"""Seconds between two checks. A reader starts at the second one, so after 0.4 s to 0.8 s plus a tick."""
 
 
 class ReadAhead:
     """Watches the carriers whose handler is not in ``receive()``.
 
     Args:
-        timekeeper: of the same event loop.
+        timekeeper: the timekeeper of the same event loop.
     """
 
     def __init__(self, timekeeper: Timekeeper) -> None:
@@ -29,19 +29,19 @@ class ReadAhead:
         timekeeper.watch(self.look)
 
     def away(self, carrier: MemberCarrier) -> None:
-        """Nobody reads from this carrier now."""
+        """Watch a carrier that nobody reads from now."""
         if carrier.peer.closing.event is None:
             carrier.watched, carrier.away_seen = True, False
             self._away.add(carrier)
             self._timekeeper.wake()
 
     def back(self, carrier: MemberCarrier) -> None:
-        """It need not be watched any more."""
+        """Stop watching a carrier."""
         carrier.watched = False
         self._away.discard(carrier)
 
     def look(self, now: float) -> bool:
-        """Start readers where nobody has read since the look before; whether there is anything to watch."""
+        """Start readers where nobody has read since the previous check; return whether any carrier is watched."""
         if now - self._looked_at >= EVERY:
             self._looked_at = now
             for carrier in list(self._away):
@@ -50,7 +50,7 @@ class ReadAhead:
 
     def _look_at(self, carrier: MemberCarrier) -> None:
         if carrier.attended or carrier.peer.receiver.over:
-            # Not at the moment when it is read from again: that comes with every message.
+            # Unwatched here and not when the handler reads again, because that happens with every message.
             self.back(carrier)
         elif not carrier.away_seen:
             carrier.away_seen = True

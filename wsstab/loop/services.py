@@ -1,6 +1,6 @@
-"""What runs on one event loop for its connections: deadlines, reading, backpressure, the turn log.
+"""Services that run on one event loop for its connections: deadlines, read-ahead, backpressure, the turn log.
 
-A manager has one set of these for each loop on which it has connections: one in production, one a
+A manager has one set for each event loop on which it has connections: one in production, one per
 socket under a test client that gives each socket its own loop.
 """
 
@@ -24,18 +24,18 @@ class Services:
     """The services of one event loop.
 
     Args:
-        loop: the loop.
-        config: of the manager.
-        observe: where latencies go, by name.
-        lingering: what has closed and is not gone; kept by the manager.
+        loop: the event loop.
+        config: the configuration of the manager.
+        observe: called with the name of a latency and its value in seconds.
+        lingering: the wires that have closed while their sockets still exist; shared by the whole manager.
 
     Attributes:
-        connections: how many connections this loop has.
-        carried: how many of them have a socket of this package's.
+        connections: number of connections on this loop.
+        carried: number of them that have a socket of this package.
         started: whether ``start()`` was called on this loop.
         draining: whether the manager is about to stop.
-        heartbeats_sent: pings.
-        heartbeats_missed: peers that died of silence.
+        heartbeats_sent: number of pings sent.
+        heartbeats_missed: number of peers closed because they stayed silent.
     """
 
     def __init__(
@@ -63,40 +63,40 @@ class Services:
 
     @property
     def broadcaster(self) -> TurnLog:
-        """The turn log, under the name by which programs that watch a manager know it."""
+        """Alias of `turn_log`, kept for programs that monitor a manager under this name."""
         return self.turn_log
 
     def heartbeats(self) -> dict[str, int]:
-        """Its counters that a manager adds to its sums."""
+        """The heartbeat counters of this loop, which the manager adds up."""
         return {"heartbeats_sent": self.heartbeats_sent, "heartbeats_missed": self.heartbeats_missed}
 
     def every(self, seconds: float, chore: Callable[[], None]) -> None:
-        """Call ``chore()`` every so many seconds, until `retire`."""
+        """Call ``chore()`` every ``seconds`` seconds, until `retire`."""
 
         def run(now: float) -> None:
             try:
                 chore()
             finally:
-                # It may have been what made the last connection leave.
+                # The chore itself may have closed the last connection, which retires all chores.
                 if chore in self._chores:
                     self._chores[chore] = self.timekeeper.schedule(run, now + seconds)
 
         self._chores[chore] = self.timekeeper.schedule(run, self.timekeeper.now + seconds)
 
     def retire(self) -> None:
-        """No connection is left: nothing keeps the clock ticking but closes that are under way."""
+        """Stop the chores when no connection is left, so that only closes under way keep the clock ticking."""
         for deadline in self._chores.values():
             self.timekeeper.cancel(deadline)
         self._chores.clear()
         self.timekeeper.rest()
 
     def forget(self, connection: Member) -> None:
-        """The connection is closing or gone."""
+        """Drop a connection that is closing or gone."""
         self.backpressure.forget(connection)
         self.readahead.back(connection.carrier)
 
     def abort_later(self, wire: Socket, seconds: float) -> None:
-        """Abort the TCP connection of a peer that did not leave by then. The first one to ask decides."""
+        """Abort the TCP connection after ``seconds`` if the peer has not left by then. Only the first call counts."""
         if wire.ends_now() or wire in self._lingering:
             return
 
@@ -107,7 +107,7 @@ class Services:
         def left() -> None:
             self._lingering.end(wire)
             self.timekeeper.cancel(deadline)
-            # This refers to the wire, and the wire to this.
+            # Break the reference cycle between this function and the wire.
             wire.on_lost = _nobody
 
         deadline = self.timekeeper.schedule(abort, self.timekeeper.now + seconds)

@@ -1,12 +1,12 @@
-"""How work is spawned, on asyncio and on trio; the only place that knows.
+"""Spawns work on asyncio and on trio; the only module that knows how they differ.
 
-Everything that outlives one ``await`` goes through an `EventLoop`: background work, callbacks in a
+All work that outlives one ``await`` goes through an `EventLoop`: background work, callbacks in a
 later turn, and calls from another thread. Sockets of one manager may live on several loops (a test
-client gives each its own), so each connection remembers its loop and hands over what comes from
-elsewhere.
+client gives each its own), so each connection remembers its loop and hands over to it calls that
+come from other loops or threads.
 
-No anyio task group is used here: one that is entered in a call and left in another breaks the
-cancellation of both.
+This module uses no anyio task group: a group that is entered in one call and left in another breaks
+the cancellation of both.
 """
 
 from __future__ import annotations
@@ -34,49 +34,50 @@ logger = logging.getLogger("wsstab")
 
 
 class Task(Protocol):
-    """Work that was spawned."""
+    """Spawned background work."""
 
     def cancel(self) -> object:
-        """Ask it to stop at its next checkpoint."""
+        """Ask the work to stop at its next checkpoint."""
 
 
 class EventLoop(Protocol):
     """One running event loop.
 
     Attributes:
-        cancel_scope: makes what `anyio.CancelScope` makes here, without its look at which library this is.
+        cancel_scope: the class that `anyio.CancelScope` instantiates here; skips detecting the async library.
     """
 
     cancel_scope: type[anyio.CancelScope]
 
     def time(self) -> float:
-        """Monotonic seconds."""
+        """The time of the monotonic clock, in seconds."""
 
     def spawn(
         self, function: Callable[..., Awaitable[None]], *args: Any, context: contextvars.Context | None = None
     ) -> Task:
         """Run ``function(*args)`` in the background; an exception that escapes it is logged.
 
-        What is spawned first starts first, and nothing of it runs before this returns.
+        Functions start in the order in which they were spawned, and none runs before this call returns.
 
         Args:
-            function: what to run.
+            function: the coroutine function to run.
             args: its arguments.
-            context: it runs in a copy of this context; ``None`` for an empty one, as befits work for many connections.
+            context: the work runs in a copy of this context; ``None`` (the default) for an empty one, which suits
+                work for many connections.
         """
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Run ``callback(*args)`` in the next turn of this loop. Only from the loop's own thread."""
 
     def call_from_thread(self, callback: Callable[..., object], *args: Any) -> bool:
-        """Run ``callback(*args)`` on this loop, from any thread. ``False``: the loop is closed."""
+        """Run ``callback(*args)`` on this loop, from any thread. Returns ``False`` if the loop is closed."""
 
 
 async def _guard(function: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
     try:
         await function(*args)
     except BaseException as error:
-        # On trio, what escapes from here ends the whole run.
+        # On trio, an exception that escapes from here ends the whole run.
         if ends_the_process(error) or is_cancellation(error):
             raise
         logger.exception("! background work failed: %s", getattr(function, "__qualname__", None) or shown(function))
@@ -91,25 +92,25 @@ def _new_task(
 EAGER = sys.version_info >= (3, 12)
 BEGINNING: dict[str, Any] = {"eager_start": True}
 _begun: set[asyncio.Task[None]] = set()
-"""What `begin` has begun and did not end at once; the loop itself holds only weak references."""
+"""Tasks of `begin` that did not finish at once; the loop itself holds only weak references to them."""
 
 
 def eager_loop() -> asyncio.AbstractEventLoop | None:
-    """The running loop for `begin`: on asyncio and uvloop, from Python 3.12 on."""
+    """The running loop, for `begin`; ``None`` unless it is asyncio or uvloop on Python 3.12 or later."""
     return asyncio._get_running_loop() if EAGER else None
 
 
 def begin(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> Task | None:
-    """Run it in a task of its own, at once, as far as it goes without waiting; in a copy of the caller's context.
+    """Run a coroutine in its own task, at once, until it first waits; in a copy of the caller's context.
 
-    A task costs a turn of the loop where it must only be started.
+    A task that starts in the ordinary way costs a turn of the loop before it runs at all.
 
     Args:
-        coroutine: lets no exception escape.
-        loop: an `eager_loop`.
+        coroutine: the coroutine to run; it must not let any exception escape.
+        loop: the result of `eager_loop`.
 
     Returns:
-        The task that does the rest in the background; ``None`` where it is done.
+        The task that runs the rest in the background; ``None`` if the coroutine has finished.
     """
     task = asyncio.Task(coroutine, loop=loop, **BEGINNING)
     if task.done():
@@ -120,10 +121,10 @@ def begin(coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop)
 
 
 def begins_in_creator() -> bool:
-    """Whether tasks of the running loop may run inside of what creates them.
+    """Whether tasks of the running loop may start inside the call that creates them.
 
-    An ASGI call that runs so begins before its server has noted that there is one, and in the middle of a function of
-    the server's. Only `asyncio.eager_task_factory` and others of its kind, which an application sets, do this.
+    An ASGI call that starts this way runs in the middle of a function of its server, before the server has recorded the
+    task. This happens only with `asyncio.eager_task_factory` or a similar factory that the application has set.
     """
     loop = asyncio._get_running_loop()
     return loop is not None and loop.get_task_factory() is not None
@@ -133,7 +134,7 @@ class AsyncioLoop:
     """asyncio or uvloop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Weak: this object is the value of a table whose key is the loop, and must not keep it alive.
+        # A weak reference: this object is the value in a table whose key is the loop, and must not keep it alive.
         self._loop = weakref.ref(loop)
         self.time = time.monotonic
         self.cancel_scope = type(anyio.CancelScope())
@@ -143,10 +144,10 @@ class AsyncioLoop:
     def spawn(
         self, function: Callable[..., Awaitable[None]], *args: Any, context: contextvars.Context | None = None
     ) -> Task:
-        # A context of its own: background work for all must not run as the handler that happened to start it.
-        # A copy of the one that is given: two tasks may not enter the same one at a time.
+        # Not the current context: background work for all connections must not run in the context of the handler that
+        # happened to start it. Not the given context itself either: two tasks must not enter the same one at a time.
         inside = Context() if context is None else context.copy()
-        # Past the loop's task factory: an eager one runs the task, perhaps to its end, before its creator has it.
+        # Bypasses the loop's task factory: an eager one runs the task, perhaps to its end, before the caller has it.
         task = inside.run(_new_task, asyncio.get_running_loop(), function, args)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -162,7 +163,7 @@ class AsyncioLoop:
         if loop is None:
             return False
         try:
-            # Not the caller's context: who runs there, and on which library, does not hold here.
+            # Not the caller's context: its current task and async library are not those of this loop.
             loop.call_soon_threadsafe(callback, *args, context=Context())
         except RuntimeError:
             return False
@@ -170,7 +171,7 @@ class AsyncioLoop:
 
 
 class TrioTask:
-    """Work for a trio system task, with a cancel scope of its own."""
+    """Work for a trio system task, with its own cancel scope."""
 
     def __init__(
         self, function: Callable[..., Awaitable[None]], args: tuple[Any, ...], context: contextvars.Context | None
@@ -181,7 +182,8 @@ class TrioTask:
         self._scope = anyio.CancelScope()
 
     async def run(self) -> None:
-        # trio gives each system task a context when it spawns it, and here any of them may run this one.
+        # trio assigns a context to each system task when it spawns it, but any of our system tasks may run this work.
+        # So the variables are copied one by one.
         for variable, value in self._context.items() if self._context is not None else ():
             variable.set(value)
         self._context = None
@@ -193,13 +195,13 @@ class TrioTask:
 
 
 class TrioLoop:
-    """trio: spawned work runs as system tasks, which nothing but the run itself cancels."""
+    """trio: spawned work runs as system tasks, which only the end of the trio run cancels."""
 
     def __init__(self, token: Any) -> None:
         import trio
 
         self._trio = trio
-        # Weak: as above.
+        # A weak reference, for the same reason as in `AsyncioLoop`.
         self._token = weakref.ref(token)
         self.time = time.monotonic
         self.cancel_scope = type(anyio.CancelScope())
@@ -209,7 +211,7 @@ class TrioLoop:
         self, function: Callable[..., Awaitable[None]], *args: Any, context: contextvars.Context | None = None
     ) -> Task:
         task = TrioTask(function, args, context)
-        # trio starts what was spawned together in any order: whichever is first takes what was spawned first.
+        # trio starts system tasks that were spawned together in any order, so each one takes the oldest waiting work.
         self._starting.append(task)
         self._trio.lowlevel.spawn_system_task(self._start_next)
         return task
@@ -238,10 +240,10 @@ _trio_loops: WeakKeyDictionary[Any, TrioLoop] = WeakKeyDictionary()
 
 
 def current_loop() -> EventLoop:
-    """The loop that runs this code; the same object for the same loop.
+    """The `EventLoop` for the running loop; always the same object for the same loop.
 
     Raises:
-        RuntimeError: no event loop is running here.
+        RuntimeError: no event loop is running in this thread.
     """
     try:
         running = asyncio.get_running_loop()
@@ -276,14 +278,14 @@ class Latch:
         self._waiting: list[tuple[EventLoop, anyio.Event]] | None = None
 
     def set(self) -> None:
-        """Wake all who wait, each on its own loop."""
+        """Set the event and wake all waiting tasks, each on its own loop."""
         self.is_set = True
         waiting, self._waiting = self._waiting, None
         for loop, event in waiting or ():
             loop.call_from_thread(event.set)
 
     async def wait(self) -> None:
-        """Return once it is set."""
+        """Wait until the event is set."""
         if self.is_set:
             return
         waiter = (current_loop(), anyio.Event())

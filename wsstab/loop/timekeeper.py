@@ -1,7 +1,7 @@
-"""Every deadline of one event loop, by one wheel and one task.
+"""All deadlines of one event loop, kept by one timer wheel and one task.
 
-Its clock stands still while the loop lags: a tick that comes late counts as little more than one
-tick, so that a stall of ours costs no peer its life.
+The clock stands still while the loop lags: a late tick counts for two ticks at most, so that a stall
+of our own process does not time out any peer.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ __all__ = ["Deadline", "Timekeeper"]
 logger = logging.getLogger("wsstab")
 
 TICK = 0.1
-"""Seconds between two looks at the wheel."""
+"""Seconds between two ticks, which check the wheel."""
 LONGEST_STEP = 2 * TICK
-"""Seconds that a tick may count for, however late it is."""
+"""The most seconds that one tick counts for, however late it is."""
 BUDGET = 0.001
-"""Seconds of callbacks in one turn of the loop; the rest waits for the next."""
+"""Seconds that callbacks may take in one turn of the loop; the rest run in the next turn."""
 
 Visit: TypeAlias = Callable[[float], object]
-"""Called with the time when due."""
+"""Callback of a deadline; called with the current time of the clock when it is due."""
 Deadline: TypeAlias = Entry[Visit]
 
 
 class Timekeeper:
     """Deadlines of one event loop.
 
-    The task that ticks exists only while there is something to wait for.
+    The ticking task exists only while a deadline or a watcher needs it.
 
     Args:
         loop: the event loop whose deadlines these are.
 
     Attributes:
-        now: seconds on a clock that forgives lag; moves with each tick.
+        now: seconds on a clock that ignores lag of the loop; advances with each tick.
     """
 
     def __init__(self, loop: EventLoop) -> None:
@@ -61,11 +61,11 @@ class Timekeeper:
         return self._wheel.schedule(visit, at)
 
     def cancel(self, deadline: Deadline) -> None:
-        """Forget it; nothing happens when it was called already."""
+        """Cancel a deadline; does nothing if it was called already."""
         self._wheel.cancel(deadline)
 
     def read(self) -> float:
-        """The clock, brought up to date while nothing ticks."""
+        """The current time; brings the clock up to date if no task ticks."""
         if self._task is None:
             time = self._loop.time()
             self.now += max(time - self._ticked_at, 0.0)
@@ -73,27 +73,27 @@ class Timekeeper:
         return self.now
 
     def soon(self, visits: Iterable[Visit]) -> None:
-        """Call these as if they were due now: some in each turn of the loop. Only from what is called when due."""
+        """Call these as if they were due now, some in each turn of the loop. Only from a deadline's callback."""
         self._due.extend(visits)
 
     def watch(self, watcher: Callable[[float], bool]) -> None:
-        """Call ``watcher(now)`` at every tick; it answers whether it has anything to wait for."""
+        """Call ``watcher(now)`` at every tick; it returns whether it still needs ticks."""
         self._watchers.append(watcher)
 
     def wake(self) -> None:
-        """Begin to tick, if it does not: there is something to wait for."""
+        """Start ticking, if no task ticks yet."""
         if self._task is None:
             self.read()
             self._task = self._loop.spawn(self._run)
 
     def rest(self) -> None:
-        """Stop ticking at once, if there is nothing to wait for."""
+        """Stop ticking at once, if no deadline is left."""
         if self._task is not None and not self._wheel and not self._due:
             self._task.cancel()
             self._task = None
 
     def tick(self) -> bool:
-        """Move the clock on and call what is due; whether there is more to wait for."""
+        """Advance the clock and call what is due; return whether more ticks are needed."""
         time = self._loop.time()
         self.now += min(max(time - self._ticked_at, 0.0), LONGEST_STEP)
         self._ticked_at = time
@@ -117,7 +117,7 @@ class Timekeeper:
         try:
             visit(self.now)
         except BaseException as error:
-            # One that fails must not stop the clock of all others.
+            # One failing callback must not stop the clock for all others.
             if ends_the_process(error):
                 raise
             logger.exception("! a deadline failed")

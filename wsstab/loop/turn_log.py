@@ -1,11 +1,11 @@
-"""Broadcast: one entry in the turn log for any number of peers.
+"""Broadcast: one entry in the turn log, whatever the number of peers.
 
-Appending an entry (message, audience) does not yield, and fixes the order for everyone. A writer
-runs in the next turn of the loop, visits the connections concerned, joins what the log holds for
-each (one join shared by all with the same entries) and writes once. It yields after so many writes
-or milliseconds; what is appended meanwhile goes along to those that are still to be visited. What a
-connection must have before anything else happens to it (its handler's own send, a close, a change
-of rooms) is written at once by `TurnLog.catch_up`.
+Appending an entry (message, audience) does not yield, and fixes the order for all connections. A
+writer runs in the next turn of the loop, visits the connections concerned, joins the entries of
+each (all connections with the same entries share one join) and writes once per connection. It yields
+after a number of writes or milliseconds; connections not visited yet also get the entries appended
+meanwhile. Before anything else happens to a connection (its handler's own send, a close, a change of
+rooms), `TurnLog.catch_up` writes its outstanding entries at once.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ __all__ = ["Entry", "TurnLog"]
 logger = logging.getLogger("wsstab")
 
 BUDGET = 0.004
-"""Seconds of writing in one turn of the loop."""
+"""Seconds that the writer may take in one turn of the loop."""
 LOOK_AT_CLOCK_EVERY = 64
-"""Writes between two looks at the clock."""
+"""Writes between two readings of the clock."""
 BYTES_AT_ONCE = 262_144
-"""Bytes of them: large ones take longer."""
+"""Bytes written between two readings of the clock, because large writes take longer."""
 MAX_JOINED_BYTES = 131_072
-"""Payload bytes that are joined into one write, beyond one message."""
+"""The most payload bytes joined into one write; a single larger message still goes out as one."""
 MAX_LOG_BYTES = 262_144
-"""Payload bytes in the log from which a caller waits for the writer."""
+"""Payload bytes in the log at which a caller starts to wait for the writer."""
 MAX_LOG_ENTRIES = 1024
-"""Entries in the log from which a caller waits for the writer."""
+"""Entries in the log at which a caller starts to wait for the writer."""
 
 
 class Entry:
@@ -49,8 +49,8 @@ class Entry:
     Args:
         message: the message.
         audience: the connections that get it; changes only after `TurnLog.catch_up`.
-        excluded: connections of the audience that do not get it.
-        key: what an unsent message of the same key is replaced by, see ``Outbound.policy``.
+        excluded: connections of the audience that do not get it; none by default.
+        key: key of the message; it replaces an unsent message with the same key, see ``Outbound.policy``.
     """
 
     __slots__ = ("audience", "excluded", "key", "message")
@@ -76,14 +76,14 @@ class TurnLog:
     """The turn log of one event loop, and its writer.
 
     Args:
-        loop: the loop.
-        timekeeper: of the same loop.
-        slice_size: writes after which the writer yields.
+        loop: the event loop.
+        timekeeper: the timekeeper of the same loop.
+        slice_size: number of writes after which the writer yields.
         written: called with the seconds from the first entry of a pass to its last write.
 
     Attributes:
         pending: entries that the writer has not finished.
-        end: number of the entry that comes next; a connection's ``cursor`` is the first that it has not had.
+        end: number of the next entry; a connection's ``cursor`` is the number of the first entry that it has not had.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class TurnLog:
 
     @property
     def log(self) -> list[Entry]:
-        """`pending`, under the name by which programs that watch a manager know it."""
+        """Alias of `pending`, kept for programs that monitor a manager under this name."""
         return self.pending
 
     @property
@@ -112,7 +112,7 @@ class TurnLog:
         return self._bytes >= MAX_LOG_BYTES or len(self.pending) >= MAX_LOG_ENTRIES
 
     def append(self, entry: Entry) -> None:
-        """Fix the place of a message in the order of all."""
+        """Add a message to the log, which fixes its place in the order of all messages."""
         if self._pass is None:
             self._pass = self._write_all()
             self._began = self._loop.time()
@@ -129,14 +129,14 @@ class TurnLog:
             await self._idle.wait()
 
     def catch_up(self, connection: Member) -> None:
-        """Give a connection at once what the log holds for it."""
+        """Send a connection at once all entries that the log holds for it."""
         if not connection.open:
-            # Its place in the log is behind all that will ever be said, and stays there.
+            # The cursor of a closed connection already stands behind every entry, and stays there.
             return
         entries = self.pending[max(connection.sender.cursor - self._start, 0) :]
         connection.sender.cursor = self.end
         for entry in entries:
-            # One of them may be what closes it.
+            # Sending one of these entries may close the connection.
             if entry.concerns(connection) and connection.open:
                 connection.sender.put(entry.message, entry.key)
 
@@ -173,7 +173,7 @@ class TurnLog:
         self._written(self._loop.time() - self._began)
 
     def _next_slice(self) -> list[Entry]:
-        """As much of the log as may be joined: what is in a transport can no longer be dropped."""
+        """The entries to join now; their size is limited, because data in a transport can no longer be dropped."""
         size = 0
         for count, entry in enumerate(self.pending):
             size += entry.message.size
@@ -182,7 +182,7 @@ class TurnLog:
         return self.pending[:]
 
     def _write(self, entries: list[Entry]) -> Iterator[None]:
-        """Write these entries to all they concern. What is said meanwhile goes along, where it can."""
+        """Write these entries to all connections concerned, and entries appended meanwhile as well, where possible."""
         start, end = self._start, self._start + len(entries)
         excluded = frozenset().union(*(entry.excluded for entry in entries))
         most = min(LOOK_AT_CLOCK_EVERY, self._slice_size)
@@ -210,10 +210,10 @@ class TurnLog:
         end: int,
         excluded: Set[Member],
     ) -> None:
-        """The hot loop: first all that there is to look at, then the writes.
+        """The hot loop: first inspects all peers, then does all writes.
 
-        Each of those is a system call, after which nothing that Python needs is in the processor's caches any more:
-        to look at a peer between two of them takes four times as long as to look at some dozens before.
+        Each write is a system call that evicts Python's data from the processor's caches. Inspecting a peer between two
+        writes takes four times as long as inspecting some dozens of peers before the first write.
         """
         whole = group.block(start)
         plain, count, size = whole.frames(), whole.count, whole.size
@@ -228,7 +228,7 @@ class TurnLog:
                     if sender.transport is None:
                         sender.write(whole)
                     else:
-                        # `Sender.write`, spelled out: a call for each peer is a part of all this that one can measure.
+                        # `Sender.write`, inlined: one more call per peer has a measurable cost.
                         sender.messages += count
                         sender.bytes += size
                         sender.data_at, sender.passed_at = now, passed_at
@@ -237,7 +237,7 @@ class TurnLog:
                 elif sender.cursor < end:
                     block = group.block(sender.cursor)
                     sender.cursor = end
-                    # It may have left the room before what goes along was said.
+                    # The peer may have left the room before the later entries were appended.
                     if block.count and (group.audience is None or sender.peer in group.audience):
                         sender.write(block)
             except Exception:
@@ -255,9 +255,9 @@ class TurnLog:
                         self._failed(sender)
 
     def _failed(self, sender: MemberSender) -> None:
-        """One peer's wire must not end the writer of all."""
+        """Close a peer whose write failed, so that its error does not stop the writer for all others."""
         if sender.is_shut:
-            # It is closing or over, and may be gone from memory.
+            # The connection is closing or over, and its objects may already be freed.
             return
         sender.shut()
         peer = sender.peer
@@ -265,7 +265,7 @@ class TurnLog:
         peer.closing.begin(RAISED, flush=False)
 
     def _more(self, entries: list[Entry]) -> list[Entry]:
-        """What was said since to the same audience goes to those the pass has not reached; the others get it next."""
+        """Add later entries for the same audience to this pass; peers that it has passed get them in the next one."""
         size, before = sum(entry.message.size for entry in entries), len(entries)
         for entry in self.pending[before:]:
             size += entry.message.size
@@ -285,12 +285,12 @@ class TurnLog:
 
 
 class Group:
-    """Those who get the same messages in a pass, with these messages: joined once for all who need as many.
+    """The senders that get the same messages in a pass; the messages are joined once for all with the same cursor.
 
     Args:
-        senders: who, as it was when the pass began.
+        senders: the senders, as of the start of the pass.
         numbered: the messages, each with the number of its entry.
-        audience: the live audience of all entries of the pass, if it is one.
+        audience: the live audience, if all entries of the pass have the same one; ``None`` by default.
     """
 
     __slots__ = ("_blocks", "_numbered", "audience", "senders")
@@ -307,7 +307,7 @@ class Group:
         self._blocks: dict[int, Block] = {}
 
     def block(self, cursor: int) -> Block:
-        """For those who have had all entries before this one; empty where that was all."""
+        """The joined messages from entry ``cursor`` on; empty if none is left."""
         block = self._blocks.get(cursor)
         if block is None:
             block = Block([message for number, message in self._numbered if number >= cursor])
@@ -315,21 +315,21 @@ class Group:
         return block
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Let these follow the last ones; only where there is one audience, and so no gap in the numbers."""
+        """Append entries; only if the pass has a single audience, so that the numbers have no gap."""
         number = self._numbered[-1][0] + 1
         self._numbered += [(number + offset, entry.message) for offset, entry in enumerate(entries)]
         self._blocks.clear()
 
 
 def groups_of(entries: Sequence[Entry], first: int) -> list[Group]:
-    """Senders grouped by the entries that concern them. Exclusions are left to the caller.
+    """Group senders by the entries that concern them. Exclusions are left to the caller.
 
-    Almost always there is one audience; with several, what a connection gets depends on which of
-    them it is in.
+    Almost always all entries have one audience; with several, a connection gets the entries of the
+    audiences it belongs to.
 
     Args:
-        entries: of the turn log.
-        first: number of the first of them.
+        entries: entries of the turn log.
+        first: number of the first of these entries.
     """
     numbered = [(first + offset, entry.message) for offset, entry in enumerate(entries)]
     audiences = {id(entry.audience): entry.audience for entry in entries}
@@ -351,7 +351,7 @@ def groups_of(entries: Sequence[Entry], first: int) -> list[Group]:
 
 
 def senders_of(audience: Collection[Member]) -> list[MemberSender]:
-    """The senders of an audience, as it is now."""
+    """The senders of the current members of an audience."""
     if isinstance(audience, Crowd):
         return list(audience.values())
     return [connection.sender for connection in list(audience)]

@@ -1,8 +1,8 @@
-"""Code of the application that is called in the middle of ours: whatever it raises, we go on.
+"""Calls application code from the middle of ours, so that our code survives whatever it raises.
 
-An ``Exception`` is the caller's to catch. What is none, such as the ``CancelledError`` that the result of a cancelled
-task raises, would take us along with it: it becomes an `Uncaught`. Our own cancellation passes, and so does what is
-meant to end the process.
+An ``Exception`` is left to the caller to catch. Any other ``BaseException``, such as the ``CancelledError`` that the
+result of a cancelled task raises, would unwind our code too; it is turned into an `Uncaught`. A cancellation of our own
+task passes through, and so does an exception that is meant to end the process.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["Uncaught", "awaited", "call", "ends_the_process", "is_cancellation"]
 T = TypeVar("T")
 
 COUNTS_CANCELLATIONS = sys.version_info >= (3, 11)
-"""Whether an asyncio task knows that it was cancelled."""
+"""Whether an asyncio task counts the requests to cancel it (Python 3.11 and later)."""
 
 
 class Uncaught(Exception):
-    """Code of the application raised what is no ``Exception``; that is its cause.
+    """Application code raised a ``BaseException`` that is no ``Exception``; that error is the ``__cause__``.
 
     Args:
-        error: what it raised.
+        error: the error that was raised.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -35,10 +35,11 @@ class Uncaught(Exception):
 
 
 def call(function: Callable[..., T], *args: Any) -> T:
-    """``function(*args)``, plain code of the application.
+    """Call a synchronous function of the application and return its result.
 
     Raises:
-        Uncaught: it raised what is no ``Exception``; not even a cancellation, because nothing in it can be cancelled.
+        Uncaught: the function raised a ``BaseException`` that is no ``Exception``. This includes a cancellation error,
+            because synchronous code cannot be cancelled.
     """
     try:
         return function(*args)
@@ -51,10 +52,10 @@ def call(function: Callable[..., T], *args: Any) -> T:
 
 
 async def awaited(answer: Awaitable[T]) -> T:
-    """Await what code of the application has given.
+    """Await an awaitable of the application.
 
     Raises:
-        Uncaught: it raised what is no ``Exception``, and we are not cancelled.
+        Uncaught: it raised a ``BaseException`` that is no ``Exception``, and the running task is not cancelled.
     """
     if not COUNTS_CANCELLATIONS and asyncio._get_running_loop() is not None:
         return await _in_its_task(answer)
@@ -69,21 +70,21 @@ async def awaited(answer: Awaitable[T]) -> T:
 
 
 def ends_the_process(error: BaseException) -> bool:
-    """Whether it is meant for the whole process, alone or in a group."""
+    """Whether the error is meant to end the process, on its own or inside an exception group."""
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         return True
     return any(map(ends_the_process, _inside(error)))
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Whether the running task is cancelled, and that is what arrives here; a cancellation of others is not.
+    """Whether the error is the cancellation of the running task, not that of another task.
 
-    Where asyncio cannot tell (Python 3.10), each one counts that comes alone.
+    Where asyncio cannot tell (Python 3.10), every cancellation error counts that is not inside a group.
     """
     try:
         cancelled = anyio.get_cancelled_exc_class()
     except Exception:
-        # No event loop: a coroutine that is thrown away is closed.
+        # Without an event loop, the error can only come from closing a coroutine that was thrown away.
         return isinstance(error, GeneratorExit)
     if not COUNTS_CANCELLATIONS and asyncio._get_running_loop() is not None:
         return isinstance(error, cancelled)
@@ -98,7 +99,8 @@ def _is_cancelled() -> bool:
 
 
 async def _in_its_task(answer: Awaitable[T]) -> T:
-    # Only who waits is cancelled from outside: what is left inside is the application's own.
+    # A cancellation from outside reaches only this waiting task, so any that comes out of the inner task is the
+    # application's own.
     task = asyncio.ensure_future(answer)
     try:
         await asyncio.wait({task})
@@ -114,7 +116,7 @@ def _contains(error: BaseException, kind: type[BaseException]) -> bool:
 
 
 def _inside(error: BaseException) -> tuple[BaseException, ...]:
-    # By name: Python 3.10 has no exception groups, and those of a package.
+    # Found by attribute name, because Python 3.10 has no exception groups of its own, only those of a backport package.
     inside = getattr(error, "exceptions", ()) if not isinstance(error, OSError) else ()
     return (
         tuple(each for each in inside if isinstance(each, BaseException)) if isinstance(inside, (tuple, list)) else ()
