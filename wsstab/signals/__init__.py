@@ -1,8 +1,8 @@
 """Signals: a drain before the server closes every socket.
 
-One owner in the process, in the main thread; one module for each server that has a way to stop that can be taken over.
-Where none is found, the log says so once, and sockets end as the server ends them. Outside the main thread, as under a
-test client, there are no signals, and nothing is said.
+The process has one owner, in the main thread, and one module for each server whose way to stop can be taken over. If no
+such way is found, the log says so once, and sockets end as the server ends them. Outside the main thread, as under a
+test client, no signals arrive, and nothing is logged.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ TAKES = (uvicorn.take, hypercorn.take, granian.take, daphne.take)
 
 
 def watch_signals(manager: Drainable, send: Send | None = None) -> None:
-    """Have ``manager`` drained when the server is told to stop, if that can be had here.
+    """Have ``manager`` drained when the server is told to stop, if this server and thread allow it.
 
     Args:
         manager: the manager to drain.
-        send: that of a WebSocket, where there is one: some servers can only be reached through it.
+        send: the ``send`` of a WebSocket, through which alone some servers can be reached; default ``None``.
     """
     if owner.in_place(manager) or not manager.config.drain.handle_signals or manager.is_draining:
         return
@@ -35,5 +35,5 @@ def watch_signals(manager: Drainable, send: Send | None = None) -> None:
 
 
 def forget_signals(manager: Drainable) -> None:
-    """The manager has stopped: the last one gives the signals back."""
+    """Forget a manager that has stopped; the last one gives the signals back to the server."""
     owner.forget(manager)

@@ -1,8 +1,8 @@
-"""Who drains when the server is told to stop: one owner for all managers of the process.
+"""The owner of the signals: drains all managers of the process when the server is told to stop.
 
-It stands between a server and its stop: hears of it first, drains, and then lets the server go on. A second signal
-means at once; within a second of the first it is the same one, told twice (a process group is signalled, and the
-parent relays it).
+The owner receives the stop before the server does, drains, and then lets the server stop. A second signal ends the
+drain at once. Within a second of the first it counts as the same signal delivered twice (the process group is
+signalled, and the parent relays the signal as well).
 """
 
 from __future__ import annotations
@@ -30,66 +30,66 @@ logger = logging.getLogger("wsstab")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DEBOUNCE = 1.0
-"""Seconds in which a second signal counts as the first."""
+"""Seconds during which a second signal counts as a repetition of the first."""
 A_MOMENT = 0.5
-"""Seconds after a WebSocket found everything in its place, or nothing to be had, in which others need not look."""
+"""Seconds for which WebSockets skip the check, after one found all takeovers in place or nothing to take over."""
 TURNS = 5
-"""Turns of the loop in which what a drain has cancelled ends."""
+"""Turns of the loop that cancelled tasks get to end after a drain."""
 AFTER_A_CUT = 0.25
-"""Seconds in which what a drain has cut off ends elsewhere too."""
+"""Seconds that connections cut off by a drain get to end in other threads too."""
 
 
 class Drainable(Protocol):
-    """What is drained before the server stops: a manager."""
+    """A manager that is drained before the server stops."""
 
     @property
     def config(self) -> WebSocketConfig:
-        """Its configuration."""
+        """The configuration of the manager."""
 
     @property
     def is_draining(self) -> bool:
-        """Whether that is under way, or over."""
+        """Whether the drain is under way or over."""
 
     async def drain(self) -> ShutdownReport:
-        """Refuse new connections, and close all there are, in batches."""
+        """Refuse new connections and close the existing ones in batches."""
 
     def hurry(self) -> None:
-        """End the drain that is under way as if its time were over."""
+        """End the current drain as if its time were over."""
 
     @property
     def servers(self) -> Collection[object]:
-        """The servers that serve its application."""
+        """The servers that serve the application of the manager."""
 
     def warn_once(self, key: str, line: str, *args: object) -> None:
-        """Log a warning the first time it is asked for."""
+        """Log a warning once for each key."""
 
 
 class Takeover(Protocol):
-    """One way in which a server is told to stop, now in our hands."""
+    """One way in which a server is told to stop, taken over by the owner."""
 
     def stands(self) -> bool:
-        """Whether it still is."""
+        """Whether the takeover is still in place."""
 
     def give_back(self) -> None:
-        """As it was before; what somebody else has taken since stays theirs."""
+        """Restore the previous state, except where other code has installed its own hook since."""
 
     def let_stop(self, number: int | None) -> None:
-        """Give it back, and have the server do what it was told.
+        """Give it back, and let the server stop as it was told.
 
         Args:
-            number: the signal that told it; ``None`` where it was no signal.
+            number: the signal that told the server; ``None`` if it was not told by a signal.
         """
 
 
 Take: TypeAlias = "Callable[[SignalOwner, Send | None], list[Takeover]]"
-"""Takes over what there is of one server; nothing where another server runs.
+"""Takes over every way to stop one kind of server; returns an empty list if another server runs.
 
-The ``send`` is that of a WebSocket, where there is one.
+The second argument is the ``send`` of a WebSocket, or ``None``.
 """
 
 
 class SignalOwner:
-    """Hears first that the server of this process is to stop."""
+    """Learns before the server of this process does that the server is to stop."""
 
     def __init__(self) -> None:
         self._managers: weakref.WeakKeyDictionary[Drainable, EventLoop] = weakref.WeakKeyDictionary()
@@ -106,11 +106,11 @@ class SignalOwner:
 
         Args:
             manager: the manager to drain.
-            takes: one for each server that is known.
-            send: that of a WebSocket, where some servers can be reached.
+            takes: one function for each supported server.
+            send: the ``send`` of a WebSocket, through which some servers are reached; default ``None``.
 
         Returns:
-            Whether there is anything to hear it from.
+            Whether any way to stop is taken over.
         """
         in_place = self._settled(send)
         if self._first is None and not in_place:
@@ -124,16 +124,16 @@ class SignalOwner:
         if self._takeovers:
             self._managers[manager] = current_loop()
         if send is not None and (in_place or not self._takeovers):
-            # Where there is nothing to take over, to look for it at each handshake would be dear.
+            # Searching at each handshake would be expensive where there is nothing to take over.
             self._in_place_for, self._in_place_until = weakref.ref(manager), time.monotonic() + A_MOMENT
         return bool(self._takeovers)
 
     def in_place(self, manager: Drainable) -> bool:
-        """Whether a WebSocket of this manager looked a moment ago, and left all as it was: no need to look again."""
+        """Whether a WebSocket of this manager checked a moment ago and changed nothing, so no check is due."""
         return self._in_place_for() is manager and time.monotonic() < self._in_place_until
 
     def forget(self, manager: Drainable) -> None:
-        """The manager has stopped; the last one gives everything back, where it is still ours."""
+        """Forget a manager that has stopped; the last one gives back every takeover still in place."""
         self._in_place_for = _nobody
         self._managers.pop(manager, None)
         if not self._managers and not self._draining:
@@ -141,7 +141,7 @@ class SignalOwner:
 
     @property
     def serves_several(self) -> bool:
-        """Whether several servers of this process serve one application: one that stops by itself is not the end."""
+        """Whether several servers of this process serve one application, so the stop of one is not the end."""
         return any(len(manager.servers) > 1 for manager in list(self._managers))
 
     @property
@@ -150,7 +150,7 @@ class SignalOwner:
         return self._first is not None
 
     def on_signal(self, number: int, frame: FrameType | None = None) -> None:
-        """The server got a signal: the first one drains, a later one ends the patience."""
+        """Handle a signal to the server: the first one starts the drain, a later one ends it at once."""
         now = time.monotonic()
         if self._first is None:
             self._drain_all(number)
@@ -158,14 +158,14 @@ class SignalOwner:
             self._hurry_all()
 
     def on_stop(self) -> None:
-        """The server stops by itself, or was told by other means than a signal; may be said again and again."""
+        """Start the drain when the server stops without a signal; may be called repeatedly."""
         if self._first is None:
             self._drain_all(None)
 
     async def drain(self) -> None:
-        """Drain all managers, as `on_stop`, and return when that is over."""
+        """Drain all managers, as `on_stop` does, and return when the drain is over."""
         if self.serves_several:
-            # The others serve on, and nobody knows here which one it is that stops.
+            # The other servers continue, and this code cannot tell which one stops.
             return
         self.on_stop()
         await self._stopped.wait()
@@ -176,8 +176,8 @@ class SignalOwner:
         return all(takeover.stands() for takeover in self._takeovers)
 
     def _hurry_all(self) -> None:
-        # The drains end at once, and the last of them lets the server stop: a server that closes
-        # while handlers ignore it would wait for them for ever.
+        # The drains end at once, and the last of them lets the server stop. Letting it stop right here is not enough:
+        # a server that closes while handlers ignore it would wait for them for ever.
         for manager, loop in list(self._managers.items()):
             loop.call_from_thread(manager.hurry)
 
@@ -199,8 +199,8 @@ class SignalOwner:
             for _ in range(TURNS):
                 await checkpoint()
             if report.failed_count:
-                # What ends on granian's threads after its loop makes it panic. Of sends the drain knows that they have
-                # learnt of the cut; of what a handler waited for when it was cancelled nobody does.
+                # granian panics if an operation on its threads ends after the event loop. The drain knows that pending
+                # sends have learnt of the cut, but nothing tells it whether a cancelled handler's operations have.
                 await anyio.sleep(AFTER_A_CUT)
         finally:
             self._draining -= 1
@@ -227,13 +227,13 @@ class SignalOwner:
 
 
 class Chain:
-    """Handlers that were installed with ``signal.signal``: ours stands before each of them.
+    """Handlers that were installed with ``signal.signal``, with ours in front of each.
 
-    Somebody may put a handler before ours in turn, and call ours from it. Then ours cannot be taken
-    out, and goes on leading to the server's.
+    Other code may install a handler in front of ours and call ours from it. Ours then cannot be
+    removed, and continues to lead to the server's.
 
     Args:
-        owner: who hears of the signals.
+        owner: the owner that is told of the signals.
         numbers: the signals.
     """
 
@@ -248,7 +248,7 @@ class Chain:
 
     @property
     def buried(self) -> bool:
-        """Whether somebody stands before ours; to be asked when it was given back."""
+        """Whether another handler stands in front of ours; valid only after `give_back`."""
         return bool(self._before)
 
     def give_back(self) -> None:
@@ -257,12 +257,12 @@ class Chain:
                 try:
                     signal.signal(number, handler)
                 except ValueError:
-                    # Not the main thread: the loop that drained runs elsewhere, and the server's own exit restores.
+                    # The loop that drained runs outside the main thread; the server restores the handler when it exits.
                     logger.debug("- signal %s not given back outside the main thread", number)
                 del self._before[number]
 
     def leave_to(self, other: Chain) -> None:
-        """Forget the signals that another has: whoever put a handler before ours does not call it."""
+        """Forget the signals that another chain holds: the handler in front of ours does not call ours."""
         for number in other._before:
             self._before.pop(number, None)
 
@@ -270,7 +270,7 @@ class Chain:
         handler = self._before.get(number) if number is not None else None
         self.give_back()
         if callable(handler):
-            # Not by raising the signal: somebody may have put a handler before ours since, which would call us again.
+            # Raising the signal could reach a handler installed in front of ours since, which would call us again.
             handler(number, None)
         elif handler == signal.SIG_DFL and number is not None:
             if number in self._before:
@@ -279,19 +279,19 @@ class Chain:
 
 
 def leads_to(handler: object, handles: Callable[[object], bool]) -> Any:
-    """A server's handler, at or behind the one that is installed; ``None`` where there is none."""
+    """The server's handler: the installed one or one that it leads to; ``None`` if none is found."""
     for each in reachable(handler):
         try:
             if handles(each):
                 return each
         except Exception:
-            # Somebody's own attribute access, whatever it raises.
+            # The object may be anyone's, and its attribute access may raise anything.
             continue
     return None
 
 
 def buried(takeovers: Sequence[Takeover]) -> list[Chain]:
-    """Those through which we may still be called, though they were given back."""
+    """The chains through which we may still be called although they were given back."""
     return [takeover for takeover in takeovers if isinstance(takeover, Chain) and takeover.buried]
 
 

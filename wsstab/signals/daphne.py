@@ -1,9 +1,9 @@
 """daphne: Twisted's reactor installs ``sigTerm`` and ``sigInt`` with ``signal.signal`` when it starts.
 
-daphne has no lifespan, so they are taken over at the first WebSocket. At the signal it cuts every socket at once; taken
-over, it does so when the drain is over.
+daphne has no lifespan, so the handlers are taken over at the first WebSocket. By itself daphne cuts every socket as
+soon as the signal arrives; after the takeover it does so when the drain is over.
 
-Private: that the handlers are methods of those names of a class of ``twisted.internet`` (daphne 4.1 and 4.2,
+Private detail used: the handlers are methods of those names of a class of ``twisted.internet`` (daphne 4.1 and 4.2,
 Twisted 26.10).
 """
 

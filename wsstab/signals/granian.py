@@ -1,10 +1,10 @@
-"""granian: each worker has its handlers on the event loop before the lifespan starts.
+"""granian: each worker installs its handlers on the event loop before the lifespan starts.
 
-Its parent tells the workers by SIGTERM, whatever it was told itself: a signal, SIGHUP, or that a worker's lifetime is
-over. A worker that gets it answers nothing any more and ends. A send that is pending then aborts the process, so they
-are cancelled before; the drain does that.
+The parent tells its workers to stop by SIGTERM, whatever its own reason: a signal, SIGHUP, or the end of a worker's
+lifetime. A worker that gets SIGTERM no longer answers and ends. A pending send then aborts the process, so the drain
+cancels pending sends first.
 
-Private: that the handlers are functions of ``granian._signals`` (2.8).
+Private detail used: the handlers are functions of ``granian._signals`` (2.8).
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""hypercorn: started by its command line, with workers or without; or from a program, by `serve_hypercorn`.
+"""hypercorn: started from its command line, with or without workers, or from a program, by `serve_hypercorn`.
 
-- Its workers (one, unless told otherwise) are children. They get no signal: the parent sets a multiprocessing event, of
-  which each asks ten times a second. Ours answers that it is not set until the drain is over, so hypercorn's own
-  ``graceful_timeout`` begins when nobody is left. SIGTERM is taken too: natively it kills a worker, and the parent
-  sends it to the others as soon as the first has ended. A worker that alone gets it drains, ends in good order, and is
-  replaced.
-- With ``--workers 0`` there is no child; asyncio has its handlers on the event loop, trio has none: SIGTERM kills it.
-- ``max_requests`` sets an event of the worker's context, which a WebSocket's ``send`` leads to. It is set when the
-  drain is over.
+- Its workers (one by default) are child processes. They get no signal: the parent sets a multiprocessing event, which
+  each worker polls ten times a second. Our version reports it as not set until the drain is over, so hypercorn's own
+  ``graceful_timeout`` begins when no connection is left. SIGTERM is taken over too: natively it kills a worker, and the
+  parent sends it to the others as soon as the first has ended. A worker that alone gets SIGTERM drains, ends in good
+  order, and is replaced.
+- With ``--workers 0`` no child exists. asyncio has its handlers on the event loop; trio has none, and SIGTERM kills it.
+- ``max_requests`` sets an event of the worker's context, which is reached through a WebSocket's ``send``. The takeover
+  sets the event when the drain is over.
 
-The parent tells its workers once. Whoever has no patience signals the process group, as a terminal does. With several
-workers a second SIGTERM cannot be told from the one that the parent sends; SIGINT can.
+The parent tells its workers once. To end the drain early, signal the process group, as a terminal does. With several
+workers a second SIGTERM cannot be distinguished from the one that the parent sends; a second SIGINT can.
 
-Private: ``_kwargs`` of the current process (Python 3.10 to 3.13) with ``shutdown_event`` and ``config``, and ``is_set``
-of that event; the function ``_signal_handler`` of ``hypercorn.asyncio.run``; ``worker_serve`` of
+Private details used: ``_kwargs`` of the current process (Python 3.10 to 3.13) with ``shutdown_event`` and ``config``,
+and ``is_set`` of that event; the function ``_signal_handler`` of ``hypercorn.asyncio.run``; ``worker_serve`` of
 ``hypercorn.trio.run``; ``WSStream.context`` with ``terminate`` and ``max_requests`` (hypercorn 0.17 to 0.18).
 """
 
@@ -47,8 +47,8 @@ class SharedEvent:
     """The event by which the parent tells its workers to stop.
 
     Args:
-        owner: who hears of it.
-        event: this worker's own object for it; to the others nothing happens.
+        owner: the owner that is told of the stop.
+        event: the event object of this worker; changing it does not affect other workers.
     """
 
     def __init__(self, owner: SignalOwner, event: Any) -> None:
@@ -66,7 +66,7 @@ class SharedEvent:
             del self._event.is_set
 
     def let_stop(self, number: int | None) -> None:
-        # Ours stays: where this worker alone is to end, the real one is not set.
+        # Our method stays in place: if only this worker is to end, the real event is not set.
         self._over = True
 
     def _is_set(self) -> bool:
@@ -76,11 +76,11 @@ class SharedEvent:
 
 
 class ChildSignals:
-    """SIGTERM, which would kill a worker, and SIGINT, which it ignores.
+    """SIGTERM, which would kill a worker, and SIGINT, which the worker ignores by itself.
 
     Args:
-        owner: who hears of them.
-        siblings: whether there are other workers.
+        owner: the owner that is told of the signals.
+        siblings: whether other workers exist.
     """
 
     def __init__(self, owner: SignalOwner, siblings: bool) -> None:
@@ -98,7 +98,7 @@ class ChildSignals:
                 signal.signal(number, handler)
 
     def let_stop(self, number: int | None) -> None:
-        # Not given back: the parent's SIGTERM may come while the application ends its lifespan.
+        # Not given back, because the parent's SIGTERM may come while the lifespan of the application ends.
         self._over = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -111,8 +111,8 @@ class Terminate:
     """The event by which a worker ends itself.
 
     Args:
-        owner: who hears of it.
-        event: ``terminate`` of its context.
+        owner: the owner that is told of the stop.
+        event: ``terminate`` of the worker's context.
     """
 
     def __init__(self, owner: SignalOwner, event: Any) -> None:
@@ -136,7 +136,7 @@ class Terminate:
 
     async def _set(self) -> None:
         if self._owner.serves_several:
-            # The others serve on; the lifespan of this one says whose sockets end.
+            # The other servers continue; the lifespan of this one tells which sockets end.
             await self._really_set()
             return
         self._asked = True
@@ -144,10 +144,10 @@ class Terminate:
 
 
 class Stop:
-    """Tells a hypercorn that `serve_hypercorn` runs to stop. Its handler is taken over as any server's is.
+    """Tells the hypercorn that `serve_hypercorn` runs to stop. Its handler is taken over like that of any server.
 
     Args:
-        trigger: the caller's own, beside the signals.
+        trigger: the caller's own shutdown trigger, in addition to the signals; ``None`` for none.
     """
 
     def __init__(self, trigger: Callable[[], Awaitable[object]] | None) -> None:
@@ -166,7 +166,7 @@ class Stop:
                 signal.signal(number, handler)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The drain is over, or there is nobody to drain."""
+        """Let hypercorn stop: the drain is over, or there is nothing to drain."""
         self._told.set()
 
     async def wait(self) -> None:
@@ -195,16 +195,17 @@ async def serve_hypercorn(
 ) -> None:
     """Serve with hypercorn, and drain before it stops.
 
-    As ``hypercorn.asyncio.serve`` and ``hypercorn.trio.serve``, whichever of them fits the running event loop. SIGTERM
-    and SIGINT start the drain, and hypercorn stops when it is over; a second signal, a second later, ends the patience.
-    Outside the main thread there are no signals.
+    Runs ``hypercorn.asyncio.serve`` or ``hypercorn.trio.serve``, whichever fits the running event loop. SIGTERM and
+    SIGINT start the drain, and hypercorn stops when it is over; a second signal, at least a second later, ends the
+    drain at once. Outside the main thread no signals are handled.
 
     Args:
         app: the application.
         config: a ``hypercorn.Config``.
-        shutdown_trigger: an async function that returns when the server is to stop, beside the signals.
-        mode: ``asgi`` or ``wsgi``; ``None`` to have hypercorn find out.
-        task_status: of trio, for ``await nursery.start(serve_hypercorn, app, config)``.
+        shutdown_trigger: an async function that returns when the server is to stop, in addition to the signals;
+            default ``None``.
+        mode: ``asgi`` or ``wsgi``; ``None`` (the default) to let hypercorn detect it.
+        task_status: the task status of trio, for ``await nursery.start(serve_hypercorn, app, config)``.
     """
     with Stop(shutdown_trigger) as stop:
         if on_asyncio():
@@ -219,14 +220,14 @@ async def serve_hypercorn(
 
 
 def take(owner: SignalOwner, send: Send | None) -> list[Takeover]:
-    """Take over what tells a hypercorn to stop."""
+    """Take over every way in which hypercorn is told to stop."""
     if "hypercorn" not in sys.modules:
         return []
     return [*take_signals(owner), *take_terminate(owner, send)]
 
 
 def take_signals(owner: SignalOwner) -> list[Takeover]:
-    """The way in which this process is told, which depends on how it was started."""
+    """Take over the way in which this process is told to stop, which depends on how it was started."""
     served = [number for number in SIGNALS if isinstance(getattr(signal.getsignal(number), "__self__", None), Stop)]
     if served:
         return [Chain(owner, served)]
@@ -240,7 +241,7 @@ def take_signals(owner: SignalOwner) -> list[Takeover]:
 
 
 def take_terminate(owner: SignalOwner, send: Send | None) -> list[Takeover]:
-    """The event of a worker that ends itself after so many requests."""
+    """Take over the event of a worker that ends itself after ``max_requests`` requests."""
     stream = owner_of(send) or server_behind(send)
     context = getattr(stream, "context", None)
     event = getattr(context, "terminate", None)
@@ -250,7 +251,7 @@ def take_terminate(owner: SignalOwner, send: Send | None) -> list[Takeover]:
 
 
 def worker_arguments() -> dict[str, Any]:
-    """What this process was called with, where it is a worker of hypercorn's command line."""
+    """The arguments of this process if it is a worker of hypercorn's command line; empty otherwise."""
     import multiprocessing
 
     process = multiprocessing.current_process()
@@ -260,7 +261,7 @@ def worker_arguments() -> dict[str, Any]:
 
 
 def runs_trio_itself() -> bool:
-    """Whether this trio run is hypercorn's own, so that nobody else has a say in its signals."""
+    """Whether hypercorn itself started this trio run, so that no other code handles its signals."""
     if on_asyncio() or "trio" not in sys.modules:
         return False
     import trio

@@ -1,10 +1,10 @@
-"""Signals that a server takes with ``loop.add_signal_handler``.
+"""Signals that a server handles with ``loop.add_signal_handler``.
 
-``signal.signal`` cannot get before those: the loop learns of a signal by a byte in a pipe of its own. Ours goes into
-the loop's table in the place of the server's, which is put back into it when the drain is over.
+``signal.signal`` cannot intercept those, because the loop learns of a signal by a byte in its own pipe. Our handler
+replaces the server's in the loop's table; when the drain is over, the server's is put back.
 
-Private: ``_signal_handlers`` of asyncio's loop (Python 3.10 to 3.13), and the same table of uvloop's (0.23), which is a
-field of an extension class and found among what the loop refers to.
+Private details used: ``_signal_handlers`` of asyncio's loop (Python 3.10 to 3.13), and the same table in uvloop (0.23),
+which is a field of an extension class and is found among the objects that the loop refers to.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["LoopSignals", "take_from_loop"]
 
 
 class LoopSignals:
-    """Handlers in the table of an event loop, with ours in their place.
+    """Handlers in the table of an event loop, replaced by ours.
 
     Args:
-        owner: who hears of the signals.
+        owner: the owner that is told of the signals.
         loop: the event loop.
-        table: its handles by signal.
+        table: the handles of the loop, by signal.
         numbers: the signals.
     """
 
@@ -66,15 +66,15 @@ def take_from_loop(owner: SignalOwner, module: str, numbers: tuple[int, ...]) ->
 
 
 def table_of(loop: asyncio.AbstractEventLoop) -> dict[int, Any]:
-    """The handles of a loop by signal; empty where they are not to be found."""
+    """The handles of a loop, by signal; empty if the table is not found."""
     for table in (getattr(loop, "_signal_handlers", None), *gc.get_referents(loop)):
-        # Others are keyed by the number of a file, which may be the same.
+        # Other tables are keyed by file descriptors, whose numbers may be the same as those of signals.
         if isinstance(table, dict) and any(isinstance(number, signal.Signals) for number in table):
             return table
     return {}
 
 
 def is_from(module: str, handle: object) -> bool:
-    """Whether what a handle calls is a function of ``module``."""
+    """Whether a handle calls a function of ``module``."""
     called = [each for each in gc.get_referents(handle) if isinstance(each, FunctionType)]
     return any(function.__module__ == module for function in called)

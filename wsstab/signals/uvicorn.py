@@ -1,11 +1,11 @@
 """uvicorn: installs ``Server.handle_exit`` with ``signal.signal`` before the lifespan starts.
 
-True of its single process, each of its workers, its reloader's child, and its worker under gunicorn. At the signal
-uvicorn closes every socket at once; taken over, it does so when the drain is over. When it stops by itself
-(``--limit-max-requests``, or ``should_exit`` set by code), only ``Server.on_tick`` tells: ten times a second it says
-whether to stop. Ours says so when the drain is over.
+This holds for its single process, each of its workers, its reloader's child, and its worker under gunicorn. By itself
+uvicorn closes every socket as soon as the signal arrives; after the takeover it does so when the drain is over. When it
+stops without a signal (``--limit-max-requests``, or ``should_exit`` set by code), only ``Server.on_tick`` shows it: ten
+times a second it returns whether to stop. Our version returns true only when the drain is over.
 
-Private: ``Server.handle_exit``, ``Server.should_exit``, ``Server.on_tick`` (0.34 to 0.54).
+Private details used: ``Server.handle_exit``, ``Server.should_exit``, ``Server.on_tick`` (0.34 to 0.54).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ TICKS_A_SECOND = 10
 
 
 class Tick:
-    """``on_tick`` of a server, which says when it stops.
+    """``Server.on_tick``, which returns whether the server is to stop.
 
     Args:
-        owner: who hears of it.
-        server: uvicorn's.
+        owner: the owner that is told of the stop.
+        server: uvicorn's server object.
     """
 
     def __init__(self, owner: SignalOwner, server: Any) -> None:
@@ -47,12 +47,13 @@ class Tick:
             del self._server.on_tick
 
     def let_stop(self, number: int | None) -> None:
-        # By itself: what made it stop is still so at the next tick.
+        # The server stops by itself: the reason still holds at the next tick, which is its own again.
         self.give_back()
 
     async def _on_tick(self, counter: int) -> bool:
         if self._stopping and counter % TICKS_A_SECOND:
-            # It would log its reason each time. Once a second, it sets the date, and tells gunicorn that it lives.
+            # The original would log its reason at each call. It is still called once a second, because it sets the date
+            # and tells gunicorn that the worker is alive.
             return not self.stands()
         if await self._original(counter):
             if self._owner.serves_several and self._owner.stopping is False:
@@ -64,7 +65,7 @@ class Tick:
 
 def take(owner: SignalOwner, send: Send | None) -> list[Takeover]:
     """Take over the signals of a uvicorn server, and its tick."""
-    # Others may have put a handler of theirs before it, which calls it in turn (ddtrace does).
+    # Other code may have installed a handler that calls uvicorn's in turn, as ddtrace does.
     handlers = {number: leads_to(signal.getsignal(number), handles) for number in SIGNALS}
     found = [number for number, handler in handlers.items() if handler is not None]
     if not found:
