@@ -1,4 +1,4 @@
-"""How bytes reach a peer, on each server."""
+"""Wires: how bytes reach a peer, on each server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ RECOGNISERS = (uvicorn.recognise, hypercorn.recognise, daphne.recognise, granian
 
 
 def shield_server() -> None:
-    """Keep what one peer does from harming others, where the server that runs this does not; before the first comes."""
+    """Isolate peers from each other where the running server does not; call before the first peer connects."""
     hypercorn.shield()
 
 
 def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:
-    """The wire of the server whose ``send`` this is; plain ASGI where it is not known.
+    """The wire for the server that made this ``send``; plain ASGI if the server is not known.
 
-    Observers that stand between are looked through: they see the handshake, a refusal and the close.
+    Observers around the server are looked through; they still see the handshake, a refusal and the close.
     """
     inner_receive = look_through(receive)
     wire = _recognise(scope, inner_receive, send)

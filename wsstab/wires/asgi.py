@@ -1,8 +1,8 @@
 """The wire that works on every server: one ``send()`` of plain ASGI for each message.
 
-At most one ``send()`` is pending at a time. A writer task awaits it, which exists only while there
-is something to write; a handler waits a moment for its own message to be taken, so that it hears
-of a failure. What a peer does not take by then is the policy's business.
+At most one ``send()`` is pending at a time. A writer task awaits it; the task exists only while
+messages wait. A handler waits a moment for its own message to be taken, so that it learns of a
+failure. The outbound policy handles a message that the peer has not taken by then.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MOMENT = 0.05
 
 
 class AtOnce:
-    """Of a handler that does not wait for its message, which may well be taken before it comes to that."""
+    """Placeholder for the event of a handler that does not wait yet; its message may be taken before it has to."""
 
     def set(self) -> None:
-        """Nobody waits."""
+        """Do nothing: no handler waits."""
 
 
 AT_ONCE = AtOnce()
@@ -44,8 +44,8 @@ class AsgiWire(Wire):
     """Plain ASGI: no ping, no buffer size, no abort.
 
     Args:
-        receive: the server's.
-        send: the server's.
+        receive: the ``receive`` of the server.
+        send: the ``send`` of the server.
     """
 
     passes_others = True
@@ -67,7 +67,7 @@ class AsgiWire(Wire):
 
     receive: Receive
     begins = True
-    """Whether a send is likely to be over when it returns for the first time."""
+    """Whether a send usually completes without suspending."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class AsgiWire(Wire):
         if self._closing:
             return
         if self._sending:
-            # What stands outside sends from within its own send, which waits for this one.
+            # Middleware outside ours sends from within its own send, which waits for this one.
             self._give_to_writer(Block((message,)))
             return
         self._failure, self._own = None, AT_ONCE
@@ -107,7 +107,7 @@ class AsgiWire(Wire):
         if loop is not None and self._writer is None:
             self._begin(message, loop)
         else:
-            # What stands outside sees the context of who sends.
+            # Middleware outside ours sees the context of the sending handler.
             self._give_to_writer(Block((message,)), copy_context())
             await anyio.lowlevel.checkpoint()
         if self._own is not None:
@@ -164,9 +164,9 @@ class AsgiWire(Wire):
             self._writer = current_loop().spawn(self._write, context=self.context if context is None else context)
 
     def _begin(self, message: Outgoing, loop: AbstractEventLoop) -> None:
-        """Send with no turn of the loop: few sends wait for anything.
+        """Send without a turn of the loop, because few sends have to wait.
 
-        It has a task of its own all the same, so that one that does wait can be left to itself, or cancelled.
+        The send still gets its own task, so that one that does wait can be left running or cancelled.
         """
         self._in_flight += message.size
         self._sending = True
@@ -191,7 +191,7 @@ class AsgiWire(Wire):
         except BaseException as error:
             if ends_the_process(error) or is_cancellation(error):
                 raise
-            # The peer has left, or the server closed first: the reader is told of it.
+            # The peer has left, or the server closed first; the reader learns of it.
             failure = error if isinstance(error, Exception) else Uncaught(error)
             self._waiting.clear()
             self._in_flight = 0
@@ -213,7 +213,7 @@ class AsgiWire(Wire):
             await self._idle.wait()
 
     def _taken(self, failure: Exception | None = None) -> bool:
-        """The handler's own message, which is always the first, was taken or lost; whether it waits for one."""
+        """Report that the handler's message, always the first, was taken or lost; return whether a handler waits."""
         own, self._own = self._own, None
         if own is not None:
             self._failure = failure

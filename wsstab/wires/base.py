@@ -1,11 +1,11 @@
-"""What a wire is: how bytes reach one peer.
+"""The base class of all wires: a wire carries bytes to one peer.
 
-ASGI has no ping, no buffer size and no abort. A wire offers what its server really has and says
-what it has not; nothing above it asks which server this is.
+ASGI has no ping, no buffer size and no abort. A wire offers what its server really supports and
+reports what it lacks; no code above it asks which server runs.
 
-A wire is written to only while `Wire.writable`; it says through ``on_blocked`` when that ends and
-through ``on_writable`` when it returns. What waits meanwhile stays in the connection's queue,
-where it can still be dropped, conflated or kept for a replay.
+A wire is written to only while `Wire.writable`; it calls ``on_blocked`` when that ends and
+``on_writable`` when it returns. Messages that wait meanwhile stay in the connection's queue, where
+they can still be dropped, conflated or kept for a replay.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 logger = logging.getLogger("wsstab")
 
 OBSERVING = 1.0
-"""Seconds that an observer may take to see a close."""
+"""Seconds that an observer may take to handle a close."""
 
 
 class Wire:
@@ -46,18 +46,18 @@ class Wire:
 
     Attributes:
         writable: whether the next write is taken at once.
-        traits: what the server behind it can and cannot do.
-        readable: whether what the peer sends comes by here.
-        passes_others: whether what is sent may pass somebody between the server and us.
-        context: of the ASGI call; what is done for this connection alone runs in a copy of it. ``None`` at the end.
-        compress_from: bytes from which messages to the peer are compressed, where that was negotiated; ``None``: never.
+        traits: what the server behind the wire can and cannot do.
+        readable: whether messages from the peer pass through this wire.
+        passes_others: whether sent messages may pass through other code between the server and us.
+        context: context of the ASGI call; work for this connection alone runs in a copy of it. ``None`` at the end.
+        compress_from: size in bytes from which messages are compressed, if negotiated; ``None`` for never.
         lost: whether the TCP connection is known to have ended.
         server_ping_interval: seconds between the server's own pings, which this wire has taken over.
         on_writable: called when the wire takes data again.
-        on_blocked: called when it does not any more.
+        on_blocked: called when the wire no longer takes data.
         on_pong: called with the payload of each pong.
         on_lost: called when the TCP connection has ended.
-        on_failed: called with an error that somebody between the server and us raised for a message of others.
+        on_failed: called with an error of code between the server and us, for a message that is not the handler's own.
     """
 
     __slots__ = (
@@ -79,7 +79,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.writable = True
-        # A wire is made by the call, before anything of ours is in its context: that would be a cycle.
+        # The ASGI call makes the wire before any object of ours is in its context; otherwise this would be a cycle.
         self.context: Context | None = copy_context()
         self.compress_from: int | None = None
         self.lost = False
@@ -93,36 +93,36 @@ class Wire:
     # Before and at the handshake.
 
     def peer_address(self) -> str | None:
-        """The other end of the TCP connection, which proxy headers may hide from the scope; ``None`` if not known."""
+        """Peer address of the TCP connection, which proxy headers may hide in the scope; ``None`` if not known."""
         return None
 
     def announce_to(self, send: Send) -> None:
-        """Have the handshake, a refusal and the close pass by observers that stand around the server; only at first.
+        """Route the handshake, a refusal and the close through observers around the server; call before anything else.
 
         Args:
-            send: the outermost of them.
+            send: the ``send`` of the outermost observer.
         """
 
     def take_over_keepalive(self) -> None:
-        """Keep the server from pinging by itself, where it does."""
+        """Stop the server's own pings, if it sends any."""
 
     def limit_message_size(self, limit: int) -> int | None:
-        """Let the server itself refuse larger messages, before they are in memory, where it can be told.
+        """Make the server itself refuse larger messages before they are in memory, if it can be told the limit.
 
         Returns:
-            The server's own limit where it is smaller, in bytes.
+            The server's own limit in bytes if it is smaller; ``None`` otherwise.
         """
         largest = self.traits.largest_message
         return largest if largest is not None and largest < limit else None
 
     def refuse_compression(self) -> bool:
-        """Negotiate no permessage-deflate; ``False`` where that cannot be done."""
+        """Do not negotiate permessage-deflate; ``False`` if the server does not allow that."""
         return False
 
     def refuse_context_takeover(self) -> bool:
-        """Negotiate it so that neither side keeps its window between messages; ``False`` where that cannot be done.
+        """Negotiate compression without a window kept between messages; ``False`` if the server does not allow that.
 
-        An idle connection then has neither compressor nor inflater. A server may ask for it unasked
+        An idle connection then has neither compressor nor inflater. A server may request this unasked
         (RFC 7692 sections 7.1.1.1 and 7.1.1.2).
         """
         return False
@@ -131,7 +131,7 @@ class Wire:
         """How messages to this peer are compressed.
 
         Args:
-            window_bits: what was negotiated, 0 for no compression.
+            window_bits: the negotiated window size in bits; 0 for no compression.
         """
         # zlib has no window of 8 bits; such a peer gets its messages uncompressed.
         if self.compress_from is None or window_bits < 9:
@@ -153,18 +153,18 @@ class Wire:
         raise NotImplementedError
 
     def write(self, block: Block) -> None:
-        """Hand over messages; does not wait. Only while `writable`."""
+        """Hand over messages without waiting. Only while `writable`."""
         raise NotImplementedError
 
     def shortcut(self) -> tuple[Transport, Deflate | None] | None:
-        """Where frames may be written past this wire, and how they are compressed; ``None`` where it must be asked.
+        """The transport that frames may be written to directly, and their compression; ``None`` if the wire is needed.
 
         Only while `writable`, while the transport is not closing, and until `close`.
         """
         return None
 
     def send_at_once(self, message: Outgoing) -> bool:
-        """Hand over one message of the handler's own; ``False`` where one must wait to know. Only while `writable`.
+        """Hand over one message of the handler; ``False`` if only `send` can tell the result. Only while `writable`.
 
         Raises:
             OSError: the peer has left.
@@ -172,7 +172,7 @@ class Wire:
         return False
 
     async def send(self, message: Outgoing) -> None:
-        """Hand over one message of the handler's own, and wait to know. Only while `writable`.
+        """Hand over one message of the handler and wait for the result. Only while `writable`.
 
         Raises:
             OSError: the peer has left.
@@ -180,18 +180,18 @@ class Wire:
         raise NotImplementedError
 
     def says_gone(self, error: Exception) -> bool:
-        """Whether the server says by an error of this wire that the peer has left; else it is somebody else's error."""
+        """Whether an error of this wire means that the peer has left; otherwise it comes from other code."""
         return isinstance(error, (OSError, RuntimeError))
 
     def leave_error_to_server(self) -> None:
-        """The server is about to get the error of a handler, and closes by itself where it lets nobody else say so."""
+        """Leave the close to the server, which gets the handler's error, where only the server can send that code."""
 
     def is_open(self) -> bool:
         """Whether a frame written now may still reach the peer."""
         return True
 
     def buffered(self) -> int:
-        """Bytes handed over that have not left the process; 0 where the server does not tell."""
+        """Bytes handed over that have not left the process; 0 if the server does not report them."""
         return 0
 
     def ends_now(self) -> bool:
@@ -203,46 +203,46 @@ class Wire:
         return False
 
     def peer_left(self) -> bool:
-        """Whether the peer has ended its TCP connection behind bytes that nobody has read; ``False`` if not known."""
+        """Whether the peer has ended its TCP connection although unread bytes remain; ``False`` if not known."""
         return False
 
     def partial(self) -> int:
-        """A number that changes while a message arrives that is not complete: a sign of life."""
+        """A number that changes while an incomplete message arrives, which shows that the peer is alive."""
         return 0
 
     def unfinished(self) -> int:
-        """Bytes that are held of a message that is not complete; 0 where the server does not tell."""
+        """Bytes held of an incomplete message; 0 if the server does not report them."""
         return self.partial()
 
     def server_closed(self) -> bool:
-        """Whether the server sent the close frame by itself, as for a message that it found too large."""
+        """Whether the server sent the close frame by itself, for example because a message was too large."""
         return False
 
     def ping(self, payload: bytes) -> bool:
-        """Send a WebSocket ping ahead of all that waits; ``False`` where the server cannot."""
+        """Send a WebSocket ping ahead of all waiting messages; ``False`` if the server cannot."""
         return False
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame after all that was written. May take as long as the peer likes: set a deadline."""
+        """Send a close frame after all written messages. A slow peer may block this for ever, so set a deadline."""
         raise NotImplementedError
 
     def abort(self) -> None:
-        """End the TCP connection at once, where the server lets us."""
+        """End the TCP connection at once, if the server allows it."""
 
     def abort_is_over(self) -> bool:
-        """Whether the server has done what `abort` asked for, so that it may be stopped."""
+        """Whether the server has completed `abort`, so that it may be stopped."""
         return True
 
     def detach(self) -> None:
-        """Nobody listens any more; only ``on_lost`` is still called."""
+        """Drop all callbacks; only ``on_lost`` is still called."""
         self.on_writable = self.on_blocked = _nothing
         self.on_pong = self.on_failed = _ignore
-        # What the application put there may refer to all of this.
+        # Values that the application put into the context may refer back to this connection.
         self.context = None
 
 
 async def tell_of_close(send: Send, code: int, reason: str) -> None:
-    """Let observers see a close whose frame is out already; one that fails or hangs holds nothing up."""
+    """Show observers a close whose frame is already out; an observer that fails or hangs delays nothing for long."""
     try:
         with anyio.move_on_after(OBSERVING):
             await awaited(send({"type": "websocket.close", "code": code, "reason": reason}))
@@ -251,13 +251,13 @@ async def tell_of_close(send: Send, code: int, reason: str) -> None:
 
 
 def tell_of_failure() -> None:
-    """Log the error that an observer of a close has raised; a few in a minute, because peers close as they like."""
+    """Log the error of an observer of a close; at most a few a minute, because peers close as often as they like."""
     if _notices.may_tell("a close was observed in vain"):
         logger.warning("! what stands around the server failed at a close", exc_info=True)
 
 
 _notices = Notices()
-"""Of the process: a wire has no manager."""
+"""One for the whole process, because a wire has no manager."""
 
 
 async def nothing_comes() -> Event:
@@ -266,12 +266,12 @@ async def nothing_comes() -> Event:
 
 
 async def nothing_goes(event: Event) -> None:
-    """Its ``send``."""
+    """The ``send`` of a wire that has let go of its server."""
     raise ConnectionResetError("the connection is over")
 
 
 def nothing_is_left() -> None:
-    """What it would take back is taken back."""
+    """Undo nothing: the change has already been undone."""
 
 
 def _nothing() -> None:
@@ -286,11 +286,11 @@ _lacking: set[str] = set()
 
 
 def lacks(owner: object, names: Iterable[str], what: str) -> bool:
-    """Whether a server's object lacks something that is needed of it, which is logged once.
+    """Whether a server's object lacks an attribute that we need; logs this once.
 
     Args:
         owner: the object.
-        names: of its attributes; ``a.b`` is an attribute of an attribute.
+        names: names of the needed attributes; ``a.b`` is an attribute of an attribute.
         what: what the object is, for the log.
     """
     missing = [name for name in names if not _has(owner, name)]
@@ -302,9 +302,9 @@ def lacks(owner: object, names: Iterable[str], what: str) -> bool:
 
 
 def owner_of(send: Any) -> Any:
-    """The object whose method a server passes to the application as ``send``; ``None`` for what is no such method.
+    """The object whose method a server passes to the application as ``send``; ``None`` if it is not such a method.
 
-    A proxy around a method (of wrapt, as instrumentation uses it) shows that method's owner as well, and is no part
+    A proxy around a method (wrapt's, which instrumentation uses) exposes that method's owner as well, but is not part
     of the server.
     """
     if type(send) is MethodType:
@@ -312,7 +312,7 @@ def owner_of(send: Any) -> Any:
     try:
         return None if hasattr(send, "__wrapped__") else getattr(send, "__self__", None)
     except Exception:
-        # Somebody's own attribute access, whatever it raises.
+        # The object may be anyone's, and its attribute access may raise anything.
         return None
 
 

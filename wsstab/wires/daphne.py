@@ -74,7 +74,7 @@ DEFAULT_LIMIT = 1_048_576
 UNREAD_MESSAGES = 32
 """Messages that wait for the application before the socket is not read any more."""
 UNREAD_BYTES = 65_536
-"""Their bytes."""
+"""Bytes of unread messages before the socket is not read any more."""
 LINGER = 2
 """Seconds in which a peer that broke the protocol, or sent too much, may still read why it is cut off."""
 REFUSED = 1008
@@ -160,7 +160,7 @@ class DaphneWire(Wire):
             self._outer = send
 
     def take_over_keepalive(self) -> None:
-        # It would kill a healthy peer while we do not read.
+        # daphne's keepalive would kill a healthy peer while we do not read.
         self.server_ping_interval = self.protocol.server.ping_interval
         self._shadow("_sendAutoPing", _nothing)
 
@@ -313,7 +313,7 @@ class DaphneWire(Wire):
         protocol = self.protocol
         if protocol.state != protocol.STATE_CONNECTING:
             return
-        # Nobody may answer after this.
+        # No other code may answer the handshake after this.
         del protocol.handshake_deferred
         protocol.sendData(_response(status, headers, body))
         protocol.wasNotCleanReason = f"refused with status {status}"
@@ -362,12 +362,12 @@ class DaphneWire(Wire):
     # Called by the transport.
 
     def pause_writing(self) -> None:
-        """Its buffer is over its mark."""
+        """The buffer of the transport is above its high-water mark."""
         self.writable = False
         self.on_blocked()
 
     def resume_writing(self) -> None:
-        """It is empty, or all is over."""
+        """The buffer of the transport is empty, or the connection is over."""
         self.writable = True
         self.on_writable()
 

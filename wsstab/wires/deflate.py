@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["NO_CONTEXT_TAKEOVER", "without_takeover"]
 
 NO_CONTEXT_TAKEOVER = ("server_no_context_takeover", "client_no_context_takeover")
-"""Neither side keeps its window between messages; a server may answer with both unasked (7.1.1.1, 7.1.1.2)."""
+"""With both, neither side keeps its window between messages; a server may answer so unasked (7.1.1.1, 7.1.1.2)."""
 
 
 def without_takeover(answer: str) -> str:

@@ -1,8 +1,8 @@
-"""Departure: whether an error of ``send`` is a server's word that its peer has left.
+"""Departure: whether an error of ``send`` is a server's way to report that its peer has left.
 
 ASGI promises an OSError for that (specification of WebSocket 2.4, "Send - send event"), and some servers raise a
-RuntimeError. What stands between a server and us raises the same classes for reasons of its own: a middleware without
-its context, a database that refuses. That is an error of the application.
+RuntimeError. Code between a server and us may raise the same classes for its own reasons: a middleware without its
+context, a database that refuses a connection. Such an error belongs to the application.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from .observers import SERVERS, modules_of_class, package_of, reachable
 __all__ = ["innermost", "is_departure", "module_of", "promises_an_error", "reaches_a_server"]
 
 MIDDLEWARE = ("uvicorn.middleware.", "hypercorn.middleware.")
-"""What servers have for applications speaks for no server."""
+"""Modules that servers ship for applications; an error from them does not come from the server."""
 OURS = "wsstab"
 GRANIAN_SAYS = "ASGI transport error"
-"""What granian up to 2.8.3 raised as a plain RuntimeError, from no Python code at all."""
+"""Text of the plain RuntimeError that granian up to 2.8.3 raised without any Python frame of its own."""
 ERROR_SINCE = (2, 4)
-"""The version of the specification that promises an error."""
+"""The first version of the specification that promises an error."""
 
 
 def is_departure(error: BaseException, send: object) -> bool:
-    """Whether a server says by this error that its peer has left, or that it closed by itself.
+    """Whether this error is the server's report that its peer has left or that the server closed by itself.
 
     Args:
-        error: what came out of ``send``.
+        error: the error that ``send`` raised.
         send: the callable that raised it.
     """
     if package_of(type(error).__module__) in SERVERS:
@@ -38,7 +38,7 @@ def is_departure(error: BaseException, send: object) -> bool:
         return False
     if str(error) == GRANIAN_SAYS or any(is_of_a_server(module) for module in modules_of(error.__traceback__)):
         return True
-    # A send without Python code of its own (granian's) leaves ours as the last that is seen.
+    # If send has no Python code (granian's), the innermost frame of the traceback is one of ours.
     raised_in = package_of(module_of(innermost(error.__traceback__)))
     return raised_in == OURS or (isinstance(error, OSError) and not reaches_a_server(send))
 
@@ -47,12 +47,12 @@ def promises_an_error(scope: Scope, send: object) -> bool:
     """Whether a ``send`` to a peer that has left raises, by the version of ASGI that the server speaks.
 
     Args:
-        scope: of the connection.
-        send: the server's, or what stands before it.
+        scope: the scope of the connection.
+        send: the ``send`` of the server, or of code in front of it.
     """
     asgi = scope.get("asgi")
     if not asgi:
-        # daphne says nothing of its version. What is no server at all is held to the newest.
+        # daphne does not report its version. A send that reaches no known server is held to the newest version.
         return not reaches_a_server(send)
     return is_new_enough(asgi.get("spec_version", "2.0"))
 
@@ -65,24 +65,24 @@ def is_new_enough(version: str) -> bool:
 
 
 def reaches_a_server(send: object) -> bool:
-    """Whether one of the known servers stands somewhere behind ``send``: then only its own code speaks for it."""
+    """Whether a known server is somewhere behind ``send``; then only errors from its own code come from the server."""
     return any(is_of_a_server(module) for each in reachable(send) for module in modules_of_class(each))
 
 
 def is_of_a_server(module: str) -> bool:
-    """Whether a module is a server's own."""
+    """Whether a module belongs to a server itself."""
     return package_of(module) in SERVERS and not module.startswith(MIDDLEWARE)
 
 
 def modules_of(traceback: TracebackType | None) -> Iterator[str]:
-    """The modules of all frames."""
+    """The modules of all frames of a traceback."""
     while traceback is not None:
         yield module_of(traceback)
         traceback = traceback.tb_next
 
 
 def innermost(traceback: TracebackType | None) -> TracebackType | None:
-    """Where it was raised."""
+    """The innermost entry of a traceback, where the error was raised."""
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback

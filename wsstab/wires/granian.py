@@ -1,11 +1,11 @@
-"""The wire to granian: plain ASGI, for its protocol object is of Rust and has but two methods.
+"""The wire to granian: plain ASGI, because its protocol object is written in Rust and has only two methods.
 
-Recognised so that the package knows what does not work there, and can say so. No ping, no abort, no
-buffer size. A peer that takes nothing is let go of all the same: granian drops a connection whose
-close was cancelled on its way, once the handler has returned.
+It is recognised so that the package knows and reports what does not work there: ping, abort and buffer
+size. A stalled peer can still be dropped: granian drops a connection whose pending close was cancelled,
+once the handler has returned.
 
-Its ``send()`` is no coroutine but begins at once and gives a future, which its own threads complete.
-So a single message needs no task of ours: it is enough to ask whether the one before is done.
+Its ``send()`` is not a coroutine: it begins at once and returns a future, which granian's threads complete.
+A single message therefore needs no task of ours; it is enough to check whether the previous one is done.
 
 Nothing private is used. Tried with granian 2.8.0 to 2.8.9.
 """
@@ -33,7 +33,7 @@ A_WHILE = 0.05
 LONGEST_GRIP = 2.0
 """Seconds that granian's threads are given to let go of what was cancelled: a few milliseconds on an idle machine."""
 LOOK_AGAIN = 0.002
-"""Seconds between two looks at whether they have."""
+"""Seconds between two checks whether the threads have let go."""
 
 
 def recognise(scope: Scope, receive: Receive, send: Send) -> GranianWire | None:
@@ -45,11 +45,11 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> GranianWire | None:
 
 
 class GranianWire(AsgiWire):
-    """Plain ASGI, and a way to drop who takes nothing.
+    """Plain ASGI, and a way to drop stalled peers.
 
     Args:
-        receive: granian's.
-        send: granian's.
+        receive: granian's ``receive``.
+        send: granian's ``send``.
     """
 
     __slots__ = ("_attempt", "_cancelled", "_ending", "_handed", "_handed_size", "_watch", "_written", "watched")
@@ -81,7 +81,7 @@ class GranianWire(AsgiWire):
             self._watch.add(self)
 
     def look(self) -> None:
-        """What was handed over a while ago should be taken by now; a peer that has not is blocked."""
+        """Treat the peer as blocked if it has not yet taken the message that was handed over a while ago."""
         self.watched = False
         if self._writer is None and not self._closing and self._on_its_way():
             self._block()
@@ -116,17 +116,17 @@ class GranianWire(AsgiWire):
         return not self._ending and not self._are_held()
 
     def _are_held(self) -> bool:
-        """Whether granian's threads still have a reference to what was cancelled, so have not learnt of it."""
+        """Whether granian's threads still refer to a cancelled send, and so have not learnt of the cancellation."""
         self._cancelled = tuple([each for each in self._cancelled if sys.getrefcount(each) > HELD_HERE])
         return bool(self._cancelled)
 
     def detach(self) -> None:
         super().detach()
-        # It ends the TCP connection when the last reference to its object is gone.
+        # granian ends the TCP connection when the last reference to its protocol object is gone.
         self.receive, self._send, self._outer = nothing_comes, nothing_goes, nothing_goes
 
     def _on_its_way(self) -> bool:
-        """Whether a message was handed over, and is neither taken nor lost. That it was lost the reader is told."""
+        """Whether a message was handed over and is neither taken nor lost. The reader learns of a loss."""
         if self._handed is not None and is_future(self._handed) and self._handed.done():
             self._handed = None
         return self._handed is not None
@@ -141,7 +141,7 @@ class GranianWire(AsgiWire):
                 with contextlib.suppress(Exception):
                     await self._written
             except BaseException:
-                # Cancelled: whoever waits to close waits no longer.
+                # The writer was cancelled, so a close must no longer wait for it.
                 self._writer = None
                 self._unblock()
                 raise
@@ -168,7 +168,7 @@ class GranianWire(AsgiWire):
                 handed.close()
 
     async def _drop(self, code: int, reason: str) -> None:
-        # A send that its threads still have when the process is told to stop makes the worker panic.
+        # The worker panics if its threads still hold a send when the process is told to stop.
         self._stop_writer()
         with contextlib.suppress(Exception), anyio.CancelScope(shield=True):
             await self._until_they_have_learnt()
@@ -184,9 +184,9 @@ class GranianWire(AsgiWire):
 
 
 class Watch:
-    """The wires of one event loop to which something was handed lately.
+    """The wires of one event loop to which a message was handed recently.
 
-    Asked once, a while later: a peer that takes nothing must be known to be blocked, though nothing more is said to it.
+    Each is checked once, a while later, to find a blocked peer even if no further message is sent to it.
     """
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ class Watch:
         wire.watched = True
         self._wires.append(wire)
         if len(self._wires) == 1:
-            # Not kept: this is the value of a table whose key is the loop, and must not keep it alive.
+            # Loop not stored: this is the value of a table whose key is the loop, and must not keep it alive.
             current_loop().spawn(self._look_at_all)
 
     async def _look_at_all(self) -> None:
@@ -230,7 +230,7 @@ _watches: WeakKeyDictionary[EventLoop, Watch] = WeakKeyDictionary()
 
 
 def watch_of(loop: EventLoop) -> Watch:
-    """The one of this loop."""
+    """The `Watch` of this loop."""
     watch = _watches.get(loop)
     if watch is None:
         watch = _watches[loop] = Watch()

@@ -1,6 +1,6 @@
-"""asyncio's queue and event as a server uses them, without the memory that they take while nothing happens.
+"""Replacements for asyncio's queue and event that take hardly any memory while idle.
 
-An empty deque holds 0.7 KiB, and the two have five of them: more than all that a connection needs otherwise.
+An empty deque takes 0.7 KiB, and the two originals contain five: more than the rest of a connection needs.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class LeanQueue(Generic[T]):
             self._reader.set_result(None)
 
     async def get(self) -> T:
-        """Remove the oldest item; wait for one if there is none. A call that is cancelled loses nothing.
+        """Remove and return the oldest item; wait for one if the queue is empty. A cancelled call loses nothing.
 
         Raises:
-            RuntimeError: somebody waits already.
+            RuntimeError: another call is already waiting.
         """
         while self._first is None:
             if self._reader is not None:
@@ -52,10 +52,10 @@ class LeanQueue(Generic[T]):
         return self.get_nowait()
 
     def get_nowait(self) -> T:
-        """Remove the oldest item.
+        """Remove and return the oldest item.
 
         Raises:
-            asyncio.QueueEmpty: there is none.
+            asyncio.QueueEmpty: the queue is empty.
         """
         item, rest = self._first, self._rest
         if item is None:
@@ -65,16 +65,16 @@ class LeanQueue(Generic[T]):
         return item
 
     def empty(self) -> bool:
-        """Whether there is nothing to get."""
+        """Whether the queue is empty."""
         return self._first is None
 
     def qsize(self) -> int:
-        """How many items there are."""
+        """The number of items in the queue."""
         return (self._first is not None) + len(self._rest or ())
 
 
 class LeanEvent:
-    """An event that is set at first."""
+    """An event that is set initially."""
 
     __slots__ = ("_set", "_waiting")
 
@@ -83,11 +83,11 @@ class LeanEvent:
         self._waiting: list[asyncio.Future[None]] | None = None
 
     def is_set(self) -> bool:
-        """Whether it is set."""
+        """Whether the event is set."""
         return self._set
 
     def set(self) -> None:
-        """Set it, and wake all who wait."""
+        """Set the event and wake all waiting tasks."""
         self._set = True
         waiting, self._waiting = self._waiting, None
         for future in waiting or ():
@@ -95,11 +95,11 @@ class LeanEvent:
                 future.set_result(None)
 
     def clear(self) -> None:
-        """From now on `wait` waits."""
+        """Clear the event, so that `wait` blocks."""
         self._set = False
 
     async def wait(self) -> bool:
-        """Wait until it is set."""
+        """Wait until the event is set."""
         if not self._set:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             waiting = self._waiting = self._waiting or []
@@ -112,9 +112,9 @@ class LeanEvent:
 
 
 def make_lean(protocol: Any) -> None:
-    """Give a server's protocol object these for its ``queue`` and its ``writable``.
+    """Replace ``queue`` and ``writable`` of a server's protocol object by the lean versions.
 
-    Only before anybody has read from it: whoever waits for the old ones would wait for ever.
+    Only before any task has read from the object: a task that waits for the old ones would wait for ever.
     """
     if isinstance(protocol.queue, asyncio.Queue) and not protocol.queue.empty() and protocol.writable.is_set():
         queue: LeanQueue[Any] = LeanQueue()

@@ -2,7 +2,7 @@
 
 It is whatever was passed to ``manager.connect()`` where no middleware runs: Starlette's own
 ``WebSocket``, or a test double with the same coroutines. Nothing it receives passes by here, so
-nothing is known of its peer but whether a send succeeds; each send is therefore awaited and
+the only known fact about its peer is whether a send succeeds; each send is therefore awaited and
 measured, one at a time.
 """
 

@@ -1,4 +1,4 @@
-"""What the operating system knows of a TCP connection that nobody reads from."""
+"""Asks the operating system about a TCP connection that nobody reads from."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 __all__ = ["peer_has_left"]
 
 ENDS = getattr(select, "POLLRDHUP", 0)
-"""With it Linux tells of a FIN in front of which unread bytes stand; of a reset every system tells unasked."""
+"""Makes poll() on Linux report a FIN that follows unread bytes; every system reports a reset anyway."""
 
 
 def peer_has_left(socket: Any) -> bool:
     """Whether the peer has ended its half of the connection, or reset it; reads nothing.
 
     Args:
-        socket: of the connection, anything with a ``fileno``; ``None`` is answered with ``False``.
+        socket: the socket of the connection, any object with a ``fileno``; for ``None`` the answer is ``False``.
 
     Source: poll(2).
     """
-    # Windows has no poll(): there the end is found by reading.
+    # Windows has no poll(); there only reading finds the end.
     if socket is None or not hasattr(select, "poll"):
         return False
     poll = select.poll()
@@ -27,5 +27,5 @@ def peer_has_left(socket: Any) -> bool:
         poll.register(socket.fileno(), ENDS)
         return bool(poll.poll(0))
     except (OSError, ValueError):
-        # It was closed on this side, which has been told already.
+        # This side has closed the socket, which has already been reported.
         return False

@@ -1,7 +1,7 @@
 """What each server can and cannot do: one row for each variant.
 
 The wires, the conformance suite and the README's matrix read the same rows. Each fact was measured
-on the real server; ``docs/servers.md`` says how, with which versions, and what it leads to.
+on the real server; ``docs/servers.md`` says how, with which versions, and what follows from it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Traits:
         compression_switch: ``compression="none"`` can act.
         early_size_limit: the server can be told ``max_message_size``, and refuses before a message is in memory.
         accept_headers: headers of ``websocket.accept`` reach the peer.
-        error_response: the server itself answers a handler that raises before accept with 500.
-        disconnect_reasons: and its reason.
-        largest_message: bytes over which the server refuses a message whatever it is told; ``None`` for no such bound.
+        error_response: the server itself answers 500 if a handler raises before accept.
+        disconnect_reasons: a disconnect event carries the reason of the close.
+        largest_message: size in bytes above which the server always refuses a message; ``None`` for no fixed limit.
         lifespan: the server tells the application when it starts and stops.
     """
 
@@ -52,7 +52,7 @@ class Traits:
 
 ASGI = Traits(
     "asgi",
-    # Where we do not know, what is safe everywhere.
+    # For unknown servers, assume only what is safe everywhere.
     receive_cancellable=False,
     closes_while_receiving=False,
     native_ping=False,
@@ -63,7 +63,7 @@ ASGI = Traits(
     compression_switch=False,
     early_size_limit=False,
 )
-"""Any server, by plain ASGI."""
+"""Any server, driven by plain ASGI."""
 
 UVICORN = Traits("uvicorn")
 
@@ -90,4 +90,4 @@ ROWS = [
 ]
 
 TRAITS: dict[str, Traits] = {row.server: row for row in ROWS}
-"""The rows by the name of the server."""
+"""The rows, by the name of the server."""

@@ -1,9 +1,9 @@
-"""The wire of servers that have an asyncio transport: ready frames go straight to it.
+"""The wire of servers that have an asyncio transport: ready frames go straight to the transport.
 
-They are written next to the server's own protocol state: server frames carry no mask and no
-sequence, so only the closing handshake has to be known to the server. Whether the transport takes
-more, and when it is lost, it tells its protocol object; that one object is of a class of ours until
-the connection is lost.
+Frames are written without involving the server's own protocol state: server frames carry no mask and
+no sequence, so the server has to know only of the closing handshake. The transport tells its protocol
+object when it takes more data and when the connection is lost; to receive these calls, we change the
+class of that object until the connection is lost.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ __all__ = ["DEPARTED", "LINGER", "Observed", "TransportWire", "observed"]
 
 PING = 0x9
 HIGH_WATER = 65_536
-"""Bytes that a transport may hold before it is not writable; the default without TLS."""
+"""Bytes that a transport may hold before it stops being writable; the default without TLS."""
 LINGER = 2.0
-"""Seconds in which a peer that sent too much may still read why it is cut off."""
+"""Seconds that a peer that sent too much gets to read why it is cut off."""
 
 
 class Observed:
-    """The methods of a protocol object that tells its wire what the transport tells it; see `observed`.
+    """Methods of a protocol object that pass on the transport's calls to the wire; see `observed`.
 
     Attributes:
         wsstab_wire: the wire.
-        wsstab_bare: the class that the object has before and after.
+        wsstab_bare: the original class of the object.
     """
 
     wsstab_wire: Any
@@ -55,12 +55,12 @@ class Observed:
 
 @cache
 def observed(protocol_class: Any, observer: Any = Observed) -> Any:
-    """The class that a protocol object gets, with the methods of an observer in front of its own.
+    """The class that a protocol object gets: its own class, extended by the methods of an observer.
 
     Args:
-        protocol_class: that of the server. An object can only become what is derived from its class alone, so the
-            observer is no base: its methods are copied.
-        observer: `Observed`, or what is derived from it.
+        protocol_class: the protocol class of the server. Python lets an object change only to a class derived from its
+            class alone, so the observer's methods are copied instead of inherited.
+        observer: `Observed` (the default) or a class derived from it.
     """
     methods = {
         name: method
@@ -76,13 +76,13 @@ class TransportWire(Wire):
     """Ready frames, backpressure and abort by an asyncio transport.
 
     Args:
-        transport: of this connection.
+        transport: the transport of this connection.
         flow: the protocol object that the transport calls.
 
     Attributes:
-        transport: of this connection.
-        deflates: how messages are compressed for this peer, ``None`` for not at all.
-        observer: what the protocol object does beside.
+        transport: the transport of this connection.
+        deflates: how messages are compressed for this peer; ``None`` for no compression.
+        observer: the class whose methods the protocol object gets in addition.
     """
 
     __slots__ = ("_attached", "_detached", "_flow", "deflates", "transport")
@@ -101,15 +101,15 @@ class TransportWire(Wire):
         return str(peer[0]) if isinstance(peer, tuple) and peer else None
 
     def attach(self) -> None:
-        """The handshake is complete: from now on we write."""
+        """Start to write to the transport, once the handshake is complete."""
         if self.transport.get_extra_info("sslcontext") is not None:
-            # Over TLS both loops let eight times as much pile up before they say so.
+            # Over TLS both loops buffer eight times as much before they call pause_writing().
             self.transport.set_write_buffer_limits(high=HIGH_WATER)
         if self._flow is None:
             # uvloop has forgotten the protocol: the connection was lost before the application was called.
             self.lost = True
             return
-        # A method hidden on the object itself would take a bound method and a place in its dict for each.
+        # The class is changed because a method set on the object itself costs a bound method and a dict entry each.
         self._attached = True
         self._flow.wsstab_wire = self
         bare: Any = type(self._flow)
@@ -136,7 +136,7 @@ class TransportWire(Wire):
         transport = self.transport
         if self.lost or not transport.is_closing():
             return self.lost
-        # What is written goes out before, and over TLS the peer has its part in the end.
+        # Buffered data goes out first, and over TLS the peer takes part in the shutdown.
         return transport.get_write_buffer_size() == 0 and transport.get_extra_info("sslcontext") is None
 
     def peer_left(self) -> bool:
@@ -153,14 +153,14 @@ class TransportWire(Wire):
     def detach(self) -> None:
         super().detach()
         self._detached = True
-        # Of one that never was accepted we do not hear when its connection is lost.
+        # A connection that was never accepted does not report its loss to us.
         if self.lost or not self._attached:
             self.let_go()
 
     def let_go(self) -> None:
-        """All is over: what is held of the server, which holds this in turn, is left to it.
+        """Drop all references to objects of the server, once the connection is over.
 
-        Otherwise everything that both have of a connection is a cycle, which only the garbage collector frees.
+        The server refers to this wire in turn, and only the garbage collector would free such a cycle.
         """
         self.transport = self._flow = DEPARTED
 
@@ -177,7 +177,7 @@ class TransportWire(Wire):
         self.on_writable()
 
     def parted(self) -> None:
-        """The connection is lost, and the protocol object is what it was before."""
+        """The connection is lost, and the protocol object has its original class again."""
         self.on_lost()
         self.writable = True
         self.on_writable()
@@ -186,20 +186,20 @@ class TransportWire(Wire):
 
 
 class Departed(asyncio.Transport):
-    """The transport of those whose own is gone."""
+    """Stands in for the transport of a connection that is over."""
 
     def is_closing(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def write(self, data: object) -> None:
-        """Nobody gets them."""
+        """Discard the data."""
 
     def abort(self) -> None:
-        """There is nothing left to abort."""
+        """Do nothing."""
 
     def get_write_buffer_size(self) -> int:
-        """Nothing waits."""
+        """Always 0."""
         return 0
 
 

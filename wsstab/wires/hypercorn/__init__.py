@@ -7,8 +7,8 @@ hypercorn, which by itself tells an application neither of a pong nor how its pe
 counts characters where bytes are meant. What comes before an application is called is the business
 of the module ``shield``, which says what it uses.
 
-What is private in hypercorn and used here, each looked for at recognition (one missing: the plain
-ASGI wire, and one line in the log). Tried with hypercorn 0.17 and 0.18.
+Private names of hypercorn used here; all are checked at recognition, and if one is missing, the plain
+ASGI wire is used and one line is logged. Tried with hypercorn 0.17 and 0.18.
 
 ===================  ======================================================================
 stream               ``send``, ``app_put``, ``handshake``, ``buffer.max_length``, ``config``, ``state``,
@@ -42,7 +42,7 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
     stream: Any = owner_of(send)
     if not comes_from(stream, "hypercorn.protocol.ws_stream") or lacks(stream, STREAM, "hypercorn's stream"):
         return None
-    # Where there is no lifespan, from the second connection on.
+    # Without a lifespan, the shield works from the second connection on.
     shield()
     protocol = getattr(stream.send, "__self__", None)
     server = getattr(getattr(protocol, "send", None), "__self__", None)
@@ -55,5 +55,5 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
                 # hypercorn 0.17 shares it among all streams of one connection, and leaves it to the garbage collector.
                 scope["state"] = scope["state"].copy()
             return wire_class(stream, receive, send)
-    # HTTP/3, over which there is nothing more to be had.
+    # HTTP/3, for which plain ASGI is all that is available.
     return None

@@ -91,7 +91,7 @@ class Peer:
         return None
 
     def refuse_compression(self) -> None:
-        """Hide what the peer offered."""
+        """Hide the extensions that the peer offered."""
         self.stream.handshake.extensions = None
 
     def refuse_context_takeover(self) -> None:
@@ -115,7 +115,7 @@ class Peer:
         from wsproto.events import CloseConnection
 
         self.stream.state = type(self.stream.state).CLOSED
-        # Nobody wants these any more, and behind them the peer's answer would not be read.
+        # These messages are no longer needed, and a full queue would keep the peer's answer from being read.
         self._empty_queue()
         data: bytes = self.connection.send(CloseConnection(code=code, reason=reason))
         return data
@@ -228,7 +228,7 @@ class NoStream:
 
 
 NO_STREAM, NO_WIRE = NoStream(), Wire()
-"""Of those that have been let go."""
+"""Placeholders for the stream and wire of a connection that is over."""
 
 
 class Watching(Wire):
@@ -274,14 +274,14 @@ def linger_after_failure(
         end: tells the peer that nothing more will come.
 
     Returns:
-        What takes it back.
+        A function that undoes the change.
     """
     send = protocol.send
 
     async def send_or_linger(event: Any) -> None:
         if peer.failed and type(event).__name__ == "Closed":
             protocol.__dict__["send"] = send
-            # We are in the task that reads.
+            # This runs in the task that reads, so nothing else reads meanwhile.
             with anyio.move_on_after(LINGER):
                 await _read_out(read, end)
         await send(event)

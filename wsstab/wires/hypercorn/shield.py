@@ -30,7 +30,7 @@ __all__ = ["MOST_KEPT", "shield"]
 logger = logging.getLogger("wsstab")
 
 MOST_KEPT = 65_536
-"""Bytes kept of a peer that is not accepted yet; from there on it is not read from until it is."""
+"""Bytes kept from a peer that is not accepted yet; above this, reading pauses until the peer is accepted."""
 MARK = "_wsstab_early"
 
 
@@ -107,7 +107,7 @@ def _shield_streams(module: Any) -> None:
 
 
 def release(stream: Any) -> None:
-    """It is decided: what was kept is handed over, or nobody wants it."""
+    """Drop the kept data, which has been handed over or is not needed, once the handshake is decided."""
     early = stream.__dict__.pop(MARK, None)
     if early is not None:
         early.pieces.clear()
@@ -149,7 +149,7 @@ def _shield_servers(module: Any) -> None:
         try:
             server.send_lock.acquire_nowait()
         except trio.WouldBlock:
-            # Who is writing is told, and an end behind its data cannot be said any more.
+            # The writing task gets an error, and a clean end after its data is no longer possible.
             await server.stream.aclose()
             return
         try:

@@ -20,7 +20,7 @@ __all__ = ["Http2Wire", "StreamWire", "TrioWire"]
 
 
 class CloseBlock(Block):
-    """The close frame, on its way behind all messages."""
+    """The close frame, queued behind all messages."""
 
     __slots__ = ("_frame",)
 
@@ -36,7 +36,7 @@ class StreamWire(Watching, AsgiWire):
     """Frames go through hypercorn: one write at a time, behind its own.
 
     A write may take as long as the peer likes, and on trio nothing but the end of the connection
-    ends it. So none is awaited but by the writer task.
+    ends it. Therefore only the writer task awaits writes.
 
     Args:
         stream: hypercorn's.
@@ -196,7 +196,7 @@ class TrioWire(StreamWire):
 
     def abort(self) -> None:
         super().abort()
-        # Whoever is in the middle of sending or receiving is told that it is closed.
+        # A task that is sending or receiving gets an error that the socket is closed.
         self._socket().close()
 
     def _socket(self) -> Any:
@@ -221,7 +221,7 @@ class Gone:
     idle = True
 
     async def handle(self, event: Any) -> None:
-        """Nobody listens."""
+        """Discard the event."""
 
 
 GONE = Gone()
@@ -270,7 +270,7 @@ class Http2Wire(StreamWire):
     async def _put(self, data: bytes) -> None:
         stream = self._peer.stream
         await super()._put(data)
-        # By itself hypercorn takes ever more for a peer that lets it send nothing.
+        # By itself hypercorn buffers without limit for a peer that takes no data.
         buffer = None if stream.closed else self._protocol.stream_buffers.get(stream.stream_id)
         if buffer is not None:
             await buffer.drain()

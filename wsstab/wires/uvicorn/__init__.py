@@ -5,8 +5,8 @@ implementations. Frames are written next to uvicorn's own protocol state: server
 mask and no sequence, so only the closing handshake has to stay uvicorn's, and it does: `close`
 goes through uvicorn's own ``send``.
 
-What is private in uvicorn and used here, each looked for at recognition (one missing: the plain
-ASGI wire, and one line in the log). Tried with uvicorn 0.46 to 0.54.
+Private names of uvicorn used here; all are checked at recognition, and if one is missing, the plain
+ASGI wire is used and one line is logged. Tried with uvicorn 0.46 to 0.54.
 
 ===========================  ==============================================================
 all                          ``transport``, ``pause_writing``, ``resume_writing``,
@@ -41,7 +41,7 @@ IMPLEMENTATIONS: dict[str, type[UvicornWire]] = {
     "websockets_impl": LegacyWire,
 }
 _complete: dict[type, type[UvicornWire]] = {}
-"""The wires of protocol classes that had all that is needed, and of which each object has it."""
+"""The wire class for each protocol class that has all needed attributes."""
 
 
 def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
@@ -57,7 +57,7 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
             return None
         _complete[protocol_class] = wire_class
     if EXTENSION in extensions:
-        # What stands between, known or not, goes on seeing the handshake and the close.
+        # Middleware in between, known or not, still sees the handshake and the close.
         receive = wire_class.callables(protocol)[0]
     return wire_class(protocol, receive, send)
 

@@ -1,4 +1,4 @@
-"""What the wires to the three WebSocket implementations of uvicorn have in common."""
+"""The common base of the wires to the three WebSocket implementations of uvicorn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXTENSION = "wsstab.protocol"
 
 
 class ObservedUvicorn(Observed):
-    """The methods of a protocol object of uvicorn that tells of pongs as well.
+    """Methods of a uvicorn protocol object that pass on pongs as well.
 
     Attributes:
         wsstab_payload: name of the payload of its pongs.
@@ -36,12 +36,12 @@ class ObservedUvicorn(Observed):
 
 
 class UvicornWire(TransportWire):
-    """What the three implementations have in common.
+    """The common base of the wires to the three implementations.
 
     Args:
         protocol: uvicorn's protocol object of this connection.
         receive: its ``receive``.
-        send: its ``send``, or what stands around it: used for the handshake, a refusal and the close.
+        send: its ``send``, or the outermost one around it: used for the handshake, a refusal and the close.
     """
 
     __slots__ = ("_closed", "_send", "protocol", "receive", "takes_over")
@@ -103,7 +103,7 @@ class UvicornWire(TransportWire):
 
     async def close(self, code: int, reason: str) -> None:
         if self.transport.is_closing():
-            # An observer would tell of uvicorn's error as if it were one.
+            # An observer would report uvicorn's error here as a real failure.
             raise ConnectionResetError("the peer has left")
         # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
         self.protocol.writable.set()
@@ -128,7 +128,7 @@ class UvicornWire(TransportWire):
 
 
 def lower(owner: Any, name: str, limit: int) -> int | None:
-    """Lower a limit of the server; its own where that is smaller."""
+    """Lower a limit of the server; return the server's own limit if that is smaller."""
     current: int | None = getattr(owner, name)
     if current is not None and current < limit:
         return current
@@ -137,7 +137,7 @@ def lower(owner: Any, name: str, limit: int) -> int | None:
 
 
 def window_bits(extensions: list[Any]) -> int:
-    """What a list of extensions of the websockets library compresses with; 0 where it does not."""
+    """The window bits for compression in a list of extensions of the websockets library; 0 for no compression."""
     for extension in extensions:
         if extension.name == "permessage-deflate":
             return int(extension.local_max_window_bits)

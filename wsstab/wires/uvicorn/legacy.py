@@ -66,13 +66,13 @@ class LegacyWire(UvicornWire):
     async def _receive_with_reason(self) -> Event:
         event = await self._receive()
         if event["type"] == "websocket.disconnect" and self.server_closed():
-            # It closed by itself (a message too large, say), and tells only 1006.
+            # uvicorn closed by itself (for example, a message was too large) and reports only 1006.
             close = self.protocol.close_sent
             return {**event, "code": int(close.code), "reason": close.reason}
         return event
 
     def let_go(self) -> None:
-        # Its protocol is still asked when its tasks end, which is later.
+        # The protocol object is still needed when its tasks end, which is later.
         pass
 
     def partial(self) -> int:
@@ -93,7 +93,7 @@ class LegacyWire(UvicornWire):
             asyncio.get_running_loop().call_later(LINGER, self.transport.close)
 
     def shortcut(self) -> tuple[Transport, Deflate | None] | None:
-        # It may send its close while its transport stays open.
+        # This implementation may send its close while its transport stays open.
         return None
 
     def is_open(self) -> bool:

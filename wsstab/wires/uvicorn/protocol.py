@@ -1,4 +1,4 @@
-"""A protocol class for uvicorn, for those who have other middleware around ours."""
+"""A protocol class for uvicorn, for applications with other middleware around ours."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ EXTENSIONS = "Sec-WebSocket-Extensions"
 
 
 class ObservedSansio(ObservedUvicorn):
-    """The methods of a protocol object that fails so that the peer can read why as well."""
+    """Methods of a protocol object that lets the peer read why the connection fails."""
 
     def handle_ping(self) -> None:
         if self.wsstab_wire.is_open():
             self.wsstab_bare.handle_ping(self)
         else:
-            # No pong behind a close frame, nor where our side has said its end.
+            # No pong may follow a close frame or the end of our side of the connection.
             self.conn.data_to_send()  # type: ignore[attr-defined]
 
     def send_receive_event_to_app(self) -> None:
@@ -120,7 +120,7 @@ class SansioWire(UvicornWire):
             # What the parser found before; a text among it may be no UTF-8, which would fail what has failed.
             with contextlib.suppress(Exception):
                 protocol.handle_events()
-        # What comes after is discarded.
+        # Data that comes after the failure is discarded.
         protocol.close_sent = True
         protocol.loop.call_soon(self._fail)
 

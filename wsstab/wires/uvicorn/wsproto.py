@@ -16,14 +16,14 @@ __all__ = ["WsprotoWire"]
 
 
 MOST_EARLY = 65_536
-"""Bytes kept of a peer that is not accepted yet; from there on it is not read from until it is."""
+"""Bytes kept from a peer that is not accepted yet; above this, reading pauses until the peer is accepted."""
 
 
 class Early:
-    """What a peer sends before it is accepted: wsproto takes it for an error, and uvicorn would end TCP.
+    """Keeps the data that a peer sends before it is accepted; wsproto treats it as an error, and uvicorn would end TCP.
 
     Args:
-        protocol: uvicorn's.
+        protocol: uvicorn's protocol object.
     """
 
     __slots__ = ("_connection", "_data", "_transport")
@@ -41,7 +41,7 @@ class Early:
             self._transport.pause_reading()
 
     def end(self, protocol: Any) -> None:
-        """It is accepted, and what came is handed over; or nobody wants it (``None``)."""
+        """Stop keeping data: hand it over to the accepted connection, or discard it if ``protocol`` is ``None``."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -101,7 +101,7 @@ class WsprotoWire(UvicornWire):
         send = connection.send
 
         def send_answer(event: Any) -> Any:
-            # uvicorn makes the extension while it answers, so this is the only moment to speak to it.
+            # uvicorn creates the extension while it answers, so this is the only moment to configure it.
             del connection.send
             for extension in getattr(event, "extensions", ()):
                 if getattr(extension, "name", "") == "permessage-deflate":
