@@ -1,11 +1,11 @@
 """The wire to a daphne protocol object: frames go straight to its Twisted transport.
 
 Recognised by the ``send`` that daphne passes to the application, a `functools.partial` that holds
-the protocol object. Daphne itself takes everything and never waits, in both directions; here the
-transport says when it is full, and the socket is not read while much is unread.
+the protocol object. Daphne itself buffers without limit in both directions; here the transport
+reports when it is full, and reading pauses while many messages are unread.
 
-What is private in daphne, autobahn and Twisted and used here, each looked for at recognition (one
-missing: the plain ASGI wire, and one line in the log). Tried with daphne 4.1.0 to 4.2.3, autobahn
+Private names of daphne, autobahn and Twisted used here; all are checked at recognition, and if one is
+missing, the plain ASGI wire is used and one line is logged. Tried with daphne 4.1.0 to 4.2.3, autobahn
 24.4.2 to 26.10.2 and Twisted 26.10.
 
 ==========  ====================================================================================
@@ -70,17 +70,17 @@ NEEDS = (
 )
 DENIAL = "websocket.http.response"
 DEFAULT_LIMIT = 1_048_576
-"""Bytes of the largest message, where nobody told daphne another."""
+"""Size in bytes of the largest message, unless daphne was configured with another."""
 UNREAD_MESSAGES = 32
-"""Messages that wait for the application before the socket is not read any more."""
+"""Unread messages at which reading from the socket pauses."""
 UNREAD_BYTES = 65_536
-"""Bytes of unread messages before the socket is not read any more."""
+"""Bytes of unread messages at which reading from the socket pauses."""
 LINGER = 2
-"""Seconds in which a peer that broke the protocol, or sent too much, may still read why it is cut off."""
+"""Seconds that a peer that broke the protocol or sent too much gets to read why it is cut off."""
 REFUSED = 1008
-"""What observers see of a refusal (RFC 6455 section 7.4.1)."""
+"""The close code that observers see for a refusal (RFC 6455 section 7.4.1)."""
 CLOSE_TIMEOUT = 10
-"""Seconds that a peer has for our close frame and what is before it; autobahn gives it one."""
+"""Seconds that a peer gets to take our close frame and the data before it; autobahn allows one second."""
 
 
 def recognise(scope: Scope, receive: Receive, send: Send) -> DaphneWire | None:
@@ -90,7 +90,7 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> DaphneWire | None:
         return None
     if lacks(protocol, NEEDS, "daphne"):
         return None
-    # It has no extensions; refusing with an HTTP response is one that this wire adds.
+    # daphne offers no extensions; this wire adds the one for refusing with an HTTP response.
     scope["extensions"] = {**(scope.get("extensions") or {}), DENIAL: {}}
     _give_time(protocol)
     return DaphneWire(protocol, receive, send)
@@ -99,8 +99,8 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> DaphneWire | None:
 def _give_time(protocol: Any) -> None:
     """Let the application take as long to accept as daphne's own timeout and ours allow.
 
-    autobahn gives the whole handshake five seconds, and resets the connection then. It means the
-    peer, which has said all that it has to.
+    autobahn allows five seconds for the whole handshake, then resets the connection. The timeout is
+    meant for the peer, which has already sent its whole request.
     """
     timer, protocol.openHandshakeTimeoutCall = protocol.openHandshakeTimeoutCall, None
     if timer is not None:
@@ -155,7 +155,7 @@ class DaphneWire(Wire):
         return str(host) if host else None
 
     def announce_to(self, send: Send) -> None:
-        # A version that does it in another way is not watched by observers, but works.
+        # A version without these methods still works, but observers see nothing of it.
         if all(hasattr(self.protocol, name) for name in ("serverAccept", "serverReject", "serverClose")):
             self._outer = send
 
@@ -188,7 +188,7 @@ class DaphneWire(Wire):
 
     async def accept(self, event: Event) -> None:
         protocol = self.protocol
-        # Before the answer: the first message may have come with the request.
+        # Set before the answer, because the first message may have come with the request.
         self._shadow("onMessage", self._on_message)
         if exceeded := getattr(protocol, "_max_message_size_exceeded", None):
             self._shadow("_max_message_size_exceeded", lambda *counts: exceeded(*counts[:2], MESSAGE_TOO_BIG.reason))
@@ -199,18 +199,18 @@ class DaphneWire(Wire):
         protocol.closeHandshakeTimeout = LINGER
         subprotocol = event.get("subprotocol")
         if subprotocol not in getattr(protocol, "websocket_protocols", [subprotocol]):
-            # autobahn would raise where nobody sees it, and never answer.
+            # autobahn would raise an error that nobody sees, and never answer.
             subprotocol = None
         if self._outer is None:
             await self._send({**event, "subprotocol": _answer(subprotocol, event)})
         else:
             await self._accept_observed(self._outer, {**event, "subprotocol": subprotocol})
         if self.is_open():
-            # Twisted's HTTP channel, which is done with this connection, is still registered.
+            # Twisted's HTTP channel is still registered, although it is done with this connection.
             self.transport.unregisterProducer()
             self.transport.registerProducer(_Producer(self), True)
             if not self._paused:
-                # Where much came behind the request it has stopped reading, and nobody would go on with it.
+                # If much data followed the request, the channel has paused reading, and nothing else would resume it.
                 self.transport.resumeProducing()
 
     async def deny(self, event: Event) -> None:
@@ -274,7 +274,7 @@ class DaphneWire(Wire):
         self._closed = True
         self._stop_delivering()
         protocol.closeHandshakeTimeout = CLOSE_TIMEOUT
-        # Its sendClose() takes few codes, and daphne passes it no reason.
+        # autobahn's sendClose() accepts few codes, and daphne passes it no reason.
         protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
         if self._outer is not None and open_still:
             self._shadow("serverClose", _ignore)
@@ -303,7 +303,7 @@ class DaphneWire(Wire):
         await send(event)
 
     async def _see_refusal(self) -> None:
-        """Let observers see that it is refused, by the only event that daphne knows for it."""
+        """Show observers the refusal, by the only event that daphne has for it."""
         if self._outer is not None:
             self._shadow("serverReject", _ignore)
             await tell_of_close(self._outer, REFUSED, "")
@@ -345,13 +345,13 @@ class DaphneWire(Wire):
         self.transport.resumeProducing()
 
     def _stop_delivering(self) -> None:
-        """Nobody reads any more; the peer's answer to our close must still be seen."""
+        """Stop delivering messages, but keep reading, to see the peer's answer to our close."""
         self._over = True
         if self._paused:
             self._resume_reading()
 
     def _how_it_ended(self) -> dict[str, Any]:
-        """Code and reason, of which daphne tells only the code, and ``None`` where there was none."""
+        """The close code and reason; daphne itself reports only the code, and ``None`` if there was none."""
         protocol = self.protocol
         if self.server_closed():
             return {"code": int(protocol.localCloseCode), "reason": (protocol.localCloseReason or b"").decode()}
@@ -384,7 +384,7 @@ class DaphneWire(Wire):
 
 
 class _Producer:
-    """What Twisted calls an ``IPushProducer``: is told when the transport is full, and when it is empty again."""
+    """An ``IPushProducer`` of Twisted, which is told when the transport is full and when it is empty again."""
 
     def __init__(self, wire: DaphneWire) -> None:
         self.pauseProducing = wire.pause_writing

@@ -1,12 +1,12 @@
-"""Who may stand between us and the server: a table of observers through which a wire looks.
+"""Observers: a table of known wrappers between us and the server that a wire may bypass.
 
-Tracing and error reporting wrap ``send`` and ``receive`` around the whole application. What hides the server's own
-takes away all that plain ASGI has not: pings, abort, joined broadcasts. An observer in the table does not change
-messages, so a wire may write past it; the handshake, a refusal and the close still go through it.
+Tracing and error reporting wrap ``send`` and ``receive`` around the whole application. A wrapper that hides the
+server's own callables disables all features that plain ASGI lacks: pings, abort, joined broadcasts. An observer in the
+table does not change messages, so a wire may write past it; the handshake, a refusal and the close still go through it.
 
-Nothing that is not in the table is looked through, for it may change messages. It is named in the log.
+A wrapper that is not in the table is not bypassed, because it may change messages. The log names it.
 
-A function is known by its module, as its globals say, and by the name in its code: ``functools.wraps`` replaces
+A function is identified by the module in its globals and by the name in its code: ``functools.wraps`` replaces
 ``__module__`` and ``__name__``. Tried with opentelemetry-instrumentation-asgi 0.66b2, sentry-sdk 2.75, ddtrace 4.16,
 asgi-correlation-id 5.0.1, Starlette 1.7 to 1.10, Litestar 2.25, Channels 4.3 and uvicorn 0.54.
 """
@@ -40,13 +40,13 @@ __all__ = [
 
 WRAPPED = "__wrapped__"
 DEEPEST = 32
-"""Observers that may stand one around the other."""
+"""The most observers nested around each other that are looked through."""
 WIDEST = 256
-"""Objects that are looked at to find out which server is behind something."""
+"""The most objects inspected to find the server behind a callable."""
 HIGHEST = 100
-"""Callers that are looked at to find out whether this is a test."""
+"""The most stack frames inspected to find out whether a test client is calling."""
 MISSING = object()
-"""No attribute of that name."""
+"""Marks a missing attribute."""
 
 F = TypeVar("F")
 
@@ -56,10 +56,10 @@ class Observer:
     """Functions of one package that pass each message on as it is.
 
     Args:
-        package: whose they are.
-        module: where they are defined.
-        functions: by the name in their code, and where each holds the callable that it stands around: a free
-            variable, ``__wrapped__``, or of a method an attribute of its object.
+        package: the package that contains the functions.
+        module: the module that defines them.
+        functions: the name in the code of each, and where it holds the callable that it wraps: a free variable,
+            ``__wrapped__``, or, for a method, an attribute of its object.
     """
 
     package: str
@@ -91,32 +91,32 @@ OBSERVERS = (
     Observer(
         "litestar", "litestar.middleware._internal.exceptions.middleware", (("capture_response_started", "send"),)
     ),
-    # A method: it holds the callable in an attribute of its object. Sessions are saved when an HTTP response starts.
+    # A method, which holds the callable in an attribute of its object. Sessions are saved when an HTTP response starts.
     Observer("channels", "channels.sessions", (("send", "real_send"),)),
     # ``--log-level trace``.
     Observer("uvicorn", "uvicorn.middleware.message_logger", (("inner_send", "send"), ("inner_receive", "receive"))),
 )
-"""All that are known."""
+"""All known observers."""
 
 INNER = {(observer.module, function): inner for observer in OBSERVERS for function, inner in observer.functions}
 
 SERVERS = ("uvicorn", "hypercorn", "daphne", "granian")
-"""Not the libraries to which they leave the protocol: a middleware may be the client of another server by the same."""
+"""The protocol libraries of servers are not listed: a middleware may use one as a client of another server."""
 TESTS = ("starlette.testclient", "httpx_ws.", "asgiref.testing", "channels.testing", "async_asgi_testclient.")
 """Modules, and beginnings of modules, of clients that call an application in their own process."""
 PIPES = ("anyio.streams.memory", "asyncio.queues", "queue")
-"""What they pass messages through."""
+"""Modules of the queues and streams through which test clients pass messages."""
 
 
 @dataclass(frozen=True)
 class Stranger:
-    """Something that is no server of those that are known, nor in the table.
+    """A ``send`` that belongs neither to a known server nor to an observer in the table.
 
     Args:
-        module: where it is from.
-        function: its name there.
-        server: the name of the server behind it; ``""`` where that cannot be told.
-        is_server: whether it is that server's own, of a version that is not known.
+        module: the module it comes from.
+        function: its name in that module.
+        server: the name of the server behind it; ``""`` (the default) if not known.
+        is_server: whether it is that server's own ``send``, of an unknown version.
         is_test: whether the peer is a test client in this process.
         ping_interval: seconds between the pings that the server sends by itself; ``None`` for none, or not known.
     """
@@ -130,7 +130,7 @@ class Stranger:
 
 
 def look_through(function: F) -> F:
-    """The ``send`` or ``receive`` that stands behind all observers of the table; the same where there are none."""
+    """The ``send`` or ``receive`` behind all observers of the table; the argument itself if there are none."""
     seen: Any = function
     for _ in range(DEEPEST):
         written = seen.__func__ if type(seen) is MethodType else seen
@@ -146,7 +146,7 @@ def look_through(function: F) -> F:
 
 
 def stranger(scope: Scope, send: Send) -> Stranger:
-    """Who it is whose ``send`` no wire has recognised."""
+    """Identify a ``send`` that no wire has recognised."""
     hidden = look_through(send)
     module, function = name_of(hidden)
     server = server_behind(hidden)
@@ -158,9 +158,9 @@ def stranger(scope: Scope, send: Send) -> Stranger:
 
 
 def server_behind(send: object) -> Any:
-    """The server's object of this connection, whatever stands between; ``None`` where it is not found.
+    """The server's object for this connection, behind any wrapper; ``None`` if it is not found.
 
-    Only to say which server it is, or to hear from it: what stands between may change messages.
+    Use it only to identify the server or to be told of its stop, because wrappers in between may change messages.
     """
     for each in reachable(send):
         if _package(each):
@@ -169,7 +169,7 @@ def server_behind(send: object) -> Any:
 
 
 def _inner(function: FunctionType | MethodType, name: str) -> Callable[..., Any] | None:
-    """What an observer stands around; ``None`` where its version has that elsewhere."""
+    """The callable that an observer wraps; ``None`` if this version of the observer holds it elsewhere."""
     if isinstance(function, MethodType):
         found = _attributes(function.__self__).get(name)
         return found if callable(found) else None
@@ -189,10 +189,10 @@ def _free_variables(function: FunctionType) -> dict[str, Any]:
 
 
 def reachable(start: object) -> Iterator[object]:
-    """A callable, what it holds, and what that holds, the nearest first.
+    """A callable and all objects reachable from it, the nearest first.
 
-    Among them may be anybody's objects, whose attributes raise what they like, ``__class__`` too, as those of a proxy
-    without its context do: ask for their type by `type`, not by `isinstance`.
+    These may be anyone's objects, and access to their attributes, even ``__class__``, may raise anything, as with a
+    proxy outside its context. Check their type with `type`, not with `isinstance`.
     """
     waiting, known = deque([start]), {id(start)}
     while waiting:
@@ -205,7 +205,7 @@ def reachable(start: object) -> Iterator[object]:
 
 
 def _held(thing: Any) -> list[Any]:
-    """What leads on from something that calls, or that holds what calls."""
+    """The objects that a callable, or a holder of callables, refers to and that may lead to the server."""
     if type(thing) is FunctionType:
         return [value for value in (thing.__dict__.get(WRAPPED), *_free_variables(thing).values()) if callable(value)]
     if issubclass(type(thing), partial):
@@ -224,7 +224,7 @@ def _attribute(thing: object, name: str, default: Any = None) -> Any:
     try:
         return getattr(thing, name, default)
     except Exception:
-        # Somebody's own attribute access; whatever it raises, it leads nowhere.
+        # The object may be anyone's; if its attribute access raises, this path leads nowhere.
         return default
 
 
@@ -234,7 +234,7 @@ def _attributes(thing: object) -> dict[str, Any]:
 
 
 def _package(thing: object) -> str:
-    """The server whose object of a connection this is; ``""`` for none."""
+    """The name of the server if this is its object for a connection; ``""`` otherwise."""
     if issubclass(type(thing), (FunctionType, partial)):
         return ""
     for name in map(package_of, modules_of_class(thing)):
@@ -244,7 +244,7 @@ def _package(thing: object) -> str:
 
 
 def modules_of_class(thing: object) -> Iterator[str]:
-    """The modules of the class of something, and of what that is derived from."""
+    """The modules of an object's class and of its base classes."""
     for base in type(thing).__mro__:
         module = _attribute(base, "__module__")
         if type(module) is str:
@@ -252,12 +252,12 @@ def modules_of_class(thing: object) -> Iterator[str]:
 
 
 def package_of(module: str) -> str:
-    """The package at the top."""
+    """The top-level package of a module."""
     return module.partition(".")[0]
 
 
 ATTRIBUTE_OF = {"uvicorn": "transport", "hypercorn": "app_send", "daphne": "serverAccept", "granian": "send"}
-"""What an object of a connection has, and a server's middleware, which may stand outside too, has not."""
+"""The attribute that tells a server's object for a connection from the server's middleware, which lacks it."""
 
 
 def _ping_interval(server: str, thing: Any) -> float | None:
@@ -274,7 +274,7 @@ def _is_test(scope: Scope, send: object) -> bool:
         if module.startswith(TESTS):
             return True
         if module in PIPES:
-            # Others pass messages through such as well.
+            # Other software passes messages through such objects as well.
             return scope.get("client") is None or _called_from_a_test()
     return False
 
@@ -291,7 +291,7 @@ def _called_from_a_test() -> bool:
 
 
 def name_of(function: Any) -> tuple[str, str]:
-    """The module and the name of something that is called, as well as they can be told."""
+    """The module and the name of a callable, as far as they can be found."""
     while type(function) is partial:
         function = function.func
     if type(function) is FunctionType:

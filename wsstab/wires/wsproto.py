@@ -1,6 +1,6 @@
-"""What is to be had from a connection object of wsproto, on which two servers are built.
+"""Access to a connection object of wsproto, on which two servers are built.
 
-Private in wsproto and used here, each read with care (one missing: as if nothing were there):
+Private names of wsproto used here; a missing one is treated as empty:
 ``_proto.extensions``, ``_proto._frame_decoder.buffer.buffer``. Tried with wsproto 1.2 and 1.3.
 """
 
@@ -16,7 +16,7 @@ SLICE = 1024
 
 
 def deflate_of(connection: Any) -> Any:
-    """The extension permessage-deflate as it was negotiated; ``None`` where it was not."""
+    """The negotiated permessage-deflate extension; ``None`` if it was not negotiated."""
     protocol = getattr(connection, "_proto", None)
     for extension in getattr(protocol, "extensions", ()):
         if getattr(extension, "name", "") == "permessage-deflate" and extension.enabled():
@@ -25,13 +25,13 @@ def deflate_of(connection: Any) -> Any:
 
 
 def window_bits(connection: Any) -> int:
-    """The window that the peer lets us compress with; 0 where nothing is to be compressed."""
+    """The window bits that the peer lets us compress with; 0 for no compression."""
     extension = deflate_of(connection)
     return int(extension.server_max_window_bits) if extension is not None else 0
 
 
 def drop_contexts(connection: Any) -> bool:
-    """Have neither compressor nor inflater kept between messages; whether there are any to drop."""
+    """Keep neither compressor nor inflater between messages; return whether compression was negotiated."""
     extension = deflate_of(connection)
     if extension is None:
         return False
@@ -40,19 +40,19 @@ def drop_contexts(connection: Any) -> bool:
 
 
 def undecoded(connection: Any) -> int:
-    """Bytes that have arrived and are no complete frame, or no complete header, yet."""
+    """Bytes that have arrived but do not form a complete frame or header yet."""
     decoder = getattr(getattr(connection, "_proto", None), "_frame_decoder", None)
     return len(getattr(getattr(decoder, "buffer", None), "buffer", b""))
 
 
 def bound_inflating(connection: Any, limit: Callable[[], int | None]) -> None:
-    """Let a message be inflated little further than a limit; without it, as far as one read of the socket goes.
+    """Stop inflating a message soon after it exceeds a limit; wsproto itself inflates a whole read of the socket.
 
-    What comes out is over the limit then, and whoever counts refuses it.
+    The result is over the limit then, and the code that counts bytes refuses it.
 
     Args:
-        connection: of wsproto, with its handshake complete.
-        limit: gives the bytes a message may have; ``None`` for any number.
+        connection: the connection of wsproto, with its handshake complete.
+        limit: returns the bytes that a message may have; ``None`` for no limit.
     """
     extension = deflate_of(connection)
     if extension is None:
@@ -75,7 +75,7 @@ def bound_inflating(connection: Any, limit: Callable[[], int | None]) -> None:
         return b"".join(pieces)
 
     def complete_unless_burst(protocol: Any, fin: bool) -> Any:
-        # What was left out would make it an error of the compressed data.
+        # The omitted data would make the rest look like an error in the compressed data.
         return b"" if burst else complete(protocol, fin)
 
     extension.frame_inbound_payload_data = inflate_some

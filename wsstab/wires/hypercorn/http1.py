@@ -18,7 +18,7 @@ class HypercornWire(Watching, TransportWire):
     """HTTP/1.1 on asyncio and uvloop.
 
     Args:
-        stream: hypercorn's.
+        stream: the WebSocket stream of hypercorn.
         receive: its ``receive``.
         send: its ``send``.
     """
@@ -47,7 +47,7 @@ class HypercornWire(Watching, TransportWire):
 
     @staticmethod
     def fits(protocol: object, server: object) -> bool:
-        """Whether this is the wire for them."""
+        """Whether this wire class fits these objects."""
         return comes_from(protocol, "hypercorn.protocol.h11") and comes_from(server, "hypercorn.asyncio.tcp_server")
 
     def announce_to(self, send: Send) -> None:
@@ -71,11 +71,11 @@ class HypercornWire(Watching, TransportWire):
             # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
             self.transport.write(self._peer.closing_frame(code, reason))
             if self._observed:
-                # hypercorn, which it reaches in the end, knows of the frame and sends no other.
+                # The event reaches hypercorn in the end, which knows of the frame and sends no other.
                 await tell_of_close(self._send, code, reason)
 
     def detach(self) -> None:
-        # Before it is let go.
+        # Must come before the peer is let go.
         self._peer.forget()
         super().detach()
 

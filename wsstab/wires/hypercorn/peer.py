@@ -21,12 +21,12 @@ EXTENSIONS = b"sec-websocket-extensions"
 
 
 def comes_from(thing: object, module: str) -> bool:
-    """Whether this is an object of a class of that module, or of one derived from it."""
+    """Whether an object's class, or one of its base classes, comes from that module."""
     return any(base.__module__ == module for base in type(thing).__mro__)
 
 
 def refused(answer: bytes) -> bytes:
-    """The header of an answer, with context takeover refused."""
+    """The extensions header of an answer, with context takeover refused."""
     return without_takeover(answer.decode()).encode()
 
 
@@ -34,15 +34,15 @@ class Peer:
     """What one stream of hypercorn receives, seen on its way from wsproto to hypercorn.
 
     Args:
-        stream: hypercorn's.
+        stream: the WebSocket stream of hypercorn.
         receive: the ``receive`` that hypercorn made for the application.
-        wire: is told of pongs.
+        wire: the wire, which is told of pongs.
 
     Attributes:
-        stream: hypercorn's.
-        connection: wsproto's, as soon as the handshake is complete.
+        stream: the WebSocket stream of hypercorn.
+        connection: the connection of wsproto; ``None`` until the handshake is complete.
         limit: bytes that a message may have.
-        failed: whether the peer did what ends a connection: broke the protocol, or sent too much.
+        failed: whether the peer broke the protocol or sent too much, which ends the connection.
     """
 
     __slots__ = (
@@ -76,15 +76,15 @@ class Peer:
         self._watch_handshake()
 
     def take_over_keepalive(self) -> float | None:
-        """Keep hypercorn from pinging; the seconds between its pings, if it was to."""
+        """Stop hypercorn's pings; return the seconds between them, or ``None`` if it was not to send any."""
         interval: float | None = self.stream.config.websocket_ping_interval
         if interval is not None:
-            # The configuration is shared by all connections. This starts as a task, and ends at once.
+            # All connections share the configuration, so it is left alone. This runs as a task and ends.
             self.stream._send_pings = _no_pings
         return interval
 
     def limit_message_size(self, limit: int) -> int | None:
-        """Let no larger message pass; hypercorn's own limit where it is smaller."""
+        """Refuse larger messages; return hypercorn's own limit if that is smaller."""
         if self.limit < limit:
             return self.limit
         self.limit = limit
@@ -107,11 +107,11 @@ class Peer:
         return self.connection is not None and self.connection.state.name == "CLOSED"
 
     def partial(self) -> int:
-        """Bytes of a message that is not complete."""
+        """Bytes of an incomplete message."""
         return self._size + undecoded(self.connection)
 
     def closing_frame(self, code: int, reason: str) -> bytes:
-        """The close frame, of which hypercorn and wsproto then know."""
+        """Make the close frame, and tell hypercorn and wsproto of the close."""
         from wsproto.events import CloseConnection
 
         self.stream.state = type(self.stream.state).CLOSED
@@ -121,22 +121,22 @@ class Peer:
         return data
 
     async def receive(self) -> Event:
-        """What the application is told: with code and reason of the close, where hypercorn has only 1006."""
+        """The next event for the application, with code and reason of the close, where hypercorn gives only 1006."""
         event = await self._receive()
         if event["type"] == "websocket.disconnect" and self._code is not None:
             return {**event, "code": self._code, "reason": self._reason}
         return event
 
     def forget(self) -> None:
-        """The application has returned: nobody takes anything out of its queue any more.
+        """Discard further events: the application has returned and no longer empties its queue.
 
-        hypercorn would wait for room in it, and so never learn that the peer has left.
+        hypercorn would wait for room in the queue, and so never learn that the peer has left.
         """
         self.stream.app_put = _discard
         self._empty_queue()
 
     def let_go(self) -> None:
-        """All is over: nothing of hypercorn's refers to this any more, so that it is freed at once."""
+        """Remove all references between hypercorn and this object at the end, so that it is freed at once."""
         self.stream.handshake.__dict__.pop("accept", None)
         if self.connection is not None:
             self.connection.__dict__.pop("events", None)
@@ -178,14 +178,14 @@ class Peer:
         for event in self._events():
             if isinstance(event, Message):
                 if self.connection.state is not self._open:
-                    continue  # After our close nobody wants it.
+                    continue  # Messages after our close are not needed.
                 event = self._measured(event)
             elif isinstance(event, Pong):
                 self._wire.on_pong(bytes(event.payload))
             elif isinstance(event, CloseConnection):
                 event = self._noted(event)
             yield event
-            # hypercorn comes back late: it may have waited, while all went on to its end.
+            # hypercorn may resume this late, after a wait during which the connection has ended.
             if self.failed or self.connection is None:
                 return
 
@@ -202,7 +202,7 @@ class Peer:
     def _noted(self, close: Any) -> Any:
         state = self.connection.state.name
         if state == "OPEN":
-            # wsproto found an error, and leaves it to hypercorn to say so, which ends TCP without a word.
+            # wsproto found an error and leaves it to hypercorn to report, which ends TCP without a close frame.
             too_big = close.code == MESSAGE_TOO_BIG.code
             return self._fail(close.code, MESSAGE_TOO_BIG.reason if too_big else close.reason or "")
         if state == "REMOTE_CLOSING":
@@ -210,7 +210,7 @@ class Peer:
         return close
 
     def _fail(self, code: int, reason: str) -> Any:
-        """End the connection as if the peer had closed it so: hypercorn answers with the same, and ends it."""
+        """Fail the connection as if the peer had closed with this code: hypercorn answers with the same and ends it."""
         from wsproto.connection import ConnectionState
         from wsproto.events import CloseConnection
 
@@ -232,7 +232,7 @@ NO_STREAM, NO_WIRE = NoStream(), Wire()
 
 
 class Watching(Wire):
-    """What the wires to hypercorn leave to the peer that they watch."""
+    """The methods that the wires to hypercorn delegate to their `Peer`."""
 
     __slots__ = ()
 
@@ -268,9 +268,9 @@ def linger_after_failure(
     destroys the close frame on its way (RFC 6455 section 7.1.1 warns of it).
 
     Args:
-        protocol: hypercorn's.
-        peer: the peer that broke the rules.
-        read: reads some bytes; none when the peer has ended.
+        protocol: the protocol object of hypercorn.
+        peer: the peer whose failure is watched for.
+        read: reads some bytes; returns none when the peer has ended.
         end: tells the peer that nothing more will come.
 
     Returns:
@@ -295,7 +295,7 @@ def linger_after_failure(
 
 
 async def _read_out(read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]) -> None:
-    # The loops have several ways to say that the peer has gone, and over TLS there is no end to tell of.
+    # The loops report a departed peer by different errors, and TLS has no half-close to send.
     with contextlib.suppress(Exception):
         await end()
     with contextlib.suppress(Exception):

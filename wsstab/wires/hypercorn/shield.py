@@ -1,12 +1,12 @@
-"""What one peer does on hypercorn ends with that peer, from before its application is called.
+"""Isolates peers on hypercorn from each other, even before their application is called.
 
-By itself hypercorn answers whatever comes behind a handshake that is not accepted yet with 400, drops its end of the
-stream, and calls the application, which then waits for ever; on trio an error that follows from it, or from two writes
-that meet, ends the whole server. So its classes are changed, once in a process:
+By itself hypercorn answers 400 to data that follows a handshake not accepted yet, drops its end of the stream, and
+calls the application, which then waits for ever. On trio a resulting error, or two overlapping writes, ends the whole
+server. So this module changes hypercorn's classes, once per process:
 
-- what a peer sends before it is accepted is kept, and handed over in order behind the answer; behind a refusal nobody
-  wants it;
-- on trio the end of a connection does not meet a write, and an error of one connection is logged.
+- data that a peer sends before it is accepted is kept, and handed over in order after the answer; after a refusal it is
+  discarded;
+- on trio the end of a connection does not overlap a write, and an error of one connection is logged.
 
 Private: ``handle``, ``app_send``, ``state``, ``handshake``, ``app_put``, ``closed`` and ``stream_id`` of ``WSStream``,
 the bound of the queue behind ``app_put``; ``run``, ``_close``, ``send_lock`` and ``stream`` of trio's ``TCPServer``.
@@ -46,7 +46,7 @@ class Early:
 
 
 def shield() -> None:
-    """Change hypercorn's classes, where they are loaded and not changed yet."""
+    """Change hypercorn's classes, if they are loaded and not changed yet."""
     streams = sys.modules.get("hypercorn.protocol.ws_stream")
     if streams is not None and not getattr(streams.WSStream, "_wsstab_shielded", False):
         _shield_streams(streams)
@@ -61,7 +61,7 @@ def _shield_streams(module: Any) -> None:
     connected, undecided = state.CONNECTED, state.HANDSHAKE
 
     def handle_or_keep(stream: Any, event: Any) -> Awaitable[None]:
-        # Whatever a peer sends comes by here.
+        # All data from the peer passes through this function.
         if stream.state is connected and MARK not in stream.__dict__:
             return handle(stream, event)  # type: ignore[no-any-return]
         if isinstance(event, data):
@@ -116,7 +116,7 @@ def release(stream: Any) -> None:
 
 @contextmanager
 def unbounded(put: Callable[..., object]) -> Iterator[None]:
-    """Let the application's queue take all that was kept: who accepts cannot receive at the same time."""
+    """Let the application's queue take all kept data, since the task that accepts cannot receive meanwhile."""
     channel: Any = getattr(put, "__self__", None)
     owner, name, most = (channel, "_maxsize", 0) if hasattr(channel, "_maxsize") else (None, "", inf)
     if hasattr(channel, "_state"):
@@ -141,7 +141,7 @@ def _shield_servers(module: Any) -> None:
         try:
             await run(server)
         except Exception:
-            # No manager knows of it: it may have ended before its first call.
+            # No manager knows of the connection, which may have ended before its application was called.
             if notices.may_tell("error of a connection"):
                 logger.warning("! an error of one connection, which alone has ended by it", exc_info=True)
 

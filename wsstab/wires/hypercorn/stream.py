@@ -39,7 +39,7 @@ class StreamWire(Watching, AsgiWire):
     ends it. Therefore only the writer task awaits writes.
 
     Args:
-        stream: hypercorn's.
+        stream: the WebSocket stream of hypercorn.
         receive: its ``receive``.
         send: its ``send``.
     """
@@ -97,7 +97,7 @@ class StreamWire(Watching, AsgiWire):
         self._over()
 
     def let_go(self) -> None:
-        """All is over: nothing of hypercorn's refers to this any more, and this keeps nothing of its own."""
+        """Remove all references between hypercorn and this wire, once the connection is over."""
         self._peer.stream.send = self._send_event
         self._peer.let_go()
         self.receive = nothing_comes
@@ -110,7 +110,7 @@ class StreamWire(Watching, AsgiWire):
             self._pinging = False
 
     async def _transmit_block(self, block: Block) -> None:
-        # All may be over, and let go, before the peer has taken it.
+        # The connection may end, and its references be dropped, before the peer has taken the block.
         stream, send_event = self._peer.stream, self._send_event
         await self._put(block.frames(self._deflates))
         self._in_flight -= block.size
@@ -122,15 +122,15 @@ class StreamWire(Watching, AsgiWire):
     async def _put(self, data: bytes) -> None:
         from hypercorn.protocol.events import Data
 
-        # Behind the peer's close nothing may follow; before our own, what was written still goes out.
+        # Nothing may follow the peer's close. Data written before our own close still goes out.
         if self._peer.is_open() or (self._closed and not self._peer.stream.closed):
             await self._send_event(Data(stream_id=self._peer.stream.stream_id, data=data))
 
     async def _end_behind(self, event: Any) -> None:
-        """hypercorn's sends: it ends the connection only when our close frame is out."""
+        """Replaces hypercorn's ``send``, so that it ends the connection only after our close frame is out."""
         send_event, kind = self._send_event, type(event).__name__
         if self._closed and kind == "EndData":
-            # What an observer saw of our close: the frame brings its own.
+            # Caused by the event that observers saw of our close; the close frame sends its own EndData.
             return
         if self._closed and kind == "StreamClosed":
             await self._until_idle()
@@ -205,10 +205,10 @@ class TrioWire(StreamWire):
 
 
 class Streams(dict[int, Any]):
-    """hypercorn's streams of a connection, with one that takes everything for those that have gone.
+    """hypercorn's streams of a connection; for a forgotten stream it returns one that discards everything.
 
-    hypercorn forgets a stream as soon as its application has returned, and what a peer says then, as it
-    has to where we closed first, would end the task that reads; on trio the whole server.
+    hypercorn forgets a stream as soon as its application has returned. Data that the peer sends then, as
+    it must after we closed first, would end the task that reads; on trio, the whole server.
     """
 
     def __missing__(self, number: int) -> Any:
@@ -242,7 +242,7 @@ class Http2Wire(StreamWire):
 
         async def handle_and_tell(event: Any) -> None:
             if type(event).__name__ == "Body" and self._peer.both_closed():
-                # Nothing may come behind the peer's close, and wsproto would raise in the task that reads for all.
+                # No data may follow the peer's close; wsproto would raise in the task that reads for all streams.
                 return
             await handle(event)
             if stream.closed and not self.lost:
@@ -280,14 +280,14 @@ class Http2Wire(StreamWire):
         if self._closed and kind == "EndData":
             return
         if self._closed and self._writer is not None and kind == "StreamClosed":
-            # This may be the task that reads, for all streams: without it no peer can say that it takes more.
+            # This may be the task that reads for all streams; if it waits, no peer can report that it takes more.
             current_loop().spawn(self._end_when_idle, send_event, event)
         else:
             await send_event(event)
 
     async def _end_when_idle(self, send_event: Any, event: Any) -> None:
         await self._until_idle()
-        # Otherwise hypercorn knows, and what it would do it with may be gone.
+        # If the connection is lost, hypercorn knows already, and the objects it would use may be gone.
         if not self.lost:
             await send_event(event)
 

@@ -84,7 +84,7 @@ class LegacyWire(UvicornWire):
     def _nothing_more(self, reading: asyncio.Future[None]) -> None:
         """End the TCP connection when the peer has closed.
 
-        A server should be the first to (RFC 6455 section 7.1.1). This implementation waits for the
+        A server should end it first (RFC 6455 section 7.1.1). This implementation waits for the
         peer, and its ``recv()`` with it: a handler would learn up to 10 s late.
         """
         if self.protocol.close_rcvd is not None:
@@ -110,7 +110,7 @@ class LegacyWire(UvicornWire):
 
     async def close(self, code: int, reason: str) -> None:
         event = {"type": "websocket.close", "code": code, "reason": reason}
-        # Its close() returns when the TCP connection has ended, up to 20 s later; the frame is what counts.
+        # The library's close() returns when the TCP connection has ended, up to 20 s later; the frame is what counts.
         self._closer = asyncio.ensure_future(self._send(event))
         self._closer.add_done_callback(lambda done: done.cancelled() or done.exception())
         while self.protocol.state == 1 and not self._closer.done():

@@ -38,7 +38,7 @@ class ObservedSansio(ObservedUvicorn):
 
 
 class SansioWire(UvicornWire):
-    """The implementation on the websockets library's protocol without input and output."""
+    """The implementation on the sans-I/O protocol of the websockets library."""
 
     __slots__ = ("_failing", "_last_frame")
 
@@ -66,7 +66,7 @@ class SansioWire(UvicornWire):
     async def deny(self, event: Event) -> None:
         await super().deny(event)
         if event["type"] == "websocket.http.response.body" and not event.get("more_body", False):
-            # uvicorn forgets to, and logs an error for each refusal: "returned without completing handshake".
+            # uvicorn forgets to set this, and logs an error for each refusal: "returned without completing handshake".
             self.protocol.handshake_complete = True
 
     async def close(self, code: int, reason: str) -> None:
@@ -80,13 +80,13 @@ class SansioWire(UvicornWire):
         return lower(self.protocol.conn, name, limit)
 
     def refuse_compression(self) -> bool:
-        # uvicorn negotiated already, but has not sent its answer. The old list goes with its compressors.
+        # uvicorn has negotiated, but not sent its answer yet. The old list is freed along with its compressors.
         self.protocol.conn.extensions = []
         self.protocol.response.headers.pop(EXTENSIONS, None)
         return True
 
     def refuse_context_takeover(self) -> bool:
-        # The old extension goes, and its compressor and inflater with it.
+        # Replacing the old extension frees its compressor and inflater.
         self.protocol.conn.extensions = [without_contexts(each) for each in self.protocol.conn.extensions]
         headers = self.protocol.response.headers
         answer = headers.get(EXTENSIONS)
@@ -140,8 +140,8 @@ class SansioWire(UvicornWire):
             # The peer has reset it since, and uvloop's transport then refuses whatever it is asked for.
             return
         if protocol.transport.can_write_eof():
-            # So the peer need not wait for us, and what it still sends meets a socket that reads.
-            # A peer that has reset it already leaves no end to tell of; the rest must be done for it all the same.
+            # The peer then need not wait for us, and data it still sends reaches a socket that is read.
+            # After a reset by the peer this raises, but the steps below are still needed.
             with contextlib.suppress(OSError, RuntimeError):
                 protocol.transport.write_eof()
         protocol.close_timer = protocol.loop.call_later(LINGER, protocol.transport.close)
