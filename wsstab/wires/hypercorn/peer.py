@@ -295,7 +295,7 @@ def linger_after_failure(
 
 
 async def _read_out(read: Callable[[], Awaitable[bytes]], end: Callable[[], Awaitable[object]]) -> None:
-    # The loops report a departed peer by different errors, and TLS has no half-close to send.
+    # The loops report a departed peer by different errors, and their TLS streams cannot end one side alone.
     with contextlib.suppress(Exception):
         await end()
     with contextlib.suppress(Exception):
