@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import anyio
 import pytest
+from starlette.websockets import WebSocket
 
-from tests.support.stage import Peer, on_stage, settle, until
-from wsstab.connection.handler import outgoing_of
+from tests.support.stage import CapableWire, Peer, Stage, echo, on_stage, push_only, settle, until
+from wsstab import Override, RateLimit
+from wsstab.close import Cause, Close
+from wsstab.connection import current_peer
+from wsstab.connection.handler import ENDED, outgoing_of
+from wsstab.connection.sender import CHECKPOINT_EVERY
+from wsstab.core.frames import Outgoing
 from wsstab.errors import PeerGoneError
 from wsstab.types import Event, Receive, Scope, Send
 
@@ -196,3 +204,366 @@ async def test_a_reference_error_of_somebody_between_is_an_error() -> None:
         peer = stage.call(Between())
         await peer.over()
     assert isinstance(peer.error, ReferenceError)
+
+
+# What a handler receives.
+
+
+@pytest.mark.parametrize("capable", [False, True], ids=["asgi", "capable"])
+async def test_a_handler_receives_everything_once_and_in_order(capable: bool) -> None:
+    """From the server itself or from the inbox, and last the disconnect; then there is nothing to ask for."""
+    seen: list[Event] = []
+    refused: list[str] = []
+
+    async def listener(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(await receive())
+        await send(ACCEPT)
+        while seen[-1]["type"] != "websocket.disconnect":
+            seen.append(await receive())
+        with pytest.raises(RuntimeError) as caught:
+            await receive()
+        refused.append(str(caught.value))
+
+    async with on_stage(listener, bare=True, capable=capable) as stage:
+        peer = await stage.open()
+        peer.says("one", b"two")
+        await until(lambda: len(seen) == 3)
+        peer.says("three")
+        peer.leaves(4000, "bye")
+        await peer.over()
+    assert [event.get("text") or event.get("bytes") for event in seen[1:4]] == ["one", b"two", "three"]
+    assert seen[4:] == [{"type": "websocket.disconnect", "code": 4000, "reason": "bye"}]
+    assert refused == [ENDED]
+
+
+@pytest.mark.parametrize("capable", [False, True], ids=["asgi", "capable"])
+async def test_an_event_that_we_do_not_know_is_handed_over(capable: bool) -> None:
+    """The handler may know it; it ends nothing."""
+    seen: list[str] = []
+
+    async def listener(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        for _ in range(2):
+            seen.append((await receive())["type"])
+
+    async with on_stage(listener, bare=True, capable=capable) as stage:
+        peer = await stage.open()
+        peer._inbox.append({"type": "websocket.wave"})
+        peer.says("hello")
+        await peer.over()
+    assert seen == ["websocket.wave", "websocket.receive"]
+
+
+async def test_a_receive_that_is_given_up_loses_nothing() -> None:
+    """The next one has what came."""
+    gave_up, seen = anyio.Event(), list[str]()
+
+    async def impatient(websocket: WebSocket) -> None:
+        await websocket.accept()
+        with anyio.move_on_after(0):
+            await websocket.receive_text()
+        gave_up.set()
+        seen.append(await websocket.receive_text())
+
+    async with on_stage(impatient, capable=True) as stage:
+        peer = await stage.open()
+        await gave_up.wait()
+        peer.says("hello")
+        await peer.over()
+    assert seen == ["hello"]
+
+
+async def test_what_a_rate_holds_back_comes_in_order() -> None:
+    """And nothing of it is lost."""
+    rate = RateLimit(messages_per_second=500, burst=1, action="delay")
+    async with on_stage(echo, capable=True, rate_limit=rate) as stage:
+        peer = await stage.open()
+        peer.says(*"abcd")
+        assert await peer.hears(4) == list("abcd")
+
+
+# What a handler sends.
+
+
+class AtOnceWire(CapableWire):
+    """A wire that takes a handler's message at once, or raises; what it says of its errors is the test's.
+
+    Attributes:
+        error: what it raises.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, peer: Peer, error: Exception | None = None) -> None:
+        super().__init__(peer)
+        self.error = error
+
+    async def accept(self, event: Event) -> None:
+        if self.error is not None:
+            raise self.error
+        await super().accept(event)
+
+    async def deny(self, event: Event) -> None:
+        if self.error is not None:
+            raise self.error
+        await super().deny(event)
+
+    def send_at_once(self, message: Outgoing) -> bool:
+        self._peer.sent.append(message.event())
+        return True
+
+    def says_gone(self, error: Exception) -> bool:
+        return isinstance(error, ConnectionResetError)
+
+
+def with_wires(stage: Stage, error: Exception | None = None) -> None:
+    """Give each peer of a stage such a wire."""
+
+    def wire_for(scope: Scope, receive: Receive, send: Send) -> AtOnceWire:
+        peer = stage._by_scope[id(scope)]
+        peer.wire = AtOnceWire(peer, error)
+        return peer.wire
+
+    stage.middleware._opening.wire_for = wire_for
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_handler_that_sends_and_never_receives_lets_others_run(at_once: bool) -> None:
+    """Also where no send has to wait."""
+    turns: list[int] = []
+    events: list[Event] = [{"type": "websocket.send", "text": str(number)} for number in range(3 * CHECKPOINT_EVERY)]
+    script = Script(ACCEPT, *events)
+    async with on_stage(script, bare=True, capable=True) as stage:
+        if at_once:
+            with_wires(stage)
+        peer = stage.call(Peer())
+        while not peer.done.is_set():
+            turns.append(len(peer.messages))
+            await anyio.lowlevel.checkpoint()
+    assert peer.messages == [event["text"] for event in events]
+    assert [count for count in turns if 0 < count < len(events)]
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (ACCEPT, "before the handshake was complete"),
+        ({"type": "websocket.http.response.start", "status": 418, "headers": []}, "before it was refused"),
+    ],
+    ids=["accept", "deny"],
+)
+async def test_only_the_server_says_that_a_peer_left_before_its_answer(event: Event, words: str) -> None:
+    """Any other error is the handler's own."""
+    for error in (ConnectionResetError("reset"), FileNotFoundError("no such file")):
+        script = Script(event)
+        async with on_stage(script, bare=True, capable=True) as stage:
+            with_wires(stage, error)
+            peer = stage.call(Peer())
+            await peer.over()
+        (raised,) = script.raised
+        if isinstance(error, ConnectionResetError):
+            assert isinstance(raised, PeerGoneError)
+            assert words in str(raised)
+            assert raised.__cause__ is error
+        else:
+            assert raised is error
+
+
+async def test_a_connection_that_is_closed_while_it_is_accepted_is_never_open() -> None:
+    """Its handler learns of the end, and nobody is told of a beginning."""
+    async with on_stage(push_only) as stage:
+        peer = Peer()
+        peer.stalled = True
+        stage.call(peer)
+        await settle()
+        peer.inner.closing.begin(Close(4100, "ours", Cause.STABILIZER))
+        peer.resume()
+        await until(lambda: peer.closed)
+        assert peer.closed == (4100, "ours")
+        assert stage.manager.statistics().opened == 0
+        assert stage.manager.get_connection_count() == 0
+
+
+async def test_an_accept_after_the_end_says_how_it_ended() -> None:
+    """With code and reason."""
+    raised: list[str] = []
+    ready = anyio.Event()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await ready.wait()
+        with pytest.raises(PeerGoneError) as caught:
+            await send(ACCEPT)
+        raised.append(str(caught.value))
+
+    async with on_stage(late, bare=True) as stage:
+        peer = stage.call(Peer())
+        await settle()
+        peer.inner.closing.begin(Close(4100, "off", Cause.APPLICATION))
+        await peer.inner.closing.latch.wait()
+        ready.set()
+        await peer.over()
+    assert raised == ["the connection has ended: 4100 off"]
+
+
+async def test_the_guards_of_an_endpoint_are_asked_before_it_accepts() -> None:
+    """A path with options of its own is accepted where they let it in."""
+    async with on_stage(echo, routes={"/ws": Override(max_message_size=10)}) as stage:
+        peer = await stage.open()
+        peer.says("hello")
+        assert await peer.hears() == ["hello"]
+
+
+async def test_at_debug_an_answer_to_a_handshake_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Accepted or denied."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    await run(Script({**ACCEPT, "subprotocol": "chat"}))
+    start = {"type": "websocket.http.response.start", "status": 418, "headers": []}
+    await run(Script(start, {"type": "websocket.http.response.body", "body": b""}))
+    assert "> accepted, subprotocol 'chat', by asgi" in caplog.text
+    assert "> denied with 418" in caplog.text
+
+
+# Messages for a connection that is over.
+
+PROMISED, NOT_PROMISED = {"spec_version": "2.4"}, {"spec_version": "2.3"}
+LATE: Event = {"type": "websocket.send", "text": "late"}
+
+
+class Kept:
+    """An application that accepts, gives its ``send`` away, and waits for the end as it is told to.
+
+    Attributes:
+        send: of its peer.
+        go: set when it may go on.
+        raised: what its own sends raised, after so many that were passed over.
+    """
+
+    def __init__(self, how: str = "waits", sends: int = 2 * CHECKPOINT_EVERY) -> None:
+        self._how = how
+        self._sends = sends
+        self.go = anyio.Event()
+        self.raised: tuple[int, Exception] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.send = send
+        await receive()
+        await send(ACCEPT)
+        if self._how == "receives":
+            await receive()
+        elif self._how == "is told":
+            await scope["state"]["connection"].closed
+        await self.go.wait()
+        for number in range(self._sends):
+            try:
+                await send(LATE)
+            except (OSError, RuntimeError) as error:
+                self.raised = (number, error)
+                break
+
+
+async def left(stage: Stage, **asgi: str) -> Peer:
+    """A peer that has left, and whose handler goes on."""
+    peer = await stage.open(asgi=asgi)
+    peer.leaves(1001)
+    await until(lambda: peer.inner.closing.event)
+    return peer
+
+
+async def test_who_was_promised_an_error_has_it_at_once() -> None:
+    """The first message after the end raises."""
+    kept = Kept()
+    async with on_stage(kept, bare=True) as stage:
+        peer = await left(stage, **PROMISED)
+        kept.go.set()
+        await peer.over()
+    assert kept.raised is not None
+    assert (kept.raised[0], type(kept.raised[1])) == (0, PeerGoneError)
+
+
+async def test_who_was_promised_none_is_let_go_on_to_its_disconnect_but_not_for_ever() -> None:
+    """What is sent on the way is dropped and counted."""
+    kept = Kept()
+    async with on_stage(kept, bare=True) as stage:
+        peer = await left(stage, **NOT_PROMISED)
+        kept.go.set()
+        await peer.over()
+        assert kept.raised is not None
+        assert isinstance(kept.raised[1], PeerGoneError)
+        assert 0 < kept.raised[0] < CHECKPOINT_EVERY
+        assert stage.manager.statistics().dropped_outbound == kept.raised[0]
+
+
+async def test_who_takes_too_long_to_its_disconnect_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few its messages are."""
+    monkeypatch.setattr("wsstab.connection.handler.LONGEST_WAY_TO_THE_END", 0.0)
+    kept = Kept()
+    async with on_stage(kept, bare=True) as stage:
+        peer = await left(stage, **NOT_PROMISED)
+        kept.go.set()
+        await peer.over()
+    assert kept.raised is not None
+    assert (kept.raised[0], type(kept.raised[1])) == (0, PeerGoneError)
+
+
+@pytest.mark.parametrize("how", ["receives", "is told"])
+async def test_who_knows_of_the_end_is_told_again(how: str) -> None:
+    """It has had its disconnect, or has waited for the end, and comes to no other."""
+    kept = Kept(how)
+    async with on_stage(kept, bare=True) as stage:
+        peer = await left(stage, **NOT_PROMISED)
+        kept.go.set()
+        await peer.over()
+    assert kept.raised is not None
+    assert (kept.raised[0], type(kept.raised[1])) == (0, PeerGoneError)
+
+
+async def test_who_was_closed_by_us_is_told_whatever_was_promised() -> None:
+    """No framework counts on a disconnect of which its server knows nothing."""
+    kept = Kept()
+    async with on_stage(kept, bare=True) as stage:
+        peer = await stage.open(asgi=NOT_PROMISED)
+        peer.inner.closing.begin(Close(4100, "ours", Cause.STABILIZER))
+        await until(lambda: peer.inner.closing.event)
+        kept.go.set()
+        await peer.over()
+    assert kept.raised is not None
+    assert kept.raised[0] == 0
+    assert str(kept.raised[1]) == "the connection has ended: 4100 ours"
+
+
+async def test_outside_of_handlers_only_a_promised_error_is_raised() -> None:
+    """In a request or a task of the application; what raises nothing is counted."""
+    for asgi in (PROMISED, NOT_PROMISED):
+        kept = Kept(sends=0)
+        async with on_stage(kept, bare=True) as stage:
+            await left(stage, **asgi)
+            if asgi is PROMISED:
+                with pytest.raises(PeerGoneError):
+                    await kept.send(LATE)
+            else:
+                for _ in range(2 * CHECKPOINT_EVERY):
+                    await kept.send(LATE)
+            dropped = 0 if asgi is PROMISED else 2 * CHECKPOINT_EVERY
+            assert stage.manager.statistics().dropped_outbound == dropped
+            kept.go.set()
+
+
+async def test_in_the_handler_of_another_a_message_for_who_has_left_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It has done nothing wrong; an event that is no message raises there too."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    kept = Kept(sends=0)
+    async with on_stage(kept, bare=True) as stage:
+        await left(stage, **PROMISED)
+        send, other = kept.send, await stage.open()
+        token = current_peer.set(other.inner)
+        await send(LATE)
+        with pytest.raises(PeerGoneError):
+            await send(ACCEPT)
+        current_peer.reset(token)
+        assert stage.manager.statistics().dropped_outbound == 1
+        assert "> dropped, for it is over" in caplog.text
+        kept.go.set()

@@ -9,9 +9,11 @@ import pytest
 from starlette.websockets import WebSocket
 
 from tests.support.stage import Peer, echo, on_stage, settle
-from wsstab import ConnectionLimitExceededError, ConnectionNotFoundError, MemoryLimitExceededError
+from wsstab import ConnectionLimitExceededError, ConnectionNotFoundError, MemoryLimitExceededError, WebSocketConfig
+from wsstab.close import CLIENT_LIMIT, DUPLICATE_CLIENT, Close
 from wsstab.connection import current_peer
-from wsstab.events import LimitHit
+from wsstab.events import ConnectionIdentified, LimitHit
+from wsstab.hub.names import limit_of
 
 pytestmark = pytest.mark.anyio
 
@@ -185,3 +187,75 @@ async def test_a_handshake_that_is_refused_leaves_no_name_and_no_room() -> None:
     async with on_stage(refuse) as stage:
         await stage.call(Peer()).over()
         assert (stage.manager.get_active_connections(), stage.manager.get_rooms()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"duplicate_client": "replace"}, None),
+        ({"duplicate_client": "reject"}, DUPLICATE_CLIENT.because("client id is taken")),
+        ({"duplicate_client": "allow"}, None),
+        ({"duplicate_client": "allow", "max_connections_per_client": 2}, None),
+        ({"duplicate_client": "allow", "max_connections_per_client": 1}, CLIENT_LIMIT),
+    ],
+    ids=["replace", "reject", "allow", "within the limit", "limit"],
+)
+async def test_whether_a_name_that_is_held_may_be_had_is_known_before_accept(
+    options: dict[str, Any], refusal: Close | None
+) -> None:
+    """A name that nobody holds may be had in any case."""
+    async with on_stage() as stage:
+        await stage.named("ann")
+        config = WebSocketConfig(**options)
+        assert stage.hub.clients.refusal_of("ann", config) == refusal
+        assert stage.hub.clients.refusal_of("bob", config) is None
+
+
+async def test_a_handshake_that_is_under_way_counts_against_the_limit_of_its_name() -> None:
+    """Else many at once would all be let in."""
+    async with on_stage() as stage:
+        (holder,) = await stage.named("ann")
+        config = WebSocketConfig(duplicate_client="allow", max_connections_per_client=2)
+        assert stage.hub.clients.refusal_of("ann", config) is None
+        stage.hub.clients.expect(holder.inner, "ann")
+        assert stage.hub.clients.refusal_of("ann", config) is CLIENT_LIMIT
+        stage.hub.clients.expect_no_more(holder.inner)
+
+
+async def test_a_name_is_promised_to_one_who_may_have_it_and_refused_to_others_with_an_event() -> None:
+    """What is promised is expected, as long as its call runs."""
+    early = Early()
+    async with on_stage(early, duplicate_client="reject") as stage:
+        await stage.named("ann")
+        told = list[LimitHit]()
+        stage.manager.on(LimitHit, told.append)
+        (other,) = await stage.named("bob")
+        clients = stage.hub.clients
+        assert clients.promise(other.inner, "ann") == DUPLICATE_CLIENT.because("client id is taken")
+        assert [event.limit for event in told] == ["duplicate_client"]
+        assert (other.inner.chosen_id, clients.expected("ann")) == (None, 0)
+        assert clients.promise(other.inner, "cid") is None
+        assert (other.inner.chosen_id, clients.expected("cid")) == ("cid", 1)
+        other.leaves()
+        await other.over()
+        assert clients.expected("cid") == 0
+        assert clients.promise(other.inner, "dan") is None
+        assert clients.expected("dan") == 0
+
+
+async def test_who_takes_the_name_that_it_has_causes_no_event() -> None:
+    """Nothing is new of it."""
+    async with on_stage() as stage:
+        (holder,) = await stage.named("ann")
+        told = list[object]()
+        stage.manager.on(ConnectionIdentified, told.append)
+        stage.hub.clients.identify(holder.inner, "ann")
+        assert told == []
+        stage.hub.clients.identify(holder.inner, "bob")
+        assert told == [ConnectionIdentified(holder.inner.id, "bob", "ann")]
+
+
+def test_a_refusal_names_the_option_that_it_is_due_to() -> None:
+    """There are two."""
+    assert limit_of(CLIENT_LIMIT) == "max_connections_per_client"
+    assert limit_of(DUPLICATE_CLIENT.because("client id is taken")) == "duplicate_client"

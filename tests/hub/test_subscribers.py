@@ -13,7 +13,7 @@ import pytest
 
 from wsstab import Hooks, TokenIssued, TokenUsed
 from wsstab.events import Event
-from wsstab.hub.subscribers import Subscribers
+from wsstab.hub.subscribers import MAX_DEPTH, Subscribers
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
@@ -208,3 +208,127 @@ async def test_callbacks_that_hang_do_not_eat_the_memory(
     subscribers.emit(TokenIssued("dan"))
     await turn()
     assert sorted(heard) == ["ann", "bob", "dan"]
+
+
+def test_a_callback_that_takes_no_event_is_refused() -> None:
+    """It would fail at each event."""
+
+    def nothing() -> None:
+        """Take no argument."""
+
+    with pytest.raises(TypeError, match="takes a callable of one argument, the event"):
+        Subscribers().add(Event, nothing)
+
+
+def test_without_callbacks_an_event_goes_nowhere() -> None:
+    """And harms nobody; one that comes later hears only what comes later."""
+    subscribers, heard = Subscribers(), list[Event]()
+    subscribers.emit(TokenIssued("ann"))
+    subscribers.add(Event, heard.append)
+    subscribers.emit(TokenIssued("bob"))
+    assert heard == [TokenIssued("bob")]
+
+
+def test_callbacks_that_cause_each_other_s_events_come_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    """With a line in the log; later events are told again."""
+    subscribers, heard = Subscribers(), list[Event]()
+
+    def again(event: Event) -> None:
+        heard.append(event)
+        subscribers.emit(TokenUsed("ann") if isinstance(event, TokenIssued) else TokenIssued("ann"))
+
+    subscribers.add(Event, again)
+    for _ in range(2):
+        heard.clear()
+        subscribers.emit(TokenIssued("ann"))
+        assert len(heard) == MAX_DEPTH
+    assert caplog.text.count("callbacks cause each other's events without end") == 2
+
+
+def test_lines_that_strangers_cause_are_told_as_often_as_may_be(caplog: pytest.LogCaptureFixture) -> None:
+    """Each kind is asked for by its name."""
+    kinds: list[str] = []
+
+    def may_tell(kind: str) -> bool:
+        kinds.append(kind)
+        return False
+
+    async def hear(event: Event) -> None:
+        raise AssertionError("there is no loop that could run this")
+
+    def fail(event: Event) -> None:
+        raise ValueError("on purpose")
+
+    subscribers = Subscribers(may_tell=may_tell)
+    subscribers.add(TokenIssued, hear)
+    subscribers.add(TokenUsed, fail)
+    subscribers.emit(TokenIssued("ann"))
+    subscribers.emit(TokenUsed("ann"))
+    assert kinds == ["callback skipped for TokenIssued", "callback failed for TokenUsed"]
+    assert caplog.records == []
+
+
+@pytest.mark.anyio
+async def test_idle_waits_for_what_is_under_way_but_only_so_long() -> None:
+    """A callback that hangs is cancelled, one that is about to end is waited for."""
+    subscribers, go, ended = Subscribers(), anyio.Event(), list[str]()
+
+    async def hang(event: Event) -> None:
+        try:
+            await go.wait()
+            ended.append("done")
+        except anyio.get_cancelled_exc_class():
+            ended.append("cancelled")
+            raise
+
+    subscribers.add(TokenIssued, hang)
+    subscribers.emit(TokenIssued("ann"))
+    await turn()
+    await subscribers.idle(0.02)
+    assert (subscribers._pending, ended) == (1, [])
+    go.set()
+    await subscribers.idle(5)
+    assert (subscribers._pending, ended) == (0, ["done"])
+    go = anyio.Event()
+    subscribers.emit(TokenIssued("bob"))
+    await turn()
+    subscribers.cancel()
+    await subscribers.idle(5)
+    assert (subscribers._pending, ended) == (0, ["done", "cancelled"])
+
+
+@pytest.mark.anyio
+async def test_a_callback_that_is_cancelled_before_it_has_begun_never_runs() -> None:
+    """And its coroutine is left to nobody."""
+    subscribers, heard = Subscribers(), list[Event]()
+
+    async def hear(event: Event) -> None:
+        heard.append(event)
+
+    subscribers.add(TokenIssued, hear)
+    subscribers.emit(TokenIssued("ann"))
+    subscribers.cancel()
+    await subscribers.idle(5)
+    assert (subscribers._pending, heard) == (0, [])
+
+
+@pytest.mark.anyio
+async def test_a_callback_may_wait_until_the_others_have_ended() -> None:
+    """It does not wait for itself, nor cancel itself."""
+    subscribers, order = Subscribers(), list[str]()
+
+    async def last(event: Event) -> None:
+        await subscribers.idle(5)
+        subscribers.cancel()
+        await anyio.lowlevel.checkpoint()
+        order.append("last")
+
+    async def first(event: Event) -> None:
+        await anyio.lowlevel.checkpoint()
+        order.append("first")
+
+    subscribers.add(TokenIssued, last)
+    subscribers.add(TokenIssued, first)
+    subscribers.emit(TokenIssued("ann"))
+    await subscribers.idle(5)
+    assert order == ["first", "last"]

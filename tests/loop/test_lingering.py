@@ -38,6 +38,29 @@ def test_a_place_is_free_when_both_call_and_socket_are_over() -> None:
     assert (free, len(lingering)) == ([("a", None), ("b", "ann")], 0)
 
 
+class Cut(Wire):
+    """A wire that notes that it was aborted."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_what_lingers_is_cut_on_its_own_loop() -> None:
+    """What has gone already is left alone, and a loop that has ended harms nobody."""
+    lingering, loops = Lingering(list[Place]().append), [HandLoop(), HandLoop(), HandLoop()]
+    wires = [Cut(), Cut(), Cut()]
+    for wire, loop in zip(wires, loops, strict=True):
+        lingering.add(wire, cast(EventLoop, loop))
+    lingering.end(wires[1])
+    loops[0].closed = True
+    lingering.cut()
+    assert [wire.aborted for wire in wires] == [False, False, False]
+    assert [loop.turn_until_idle() for loop in loops] == [0, 0, 1]
+    assert [wire.aborted for wire in wires] == [False, False, True]
+
+
 async def test_a_peer_that_does_not_leave_keeps_its_place() -> None:
     """Until its socket is aborted: as many sockets as the limit says, and not more."""
     async with on_stage(capable=True, max_connections=2) as stage:

@@ -547,3 +547,73 @@ async def test_a_handler_that_raises_anything_is_counted_out(kind: str) -> None:
         assert isinstance(peer.error, Exception)
         assert (stage.hub.admission.count, stage.hub.calls) == (0, set())
     assert [event.code for event in closed_events] == [1011]
+
+
+async def answers(what: Any) -> Any:
+    """Say it after a while; what is an error is raised."""
+    await anyio.lowlevel.checkpoint()
+    if isinstance(what, BaseException):
+        raise what
+    return what
+
+
+@pytest.fixture
+def counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where asyncio does not count the cancellations of a task, before Python 3.11."""
+    monkeypatch.setattr("wsstab.loop.usercode.COUNTS_CANCELLATIONS", False)
+
+
+@pytest.mark.usefixtures("counts_nothing")
+async def test_where_cancellations_are_not_counted_an_answer_comes_through_all_the_same() -> None:
+    """Its value, its error, and what is no error of ours as one with its cause."""
+    assert await awaited(answers(7)) == 7
+    with pytest.raises(ValueError, match="on purpose"):
+        await awaited(answers(ValueError("on purpose")))
+    with pytest.raises(Uncaught) as caught:
+        await awaited(answers(Odd()))
+    assert isinstance(caught.value.__cause__, Odd)
+
+
+@pytest.mark.usefixtures("counts_nothing")
+async def test_where_cancellations_are_not_counted_our_own_passes_and_the_code_has_ended() -> None:
+    """It is cancelled with us, and has cleaned up when we go on."""
+    after: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            after.append("cleaned up")
+
+    with anyio.move_on_after(0.02) as scope:
+        await awaited(wait())
+    assert scope.cancelled_caught
+    assert after == ["cleaned up"]
+
+
+@pytest.mark.usefixtures("counts_nothing")
+async def test_where_cancellations_are_not_counted_only_one_that_comes_alone_is_ours(anyio_backend_name: str) -> None:
+    """On trio, which tells them apart, none is ours while we are not cancelled."""
+    alone = asyncio.CancelledError()
+    assert is_cancellation(alone) is (anyio_backend_name == "asyncio")
+    assert not is_cancellation(BaseExceptionGroup("on purpose", [alone]))
+    assert not is_cancellation(Odd())
+
+
+def test_without_a_loop_only_a_coroutine_that_is_closed_is_cancelled() -> None:
+    """It is thrown away, and whoever waits in it must not swallow that."""
+    assert is_cancellation(GeneratorExit())
+    assert not is_cancellation(asyncio.CancelledError())
+    assert not is_cancellation(Odd())
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_what_ends_the_process_passes_an_answer_too(kind: str) -> None:
+    """Nothing is made of it."""
+
+    class Answer:
+        def __await__(self) -> Any:
+            raise ENDS[kind]()
+
+    with pytest.raises(type(ENDS[kind]())):
+        awaited(Answer()).send(None)
