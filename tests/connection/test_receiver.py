@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import anyio
 import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.support.stage import Peer, echo, on_stage, push_only, settle, until
+from tests.support.stage import CapableWire, Peer, echo, on_stage, push_only, settle, until
 from wsstab import CloseCode, ConnectionClosed, Inbound, LimitHit, RateLimit, WebSocketConfig
-from wsstab.close import Cause
+from wsstab.close import UNREAD, Cause
 from wsstab.connection.receiver import LONGEST_DELAY, close_of, is_pong, message_timeout, payload_size
 
 pytestmark = pytest.mark.anyio
@@ -368,3 +369,169 @@ async def test_a_handler_that_takes_nothing_is_stuck() -> None:
         receiver.inbox.take()
         assert (receiver._stuck_for(104.0), receiver._stuck_for(105.0)) == (0.0, 1.0)
         receiver.inbox.take()
+
+
+class ReadsOne:
+    """A handler that takes one message, and the others when it is let.
+
+    Attributes:
+        go: set when it may take the others.
+        got: what it took.
+    """
+
+    def __init__(self) -> None:
+        self.go = anyio.Event()
+        self.got: list[str] = []
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        self.got.append(await websocket.receive_text())
+        await self.go.wait()
+        async for text in websocket.iter_text():
+            self.got.append(text)
+
+
+def leaves_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every wire see that its peer has left behind what is unread."""
+    monkeypatch.setattr(CapableWire, "peer_left", lambda self: True)
+
+
+async def fill(peer: Peer, stage: Any) -> None:
+    """Let what a peer has said fill the inbox, until nobody reads."""
+    for _ in range(8):
+        stage.pass_time(0.5)
+        await settle()
+    assert peer.inner.receiver.full
+
+
+async def test_the_end_of_a_peer_is_found_behind_what_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the wire sees that it has left; the handler still gets all that it said."""
+    leaves_unseen(monkeypatch)
+    handler = ReadsOne()
+    async with on_stage(handler, capable=True, inbound=Inbound(max_messages=2)) as stage:
+        peer = await stage.open()
+        peer.says(*"abcdef")
+        peer.leaves(4001)
+        for _ in range(20):
+            stage.pass_time(0.5)
+            await settle()
+        assert (await peer.connection.closed).code == 4001
+        handler.go.set()
+        await peer.over()
+    assert handler.got == list("abcdef")
+
+
+async def test_a_peer_that_has_left_more_than_anybody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end cannot be read, but is known."""
+    leaves_unseen(monkeypatch)
+    monkeypatch.setattr("wsstab.connection.receiver.LONGEST_STUCK", 0.0)
+    async with on_stage(ReadsOne(), capable=True, inbound=Inbound(max_messages=1)) as stage:
+        peer = await stage.open()
+        peer.says(*"x" * 40)
+        for _ in range(60):
+            stage.pass_time(0.5)
+            await settle()
+        assert (await peer.connection.closed).code == 1006
+        assert peer.wire is not None
+        assert peer.wire.aborted
+
+
+async def test_reading_goes_on_past_a_handler_that_is_stuck() -> None:
+    """Somewhat: more is read than the inbox holds, and when the handler has caught up, no more than that."""
+    handler = ReadsOne()
+    async with on_stage(handler, capable=True, heartbeat_type="off", inbound=Inbound(max_messages=2)) as stage:
+        peer = await stage.open()
+        peer.says(*"abcdefgh")
+        await fill(peer, stage)
+        receiver = peer.inner.receiver
+        assert len(receiver.inbox) == 2
+        receiver.read_on()
+        await until(lambda: len(receiver.inbox) == 4)
+        handler.go.set()
+        await until(lambda: handler.got == list("abcdefgh"))
+        assert receiver._rounds == 1.0
+
+
+async def test_who_does_not_go_on_in_the_end_is_closed_as_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than 16 inboxes are unread, and nothing was taken for long."""
+    monkeypatch.setattr("wsstab.connection.receiver.LONGEST_STUCK", 0.0)
+    async with on_stage(ReadsOne(), capable=True, inbound=Inbound(max_messages=1)) as stage:
+        peer = await stage.open()
+        peer.says(*"x" * 40)
+        await fill(peer, stage)
+        for _ in range(30):
+            peer.inner.receiver.read_on()
+            await settle()
+        closed = await peer.connection.closed
+        assert (closed.code, closed.reason, closed.cause) == (UNREAD.code, UNREAD.reason, Cause.STABILIZER)
+
+
+async def test_an_answer_to_a_custom_heartbeat_is_not_the_handler_s() -> None:
+    """It is a sign of life, and counts as no message."""
+    async with on_stage(echo, heartbeat_type="custom") as stage:
+        peer = await stage.open()
+        peer.says("pong", "hello", '{"type": "pong"}')
+        assert await peer.hears() == ["hello"]
+        await settle()
+        assert peer.messages == ["hello"]
+        assert peer.connection.statistics().messages_received == 1
+
+
+async def test_a_message_that_the_server_finds_too_big_is_one_over_our_limit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The limit is ours; a 1009 of the peer is the peer's."""
+    for by_server in (True, False):
+        monkeypatch.setattr(CapableWire, "server_closed", lambda self, by_server=by_server: by_server)
+        caplog.clear()
+        async with on_stage(echo, capable=True) as stage:
+            peer = await stage.open("/big")
+            peer.leaves(1009, "too big")
+            await peer.over()
+            cause = Cause.STABILIZER if by_server else Cause.CLIENT
+            closed = await peer.connection.closed
+            assert (closed.code, closed.cause) == (1009, cause)
+            assert stage.manager.statistics().refused == ({"max_message_size": 1} if by_server else {})
+            assert ("a message for /big is over max_message_size" in caplog.text) is by_server
+
+
+async def test_what_is_held_back_and_never_read_makes_room_for_what_is_newer() -> None:
+    """The oldest goes, with the time that it was due."""
+    rate = RateLimit(messages_per_second=0.001, burst=1, action="delay")
+    async with on_stage(push_only, rate_limit=rate, inbound=Inbound(max_messages=3)) as stage:
+        peer = await stage.open()
+        peer.says(*"abcdef")
+        await until(lambda: peer.connection.statistics().dropped_inbound == 4)
+        receiver = peer.inner.receiver
+        assert receiver.due is not None
+        assert len(receiver.due) == len(receiver.inbox) == 2
+
+
+async def test_a_connection_that_is_over_is_looked_at_no_more() -> None:
+    """What it holds of a message is not counted."""
+    async with on_stage(push_only, capable=True) as stage:
+        peer = await stage.open()
+        assert peer.wire is not None
+        await peer.connection.close()
+        peer.wire.half = 1000
+        peer.inner.receiver.look(stage.hub.loops.here().timekeeper.now)
+        assert stage.manager.get_memory_usage()["total_memory"] == 0
+
+
+async def test_at_debug_what_comes_in_is_told_by_its_size(caplog: pytest.LogCaptureFixture) -> None:
+    """Also what is dropped."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    rate = RateLimit(messages_per_second=0.001, burst=3, action="drop")
+    async with on_stage(push_only, rate_limit=rate, inbound=Inbound(max_messages=2)) as stage:
+        peer = await stage.open()
+        peer.says("one", b"two", "three", "four")
+        peer.leaves(4001)
+        await peer.connection.closed
+    for line in (
+        "< text of 3 bytes",
+        "< binary of 3 bytes",
+        "- oldest unread message dropped",
+        "- dropped by rate_limit",
+    ):
+        assert line in caplog.text
+    assert "< disconnect, 4001 by the client" in caplog.text
