@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio
+import anyio.lowlevel
 import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from tests.support.stage import Peer, Stage, on_stage, push_only, settle, until
+from tests.support.stage import CapableWire, Peer, Stage, echo, on_stage, push_only, settle, until
 from wsstab import Outbound, SlowConsumer
 from wsstab.connection import Delivery
 from wsstab.connection.sender import CHECKPOINT_EVERY
-from wsstab.core.frames import Outgoing
+from wsstab.core.frames import Deflate, Outgoing
 from wsstab.errors import PeerGoneError
+from wsstab.types import Event, Receive, Scope, Send, Transport
+from wsstab.wires.base import Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -291,3 +296,237 @@ async def test_direct_messages_and_broadcasts_keep_the_order_of_the_calls(first:
         expected = [f"{kind}{number}" for number in range(5) for kind in "bd"]
         expected = expected if first == "broadcast" else expected[1:]
         assert await peer.hears(len(expected)) == expected
+
+
+# Wires of other kinds.
+
+
+class Frames:
+    """A transport that keeps the frames that are written to it.
+
+    Attributes:
+        frames: those.
+        closing: whether it takes no more.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def write(self, data: bytes) -> None:
+        self.frames.append(data)
+
+
+class QuickWire(CapableWire):
+    """A wire that takes a handler's message at once, or raises.
+
+    Attributes:
+        frames: where frames may go past it; ``None``: nowhere.
+        error: what a send raises.
+        waits: a message must wait to know, and is told of the error then.
+    """
+
+    __slots__ = ("error", "frames", "waits")
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(peer)
+        self.frames: Frames | None = None
+        self.error: Exception | None = None
+        self.waits = False
+
+    def shortcut(self) -> tuple[Transport, Deflate | None] | None:
+        return None if self.frames is None else (self.frames, None)
+
+    def send_at_once(self, message: Outgoing) -> bool:
+        if self.error is not None and not self.waits:
+            raise self.error
+        if not self.waits:
+            self._peer.sent.append(message.event())
+        return not self.waits
+
+    async def send(self, message: Outgoing) -> None:
+        if self.error is not None:
+            raise self.error
+        await super().send(message)
+
+    def says_gone(self, error: Exception) -> bool:
+        return isinstance(error, OSError)
+
+
+def with_quick_wires(stage: Stage, frames: Frames | None = None) -> None:
+    """Give each peer of a stage such a wire."""
+
+    def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:
+        peer = stage._by_scope[id(scope)]
+        wire = peer.wire = QuickWire(peer)
+        wire.frames = frames
+        return wire
+
+    stage.middleware._opening.wire_for = wire_for
+
+
+async def test_a_handler_s_message_goes_past_the_wire_where_it_may() -> None:
+    """As a frame, and counted; not past what waits, and not into a transport that closes."""
+    talker, frames = Talker("ab"), Frames()
+    async with on_stage(talker, capable=True) as stage:
+        with_quick_wires(stage, frames)
+        peer = await stage.open()
+        talker.start.set()
+        await until(lambda: talker.done == ["ab"])
+        assert frames.frames == [b"\x81\x02ab"]
+        assert peer.messages == []
+        statistics = peer.connection.statistics()
+        assert (statistics.messages_sent, statistics.bytes_sent) == (1, 2)
+        frames.closing = True
+        assert peer.inner.sender.send_at_once(Outgoing("cd"))
+        assert (len(frames.frames), peer.messages) == (1, ["cd"])
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), ReferenceError("somebody between")])
+async def test_only_the_server_says_by_an_error_that_a_peer_has_left(error: Exception, waits: bool) -> None:
+    """Then the reader is to learn how; any other error is the handler's own."""
+    raised: list[Exception] = []
+
+    async def talks(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive()
+        try:
+            await websocket._send({"type": "websocket.send", "text": "hello"})
+        except Exception as caught:
+            raised.append(caught)
+        await anyio.sleep_forever()
+
+    async with on_stage(talks, capable=True) as stage:
+        with_quick_wires(stage)
+        peer = await stage.open()
+        assert isinstance(peer.wire, QuickWire)
+        peer.wire.error, peer.wire.waits = error, waits
+        peer.says("go")
+        await until(lambda: raised)
+        assert peer.inner.sender.gone is isinstance(error, OSError)
+        if isinstance(error, OSError):
+            assert isinstance(raised[0], PeerGoneError)
+            peer.leaves(4001)
+            assert (await peer.connection.closed).code == 4001
+        else:
+            assert raised == [error]
+
+
+async def test_an_error_of_somebody_between_for_a_message_of_others_ends_that_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody waits to be told of it, so it is logged; others go on."""
+
+    class Between(Peer):
+        async def send(self, event: Event) -> None:
+            if event["type"] == "websocket.send":
+                raise ZeroDivisionError("on purpose")
+            await super().send(event)
+
+    async with on_stage(push_only) as stage:
+        other, peer = await stage.open(), stage.call(Between())
+        await until(lambda: peer.sent)
+        await settle(3)
+        await stage.manager.broadcast("hello")
+        assert await other.hears() == ["hello"]
+        assert (await peer.connection.closed).code == 1011
+        assert (peer.messages, other.closed) == ([], None)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "a message for" in record.getMessage()
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+async def test_a_heartbeat_of_the_application_waits_behind_what_waits() -> None:
+    """It is no traffic, and counts as no message."""
+    async with on_stage(push_only, capable=True, heartbeat_type="custom", custom_heartbeat="beat") as stage:
+        peer = await stage.open()
+        sender = peer.inner.sender
+        sender.beat(Outgoing("first"))
+        assert peer.messages == ["first"]
+        peer.stall()
+        sender.deliver(Outgoing("message"))
+        sender.beat(Outgoing("second"))
+        assert peer.messages == ["first"]
+        peer.resume()
+        assert peer.messages == ["first", "message", "second"]
+        peer.gone = True
+        sender.beat(Outgoing("third"))
+        assert len(peer.messages) == 3
+        peer.gone = False
+
+
+async def test_a_handler_may_send_by_what_it_holds_of_its_connection() -> None:
+    """As by its socket: it lets others run, and is told where nothing arrived."""
+    seen: list[bool] = []
+    turns: list[int] = []
+
+    async def talks(websocket: WebSocket) -> None:
+        await websocket.accept()
+        connection = websocket.state.connection
+        for number in range(3 * CHECKPOINT_EVERY):
+            assert await connection.send(str(number))
+        await connection.close(4000)
+        seen.append(await connection.send("late"))
+
+    async with on_stage(talks, capable=True) as stage:
+        with_quick_wires(stage)
+        peer = stage.call(Peer())
+        while not peer.done.is_set():
+            turns.append(len(peer.messages))
+            await anyio.lowlevel.checkpoint()
+    assert len(peer.messages) == 3 * CHECKPOINT_EVERY
+    assert [count for count in turns if 0 < count < 3 * CHECKPOINT_EVERY]
+    assert seen == [False]
+
+
+async def test_a_handler_s_message_comes_after_the_broadcasts_before_it() -> None:
+    """Also where both are in one turn of the loop."""
+
+    async def talks(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive()
+        await websocket.state.manager.broadcast("to all")
+        await websocket.send_text("to me")
+        await anyio.sleep_forever()
+
+    async with on_stage(talks, capable=True) as stage:
+        with_quick_wires(stage, None)
+        peer = await stage.open()
+        peer.says("go")
+        assert await peer.hears(2) == ["to all", "to me"]
+
+
+async def test_at_debug_what_goes_out_is_told_and_takes_no_shortcut(caplog: pytest.LogCaptureFixture) -> None:
+    """By its size, also what waits."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    frames = Frames()
+    async with on_stage(echo, capable=True) as stage:
+        with_quick_wires(stage, frames)
+        peer = await stage.open()
+        peer.says("hello")
+        assert await peer.hears() == ["hello"]
+        assert frames.frames == []
+        peer.inner.sender.deliver(Outgoing(b"four"))
+        peer.stall()
+        peer.inner.sender.deliver(Outgoing("waits!"))
+        peer.resume()
+    for line in ("> text of 5 bytes", "> binary of 4 bytes", "- text of 6 bytes queued, 1 wait", "> text of 6 bytes"):
+        assert line in caplog.text
+
+
+async def test_a_queue_is_crowded_by_either_bound() -> None:
+    """From three quarters on; others are paced then."""
+    for outbound in (Outbound(max_messages=4, max_bytes=None), Outbound(max_messages=None, max_bytes=40)):
+        async with on_stage(push_only, capable=True, outbound=outbound) as stage:
+            peer = await stage.open()
+            peer.stall()
+            crowded = []
+            for _ in range(4):
+                peer.inner.sender.deliver(Outgoing("x" * 10))
+                crowded.append(peer.inner.sender.crowded)
+            assert crowded == [False, False, False, True]
