@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio
 import pytest
 from starlette.websockets import WebSocket
@@ -9,7 +11,8 @@ from starlette.websockets import WebSocket
 from tests.support.stage import Peer, on_stage, push_only, settle, until
 from wsstab import Inbound, LimitHit, RateLimit
 from wsstab.close import CONNECTION_LIMIT, DRAINING, ORIGIN_REFUSED
-from wsstab.connection.carrier import denial
+from wsstab.connection.carrier import denial, handshake_key
+from wsstab.wires.asgi import AsgiWire
 
 pytestmark = pytest.mark.anyio
 
@@ -208,3 +211,96 @@ def test_a_final_denial_names_no_time_to_come_back() -> None:
 def test_without_the_extension_a_denial_is_a_close() -> None:
     """Which servers turn into a 403."""
     assert denial(DRAINING, can_deny=False) == [{"type": "websocket.close", "code": 1012, "reason": "service restart"}]
+
+
+KEY = (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")
+
+
+def test_a_handshake_is_known_by_its_key() -> None:
+    """Whatever else somebody has changed; over HTTP/2, which has no key, by all its headers."""
+    assert handshake_key([(b"host", b"a"), KEY]) == handshake_key([(b"sec-websocket-key", KEY[1]), (b"host", b"b")])
+    assert handshake_key([(b"Host", b"a")]) == handshake_key([(b"host", b"a")])
+    assert handshake_key([(b"host", b"a")]) != handshake_key([(b"host", b"b")])
+
+
+async def test_a_carrier_knows_the_scopes_of_its_handshake_until_the_call_is_over() -> None:
+    """The same headers, or the same key."""
+    async with on_stage() as stage:
+        peer = await stage.open(headers=[(b"host", b"a"), KEY])
+        carrier = peer.inner.carrier
+        assert carrier.carries(peer.scope)
+        assert carrier.carries({"headers": [KEY, (b"x-added", b"1")]})
+        assert not carrier.carries({"headers": [(KEY[0], b"another")]})
+        assert not carrier.carries({})
+        peer.leaves()
+        await peer.over()
+        assert not carrier.carries(peer.scope)
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_reader_that_waits_for_room_looks_whether_the_peer_is_there(
+    left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind what is unread: where the peer has left, it reads on to the end of it."""
+    monkeypatch.setattr("wsstab.connection.carrier.BETWEEN_LOOKS", 0.01)
+    looks: list[bool] = []
+
+    def peer_left(self: object) -> bool:
+        looks.append(left)
+        return left
+
+    monkeypatch.setattr(AsgiWire, "peer_left", peer_left, raising=False)
+    go, got = anyio.Event(), list[str]()
+
+    async def reads_one(websocket: WebSocket) -> None:
+        await websocket.accept()
+        got.append(await websocket.receive_text())
+        await go.wait()
+        async for text in websocket.iter_text():
+            got.append(text)
+
+    async with on_stage(reads_one, inbound=Inbound(max_messages=2)) as stage:
+        peer = await stage.open()
+        peer.says(*"abcdef")
+        peer.leaves(4001)
+        await until(lambda: len(looks) >= 3 or peer.inner.closing.event)
+        assert (peer.inner.closing.event is not None) is left
+        assert (peer.unread == 0) is left
+        go.set()
+        await peer.over()
+    assert got == list("abcdef")
+
+
+async def test_what_is_not_the_handler_s_does_not_stop_a_reader(capable: bool) -> None:
+    """It reads on until there is something to hand over."""
+    async with on_stage(push_only, capable=capable, max_message_size=None, heartbeat_type="custom") as stage:
+        peer = await stage.open()
+        peer.says("pong", "pong", "hello")
+        while peer.unread:
+            stage.pass_time(0.5)
+            await settle()
+        await until(lambda: peer.connection.statistics().unread_messages == 1)
+        assert peer.connection.statistics().messages_received == 1
+
+
+async def test_a_handler_that_was_cancelled_may_be_cancelled_again() -> None:
+    """Also when its call is over."""
+    async with on_stage(push_only) as stage:
+        peer = await stage.open()
+        carrier = peer.inner.carrier
+        carrier.cancel()
+        await peer.over()
+        carrier.cancel()
+        assert (peer.error, stage.manager.get_connection_count()) == (None, 0)
+
+
+async def test_at_debug_a_reader_that_begins_is_told(caplog: pytest.LogCaptureFixture, capable: bool) -> None:
+    """The handler does not read."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    async with on_stage(push_only, capable=capable) as stage:
+        peer = await stage.open()
+        for _ in range(9):
+            stage.pass_time(0.1)
+            await settle()
+        assert peer.inner.carrier.attended
+    assert "- the handler does not read, a reader begins" in caplog.text

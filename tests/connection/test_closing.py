@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -352,3 +353,138 @@ async def test_a_refused_socket_has_no_events_of_a_life() -> None:
         closed = await peer.connection.closed
         assert (closed.code, closed.duration, events) == (4003, 0.0, [])
         assert stage.manager.statistics().opened == 0
+
+
+async def test_a_close_from_another_thread_is_carried_out_on_the_connection_s_own_loop(capable: bool) -> None:
+    """It is decided at once, and what was sent before goes out first."""
+    async with on_stage(push_only, capable=capable) as stage:
+        (peer,) = await stage.named("ann")
+        await stage.manager.broadcast("before")
+        await anyio.to_thread.run_sync(peer.inner.closing.begin, OURS)
+        assert peer.inner.closing.close is OURS
+        assert (await peer.connection.closed).code == 4100
+        assert (peer.messages, peer.closed) == (["before"], (4100, "ours"))
+
+
+async def test_a_close_from_another_thread_that_comes_too_late_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was over before its own loop came to it."""
+    late: list[Any] = []
+
+    def keep(loop: Any, *call: Any) -> bool:
+        late.append(call)
+        return True
+
+    async with on_stage(push_only, capable=True) as stage:
+        peer = await stage.open()
+        closing = peer.inner.closing
+        monkeypatch.setattr(type(peer.inner.loop), "call_from_thread", keep)
+        await anyio.to_thread.run_sync(closing.begin, OURS)
+        closing.learn(HEARTBEAT_TIMEOUT)
+        closing.abort(HEARTBEAT_TIMEOUT)
+        event = closing.event
+        assert event is not None
+        assert event.code == 4100
+        ((callback, *arguments),) = late
+        callback(*arguments)
+        await settle()
+        assert (closing.event, peer.closed) == (event, None)
+
+
+async def test_a_close_for_a_loop_that_has_ended_is_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket has ended with it."""
+    async with on_stage(push_only, capable=True) as stage:
+        peer = await stage.open()
+        closing = peer.inner.closing
+        with monkeypatch.context() as patch:
+            patch.setattr(type(peer.inner.loop), "call_from_thread", lambda self, *call: False)
+            await anyio.to_thread.run_sync(closing.begin, OURS)
+        assert closing.event is not None
+        assert closing.event.code == 4100
+        assert stage.manager.get_connection_count() == 0
+
+
+@pytest.mark.parametrize("seconds", [5.0, None])
+async def test_who_left_before_accept_leaves_its_handler_the_time_that_it_had(seconds: float | None) -> None:
+    """Then it is cancelled, if there is a limit at all."""
+
+    async def never(websocket: WebSocket) -> None:
+        await anyio.sleep_forever()
+
+    async with on_stage(never, accept_timeout=seconds) as stage:
+        peer = stage.call(Peer())
+        await settle()
+        peer.inner.carrier.read_ahead()
+        peer.leaves(1001)
+        await until(lambda: peer.inner.closing.event)
+        stage.pass_time(4)
+        await settle()
+        assert not peer.done.is_set()
+        stage.pass_time(2)
+        await settle()
+        assert peer.done.is_set() is (seconds is not None)
+        peer.call.cancel()
+        await peer.over()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_handler_that_found_its_peer_gone_waits_to_learn_how_it_left(
+    tells: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server tells its reader; where it never does, the end of the call is the end."""
+    monkeypatch.setattr("wsstab.connection.closing.LEARN_TIMEOUT", 10.0 if tells else 0.0)
+    ends: list[ConnectionClosed] = []
+
+    async def talks(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive()
+        await websocket.send_text("hello")
+
+    async with on_stage(talks) as stage:
+        stage.manager.on(ConnectionClosed, ends.append)
+        peer = await stage.open()
+        peer.gone = True
+        peer.says("go")
+        await until(lambda: peer.inner.sender.gone)
+        if tells:
+            await settle()
+            assert not peer.done.is_set()
+            peer.leaves(4001)
+        await peer.over()
+        assert peer.error is None
+    assert [event.code for event in ends] == [4001 if tells else 1001]
+
+
+async def test_at_debug_a_close_is_told_from_its_decision_on(caplog: pytest.LogCaptureFixture) -> None:
+    """Whether its frame gets out or not, and an abort."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    async with on_stage(push_only, capable=True) as stage:
+        for end in ("closes", "fails", "aborts"):
+            peer = await stage.open()
+            peer.gone = end == "fails"
+            if end == "aborts":
+                peer.inner.closing.abort(HEARTBEAT_TIMEOUT)
+            else:
+                await peer.connection.close(4000)
+            await peer.connection.closed
+            peer.gone = False
+    for line in (
+        "= closing with 4000 by the application, 0 wait",
+        "> close 4000",
+        "- close not sent, 'the peer has left'",
+        "x aborted, the close frame could not be sent",
+        "x aborted, 'heartbeat timeout'",
+    ):
+        assert line in caplog.text
+
+
+async def test_what_waits_is_dropped_where_it_is_not_to_go_out_first() -> None:
+    """The close does not wait for it."""
+    async with on_stage(push_only, capable=True) as stage:
+        (peer,) = await stage.named("ann")
+        peer.wire.block()  # type: ignore[union-attr]
+        await stage.manager.send_to_client("ann", "never")
+        peer.inner.closing.begin(OURS, flush=False)
+        assert (await peer.connection.closed).code == 4100
+        assert (peer.messages, peer.closed) == ([], (4100, "ours"))
