@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock
@@ -15,7 +16,7 @@ from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from tests.support.stage import settle, until
+from tests.support.stage import peer_of, settle, until
 from wsstab import (
     CloseCode,
     ConnectionClosed,
@@ -277,3 +278,20 @@ async def test_options_that_cannot_act_without_the_middleware_are_named_once(cap
     for quiet in (WebSocketConnectionManager(), WebSocketStabilizer(AsyncMock(), max_message_size=5).manager):
         await quiet.connect("ann", AsyncMock())
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+async def test_at_debug_a_double_tells_of_its_messages_and_heartbeats(caplog: pytest.LogCaptureFixture) -> None:
+    """By their size, and not what was said."""
+    caplog.set_level(logging.DEBUG, "wsstab")
+    manager, socket = WebSocketConnectionManager(WebSocketConfig(custom_heartbeat="secret")), AsyncMock()
+    await manager.start()
+    await manager.connect("ann", socket)
+    assert await manager.send_to_client("ann", "secret")
+    connection = manager.get_connection("ann")
+    assert connection is not None
+    peer_of(connection).heartbeat.beat()
+    await until(lambda: socket.send_text.await_count == 2)
+    await manager.graceful_shutdown()
+    assert "> text of 6 bytes" in caplog.text
+    assert "% heartbeat message" in caplog.text
+    assert "secret" not in caplog.text

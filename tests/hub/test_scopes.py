@@ -20,6 +20,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from wsstab import WebSocketConnectionManager, WebSocketStabilizer, get_connection, get_manager
+from wsstab.hub.scopes import check_keys
+from wsstab.hub.serving import SERVER_KEY
 from wsstab.types import ASGIApp, Receive, Scope, Send
 
 Change = Callable[[Any], Any]
@@ -210,3 +212,19 @@ def quiet() -> Iterator[None]:
     before = logger.level
     yield
     logger.setLevel(before)
+
+
+@pytest.mark.parametrize("name", ["", 7, None, SERVER_KEY])
+def test_a_name_that_could_hold_nothing_is_refused(name: Any) -> None:
+    """The message names the option."""
+    with pytest.raises(ValueError, match="manager_key="):
+        check_keys(name, "connection")
+    with pytest.raises(ValueError, match="connection_key="):
+        check_keys("manager", name)
+
+
+def test_two_things_need_two_names() -> None:
+    """One would be in the place of the other."""
+    with pytest.raises(ValueError, match="must be another name than manager_key"):
+        check_keys("same", "same")
+    check_keys("manager", "connection")
