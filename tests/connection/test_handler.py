@@ -10,7 +10,7 @@ import pytest
 from starlette.websockets import WebSocket
 
 from tests.support.stage import CapableWire, Peer, Stage, echo, on_stage, push_only, settle, until
-from wsstab import Override, RateLimit
+from wsstab import RateLimit
 from wsstab.close import Cause, Close
 from wsstab.connection import current_peer
 from wsstab.connection.handler import ENDED, outgoing_of
@@ -407,12 +407,40 @@ async def test_an_accept_after_the_end_says_how_it_ended() -> None:
     assert raised == ["the connection has ended: 4100 off"]
 
 
-async def test_the_guards_of_an_endpoint_are_asked_before_it_accepts() -> None:
-    """A path with options of its own is accepted where they let it in."""
-    async with on_stage(echo, routes={"/ws": Override(max_message_size=10)}) as stage:
-        peer = await stage.open()
-        peer.says("hello")
-        assert await peer.hears() == ["hello"]
+class Guard:
+    """Looks at who is about to be accepted, and refuses where it is told to."""
+
+    def __init__(self, peer: Peer, refuses: bool) -> None:
+        self._peer = peer
+        self._refuses = refuses
+
+    async def check(self) -> bool:
+        """Let it in, or give it its answer."""
+        if self._refuses:
+            self._peer.inner.closing.begin(Close(4403, "no", Cause.STABILIZER))
+            await self._peer.inner.closing.latch.wait()
+        return not self._refuses
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_the_guards_of_an_endpoint_are_asked_before_it_accepts(refuses: bool) -> None:
+    """Who is refused then was never accepted."""
+    ready = anyio.Event()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await ready.wait()
+        await send(ACCEPT)
+
+    async with on_stage(late, bare=True) as stage:
+        peer = stage.call(Peer())
+        await settle()
+        guard: Any = Guard(peer, refuses)
+        peer.inner.second_look = guard
+        ready.set()
+        await peer.over()
+        assert ("websocket.accept" in peer.kinds) is not refuses
+        assert stage.manager.statistics().opened == (not refuses)
 
 
 async def test_at_debug_an_answer_to_a_handshake_is_told(caplog: pytest.LogCaptureFixture) -> None:
