@@ -100,10 +100,10 @@ async def test_a_handler_that_waits_too_long_finds_its_peer_gone() -> None:
         peer.stalled = False
         talker.start.set()
         await settle()
-        stage.pass_time(4.5)
+        stage.pass_time(2.5)
         await settle()
         assert talker.failed is None
-        stage.pass_time(1)
+        stage.pass_time(3)
         await until(lambda: talker.failed is not None)
         assert isinstance(talker.failed, PeerGoneError)
         assert "1013 slow consumer" in str(talker.failed)
