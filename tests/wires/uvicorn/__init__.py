@@ -1,0 +1,1 @@
+"""The wires to uvicorn, on the real server in this process."""

@@ -1,0 +1,252 @@
+"""What the wires to uvicorn have in common, on its two implementations that run no tasks of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from tests.support.peer import Denied, Vanished
+from tests.support.waiting import eventually
+from tests.wires.uvicorn.house import OFFER, Call, House, house_of, listen
+from wsstab.types import Event, Send
+from wsstab.wires.transport import DEPARTED
+from wsstab.wires.uvicorn.base import UvicornWire, lower, window_bits
+
+
+@pytest.fixture(scope="module", params=["websockets-sansio", "wsproto"])
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
+    """A server that pings by itself, and often."""
+    with house_of(request.param, ws_ping_interval=0.05) as running:
+        yield running
+
+
+def own(wire: Any) -> Any:
+    """Leave nothing to the server."""
+    wire.take_over_keepalive()
+
+
+# The keepalive
+
+
+def test_a_pong_is_told_where_the_keepalive_is_ours(house: House) -> None:
+    """Asked for or not: who counts it knows its payload."""
+    with house.connected(prepare=own) as (peer, call):
+        assert house.do(call.wire.ping, b"beat")
+        assert peer.next_frame().payload == b"beat"
+        peer.pong(b"unasked")
+        eventually(lambda: call.pongs == [b"beat", b"unasked"])
+
+
+def test_the_server_does_not_ping_where_the_keepalive_is_ours(house: House) -> None:
+    """Its interval is told, so that ours may be the same."""
+    with house.connected(prepare=own) as (_, call):
+        assert call.wire.server_ping_interval == 0.05
+        assert (call.protocol.ping_interval, call.protocol.ping_timer) == (None, None)
+
+
+def test_a_keepalive_that_stays_with_the_server_goes_on(house: House) -> None:
+    """A pong that it waits for has it ping again, and is not told."""
+    with house.connected() as (peer, call):
+        peer.read_until(lambda frames: len(frames) == 3)
+        assert call.pongs == []
+
+
+# The handshake
+
+
+def test_a_close_before_accept_is_a_refusal(house: House) -> None:
+    """The server answers 403."""
+
+    async def refuse(call: Call) -> None:
+        await call.wire.receive()
+        await call.wire.deny({"type": "websocket.close"})
+
+    with pytest.raises(Denied) as denied:
+        house.dial(refuse)
+    assert denied.value.status == 403
+
+
+def test_an_accept_that_somebody_keeps_is_an_error(house: House) -> None:
+    """A frame of ours would come before any answer of the server."""
+    send = AsyncMock()
+    with pytest.raises(Denied) as denied:
+        house.dial(prepare=lambda wire: wire.announce_to(send))
+    assert denied.value.status == 500
+    send.assert_awaited_once_with({"type": "websocket.accept"})
+    assert isinstance(house.calls[-1].error, RuntimeError)
+    assert "websocket.accept has not reached uvicorn" in str(house.calls[-1].error)
+
+
+def test_a_connection_that_ends_before_accept_is_no_error(house: House) -> None:
+    """The server answers nothing, and need not."""
+
+    async def accept_in_vain(call: Call) -> None:
+        call.wire.abort()
+        await call.accept()
+
+    with pytest.raises(Vanished):
+        house.dial(accept_in_vain)
+    call = house.calls[-1]
+    eventually(lambda: call.over)
+    assert call.error is None
+    assert not call.wire.is_open()
+
+
+# What goes out
+
+
+def test_the_shortcut_is_the_transport_of_the_server(house: House) -> None:
+    """With what was negotiated for it."""
+    with house.connected(prepare=compress, extensions=OFFER) as (peer, call):
+        transport, deflates = call.wire.shortcut()
+        assert transport is call.protocol.transport
+        assert deflates is call.wire.deflates
+        assert deflates is not None
+        house.say(call, "x" * 5000)
+        assert peer.receive() == "x" * 5000
+        assert peer.frames[-1].reserved == 4
+
+
+def compress(wire: Any) -> None:
+    """Compress all but the smallest."""
+    own(wire)
+    wire.compress_from = 64
+
+
+def test_reading_is_paused_while_the_handler_does_not_look(house: House) -> None:
+    """So that silence proves nothing."""
+
+    async def look_when_told(call: Call) -> None:
+        await call.accept()
+        await call.step.wait()
+        while (await call.hear())["type"] == "websocket.receive":
+            pass
+
+    with house.connected(look_when_told, own) as (peer, call):
+        assert not call.wire.reading_paused()
+        peer.send("unread")
+        eventually(call.wire.reading_paused)
+        house.go_on(call)
+        eventually(lambda: not call.wire.reading_paused())
+        assert call.texts == ["unread"]
+
+
+# The close
+
+
+def test_a_close_goes_behind_what_a_stalled_peer_has_not_taken(house: House) -> None:
+    """The server's own send would wait for the peer."""
+    with house.connected(prepare=own, receive_buffer=4096) as (peer, call):
+        text = "x" * 1_000_000
+        sent = 0
+        while call.wire.writable:
+            house.say(call, text)
+            sent += 1
+        house.run(call.wire.close(4000, "done"))
+        assert not call.wire.is_open()
+        assert peer.receive_many(sent) == [text] * sent
+        close = peer.receive_close()
+        assert (close.code, close.reason) == (4000, "done")
+
+
+def test_a_close_of_who_has_left_says_so(house: House) -> None:
+    """As an error that tells of a peer, not of a mistake."""
+    with house.connected(prepare=own) as (peer, call):
+        peer.close()
+        assert call.end == (1000, "")
+        with pytest.raises(ConnectionResetError, match="the peer has left"):
+            house.run(call.wire.close(1000, ""))
+
+
+def failing(send: Send) -> Send:
+    """An observer that fails at each close."""
+
+    async def observer(event: Event) -> None:
+        if event["type"] == "websocket.close":
+            raise LookupError("the observer")
+        await send(event)
+
+    return observer
+
+
+def test_an_observer_that_fails_does_not_keep_a_close(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells of it."""
+    with house.connected(prepare=lambda wire: wire.announce_to(failing(wire._send))) as (peer, call):
+        house.run(call.wire.close(4000, "done"))
+        assert peer.receive_close().code == 4000
+    assert "what stands around the server failed at a close" in caplog.text
+
+
+def test_an_observer_that_fails_after_the_peer_has_left_is_told_of(house: House) -> None:
+    """There is nobody to send a close to."""
+
+    def cut_and_fail(wire: Any) -> None:
+        async def observer(event: Event) -> None:
+            if event["type"] == "websocket.close":
+                wire.abort()
+                raise LookupError("the observer")
+            await send(event)
+
+        send = wire._send
+        wire.announce_to(observer)
+
+    with house.connected(prepare=cut_and_fail) as (peer, call):
+        with pytest.raises(LookupError, match="the observer"):
+            house.run(call.wire.close(1000, ""))
+        assert peer.ended() == "fin"
+
+
+def test_what_the_server_says_to_a_close_is_told(house: House) -> None:
+    """A second one is a mistake of ours."""
+    with house.connected(prepare=own) as (peer, call):
+        house.run(call.wire.close(1000, ""))
+        with pytest.raises(RuntimeError, match="Unexpected ASGI message"):
+            house.run(call.wire.close(1000, ""))
+        peer.receive_close()
+
+
+# The end
+
+
+def test_a_wire_that_is_over_holds_nothing_of_the_server(house: House) -> None:
+    """Both would be a cycle that only the garbage collector frees."""
+    with house.connected(listen, own) as (peer, call):
+        peer.vanish()
+        eventually(lambda: call.wire.protocol is DEPARTED)
+    assert call.wire.lost
+    assert not call.wire.is_open()
+    assert not any(each is call.protocol for each in (call.wire.transport, call.wire._flow))
+    for ended in (call.wire.receive, lambda: call.wire._send({})):
+        with pytest.raises(ConnectionResetError, match="the connection is over"):
+            house.run(ended())
+
+
+# Helpers
+
+
+@pytest.mark.parametrize(
+    ("current", "smaller", "after"), [(None, None, 100), (200, None, 100), (100, None, 100), (50, 50, 50)]
+)
+def test_the_smaller_limit_wins(current: int | None, smaller: int | None, after: int) -> None:
+    """That of the server is told, and kept."""
+    owner = SimpleNamespace(max_size=current)
+    assert lower(owner, "max_size", 100) == smaller
+    assert owner.max_size == after
+
+
+def test_the_window_is_that_of_the_deflate_extension() -> None:
+    """Any other says nothing."""
+    other = SimpleNamespace(name="x-other")
+    assert window_bits([]) == window_bits([other]) == 0
+    assert window_bits([other, SimpleNamespace(name="permessage-deflate", local_max_window_bits=12)]) == 12
+
+
+def test_what_was_negotiated_is_for_each_implementation_to_say() -> None:
+    """There is no answer for all."""
+    wire = UvicornWire(SimpleNamespace(transport=None), AsyncMock(), AsyncMock())
+    with pytest.raises(NotImplementedError):
+        wire._negotiated_bits()
