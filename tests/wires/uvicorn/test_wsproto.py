@@ -1,0 +1,220 @@
+"""The wire to uvicorn's implementation on wsproto."""
+
+from __future__ import annotations
+
+import socket
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.frames import BINARY, TEXT, Frame
+from tests.support.peer import Denied, Peer, Vanished
+from tests.support.waiting import eventually
+from tests.wires.uvicorn.house import OFFER, Call, House, house_of, listen
+from wsstab.wires.uvicorn.wsproto import MOST_EARLY, WsprotoWire
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    """A server."""
+    with house_of("wsproto") as running:
+        yield running
+
+
+def early_bytes(call: Call) -> int:
+    """How much is kept of a peer that is not accepted yet."""
+    return len(call.wire._early._data)
+
+
+def early_frames(count: int, size: int) -> bytes:
+    """Binary messages as bytes."""
+    return Frame(BINARY, bytes(size)).encode() * count
+
+
+# What comes before accept
+
+
+@pytest.mark.parametrize("size", [10, MOST_EARLY])
+def test_what_comes_before_accept_reaches_the_handler_after_it(house: House, size: int) -> None:
+    """However much it is: from some point on the peer is not read from until then."""
+
+    async def accept_late(call: Call) -> None:
+        await call.step.wait()
+        await listen(call)
+
+    def knock(peer: Peer) -> None:
+        call = eventually(lambda: house.calls[before:])[0]
+        peer.send_raw(early_frames(2, size))
+        eventually(lambda: early_bytes(call) > min(size, MOST_EARLY))
+        assert call.wire.transport.is_reading() is (size == 10)
+        house.go_on(call)
+
+    before = len(house.calls)
+    with house.connected(accept_late, meanwhile=knock) as (peer, call):
+        assert isinstance(call.wire, WsprotoWire)
+        peer.send(b"after")
+        eventually(lambda: [event["bytes"] for event in call.events] == [bytes(size), bytes(size), b"after"])
+        assert early_bytes(call) == 0
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_comes_before_a_refusal_is_forgotten(house: House, answers: bool) -> None:
+    """The peer gets its answer all the same; from a handler that says nothing it is the server's."""
+
+    async def refuse(call: Call) -> None:
+        await call.wire.receive()
+        await call.step.wait()
+        if answers:
+            await call.wire.deny({"type": "websocket.close"})
+
+    def knock(peer: Peer) -> None:
+        call = eventually(lambda: house.calls[before:])[0]
+        peer.send_raw(early_frames(1, 10))
+        eventually(lambda: early_bytes(call))
+        house.go_on(call)
+
+    before = len(house.calls)
+    with pytest.raises(Denied) as denied:
+        house.dial(refuse, meanwhile=knock)
+    assert denied.value.status == (403 if answers else 500)
+    call = house.calls[-1]
+    eventually(lambda: call.over)
+    assert call.error is None
+    assert early_bytes(call) == 0
+
+
+def test_what_came_before_accept_is_not_read_when_the_connection_has_ended(house: House) -> None:
+    """The transport would refuse to go on reading."""
+
+    async def accept_in_vain(call: Call) -> None:
+        await call.step.wait()
+        call.wire.abort()
+        await call.accept()
+
+    def knock(peer: Peer) -> None:
+        call = eventually(lambda: house.calls[before:])[0]
+        peer.send_raw(early_frames(1, 10))
+        eventually(lambda: early_bytes(call))
+        house.go_on(call)
+
+    before = len(house.calls)
+    with pytest.raises(Vanished):
+        house.dial(accept_in_vain, meanwhile=knock)
+    call = house.calls[-1]
+    eventually(lambda: call.over)
+    assert (call.error, early_bytes(call), call.protocol.queue.empty()) == (None, 0, False)
+
+
+# The handshake
+
+
+def test_compression_can_be_refused(house: House) -> None:
+    """By a configuration that all connections of the server share, beside its own."""
+    own = house.server.config
+    plain = set()
+    for _ in range(2):
+        with house.connected(prepare=lambda wire: wire.refuse_compression(), extensions=OFFER) as (peer, call):
+            assert peer.extensions is None
+            assert call.wire.deflates is None
+            plain.add(id(call.protocol.config))
+    assert len(plain) == 1
+    assert id(own) not in plain
+    assert own.ws_per_message_deflate
+    with house.connected(extensions=OFFER) as (peer, _):
+        assert peer.extensions is not None
+
+
+@pytest.mark.parametrize("offer", [OFFER, None])
+def test_context_takeover_can_be_refused(house: House, offer: str | None) -> None:
+    """For both directions; who offers nothing gets nothing."""
+
+    def spare(wire: Any) -> None:
+        wire.compress_from = 64
+        assert wire.refuse_context_takeover()
+
+    with house.connected(prepare=spare, extensions=offer) as (peer, call):
+        answered = {each.strip() for each in (peer.extensions or "").split(";")}
+        wanted = {"server_no_context_takeover", "client_no_context_takeover"}
+        assert (wanted <= answered) is (call.wire.deflates is not None) is (offer is not None)
+        assert "send" not in vars(call.protocol.conn)
+        for _ in range(2):
+            house.say(call, "y" * 5000)
+            assert peer.receive() == "y" * 5000
+
+
+def test_a_refusal_passes_by_what_waits_for_the_answer(house: House) -> None:
+    """It has no extensions to speak to."""
+
+    async def refuse(call: Call) -> None:
+        await call.wire.receive()
+        await call.wire.deny({"type": "websocket.close"})
+
+    with pytest.raises(Denied) as denied:
+        house.dial(refuse, lambda wire: wire.refuse_context_takeover(), extensions=OFFER)
+    assert denied.value.status == 403
+
+
+# What the peer sends
+
+
+def test_a_message_over_the_limit_fails_the_connection(house: House) -> None:
+    """The server's own limit was larger."""
+    with house.connected(prepare=limit) as (peer, call):
+        peer.send("x" * 1000)
+        eventually(lambda: call.texts == ["x" * 1000])
+        assert not call.wire.server_closed()
+        peer.send("x" * 1001)
+        assert peer.receive_close().code == 1009
+        assert call.end[0] == 1009
+
+
+def limit(wire: Any) -> None:
+    """No message over 1000 bytes."""
+    assert wire.limit_message_size(1000) is None
+
+
+def test_a_small_frame_that_would_become_large_is_hardly_inflated(house: House) -> None:
+    """No further than the first look at it takes."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = deflater.compress(bytes(20_000_000)) + deflater.flush(zlib.Z_SYNC_FLUSH)[:-4]
+    largest = 0
+
+    def watch(wire: Any) -> None:
+        limit(wire)
+        buffer, extend = wire.protocol.buffer, wire.protocol.buffer.extend
+
+        def look(event: Any) -> None:
+            nonlocal largest
+            largest = max(largest, len(event.data))
+            extend(event)
+
+        buffer.extend = look
+
+    with house.connected(prepare=watch, extensions=OFFER) as (peer, call):
+        peer.send_frame(BINARY, bomb, reserved=4)
+        assert peer.receive_close().code == 1009
+        assert call.end[0] == 1009
+    assert 1000 < largest < 2_000_000
+
+
+def test_a_part_of_a_message_is_a_sign_of_life(house: House) -> None:
+    """Bytes of a frame, and whole frames of a message."""
+    with house.connected() as (peer, call):
+        assert call.wire.partial() == 0
+        peer.send_frame(TEXT, b"x" * 50, fin=False)
+        eventually(lambda: call.wire.partial() == 50)
+        peer.send_raw(Frame(0, b"y" * 50).encode()[:1])
+        eventually(lambda: call.wire.partial() == 51)
+    assert (call.wire.partial(), call.wire.server_closed()) == (0, False)
+
+
+def test_a_close_of_ours_is_the_server_s(house: House) -> None:
+    """Until the wire is over."""
+    with house.connected() as (peer, call):
+        house.run(call.wire.close(4000, "done"))
+        assert call.wire.server_closed()
+        assert peer.receive_close().code == 4000
+        peer.socket.shutdown(socket.SHUT_WR)
+    eventually(lambda: not call.wire.server_closed())
