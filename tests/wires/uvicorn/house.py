@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import uvicorn
+from uvicorn.config import UvicornDeprecationWarning
 
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
@@ -114,6 +115,7 @@ class House:
         with warnings.catch_warnings():
             # uvicorn and websockets warn of the old implementation when it is imported.
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", UvicornDeprecationWarning)
             config.load()
         self.server = uvicorn.Server(config)
         self.socket = socket.create_server(("127.0.0.1", 0))
