@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import uvicorn
-from uvicorn.config import UvicornDeprecationWarning
 
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
@@ -90,6 +88,10 @@ async def listen(call: Call) -> None:
         pass
 
 
+def leave_alone(wire: Any) -> None:
+    """Prepare nothing."""
+
+
 class House:
     """One server.
 
@@ -107,16 +109,12 @@ class House:
     def __init__(self, ws: str, around: Callable[[ASGIApp], ASGIApp] | None = None, **settings: Any) -> None:
         self.calls: list[Call] = []
         self.handler: Handler = listen
-        self.prepare: Callable[[Any], object] = bool
+        self.prepare: Callable[[Any], object] = leave_alone
         app = around(self.app) if around is not None else self.app
         common: dict[str, Any] = {"interface": "asgi3", "lifespan": "off", "loop": "asyncio"}
         quiet: dict[str, Any] = {"log_config": None, "log_level": "warning"}
         config = uvicorn.Config(app, ws=ws, **{**common, **quiet, **settings})
-        with warnings.catch_warnings():
-            # uvicorn and websockets warn of the old implementation when it is imported.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", UvicornDeprecationWarning)
-            config.load()
+        config.load()
         self.server = uvicorn.Server(config)
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
@@ -134,14 +132,14 @@ class House:
             call.wire.detach()
             call.over = True
 
-    def dial(self, handler: Handler = listen, prepare: Callable[[Any], object] = bool, **options: Any) -> Peer:
+    def dial(self, handler: Handler = listen, prepare: Callable[[Any], object] = leave_alone, **options: Any) -> Peer:
         """A client that goes to this handler."""
         self.handler, self.prepare = handler, prepare
         return Peer(self.socket.getsockname(), **options)
 
     @contextmanager
     def connected(
-        self, handler: Handler = listen, prepare: Callable[[Any], object] = bool, **options: Any
+        self, handler: Handler = listen, prepare: Callable[[Any], object] = leave_alone, **options: Any
     ) -> Iterator[tuple[Peer, Call]]:
         """A client and its call; at the end the client leaves, and the handler must have returned without an error."""
         before = len(self.calls)
