@@ -68,9 +68,14 @@ def test_a_failed_connection_is_the_server_s_close(house: House) -> None:
     """And lingers, so that the peer can read why."""
     with house.connected(wait_and_listen) as (peer, call):
         assert not call.wire.server_closed()
+        told: list[bool] = []
+        call.wire.on_writable = lambda: told.append(call.wire.is_open())
         peer.send_raw(BROKEN)
         assert peer.receive_close(reply=False).code == 1002
         assert house.do(call.wire.server_closed)
+        # Whoever writes past the wire looks again, and finds it closed.
+        assert told == [False]
+        assert call.protocol.close_sent
         house.do(call.wire.fail_gently)
         house.go_on(call)
         assert peer.ended() == "fin"
@@ -122,7 +127,8 @@ def test_a_failing_connection_is_read_from_again(house: House) -> None:
     with house.connected(wait_and_listen) as (peer, call):
         peer.send_raw(Frame(TEXT, b"unread").encode() + BROKEN)
         assert peer.receive_close(reply=False).code == 1002
-        eventually(lambda: not call.wire.reading_paused())
+        eventually(call.wire.transport.is_reading)
+        assert not call.wire.reading_paused()
         house.go_on(call)
         assert peer.ended() == "fin"
         assert (call.texts, call.end[0]) == (["unread"], 1002)
