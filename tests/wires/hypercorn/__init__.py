@@ -1,0 +1,1 @@
+"""The wires to hypercorn, and what shields it."""

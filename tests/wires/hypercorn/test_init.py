@@ -1,0 +1,86 @@
+"""What hypercorn is recognised by, and which wire it gets."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+from hypercorn.protocol.ws_stream import WSStream
+
+from tests.wires.hypercorn.doubles import Hypercorn
+from wsstab.types import Event
+from wsstab.wires import wire_for
+from wsstab.wires.asgi import AsgiWire
+from wsstab.wires.hypercorn import Http2Wire, HypercornWire, TrioWire
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_each_kind_of_stream_has_its_wire(anyio_backend: str) -> None:
+    """By the loop below it, and by the version of HTTP."""
+    assert type(Hypercorn(anyio_backend).wire()) is (TrioWire if anyio_backend == "trio" else HypercornWire)
+    assert type(Hypercorn(anyio_backend, http=2).wire()) is Http2Wire
+
+
+async def test_a_derived_class_is_recognised_too(hypercorn: Hypercorn) -> None:
+    """Who builds upon hypercorn keeps its modules among the bases."""
+    hypercorn.stream.__class__ = type("Own", (WSStream,), {})
+    assert type(hypercorn.wire()) is not AsgiWire
+
+
+@pytest.mark.parametrize("http", [1, 2])
+async def test_the_state_of_a_connection_is_not_shared_by_its_streams(anyio_backend: str, http: int) -> None:
+    """Over HTTP/2 old versions hand the same one to all of them; what a stream put there is not the next one's."""
+    made, state = Hypercorn(anyio_backend, http=http), {"shared": 1}
+    scope: dict[str, Any] = {"state": state}
+    wire_for(scope, made.receive, made.stream.app_send)
+    scope["state"]["own"] = 2
+    assert (scope["state"], state) == ({"shared": 1, "own": 2}, {"shared": 1})
+
+
+async def test_what_is_not_hypercorn_s_is_left_alone() -> None:
+    """Any coroutine function, and any method."""
+    assert type(wire_for({}, AsyncMock(), AsyncMock())) is AsgiWire
+    assert type(wire_for({}, AsyncMock(), hear_nothing)) is AsgiWire
+
+
+async def hear_nothing(event: Event) -> None:
+    """A send of somebody."""
+
+
+@pytest.mark.parametrize("name", ["handshake", "app_put", "state", "closed", "buffer", "_send_pings"])
+async def test_a_stream_that_lacks_something_gets_plain_asgi(
+    hypercorn: Hypercorn, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the log says what, once."""
+    monkeypatch.setattr("wsstab.wires.base._lacking", set())
+    hypercorn.stream.__dict__.pop(name, None)
+    if hasattr(WSStream, name):
+        monkeypatch.delattr(WSStream, name)
+    with caplog.at_level(logging.WARNING, "wsstab"):
+        assert [type(hypercorn.wire()) for _ in range(2)] == [AsgiWire, AsgiWire]
+    (record,) = caplog.records
+    assert f"hypercorn's stream has no {name}" in record.message
+
+
+@pytest.mark.parametrize("http", [1, 2])
+async def test_what_is_below_may_lack_something_too(
+    anyio_backend: str, http: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The TCP server of each loop, and HTTP/2."""
+    monkeypatch.setattr("wsstab.wires.base._lacking", set())
+    made = Hypercorn(anyio_backend, http)
+    owner = made.server if http == 1 else made.protocol
+    name = "stream_buffers" if http == 2 else "stream" if anyio_backend == "trio" else "writer"
+    del owner.__dict__[name]
+    with caplog.at_level(logging.WARNING, "wsstab"):
+        assert type(made.wire()) is AsgiWire
+    assert name in caplog.text
+
+
+async def test_http_3_is_plain_asgi(hypercorn: Hypercorn) -> None:
+    """Nothing is known of what is below it."""
+    hypercorn.stream.send = AsyncMock()
+    assert type(hypercorn.wire()) is AsgiWire

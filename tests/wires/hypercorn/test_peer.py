@@ -1,0 +1,173 @@
+"""What the peer sends, on its way from wsproto to hypercorn."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Any
+
+import anyio
+import pytest
+from hypercorn.protocol.events import StreamClosed
+from wsproto.connection import ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+
+from tests.wires.hypercorn.doubles import OFFER, Hypercorn, client
+from wsstab.types import Event
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_pong_is_told(hypercorn: Hypercorn) -> None:
+    """hypercorn itself passes over it."""
+    wire, pongs = await hypercorn.accepted(), list[bytes]()
+    wire.on_pong = pongs.append
+    hypercorn.hear(client().send(Ping(payload=b"no").response()), client().send(Ping(payload=b"beat").response()))
+    assert pongs == [b"no", b"beat"]
+
+
+@pytest.mark.parametrize(("code", "reason", "seen"), [(4001, "bye", (4001, "bye")), (1005, None, (1005, ""))])
+async def test_the_close_of_the_peer_is_told(
+    hypercorn: Hypercorn, code: int, reason: str | None, seen: tuple[int, str]
+) -> None:
+    """hypercorn says 1006 to all of them."""
+    wire = await hypercorn.accepted()
+    hypercorn.receive.return_value = {"type": "websocket.disconnect", "code": 1006}
+    assert await wire.receive() == {"type": "websocket.disconnect", "code": 1006}
+    frame = client().send(CloseConnection(code=code, reason=reason)) if reason else b"\x88\x80\x00\x00\x00\x00"
+    assert isinstance(hypercorn.hear(frame)[0], CloseConnection)
+    event = await wire.receive()
+    assert (event["code"], event["reason"]) == seen
+    assert not wire.server_closed()
+    assert not wire.is_open()
+
+
+@pytest.mark.parametrize("event", [TextMessage(data="é" * 6), BytesMessage(data=b"x" * 11)])
+async def test_a_message_over_the_limit_fails_the_connection(hypercorn: Hypercorn, event: Any) -> None:
+    """Counted in bytes; hypercorn is told that the peer closed so, and answers with the same."""
+    wire = await hypercorn.accepted()
+    assert wire.limit_message_size(10) is None
+    (seen,) = hypercorn.hear(client().send(event))
+    assert (type(seen), seen.code, seen.reason) == (CloseConnection, 1009, "message too big")
+    assert hypercorn.stream.connection.state is ConnectionState.REMOTE_CLOSING
+    assert wire.server_closed()
+    hypercorn.receive.return_value = {"type": "websocket.disconnect", "code": 1006}
+    assert (await wire.receive())["code"] == 1009
+
+
+async def test_fragments_count_together_and_messages_do_not(hypercorn: Hypercorn) -> None:
+    """A part of a message is a sign of life."""
+    wire, peer = await hypercorn.accepted(), client()
+    wire.limit_message_size(10)
+    for _ in range(3):
+        hypercorn.hear(peer.send(TextMessage(data="x" * 6, message_finished=False)))
+        assert wire.partial() == 6
+        hypercorn.hear(peer.send(TextMessage(data="x" * 4)))
+        assert wire.partial() == 0
+    hypercorn.hear(peer.send(TextMessage(data="x" * 6, message_finished=False)))
+    (seen,) = hypercorn.hear(peer.send(TextMessage(data="x" * 5)))
+    assert isinstance(seen, CloseConnection)
+
+
+async def test_the_smaller_limit_wins(hypercorn: Hypercorn) -> None:
+    """hypercorn's own is told, and kept."""
+    wire = await hypercorn.accepted()
+    assert wire.limit_message_size(1 << 40) == 16_777_216
+    assert wire.limit_message_size(100) is None
+
+
+async def test_a_small_frame_that_would_become_large_is_hardly_inflated(anyio_backend: str) -> None:
+    """No further than the first look at it takes."""
+    made = Hypercorn(anyio_backend, offer=OFFER)
+    wire = await made.accepted()
+    wire.limit_message_size(100_000)
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+    payload = bomb.compress(bytes(50_000_000)) + bomb.flush(zlib.Z_SYNC_FLUSH)[:-4]
+    (seen,) = made.hear(b"\xc2\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload)
+    assert (type(seen), seen.code) == (CloseConnection, 1009)
+    assert wire.partial() < 2_000_000
+
+
+async def test_what_breaks_the_protocol_is_answered(hypercorn: Hypercorn) -> None:
+    """wsproto says it, and hypercorn by itself would end TCP without a word."""
+    wire = await hypercorn.accepted()
+    (seen,) = hypercorn.hear(b"\xa1\x80\x00\x00\x00\x00")
+    assert (type(seen), seen.code) == (CloseConnection, 1002)
+    assert wire.server_closed()
+
+
+async def test_after_our_close_messages_are_passed_over(hypercorn: Hypercorn) -> None:
+    """Only the peer's answer counts; hypercorn could not keep what nobody reads."""
+    wire, peer = await hypercorn.accepted(), client()
+    await wire.close(4000, "done")
+    seen = hypercorn.hear(peer.send(TextMessage(data="late")), peer.send(CloseConnection(code=4000)))
+    assert [type(event) for event in seen] == [CloseConnection]
+    assert not wire.server_closed()
+
+
+async def test_hypercorn_knows_of_our_close(hypercorn: Hypercorn) -> None:
+    """It would send 1011 when the application returns."""
+    wire = await hypercorn.accepted()
+    await wire.close(1000, "")
+    await hypercorn.stream.app_send(None)
+    peer = client()
+    peer.receive_data(hypercorn.frames)
+    assert [event.code for event in peer.events() if isinstance(event, CloseConnection)] == [1000]
+    assert type(hypercorn.sent[-1]) is StreamClosed
+
+
+async def test_compression_can_be_refused(anyio_backend: str) -> None:
+    """Nothing is negotiated then; else with the peer's window."""
+    made = Hypercorn(anyio_backend, offer=OFFER + b"; server_max_window_bits=10")
+    await made.accepted()
+    extensions = [value for name, value in made.sent[0].headers if name == b"sec-websocket-extensions"]
+    assert extensions
+    refused = Hypercorn(anyio_backend, offer=OFFER)
+    assert refused.wire().refuse_compression()
+    await refused.stream.app_send({"type": "websocket.accept"})
+    assert not [value for name, value in refused.sent[0].headers if name == b"sec-websocket-extensions"]
+
+
+async def test_the_keepalive_is_taken_over_for_this_stream_alone(hypercorn: Hypercorn) -> None:
+    """The configuration belongs to all of them."""
+    hypercorn.config.websocket_ping_interval = 7.0
+    wire = hypercorn.wire()
+    wire.take_over_keepalive()
+    assert wire.server_ping_interval == 7.0
+    assert hypercorn.config.websocket_ping_interval == 7.0
+    assert await hypercorn.stream._send_pings() is None
+    assert hypercorn.sent == []
+
+
+async def test_without_a_keepalive_there_is_nothing_to_take_over(hypercorn: Hypercorn) -> None:
+    """Which is hypercorn's default."""
+    wire = hypercorn.wire()
+    wire.take_over_keepalive()
+    assert wire.server_ping_interval is None
+    assert "_send_pings" not in hypercorn.stream.__dict__
+
+
+async def test_what_nobody_read_does_not_hold_up_the_end(hypercorn: Hypercorn) -> None:
+    """hypercorn waits for room in a queue; when its application has returned, there is always some."""
+    queue: asyncio.Queue[Event] = asyncio.Queue(2)
+    queue.put_nowait({})
+    queue.put_nowait({})
+    hypercorn.receive = queue.get
+    wire = hypercorn.wire()
+    wire.detach()
+    assert queue.empty()
+    with anyio.fail_after(1):
+        for _ in range(5):
+            await hypercorn.stream.app_put({})
+
+
+async def test_all_may_end_while_hypercorn_looks_at_what_was_read(hypercorn: Hypercorn) -> None:
+    """It waits for room in the middle of that; what raised then would raise in the server."""
+    wire, peer = await hypercorn.accepted(), client()
+    hypercorn.stream.connection.receive_data(peer.send(TextMessage("one")) + peer.send(TextMessage("two")))
+    events = hypercorn.stream.connection.events()
+    assert next(events).data == "one"
+    await hypercorn.end(wire)
+    assert list(events) == []
+    assert not wire.is_open()
+    assert wire.buffered() == 0
