@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import anyio
 import pytest
+from hypercorn.events import Closed, RawData
 from hypercorn.protocol.events import StreamClosed
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from tests.wires.hypercorn.doubles import OFFER, Hypercorn, client
 from wsstab.types import Event
+from wsstab.wires.base import Wire
+from wsstab.wires.hypercorn.peer import Peer, linger_after_failure
 
 pytestmark = pytest.mark.anyio
 
@@ -171,3 +176,82 @@ async def test_all_may_end_while_hypercorn_looks_at_what_was_read(hypercorn: Hyp
     assert list(events) == []
     assert not wire.is_open()
     assert wire.buffered() == 0
+
+
+async def test_context_takeover_can_be_refused(anyio_backend: str) -> None:
+    """The answer says so for both sides, and both sides then keep nothing between messages."""
+    made = Hypercorn(anyio_backend, offer=OFFER)
+    wire = made.wire()
+    assert wire.refuse_context_takeover()
+    await wire.accept({"type": "websocket.accept", "headers": [(b"x-own", b"1")]})
+    headers = dict(made.sent[0].headers)
+    assert b"server_no_context_takeover" in headers[b"sec-websocket-extensions"]
+    assert b"client_no_context_takeover" in headers[b"sec-websocket-extensions"]
+    assert headers[b"x-own"] == b"1"
+
+
+async def test_context_takeover_is_refused_to_nobody_who_offers_no_compression(hypercorn: Hypercorn) -> None:
+    """The answer names no extension then."""
+    wire = hypercorn.wire()
+    assert wire.refuse_context_takeover()
+    await wire.accept({"type": "websocket.accept"})
+    assert b"sec-websocket-extensions" not in dict(hypercorn.sent[0].headers)
+
+
+async def test_a_ping_of_the_peer_is_left_to_hypercorn(hypercorn: Hypercorn) -> None:
+    """Which answers it."""
+    await hypercorn.accepted()
+    (seen,) = hypercorn.hear(client().send(Ping(payload=b"who")))
+    assert (type(seen), seen.payload) == (Ping, b"who")
+
+
+async def test_who_broke_the_rules_is_read_to_the_end_first() -> None:
+    """For a while, and whatever reading it raises; then hypercorn goes on as it would have."""
+    protocol, order = SimpleNamespace(), list[str]()
+    unread: list[bytes | Exception] = [b"more", ConnectionResetError()]
+
+    async def send(event: object) -> None:
+        order.append(type(event).__name__)
+
+    async def read() -> bytes:
+        order.append("read")
+        if isinstance(piece := unread.pop(0), Exception):
+            raise piece
+        return piece
+
+    async def end() -> None:
+        order.append("end of ours")
+        raise NotImplementedError
+
+    protocol.send, peer = send, Peer(Hypercorn("asyncio").stream, AsyncMock(), Wire())
+    linger_after_failure(protocol, peer, read, end)
+    await protocol.send(RawData(b"x"))
+    peer.failed = True
+    await protocol.send(RawData(b"y"))
+    await protocol.send(Closed())
+    assert order == ["RawData", "RawData", "end of ours", "read", "read", "Closed"]
+    assert protocol.send is send
+
+
+async def test_a_peer_that_never_ends_holds_hypercorn_up_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then TCP is ended under it all the same."""
+    monkeypatch.setattr("wsstab.wires.hypercorn.peer.LINGER", 0.01)
+    protocol, send = SimpleNamespace(), AsyncMock()
+    protocol.send, peer = send, Peer(Hypercorn("asyncio").stream, AsyncMock(), Wire())
+    linger_after_failure(protocol, peer, anyio.sleep_forever, AsyncMock())  # type: ignore[arg-type]
+    peer.failed = True
+    with anyio.fail_after(5):
+        await protocol.send(Closed())
+    send.assert_awaited_once()
+
+
+async def test_what_was_put_before_a_close_is_taken_back() -> None:
+    """Unless somebody else has put something of his own in front of it meanwhile."""
+    protocol, send, other = SimpleNamespace(), AsyncMock(), AsyncMock()
+    protocol.send, peer = send, Peer(Hypercorn("asyncio").stream, AsyncMock(), Wire())
+    linger_after_failure(protocol, peer, AsyncMock(), AsyncMock())()
+    assert protocol.send is send
+    take_back = linger_after_failure(protocol, peer, AsyncMock(), AsyncMock())
+    protocol.send = other
+    take_back()
+    assert protocol.send is other
