@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 
-from wsstab.wires.transport import TransportWire
+from tests.support.stage import until
+from wsstab.core.frames import Block, Outgoing
+from wsstab.wires.transport import DEPARTED, TransportWire, observed
 
 
 class Transport(asyncio.Transport):
@@ -47,3 +53,176 @@ def test_a_connection_that_is_lost_has_ended() -> None:
     wire = TransportWire(Transport(unsent=1), None)
     wire.lost = True
     assert wire.ends_now()
+
+
+# On a real transport
+
+
+class Server(asyncio.Protocol):
+    """What a server makes for each connection.
+
+    Attributes:
+        transport: of the connection.
+        called: by the transport, in order.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def pause_writing(self) -> None:
+        """The transport is full."""
+        self.called.append("pause")
+
+    def resume_writing(self) -> None:
+        """It is not any more."""
+        self.called.append("resume")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection has ended."""
+        self.called.append("lost")
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[TransportWire, Server, socket.socket]]:
+    """A wire that is attached, the protocol object under it, and the other end."""
+    server = Server()
+    listening = await asyncio.get_running_loop().create_server(lambda: server, "127.0.0.1", 0)
+    async with listening:
+        with socket.create_connection(listening.sockets[0].getsockname()) as peer:
+            peer.setblocking(False)
+            await until(lambda: hasattr(server, "transport"))
+            wire = TransportWire(server.transport, server)
+            wire.attach()
+            yield wire, server, peer
+            server.transport.abort()
+            await until(lambda: "lost" in server.called)
+
+
+async def read(peer: socket.socket, size: int) -> bytes:
+    """This many bytes, as a peer gets them."""
+    data = bytearray()
+    with anyio.fail_after(10):
+        while len(data) < size:
+            piece = await asyncio.get_running_loop().sock_recv(peer, size - len(data))
+            assert piece, data
+            data += piece
+    return bytes(data)
+
+
+@pytest.mark.anyio
+async def test_frames_go_straight_to_the_peer() -> None:
+    """A block, a message of the handler's own and a ping, in the order in which they were written."""
+    async with connected() as (wire, _, peer):
+        wire.write(Block([Outgoing("a"), Outgoing(b"bc")]))
+        assert wire.send_at_once(Outgoing("d"))
+        assert wire.ping(b"e")
+        expected = b"\x81\x01a\x82\x02bc\x81\x01d\x89\x01e"
+        assert await read(peer, len(expected)) == expected
+        assert wire.is_open()
+        assert wire.peer_address() == "127.0.0.1"
+
+
+@pytest.mark.anyio
+async def test_nothing_is_written_to_a_transport_that_closes() -> None:
+    """A send fails; what nobody waits for is passed over."""
+    async with connected() as (wire, server, peer):
+        server.transport.close()
+        wire.write(Block([Outgoing("late")]))
+        assert wire.ping(b"late")
+        with pytest.raises(ConnectionResetError, match="left"):
+            wire.send_at_once(Outgoing("late"))
+        assert wire.ends_now()
+        await until(lambda: wire.lost)
+        assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+
+
+@pytest.mark.anyio
+async def test_the_transport_says_whether_it_takes_more() -> None:
+    """To the wire and to the server, whose own methods are called as before."""
+    async with connected() as (wire, server, peer):
+        heard = list[str]()
+        wire.on_blocked, wire.on_writable = lambda: heard.append("blocked"), lambda: heard.append("writable")
+        size = 20_000_000
+        wire.write(Block([Outgoing(bytes(size))]))
+        assert (wire.writable, heard, server.called) == (False, ["blocked"], ["pause"])
+        assert 0 < wire.buffered() <= size + 10
+        await read(peer, size)
+        await until(lambda: wire.writable)
+        assert (heard, server.called) == (["blocked", "writable"], ["pause", "resume"])
+
+
+@pytest.mark.anyio
+async def test_an_abort_ends_tcp_and_gives_back_the_protocol_object() -> None:
+    """It is told of its loss, and then as it was; whoever waits to write is woken."""
+    async with connected() as (wire, server, _):
+        heard = list[str]()
+        wire.on_lost, wire.on_writable = lambda: heard.append("lost"), lambda: heard.append("writable")
+        assert (type(server) is Server, isinstance(server, Server)) == (False, True)
+        wire.abort()
+        await until(lambda: wire.lost)
+        assert (heard, server.called, type(server)) == (["lost", "writable"], ["lost"], Server)
+        assert not hasattr(server, "wsstab_wire")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("first", ["the application", "the peer"])
+async def test_a_wire_lets_go_when_both_have_left(first: str) -> None:
+    """In either order; what is done with it then goes nowhere."""
+    async with connected() as (wire, server, peer):
+        if first == "the application":
+            wire.detach()
+            assert wire.transport is server.transport
+            peer.close()
+            await until(lambda: wire.lost)
+        else:
+            peer.close()
+            await until(lambda: wire.lost)
+            assert wire.transport is server.transport
+            wire.detach()
+        assert wire.transport is DEPARTED
+        wire.write(Block([Outgoing("late")]))
+        wire.transport.write(b"late")
+        wire.abort()
+        assert (wire.buffered(), wire.is_open(), wire.peer_address()) == (0, False, None)
+
+
+@pytest.mark.anyio
+async def test_a_peer_that_has_left_is_seen_behind_what_is_unread() -> None:
+    """The kernel knows of it while the server does not read."""
+    async with connected() as (wire, server, peer):
+        server.transport.pause_reading()
+        peer.send(b"unread")
+        assert not wire.peer_left()
+        peer.close()
+        await until(wire.peer_left)
+        assert not wire.lost
+
+
+def test_over_tls_as_little_piles_up_as_without() -> None:
+    """Both loops would take eight times as much before they say so."""
+    transport, limits = Transport(tls=True), list[int | None]()
+    transport.set_write_buffer_limits = lambda high=None, low=None: limits.append(high)  # type: ignore[method-assign]
+    TransportWire(transport, Server()).attach()
+    assert limits == [65_536]
+
+
+def test_a_connection_whose_protocol_is_forgotten_is_lost() -> None:
+    """uvloop does so where the connection ended before the application was called."""
+    wire = TransportWire(Transport(), None)
+    wire.attach()
+    assert wire.lost
+    wire.detach()
+    assert wire.transport is DEPARTED
+
+
+def test_protocol_objects_of_one_class_share_an_observed_class() -> None:
+    """Which is made once, and named as the server named its own."""
+    assert observed(Server) is observed(Server)
+    assert (observed(Server).__name__, issubclass(observed(Server), Server)) == ("Server", True)
