@@ -377,3 +377,65 @@ async def test_what_else_there_is() -> None:
     assert (protocol.failByDrop, protocol.echoCloseCodeReason) == (False, True)
     wire.abort()
     assert protocol.transport.aborted
+
+
+class Watched(Protocol):
+    """One that an application's events reach as they reach daphne's own: by three methods."""
+
+    def serverAccept(self, subprotocol: object = None) -> None:
+        self.told.append(("accept", subprotocol))
+        self.state = self.STATE_OPEN
+
+    def serverReject(self) -> None:
+        self.told.append(("reject",))
+
+    def serverClose(self, code: int | None = None) -> None:
+        self.told.append(("close", code))
+
+
+Watched.__module__ = "daphne.ws_protocol"
+
+
+def watched() -> tuple[Watched, DaphneWire, list[str]]:
+    """A wire around which an observer stands, and the kinds of events that this one sees."""
+    protocol, seen = Watched(), list[str]()
+
+    async def observe(event: Event) -> None:
+        seen.append(event["type"])
+        if event["type"] == "websocket.accept":
+            protocol.serverAccept(event["subprotocol"])
+        elif protocol.state == protocol.STATE_CONNECTING:
+            protocol.serverReject()
+        else:
+            protocol.serverClose(event["code"])
+
+    _, wire, _ = build(protocol)
+    wire.announce_to(observe)
+    return protocol, wire, seen
+
+
+async def test_an_observer_sees_the_handshake_and_the_close() -> None:
+    """Daphne is told of the headers, and of no close: the frame is out already."""
+    protocol, wire, seen = watched()
+    await wire.accept({"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-a", b"1")]})
+    await wire.close(4000, "done")
+    assert seen == ["websocket.accept", "websocket.close"]
+    assert (protocol.told, protocol.closes) == ([("accept", ("chat", {"x-a": ["1"]}))], [(4000, b"done")])
+
+
+async def test_an_observer_sees_a_refusal() -> None:
+    """As a close, which daphne does not answer: the response with its body does."""
+    protocol, wire, seen = watched()
+    await wire.deny({"type": "websocket.http.response.start", "status": 429})
+    await wire.deny({"type": "websocket.http.response.body", "body": b"no"})
+    assert (seen, protocol.told) == (["websocket.close"], [])
+    assert protocol.transport.written.endswith(b"\r\n\r\nno")
+
+
+async def test_what_is_held_of_an_unfinished_message_is_counted() -> None:
+    """Its frames so far, and what is no complete frame yet."""
+    protocol, wire = await opened()
+    vars(protocol).update(inside_message=False, message_data_total_length=50, data=b"abc")
+    assert wire.unfinished() == 3
+    vars(protocol).update(inside_message=True)
+    assert wire.unfinished() == 53
