@@ -11,8 +11,8 @@ import wsstab
 PACKAGE = Path(wsstab.__file__).parent
 TESTS = Path(__file__).parent
 
-FOLDERS = ["core", "config", "routes", "loop", "connection", "hub"]
-PROTOCOLS = {"loop.members"}
+FOLDERS = ["core", "config", "routes", "loop", "wires", "wires/uvicorn", "wires/hypercorn", "connection", "hub"]
+PROTOCOLS = {"loop/members"}
 """What has no code to run."""
 
 
@@ -24,7 +24,7 @@ def modules(folder: str) -> list[str]:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_each_module_has_its_test_file(folder: str) -> None:
     """``core/wheel.py`` is tested by ``tests/core/test_wheel.py``."""
-    names = [name for name in modules(folder) if f"{folder}.{name}" not in PROTOCOLS]
+    names = [name for name in modules(folder) if f"{folder}/{name}" not in PROTOCOLS]
     assert names
     assert [name for name in names if not (TESTS / folder / f"test_{name}.py").exists()] == []
 
