@@ -204,7 +204,8 @@ def test_what_the_server_says_to_a_close_is_told(house: House) -> None:
     """A second one is a mistake of ours."""
     with house.connected(prepare=own) as (peer, call):
         house.run(call.wire.close(1000, ""))
-        with pytest.raises(RuntimeError, match="Unexpected ASGI message"):
+        # Older versions have ended the connection by then, and say that.
+        with pytest.raises((RuntimeError, ConnectionResetError), match=r"Unexpected ASGI message|the peer has left"):
             house.run(call.wire.close(1000, ""))
         peer.receive_close()
 

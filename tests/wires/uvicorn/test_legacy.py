@@ -17,6 +17,7 @@ pytestmark = [
     # Both say so when they are imported, and the library with each connection.
     pytest.mark.filterwarnings("ignore:The `websockets` implementation is deprecated:UserWarning"),
     pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:websockets.server.WebSocketServerProtocol is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:remove second argument of ws_handler:DeprecationWarning"),
 ]
 

@@ -185,7 +185,8 @@ def test_an_end_that_cannot_be_told_hinders_nothing(
         peer.send_raw(BROKEN)
         assert peer.receive_close().code == 1002
         assert call.end[0] == 1002
-        assert peer.ended() == "fin"
+        # Without an end of ours the system may send a reset, for what is left unread.
+        assert peer.ended() in ("fin", "rst")
 
 
 # The handshake

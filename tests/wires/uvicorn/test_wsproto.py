@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.frames import BINARY, TEXT, Frame
 from tests.support.peer import Denied, Peer, Vanished
 from tests.support.waiting import eventually
 from tests.wires.uvicorn.house import OFFER, Call, House, house_of, listen
+from wsstab.wires.transport import DEPARTED
 from wsstab.wires.uvicorn.wsproto import MOST_EARLY, WsprotoWire
 
 
@@ -215,7 +217,9 @@ def test_a_close_of_ours_is_the_server_s(house: House) -> None:
     """Until the wire is over."""
     with house.connected() as (peer, call):
         house.run(call.wire.close(4000, "done"))
-        assert call.wire.server_closed()
+        # Older versions end the connection with the close, and the wire with it.
+        assert call.wire.server_closed() or call.wire.protocol is DEPARTED
         assert peer.receive_close().code == 4000
-        peer.socket.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            peer.socket.shutdown(socket.SHUT_WR)
     eventually(lambda: not call.wire.server_closed())
