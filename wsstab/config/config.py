@@ -244,16 +244,16 @@ class WebSocketConfig:
             default, for ``{"type": "ping", "timestamp": ...}``.
 
     Connections:
-        max_connections: open at once; ``None``, the default, for no limit. Beyond it 503.
-        max_connections_per_address: of one address; ``None``, the default, for no limit. Beyond it 429.
-        max_connections_per_client: of one client id; ``None``, the default, for no limit.
+        max_connections: connections open at once; ``None``, the default, for no limit. Beyond it 503.
+        max_connections_per_address: connections of one address; ``None``, the default, for no limit. Beyond it 429.
+        max_connections_per_client: connections of one client id; ``None``, the default, for no limit.
         duplicate_client: when a client id connects again, ``replace`` the old connection (4409), the
             default; ``reject`` the new one; or ``allow`` both.
         accept_timeout: seconds a handler may take to accept; 10. Beyond it 503.
         idle_timeout: seconds without an application message in either direction; ``None``, the
             default, for no limit. Beyond it 4408.
-        max_connection_age: seconds, give or take 10 %; ``None``, the default, for no limit. Beyond it
-            1012, so that connections move to new processes.
+        max_connection_age: seconds a connection may last, give or take 10 %; ``None``, the default,
+            for no limit. Beyond it 1012, so that connections move to new processes.
 
     Who comes in:
         allowed_origins: pages that may connect: ``same-host``, the default; ``*`` for all; or a list
@@ -269,8 +269,8 @@ class WebSocketConfig:
         max_message_size: bytes of one inbound message, text in UTF-8; 1,048,576. Beyond it 1009.
             ``None`` for the server's limit.
         rate_limit: a `RateLimit` for each connection; ``None``, the default, for no limit.
-        inbound: an `Inbound`: what may wait for a busy handler.
-        outbound: an `Outbound`: what may wait for a slow peer.
+        inbound: an `Inbound`: limits of the messages that wait for a busy handler.
+        outbound: an `Outbound`: limits of the messages that wait for a slow peer.
         compression: ``deflate``, the default, for what the server negotiates, without context takeover, so
             that an idle connection has no compressor; or ``none``.
         compression_threshold: bytes from which a message is compressed; 1,024.
@@ -281,17 +281,17 @@ class WebSocketConfig:
         max_total_memory: bytes in the ledger of all connections; ``None``, the default, for no limit.
             Beyond it connections are evicted (1013).
         memory_eviction_policy: which goes first: ``lru``, the default, ``fifo``, ``oldest`` or ``largest``.
-        memory_check_interval: seconds between two looks at what no event tells of; 60.
+        memory_check_interval: seconds between two estimates of user data, which may change in place; 60.
 
     Reconnect tokens:
-        enable_reconnect: whether there are any; ``True``.
-        reconnect_token_ttl: how long one is good for, a ``timedelta`` or a number of seconds; 1 hour.
-        secret_key: what signs them: a text, or a list with the newest first. ``None``, the default,
-            for a random one, which no other process knows. In no ``repr`` and in no error.
+        enable_reconnect: whether tokens are issued and accepted; ``True``.
+        reconnect_token_ttl: how long a token is valid, a ``timedelta`` or a number of seconds; 1 hour.
+        secret_key: the key that signs tokens: a text, or a list with the newest first. ``None``, the default,
+            for a random key, which no other process knows. It appears in no ``repr`` and in no error.
 
     Work and reports:
-        num_shards: parts of the registry that are walked one at a time; 16.
-        max_concurrent_broadcast: writes of a broadcast until others have a turn; 1,000.
+        num_shards: parts of the registry, which are walked one at a time; 16.
+        max_concurrent_broadcast: writes of a broadcast before other tasks get a turn; 1,000.
         max_concurrent_cleanup: connections closed at a time; 100.
         log_level: lowest level that is logged, in any case; ``INFO``.
         enable_metrics: whether ``statistics()`` has latencies; ``False``, because they cost time.
@@ -303,7 +303,7 @@ class WebSocketConfig:
             (the full path, a newline or a slash at its end), the guards of all of them must let in.
 
     Raises:
-        ValueError: a value that is not allowed; its text names option, value and what is allowed.
+        ValueError: a value is not allowed; the message names the option, the value and what is allowed.
     """
 
     heartbeat_interval: float = 30.0
@@ -355,22 +355,22 @@ class WebSocketConfig:
     __delattr__ = _delete
 
     def validate(self) -> None:
-        """Check every option again, for what was changed inside a list or a dict.
+        """Check every option again, because a list or a dict in one may have changed.
 
         Raises:
-            ValueError: a value that is not allowed.
+            ValueError: a value is not allowed.
         """
         for name, check in CHECKS.items():
             check(name, getattr(self, name))
 
     def frozen(self) -> WebSocketConfig:
-        """A checked copy for a manager; of a frozen configuration, that one itself.
+        """A checked and frozen copy for a manager; a frozen configuration returns itself.
 
-        Setting an attribute of it raises ``dataclasses.FrozenInstanceError``. What happens to the
-        original afterwards does not reach it, nor what happens inside its lists and dicts.
+        Setting an attribute of the copy raises ``dataclasses.FrozenInstanceError``. Later changes of the original, or
+        inside its lists and dicts, do not reach the copy.
 
         Raises:
-            ValueError: a value that is not allowed.
+            ValueError: a value is not allowed.
         """
         if self._taken:
             return self
@@ -381,8 +381,8 @@ class WebSocketConfig:
     def for_path(self, path: str) -> WebSocketConfig:
         """The configuration of the connections of a path, frozen.
 
-        The same object for each path of one `Override`: nothing is made or kept by path. That
-        holds for a frozen configuration; any other is frozen for this one answer.
+        A frozen configuration returns the same object for all paths of one `Override`, and keeps nothing for each
+        path. Any other configuration is frozen for this call.
 
         Args:
             path: path of the request, without query string.
@@ -405,12 +405,12 @@ class WebSocketConfig:
         Kubernetes itself sets for a service whose name begins with the prefix is passed over.
 
         Args:
-            prefix: of the names of the variables.
-            environ: where to look; ``None`` for ``os.environ``.
+            prefix: prefix of the variables.
+            environ: the variables; ``None`` for ``os.environ``.
             overrides: options that win over the variables; a group wins as a whole.
 
         Raises:
-            ValueError: a variable with the prefix that is no option, or a value that is not allowed.
+            ValueError: a variable with the prefix names no option, or a value is not allowed.
         """
         found = read_environment(prefix, os.environ if environ is None else environ, CHECKS, GROUPS)
         return cls(**(found | overrides))

@@ -63,14 +63,14 @@ class _Word(str, Enum):
 
 
 class HeartbeatType(_Word):
-    """How a silent peer is asked whether it is still there."""
+    """How the stabilizer checks that a silent peer is still there."""
 
     PING = "ping"
     """A WebSocket ping, which every client answers by itself (RFC 6455 section 5.5.2)."""
     CUSTOM = "custom"
     """An application message, for clients that must see it, such as a page in a browser."""
     OFF = "off"
-    """Not at all; a keepalive of the server stays as it is."""
+    """No heartbeat; the keepalive of the server stays as it is."""
 
 
 class CompressionMode(_Word):
@@ -79,29 +79,29 @@ class CompressionMode(_Word):
     DEFLATE = "deflate"
     """Whatever the server negotiates."""
     NONE = "none"
-    """Nothing; an idle connection then takes 19 KB and not 52 KB on uvicorn."""
+    """No compression; an idle connection then takes 19 KB instead of 52 KB on uvicorn."""
 
 
 class MemoryEvictionPolicy(_Word):
     """Which connection is closed first when memory is short."""
 
     LRU = "lru"
-    """The one with the least recent traffic."""
+    """The connection with the least recent traffic."""
     FIFO = "fifo"
-    """The one whose socket is open longest."""
+    """The connection whose socket has been open longest."""
     OLDEST = "oldest"
-    """The one whose client is known longest; a reconnect keeps its age."""
+    """The connection whose client has been known longest; a reconnect keeps the age of its client."""
     LARGEST = "largest"
-    """The one that holds most bytes."""
+    """The connection that holds the most bytes."""
 
 
 class SlowConsumerPolicy(_Word):
     """What happens when a peer reads more slowly than is sent to it and its queue is full."""
 
     CLOSE = "close"
-    """It is closed with 1013."""
+    """The connection is closed with 1013."""
     BLOCK = "block"
-    """The handler's own sends wait; what others send to it is dropped."""
+    """The handler's own sends wait; messages of other senders are dropped."""
     DROP_OLDEST = "drop_oldest"
     """The oldest unsent messages make room."""
     DROP_NEWEST = "drop_newest"
@@ -120,11 +120,11 @@ class _Group:
 
 @dataclass(frozen=True)
 class Inbound(_Group):
-    """What may wait between the socket and a handler that is busy; beyond it reading pauses.
+    """Limits of the messages that wait for a busy handler; when one is reached, reading pauses.
 
     Args:
-        max_messages: messages that wait; 256.
-        max_bytes: their payload, in bytes; 1 MiB.
+        max_messages: messages that may wait; 256.
+        max_bytes: payload that may wait, in bytes; 1 MiB.
         message_timeout: seconds in which a message that a peer has begun must grow, or it is closed with 1008;
             ``None``, the default, for ``heartbeat_interval`` and ``heartbeat_timeout`` together.
 
@@ -145,11 +145,11 @@ class Inbound(_Group):
 
 @dataclass(frozen=True)
 class Outbound(_Group):
-    """What may wait for a peer that reads slowly, and what happens beyond it.
+    """Limits of the messages that wait for a slow peer, and what happens when one is reached.
 
     Args:
-        max_bytes: payload that waits, in bytes; 1 MiB. ``None``: only ``max_messages`` bounds it.
-        max_messages: messages that wait; 1,000. ``None``: only ``max_bytes`` bounds it.
+        max_bytes: payload that may wait, in bytes; 1 MiB. ``None``: only ``max_messages`` bounds it.
+        max_messages: messages that may wait; 1,000. ``None``: only ``max_bytes`` bounds it.
         send_timeout: seconds; 10. A peer that takes no byte for so long while something waits is
             closed with 1013, under every policy.
         policy: what happens at the bound; ``close``.
@@ -178,10 +178,10 @@ class Outbound(_Group):
 
 @dataclass(frozen=True)
 class RateLimit(_Group):
-    """How fast the messages of one connection may come in.
+    """Limit of the rate at which one connection may send messages.
 
     Args:
-        messages_per_second: on average.
+        messages_per_second: messages a second, on average.
         burst: messages that may come at once; ``messages_per_second`` rounded up.
         bytes_per_second: payload on average, in bytes; ``None``, the default, for no such limit.
         action: what happens beyond it: ``close`` with 1008, ``drop`` the message, or ``delay``
@@ -219,7 +219,7 @@ class Drain(_Group):
         batch_size: connections closed in one round; 100.
         interval: seconds between two rounds; 0.1. Clients then come back in waves and not at once.
         code: close code; 1012, so that clients come back.
-        reason: reason that goes with it, at most 123 bytes of UTF-8; ``service restart``.
+        reason: reason of the close, at most 123 bytes of UTF-8; ``service restart``.
         handle_signals: whether SIGTERM and SIGINT start a drain; ``True``.
         endpoint_token: what a request to ``manager.drain_endpoint()`` must bring along: a text, or a list with the
             newest first. ``None``, the default: it answers 404. In no ``repr`` and in no error.
@@ -251,7 +251,7 @@ class Drain(_Group):
 class Hooks(_Group):
     """Functions that hear of events, plain or async; the same as ``manager.on(...)``.
 
-    What one raises is logged and harms no connection.
+    An error in a function is logged and harms no connection.
 
     Args:
         on_connect: hears `wsstab.events.ConnectionOpened`.
