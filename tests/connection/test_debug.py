@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from tests.support.stage import Handler, Peer, Stage, echo, on_stage, peer_of, push_only, settle, until
 from wsstab import Cause, Close, HeartbeatType, Inbound, Outbound, RateLimit
+from wsstab.close import VANISHED
 
 pytestmark = pytest.mark.anyio
 
@@ -164,6 +165,19 @@ async def test_a_denial_and_a_close_that_nobody_takes_are_told(lines: Any) -> No
     told = lines()
     assert "> denied with 418" in told
     assert "x aborted, the close frame could not be sent" in told
+
+
+async def test_an_abort_of_a_closing_connection_is_told_without_the_reason_of_its_close(lines: Any) -> None:
+    """Which the handler gave, and may be private."""
+    async with on_stage(push_only, capable=True) as stage:
+        peer = await stage.open()
+        peer.mute = True
+        peer.inner.closing.begin(Close(4000, "secret", Cause.APPLICATION))
+        peer.inner.closing.abort(VANISHED)
+        await peer.connection.closed
+    told = lines()
+    assert "secret" not in "".join(told)
+    assert [line for line in told if line.startswith("x aborted")]
 
 
 async def test_a_close_that_the_server_refuses_is_told(lines: Any) -> None:

@@ -122,7 +122,7 @@ class Closing:
             self.close = close
             self._error = error
         if self.peer.debug:
-            self.peer.trace("x aborted, %s:", quoted(self.close.reason))
+            self.peer.trace("x aborted, %s:", quoted(close.reason))
         self.peer.wire.abort()
         self._end(self.close)
 
