@@ -103,7 +103,7 @@ class WebSocketConnectionManager(Itself):
         A request with ``Authorization: Bearer <token>`` is answered when the drain is over, with the report as JSON.
         The token is ``config.drain.endpoint_token``; if that is not set, every answer is 404.
         """
-        return DrainEndpoint(self._hub)
+        return DrainEndpoint(self)
 
     async def graceful_shutdown(self, timeout: float = 30.0) -> ShutdownReport:
         """Close all connections at once and stop. If a drain is running, it is joined and no longer paced.

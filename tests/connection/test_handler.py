@@ -449,7 +449,7 @@ async def test_at_debug_an_answer_to_a_handshake_is_told(caplog: pytest.LogCaptu
     await run(Script({**ACCEPT, "subprotocol": "chat"}))
     start = {"type": "websocket.http.response.start", "status": 418, "headers": []}
     await run(Script(start, {"type": "websocket.http.response.body", "body": b""}))
-    assert "> accepted, subprotocol 'chat', by asgi" in caplog.text
+    assert "> accepted with a subprotocol, by asgi" in caplog.text
     assert "> denied with 418" in caplog.text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import anyio
 import pytest
@@ -12,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tests.support.stage import Peer, on_stage, settle, until
 from wsstab import ConnectionLimitExceededError, WebSocketStabilizerError
-from wsstab.connection.handler import ENDED
+from wsstab.connection.handler import ENDED, Handler, ReceivedAfterEndError
 from wsstab.connection.outcome import is_quiet
 from wsstab.errors import PeerGoneError
 from wsstab.loop.usercode import Uncaught
@@ -235,3 +236,21 @@ async def test_a_call_that_the_server_cancels_ends_as_it_says() -> None:
         await peer.over()
         assert peer.call.cancelled_caught
         assert stage.manager.statistics().closed == {1001: 1}
+
+
+def raised_by(event: dict[str, Any]) -> RuntimeError:
+    """A mistake of the application, as its own ``send`` raises it."""
+    with pytest.raises(RuntimeError) as caught:
+        anyio.run(Handler(MagicMock()).send, event)
+    return caught.value
+
+
+@pytest.mark.parametrize("event", [{"type": "websocket.send"}, {"type": "nonsense"}])
+def test_a_mistake_is_no_echo_of_the_end(event: dict[str, Any]) -> None:
+    """Though it is raised beside the disconnect."""
+    assert not is_quiet(Group(LEFT, raised_by(event)), over())
+
+
+def test_to_receive_again_beside_the_disconnect_only_repeats_it() -> None:
+    """A reader and a writer each learn of the end."""
+    assert is_quiet(Group(LEFT, ReceivedAfterEndError(ENDED)), over())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.websockets import WebSocket
 
 from tests.support.stage import Handler, Peer, Stage, on_stage, peer_of, until
 from wsstab import Override, RateLimit, WebSocketConnectionManager
+from wsstab.connection import Delivery, connection_of
 from wsstab.connection.peer import current_peer
 from wsstab.events import ConnectionClosed
 from wsstab.manager import hub_of
@@ -137,13 +139,13 @@ async def test_a_handshake_that_is_never_complete_is_only_released(handler: Hand
         assert reached == ["released"]
 
 
-async def test_without_a_call_a_peer_is_released_when_it_is_closed() -> None:
-    """There is nothing else that would end."""
+async def test_without_a_call_a_peer_is_released_when_its_close_begins() -> None:
+    """Nothing else would end, and its close may take long."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     reached = recorded(manager)
     await manager.connect("ann", socket)
     await manager.disconnect("ann")
-    assert reached == MILESTONES
+    assert reached == ["opened", "closing", "released", "closed"]
     assert hub_of(manager).admission.count == 0
 
 
@@ -222,3 +224,41 @@ async def test_the_end_is_told_before_it_is_released() -> None:
         assert told == [(peer.inner.client_id, False)]
         with anyio.fail_after(5):
             assert (await peer.connection.closed).code == 1001
+
+
+async def test_what_another_loop_hands_over_holds_the_peer_until_it_is_delivered() -> None:
+    """The call may end, and everybody let go of it, before its loop comes to the message."""
+    async with on_stage(accepts, capable=True) as stage:
+        peer = await stage.open()
+        handed_over = list[Callable[[], object]]()
+
+        class Elsewhere:
+            """The loop of the peer, as it is seen from another thread."""
+
+            def call_from_thread(self, call: Callable[..., object], *args: object) -> bool:
+                handed_over.append(partial(call, *args))
+                return True
+
+        loop, peer.inner.loop = peer.inner.loop, Elsewhere()  # type: ignore[assignment]
+        assert await peer.connection.send("late")
+        peer.inner.loop = loop
+        peer.leaves()
+        await peer.over()
+        peer.scope.clear()
+        gc.collect()
+        (deliver,) = handed_over
+        assert deliver() is Delivery.GONE
+
+
+async def test_who_asks_after_the_end_makes_no_cycle() -> None:
+    """An equal object each time, which its peer does not keep."""
+    async with on_stage(accepts) as stage:
+        peer = await stage.open()
+        before = peer.connection
+        peer.leaves()
+        await peer.over()
+        after = connection_of(peer.inner)
+        assert after == before
+        assert hash(after) == hash(before)
+        assert after is not before
+        assert peer.inner.connection is None

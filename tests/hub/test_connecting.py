@@ -6,6 +6,7 @@ import logging
 from typing import Any
 from unittest.mock import AsyncMock
 
+import anyio
 import pytest
 from starlette.websockets import WebSocket
 
@@ -167,3 +168,21 @@ async def test_options_that_need_the_middleware_are_named(caplog: pytest.LogCapt
         await manager.connect(name, AsyncMock())
     assert caplog.text.count("these options cannot act: max_message_size") == 1
     await manager.disconnect_all()
+
+
+async def test_a_slow_close_keeps_no_place() -> None:
+    """Nor does that of one who was refused its name."""
+    manager, slow = WebSocketConnectionManager(WebSocketConfig(max_connections=1)), AsyncMock()
+    closing = anyio.Event()
+
+    async def close(**how: Any) -> None:
+        await closing.wait()
+
+    slow.close.side_effect = close
+    slow.send_text.side_effect = OSError("gone")
+    await manager.connect("ann", slow)
+    assert not await manager.send_to_client("ann", "hello")
+    await manager.connect("bob", AsyncMock())
+    assert manager.get_active_connections() == ["bob"]
+    closing.set()
+    await manager.disconnect("bob")

@@ -96,10 +96,26 @@ async def test_all_loops_hear_of_a_drain() -> None:
 async def test_chores_are_done_on_each_loop_that_comes() -> None:
     """With its services."""
     of, done = loops(), list[Services]()
-    of.every(0.01, done.append)
+    of.every(lambda: 0.01, done.append)
     services = of.here()
     services.connections = services.carried = 1
     await until(lambda: len(done) >= 2)
     assert set(done) == {services}
     services.carried = 0
+    of.leave(services)
+
+
+async def test_a_period_is_asked_for_when_a_loop_comes() -> None:
+    """Endpoints with limits of their own may be defined after the manager."""
+    of, asked = loops(), list[bool]()
+
+    def period() -> float:
+        asked.append(True)
+        return 60.0
+
+    of.every(period, lambda services: None)
+    assert asked == []
+    services = of.here()
+    assert asked == [True]
+    services.connections = 1
     of.leave(services)

@@ -38,8 +38,8 @@ CLOSE_TIMEOUT = 10.0
 class Owner(Protocol):
     """What a peer asks of the hub that it belongs to.
 
-    Four calls are the milestones of its life. Each comes once and in this order; the first two do not come for a
-    handshake that was never completed.
+    Four calls are the milestones of its life. Each comes once and in this order; only the last comes for a handshake
+    that was never completed. A double, which has no ASGI call, is released as soon as it is closing.
     """
 
     def opened(self, peer: Any) -> None:

@@ -140,7 +140,7 @@ class Carrier:
         """Start a reader, if nobody reads and something can still arrive."""
         if not self.attended and not self.peer.receiver.over and not self._closing_alone:
             if self.peer.debug:
-                self.peer.trace("- the handler does not read, a reader begins:")
+                self.peer.trace("- a reader begins:")
             self._reader = self.peer.loop.spawn(self._read_ahead, self.peer, context=self.wire.context)
 
     def look_behind(self) -> None:

@@ -133,7 +133,7 @@ class Connection(Itself):
         peer, outgoing = self._peer, Outgoing(encode(message))
         sender = peer.sender
         if current_loop() is not peer.loop:
-            return peer.open and peer.loop.call_from_thread(sender.deliver, outgoing, key)
+            return peer.open and peer.loop.call_from_thread(peer.deliver, outgoing, key)
         if current_peer.get() is peer:
             try:
                 await sender.send(outgoing, key)
@@ -196,7 +196,11 @@ class Closed:
 
 
 def connection_of(peer: Peer) -> Connection:
-    """What users see of a peer, the same each time while its call runs."""
-    if peer.connection is None:
-        peer.connection = Connection(peer)
-    return cast("Connection", peer.connection)
+    """What users see of a peer, the same object each time while its call runs."""
+    if peer.connection is not None:
+        return cast("Connection", peer.connection)
+    connection = Connection(peer)
+    if peer.closing.event is None:
+        # Once it has closed, nothing would break the cycle of the two again.
+        peer.connection = connection
+    return connection

@@ -17,16 +17,19 @@ from ..core.lifecycle import InboundState, Transition
 from ..errors import PeerGoneError
 from ..payload import encode
 from ..types import Event
-from ..wording import quoted
 from .peer import Peer, current_peer
 from .sender import CHECKPOINT_EVERY, SentAfterCloseError
 
-__all__ = ["ENDED", "Handler", "outgoing_of"]
+__all__ = ["ENDED", "Handler", "ReceivedAfterEndError", "outgoing_of"]
 
 LONGEST_WAY_TO_THE_END = 1.0
 """Seconds that a handler which sends to its own departed peer gets to come to ``receive()``."""
 TRANSITIONS = {"websocket.connect": Transition.CONNECT, "websocket.disconnect": Transition.DISCONNECT}
 ENDED = 'Cannot call "receive" once a disconnect message has been received.'
+
+
+class ReceivedAfterEndError(RuntimeError):
+    """The handler receives again, after it has received the disconnect."""
 
 
 class Handler:
@@ -83,7 +86,7 @@ class Handler:
     def _comes_to_read(self) -> None:
         inbound = self.peer.lifecycle.inbound
         if inbound is InboundState.ENDED:
-            raise RuntimeError(ENDED)
+            raise ReceivedAfterEndError(ENDED)
         self._receiver.handler_reads = inbound is InboundState.OPEN
 
     async def _time_has_come(self, due: deque[float]) -> None:
@@ -170,7 +173,9 @@ class Handler:
             self._raise_if_gone(error, "the peer left before the handshake was complete")
             raise
         if peer.debug:
-            peer.trace("> accepted, subprotocol %s, by %s:", quoted(peer.subprotocol or ""), peer.wire.traits.server)
+            # Not which subprotocol: some applications pass a token in its place.
+            with_or_without = "without a" if peer.subprotocol is None else "with a"
+            peer.trace("> accepted %s subprotocol, by %s:", with_or_without, peer.wire.traits.server)
         if peer.closing.close is None:
             peer.opens()
 

@@ -20,7 +20,7 @@ from ..types import ASGIApp, Scope
 from ..wires.departure import innermost, module_of
 from ..wording import quoted
 from .base import CLOSE_TIMEOUT
-from .handler import Handler
+from .handler import Handler, ReceivedAfterEndError
 from .peer import Peer, current_peer
 
 __all__ = ["is_quiet", "run"]
@@ -137,5 +137,6 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 def is_echo(error: BaseException) -> bool:
     """Whether an error repeats that the connection has ended, raised where the end was told before."""
-    module = module_of(innermost(error.__traceback__))
-    return isinstance(error, RuntimeError) and module in ("starlette.websockets", "wsstab.connection.handler")
+    if isinstance(error, ReceivedAfterEndError):
+        return True
+    return isinstance(error, RuntimeError) and module_of(innermost(error.__traceback__)) == "starlette.websockets"

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Hashable
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
 
 from ..config import WebSocketConfig
+from ..core.frames import Outgoing
 from ..levels import is_heard
 from .base import Owner, PeerBase, SecondLook
 from .carrier import Carrier
 from .closing import Closing
 from .heartbeat import Heartbeat, deadlines_for
 from .receiver import Receiver
-from .sender import Sender
+from .sender import Delivery, Sender
 
 if TYPE_CHECKING:
     from ..loop.services import Services
@@ -140,6 +142,10 @@ class Peer(PeerBase):
         """The heartbeat of this kind of peer."""
         deadlines = deadlines_for(self.config, self.wire, self.services.timekeeper.now)
         return Heartbeat(self, self.carrier, self.sender, deadlines)
+
+    def deliver(self, message: Outgoing, key: Hashable) -> Delivery:
+        """`Sender.deliver`, as a call for another event loop: it holds the peer until that loop has made it."""
+        return self.sender.deliver(message, key)
 
     def traffic(self) -> dict[str, int]:
         """Its counters that a manager adds to its sums."""

@@ -174,7 +174,7 @@ class Courier:
                 continue
             if peer.loop is here:
                 tally.count(peer, peer.sender.deliver(message, key))
-            elif peer.loop.call_from_thread(peer.sender.deliver, message, key):
+            elif peer.loop.call_from_thread(peer.deliver, message, key):
                 tally.count(peer, Delivery.QUEUED)
             else:
                 tally.count(peer, Delivery.GONE)

@@ -11,16 +11,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
+from ..config import WebSocketConfig
 from ..loop.tasks import Latch, current_loop
 from ..reports import ShutdownReport
-from ..signals.base import Drainable
 from ..types import Receive, Scope, Send
 
 __all__ = ["DrainEndpoint"]
 
 BEARER = b"bearer "
+
+
+class Drained(Protocol):
+    """What the endpoint asks of a manager."""
+
+    @property
+    def config(self) -> WebSocketConfig:
+        """The configuration."""
+
+    async def drain(self) -> ShutdownReport:
+        """Refuse new connections, and close the open ones in batches."""
 
 
 class DrainEndpoint:
@@ -34,7 +45,7 @@ class DrainEndpoint:
         manager: the manager to drain.
     """
 
-    def __init__(self, manager: Drainable) -> None:
+    def __init__(self, manager: Drained) -> None:
         self._manager = manager
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

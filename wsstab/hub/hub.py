@@ -84,9 +84,10 @@ class Hub(Itself):
         self._drainer = Drainer(self)
         self._starts = 0
         self._next_id = 0
-        self.loops.every(config.memory_check_interval, self._recount)
-        self.loops.every(SWEEP_EVERY, lambda services: self.tokens.sweep())
-        self.loops.every(seconds_between_looks(config), UnfinishedMessages(self.registry).look)
+        self.loops.every(lambda: config.memory_check_interval, self._recount)
+        self.loops.every(lambda: SWEEP_EVERY, lambda services: self.tokens.sweep())
+        # Not now: endpoints with limits of their own may be defined after the manager.
+        self.loops.every(lambda: seconds_between_looks(config), UnfinishedMessages(self.registry).look)
 
     def peers(self) -> list[Peer]:
         """The open peers."""
@@ -192,13 +193,12 @@ class Hub(Itself):
             self.clients.leaves(peer.client_id)
         if isinstance(peer, DoublePeer):
             self.doubles.forget(peer)
+            # No ASGI call ends for a double, and its close may take long: its place is free now.
+            self.released(peer)
 
     def closed(self, peer: Peer) -> None:
         """A peer has closed: its counters are final."""
         self.counters.over(peer)
-        if isinstance(peer, DoublePeer):
-            # No ASGI call ends for a double, so this is the end of its life.
-            self.released(peer)
 
     def released(self, peer: Peer) -> None:
         """The ASGI call of a peer has ended: its place becomes free as soon as its socket is gone."""

@@ -38,7 +38,7 @@ class Loops:
         self._observe = observe
         self._lingering = lingering
         self._retired = retired
-        self._chores: list[tuple[float, Callable[[Services], None]]] = []
+        self._chores: list[tuple[Callable[[], float], Callable[[Services], None]]] = []
         self.services: dict[EventLoop, Services] = {}
         self.draining = False
 
@@ -46,11 +46,11 @@ class Loops:
         # A copy: a test client may bring another loop during the iteration.
         return iter(list(self.services.values()))
 
-    def every(self, seconds: float, chore: Callable[[Services], None]) -> None:
+    def every(self, seconds: Callable[[], float], chore: Callable[[Services], None]) -> None:
         """Run a chore periodically on each loop that is added from now on.
 
         Args:
-            seconds: the period.
+            seconds: gives the period; called when a loop is added.
             chore: called with the services of the loop.
         """
         self._chores.append((seconds, chore))
@@ -63,7 +63,7 @@ class Loops:
             services = self.services[loop] = Services(loop, self._config, self._observe, self._lingering)
             services.draining = self.draining
             for seconds, chore in self._chores:
-                services.every(seconds, partial(chore, services))
+                services.every(seconds(), partial(chore, services))
         return services
 
     def only(self) -> Services | None:

@@ -12,7 +12,7 @@ from ..connection.receiver import message_timeout
 from ..core.registry import Registry
 from ..loop.services import Services
 
-__all__ = ["UnfinishedMessages"]
+__all__ = ["UnfinishedMessages", "seconds_between_looks"]
 
 LOOK_OFTEN = 1.0
 """Seconds between two checks, if memory is limited or endpoints have their own limits."""
