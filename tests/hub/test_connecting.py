@@ -10,7 +10,7 @@ import anyio
 import pytest
 from starlette.websockets import WebSocket
 
-from tests.support.stage import Peer, echo, on_stage, until
+from tests.support.stage import Peer, echo, on_stage, push_only, until
 from wsstab import (
     ConnectionLimitExceededError,
     ConnectionNotFoundError,
@@ -111,6 +111,19 @@ async def test_there_is_a_limit_and_a_replacement_fits_at_it() -> None:
     first.close.assert_awaited_once()
     assert (manager.get_active_connections(), hub.admission.count) == (["ann"], 1)
     await manager.disconnect("ann")
+
+
+async def test_successors_of_a_peer_that_does_not_leave_share_one_place_above_the_limit() -> None:
+    """Otherwise a client that reconnects again and again would fill the process with handlers that never end."""
+    async with on_stage(push_only, max_connections=1) as stage:
+        await stage.named("ann")
+        second = AsyncMock()
+        await connect(stage.hub, "ann", second, None)
+        assert stage.hub.admission.count == 2
+        with pytest.raises(ConnectionLimitExceededError):
+            await connect(stage.hub, "ann", AsyncMock(), None)
+        second.close.assert_not_awaited()
+        await stage.manager.disconnect("ann")
 
 
 async def test_who_may_not_have_its_name_is_let_go() -> None:

@@ -166,6 +166,23 @@ async def test_a_handshake_that_is_not_complete_is_expected_under_its_name() -> 
         assert clients.leaving("bob") == 0
 
 
+async def test_one_replacement_at_a_time_may_exceed_the_limit() -> None:
+    """The replaced peer and its successor both hold a place until the replaced one has left."""
+    async with on_stage() as stage:
+        (holder,) = await stage.named("ann")
+        clients, replace = stage.hub.clients, WebSocketConfig(duplicate_client="replace")
+        assert clients.may_replace("ann", replace)
+        assert not clients.may_replace("bob", replace)
+        assert not clients.may_replace("ann", WebSocketConfig(duplicate_client="allow"))
+        clients.leaves("ann")
+        assert not clients.may_replace("ann", replace)
+        clients.has_left("ann")
+        assert clients.may_replace("ann", replace)
+        clients.expect(holder.inner, "ann")
+        assert not clients.may_replace("ann", replace)
+        clients.expect_no_more(holder.inner)
+
+
 async def test_what_is_kept_before_accept_is_limited() -> None:
     """Though it is counted only from then on."""
     early = Early()

@@ -71,7 +71,7 @@ def register(hub: Hub, client_id: str, websocket: Any) -> DoublePeer:
     Raises:
         ConnectionLimitExceededError: ``max_connections``.
     """
-    replacing = hub.config.duplicate_client == "replace" and hub.registry.find(client_id) is not None
+    replacing = hub.clients.may_replace(client_id, hub.config)
     if not hub.has_middleware and (dead := dead_without_middleware(hub.config)):
         hub.warn_once("dead", DEAD, ", ".join(dead))
     refusal = hub.admission.admit(None, replacing=replacing)

@@ -140,14 +140,10 @@ class Door:
             return DRAINING
         replacing = False
         if client_id is not None:
-            clients = self._hub.clients
-            refused = clients.refusal_of(client_id, config)
+            refused = self._hub.clients.refusal_of(client_id, config)
             if refused is not None:
                 return self._refuse(limit_of(refused), refused, scope, address)
-            # One replacement at a time: the newcomer and the peer that it replaces both hold a place meanwhile.
-            under_way = clients.expected(client_id) + clients.leaving(client_id)
-            held = clients.held(client_id) > 0
-            replacing = held and not under_way and config.duplicate_client == "replace"
+            replacing = self._hub.clients.may_replace(client_id, config)
         refusal = self._hub.admission.admit(address, replacing=replacing)
         if refusal is None:
             return Guest(address, client_id)

@@ -81,13 +81,26 @@ class Clients:
         """The socket and the handler of a closing peer are gone."""
         forget_one(self._leaving, client_id)
 
+    def held(self, client_id: str) -> int:
+        """How many open peers have this name."""
+        return len(self._registry.find_all(client_id))
+
     def leaving(self, client_id: str) -> int:
         """How many peers of this name are closing."""
         return self._leaving[client_id]
 
-    def held(self, client_id: str) -> int:
-        """How many open peers have this name."""
-        return len(self._registry.find_all(client_id))
+    def may_replace(self, client_id: str, config: WebSocketConfig) -> bool:
+        """Whether a new peer may take the place of one with this name, although all places are taken.
+
+        Only one at a time: until the replaced peer has left, it and the new one both hold a place.
+
+        Args:
+            client_id: the name.
+            config: of the new peer's path.
+        """
+        if config.duplicate_client != "replace" or self.expected(client_id) or self.leaving(client_id):
+            return False
+        return self.held(client_id) > 0
 
     def refusal_of(self, client_id: str, config: WebSocketConfig) -> Close | None:
         """Why a WebSocket that has not been accepted may not take this name; ``None`` if it may.
