@@ -10,7 +10,7 @@ import pytest
 from starlette.websockets import WebSocket
 
 from tests.support.stage import Peer, echo, on_stage, push_only, until
-from wsstab import Close, LimitHit, WebSocketConfig, WebSocketConnectionManager
+from wsstab import Close, Drain, LimitHit, ShutdownReport, WebSocketConfig, WebSocketConnectionManager
 from wsstab.close import Cause
 from wsstab.events import ConnectionOpened
 from wsstab.hub.serving import ServingServer
@@ -115,6 +115,21 @@ async def test_while_it_drains_its_peers_know() -> None:
     hub.start()
     assert not hub.is_draining
     await hub.shut_down(0.1)
+
+
+async def test_a_stop_of_the_server_drains_through_an_overridden_drain() -> None:
+    """An application that overrides ``drain()`` sees the stop of the server as well."""
+
+    class Announcing(WebSocketConnectionManager):
+        async def drain(self, plan: Drain | None = None) -> ShutdownReport:
+            """Announce the drain first."""
+            announced.append(self.get_connection_count())
+            return await super().drain(plan)
+
+    announced = list[int]()
+    hub = hub_of(Announcing())
+    await hub.drain_before_stop()
+    assert (announced, hub.is_draining) == ([0], True)
 
 
 async def test_a_drain_can_be_hurried() -> None:

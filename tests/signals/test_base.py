@@ -49,7 +49,7 @@ class DrainingManager:
         """Count."""
         self.hurries += 1
 
-    async def drain(self) -> ShutdownReport:
+    async def drain_before_stop(self) -> ShutdownReport:
         """Count, and fail if told to."""
         self.drains += 1
         if self.fails is not None:

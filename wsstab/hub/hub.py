@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 from time import monotonic
+from typing import Protocol
 
 from ..close import Close
 from ..config import Drain, WebSocketConfig
@@ -44,6 +45,13 @@ SWEEP_EVERY = 300.0
 """Seconds between two sweeps of the used tokens."""
 
 
+class Manager(Protocol):
+    """What a hub asks of the manager in front of it."""
+
+    async def drain(self) -> ShutdownReport:
+        """Refuse new connections, and close the open ones in batches."""
+
+
 class Hub(Itself):
     """All peers of one application in this process, and the parts that work on them.
 
@@ -61,7 +69,7 @@ class Hub(Itself):
         is_draining: whether new connections are refused.
     """
 
-    def __init__(self, config: WebSocketConfig, manager: object) -> None:
+    def __init__(self, config: WebSocketConfig, manager: Manager) -> None:
         self.config = config
         self.manager = manager
         self.registry: Registry[Peer] = Registry(config.num_shards)
@@ -116,6 +124,10 @@ class Hub(Itself):
         report = await self._drainer.drain(plan if plan is not None else self.config.drain)
         await self.subscribers.idle(HOOKS_TIMEOUT)
         return report
+
+    async def drain_before_stop(self) -> ShutdownReport:
+        """The server was told to stop: drain through the manager, because an application may override its drain."""
+        return await self.manager.drain()
 
     def hurry(self) -> None:
         """End the running drain as if its time were over: abort connections, cancel handlers."""

@@ -50,7 +50,7 @@ class Drainable(Protocol):
     def is_draining(self) -> bool:
         """Whether the drain is under way or over."""
 
-    async def drain(self) -> ShutdownReport:
+    async def drain_before_stop(self) -> ShutdownReport:
         """Refuse new connections and close the existing ones in batches."""
 
     def hurry(self) -> None:
@@ -195,7 +195,7 @@ class SignalOwner:
 
     async def _drain(self, manager: Drainable, number: int | None) -> None:
         try:
-            report = await manager.drain()
+            report = await manager.drain_before_stop()
             for _ in range(TURNS):
                 await checkpoint()
             if report.failed_count:
