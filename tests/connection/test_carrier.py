@@ -1,4 +1,4 @@
-"""The carrier: who reads from the server, and how a refusal is said."""
+"""The carrier: which task reads from the server, and how a handshake is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
@@ -30,15 +30,15 @@ def capable(request: pytest.FixtureRequest) -> bool:
 
 
 async def test_an_echo_passes_text_and_bytes_in_order(capable: bool) -> None:
-    """Whoever reads."""
+    """It does so whether the handler or a reader task reads from the server."""
     async with on_stage(capable=capable) as stage:
         peer = await stage.open()
         peer.says("one", b"two", "", b"")
         assert await peer.hears(4) == ["one", b"two", "", b""]
 
 
-async def test_a_handler_that_never_receives_has_a_reader(capable: bool) -> None:
-    """It starts at once on plain ASGI, and within a second elsewhere; the departure is noticed."""
+async def test_a_handler_that_never_receives_gets_a_reader(capable: bool) -> None:
+    """It starts at once on plain ASGI and within a second elsewhere, so that a departing peer is noticed."""
     async with on_stage(push_only, capable=capable) as stage:
         peer = await stage.open()
         peer.leaves(1001)
@@ -48,8 +48,8 @@ async def test_a_handler_that_never_receives_has_a_reader(capable: bool) -> None
         assert (await peer.connection.closed).code == 1001
 
 
-async def test_a_handler_that_comes_back_in_time_starts_no_reader() -> None:
-    """Its ``receive()`` goes straight through."""
+async def test_a_handler_that_receives_again_in_time_needs_no_reader() -> None:
+    """Its ``receive()`` goes straight to the server."""
     async with on_stage(capable=True) as stage:
         peer = await stage.open()
         for number in range(5):
@@ -60,7 +60,7 @@ async def test_a_handler_that_comes_back_in_time_starts_no_reader() -> None:
             assert peer.connection.statistics().unread_messages == 0
 
 
-async def test_a_reader_that_has_handed_its_message_over_retires() -> None:
+async def test_a_reader_ends_once_its_message_is_handed_over() -> None:
     """The next ``receive()`` goes straight to the server again; nothing is read twice or lost."""
     ready, got = anyio.Event(), list[str]()
 
@@ -86,8 +86,8 @@ async def test_a_reader_that_has_handed_its_message_over_retires() -> None:
         await until(lambda: got == ["one", "two", "three"])
 
 
-async def test_a_reader_pauses_when_a_handler_that_reads_is_behind(capable: bool) -> None:
-    """And goes on when there is room: nothing is dropped."""
+async def test_a_reader_pauses_while_a_reading_handler_is_behind(capable: bool) -> None:
+    """It goes on when there is room again, and nothing is dropped."""
     ready, got = anyio.Event(), list[str]()
 
     async def slow(websocket: WebSocket) -> None:
@@ -111,8 +111,8 @@ async def test_a_reader_pauses_when_a_handler_that_reads_is_behind(capable: bool
         assert peer.connection.statistics().dropped_inbound == 0
 
 
-async def test_a_handler_that_never_reads_keeps_the_newest(capable: bool) -> None:
-    """The oldest go, and are counted: reading never pauses for it."""
+async def test_a_handler_that_never_reads_keeps_the_newest_messages(capable: bool) -> None:
+    """The oldest are dropped and counted. Reading never pauses for such a handler."""
     async with on_stage(push_only, capable=capable, inbound=Inbound(max_messages=3)) as stage:
         peer = await stage.open()
         peer.says(*"abcdefgh")
@@ -124,8 +124,8 @@ async def test_a_handler_that_never_reads_keeps_the_newest(capable: bool) -> Non
         assert statistics.dropped_inbound == 6
 
 
-async def test_a_message_that_exceeds_the_rate_is_held_up_and_not_lost() -> None:
-    """The action ``delay`` reads no faster than the rate."""
+async def test_the_delay_action_holds_messages_back_without_losing_any() -> None:
+    """A rate limit with the action ``delay`` reads no faster than the rate."""
     rate = RateLimit(messages_per_second=50, burst=1, action="delay")
     async with on_stage(capable=True, rate_limit=rate) as stage:
         peer = await stage.open()
@@ -135,8 +135,8 @@ async def test_a_message_that_exceeds_the_rate_is_held_up_and_not_lost() -> None
         assert anyio.current_time() - began >= 4 / 50
 
 
-async def test_a_close_while_the_handler_waits_wakes_it(capable: bool) -> None:
-    """Exactly once; later calls raise."""
+async def test_a_close_wakes_a_handler_that_waits_in_receive(capable: bool) -> None:
+    """It gets the disconnect exactly once; later calls raise."""
     seen: list[object] = []
 
     async def listener(websocket: WebSocket) -> None:
@@ -154,8 +154,8 @@ async def test_a_close_while_the_handler_waits_wakes_it(capable: bool) -> None:
         assert peer.closed == (4001, "enough")
 
 
-async def test_a_handler_that_receives_while_its_close_is_on_its_way_starts_no_reader(capable: bool) -> None:
-    """On granian a pending receive would hold the close up; elsewhere it tells how the peer leaves."""
+async def test_no_reader_starts_during_a_close_that_a_pending_receive_would_block(capable: bool) -> None:
+    """On granian a pending receive blocks the close; elsewhere it is how we learn that the peer has left."""
     async with on_stage(push_only, capable=capable) as stage:
         peer = await stage.open()
         carrier, ending = peer.inner.carrier, peer.inner.closing
@@ -169,8 +169,8 @@ async def test_a_handler_that_receives_while_its_close_is_on_its_way_starts_no_r
         assert carrier.attended
 
 
-async def test_a_handler_that_never_accepts_in_time_is_refused_and_cancelled(capable: bool) -> None:
-    """503 with ``Retry-After``, and the limit is told."""
+async def test_a_handler_that_misses_the_accept_timeout_is_cancelled(capable: bool) -> None:
+    """Its peer is refused with 503 and ``Retry-After``, and subscribers get a `LimitHit`."""
     hits: list[LimitHit] = []
 
     async def never(websocket: WebSocket) -> None:
@@ -192,7 +192,7 @@ async def test_a_handler_that_never_accepts_in_time_is_refused_and_cancelled(cap
 
 
 def test_a_denial_is_one_start_and_one_body() -> None:
-    """With the reason as a line of text, and when to come back."""
+    """The body is the reason as a line of text; ``Retry-After`` says when to come back."""
     start, body = denial(CONNECTION_LIMIT, can_deny=True)
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
     assert (b"retry-after", b"5") in start["headers"]
@@ -201,30 +201,30 @@ def test_a_denial_is_one_start_and_one_body() -> None:
     assert body["more_body"] is False
 
 
-def test_a_final_denial_names_no_time_to_come_back() -> None:
-    """A wrong origin stays wrong."""
+def test_a_final_denial_has_no_retry_after() -> None:
+    """A wrong origin stays wrong, so coming back is pointless."""
     start, _ = denial(ORIGIN_REFUSED, can_deny=True)
     assert start["status"] == 403
     assert b"retry-after" not in [name for name, _ in start["headers"]]
 
 
 def test_without_the_extension_a_denial_is_a_close() -> None:
-    """Which servers turn into a 403."""
+    """Servers turn a close before accept into a 403."""
     assert denial(DRAINING, can_deny=False) == [{"type": "websocket.close", "code": 1012, "reason": "service restart"}]
 
 
 KEY = (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")
 
 
-def test_a_handshake_is_known_by_its_key() -> None:
-    """Whatever else somebody has changed; over HTTP/2, which has no key, by all its headers."""
+def test_a_handshake_is_recognised_by_its_key() -> None:
+    """Middleware may have changed other headers. HTTP/2 has no key, so there all headers are compared."""
     assert handshake_key([(b"host", b"a"), KEY]) == handshake_key([(b"sec-websocket-key", KEY[1]), (b"host", b"b")])
     assert handshake_key([(b"Host", b"a")]) == handshake_key([(b"host", b"a")])
     assert handshake_key([(b"host", b"a")]) != handshake_key([(b"host", b"b")])
 
 
-async def test_a_carrier_knows_the_scopes_of_its_handshake_until_the_call_is_over() -> None:
-    """The same headers, or the same key."""
+async def test_a_carrier_recognises_its_scopes_until_the_call_is_over() -> None:
+    """A scope belongs to the handshake if it has the same headers object or the same key."""
     async with on_stage() as stage:
         peer = await stage.open(headers=[(b"host", b"a"), KEY])
         carrier = peer.inner.carrier
@@ -238,10 +238,10 @@ async def test_a_carrier_knows_the_scopes_of_its_handshake_until_the_call_is_ove
 
 
 @pytest.mark.parametrize("left", [False, True])
-async def test_a_reader_that_waits_for_room_looks_whether_the_peer_is_there(
+async def test_a_reader_that_waits_for_room_checks_whether_the_peer_has_left(
     left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind what is unread: where the peer has left, it reads on to the end of it."""
+    """If the peer has left, the reader goes past the unread messages to its disconnect."""
     monkeypatch.setattr("wsstab.connection.carrier.BETWEEN_LOOKS", 0.01)
     looks: list[bool] = []
 
@@ -271,8 +271,8 @@ async def test_a_reader_that_waits_for_room_looks_whether_the_peer_is_there(
     assert got == list("abcdef")
 
 
-async def test_what_is_not_the_handler_s_does_not_stop_a_reader(capable: bool) -> None:
-    """It reads on until there is something to hand over."""
+async def test_a_reader_reads_past_heartbeat_answers(capable: bool) -> None:
+    """They are not for the handler, so the reader goes on until it has a message to hand over."""
     async with on_stage(push_only, capable=capable, max_message_size=None, heartbeat_type="custom") as stage:
         peer = await stage.open()
         peer.says("pong", "pong", "hello")
@@ -283,8 +283,8 @@ async def test_what_is_not_the_handler_s_does_not_stop_a_reader(capable: bool) -
         assert peer.connection.statistics().messages_received == 1
 
 
-async def test_a_handler_that_was_cancelled_may_be_cancelled_again() -> None:
-    """Also when its call is over."""
+async def test_cancelling_a_handler_twice_is_harmless() -> None:
+    """The second time its call is already over."""
     async with on_stage(push_only) as stage:
         peer = await stage.open()
         carrier = peer.inner.carrier
@@ -294,8 +294,8 @@ async def test_a_handler_that_was_cancelled_may_be_cancelled_again() -> None:
         assert (peer.error, stage.manager.get_connection_count()) == (None, 0)
 
 
-async def test_at_debug_a_reader_that_begins_is_told(caplog: pytest.LogCaptureFixture, capable: bool) -> None:
-    """The handler does not read."""
+async def test_at_debug_the_start_of_a_reader_is_logged(caplog: pytest.LogCaptureFixture, capable: bool) -> None:
+    """The line shows that the handler does not read for itself."""
     caplog.set_level(logging.DEBUG, "wsstab")
     async with on_stage(push_only, capable=capable) as stage:
         peer = await stage.open()

@@ -1,4 +1,4 @@
-"""The end of a connection: decided once, told once, and every wait has a deadline."""
+"""How a connection ends: its close is decided once and reported once, and every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ OURS = Close(4100, "ours", Cause.STABILIZER)
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 @pytest.fixture(params=[False, True], ids=["asgi", "capable"])
 def capable(request: pytest.FixtureRequest) -> bool:
-    """Plain ASGI, and a wire with an abort."""
+    """Plain ASGI, and a wire that can abort the TCP connection."""
     return bool(request.param)
 
 
 async def test_a_handler_that_returns_closes_with_1000(capable: bool) -> None:
-    """By itself."""
+    """No explicit close is needed."""
 
     async def brief(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -45,8 +45,8 @@ async def test_a_handler_that_returns_closes_with_1000(capable: bool) -> None:
         assert (peer.messages, peer.closed) == (["hello"], (1000, ""))
 
 
-async def test_a_handler_that_raises_closes_with_1011_and_the_server_is_told(capable: bool) -> None:
-    """What it raised goes on to whoever logs it."""
+async def test_a_handler_that_raises_closes_with_1011(capable: bool) -> None:
+    """The exception goes on to the server, which logs it."""
 
     async def broken(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -59,8 +59,8 @@ async def test_a_handler_that_raises_closes_with_1011_and_the_server_is_told(cap
         assert isinstance(peer.error, ZeroDivisionError)
 
 
-async def test_a_handler_that_raises_before_accept_leaves_the_answer_to_the_server() -> None:
-    """A 500, or what the exception says."""
+async def test_an_exception_before_accept_leaves_the_answer_to_the_server() -> None:
+    """The server answers with a 500, or with the response that the exception stands for."""
 
     async def broken(websocket: WebSocket) -> None:
         raise ZeroDivisionError
@@ -72,8 +72,8 @@ async def test_a_handler_that_raises_before_accept_leaves_the_answer_to_the_serv
         assert isinstance(peer.error, ZeroDivisionError)
 
 
-async def test_an_error_of_ours_closes_with_its_own_code() -> None:
-    """After accept with the code, before accept with the status; it is no failure of the server."""
+async def test_an_error_of_the_stabilizer_closes_with_its_own_code() -> None:
+    """After accept it is the close code, before accept the HTTP status; the server does not see it as a failure."""
 
     async def full(websocket: WebSocket) -> None:
         if websocket.url.path == "/accepted":
@@ -89,8 +89,8 @@ async def test_an_error_of_ours_closes_with_its_own_code() -> None:
         assert late.error is early.error is None
 
 
-async def test_a_disconnect_that_escapes_the_handler_ends_quietly() -> None:
-    """It is how most handlers learn that their peer has left."""
+async def test_a_disconnect_exception_that_escapes_the_handler_is_no_error() -> None:
+    """Most handlers learn of their peer's departure by this exception."""
 
     async def careless(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -104,8 +104,8 @@ async def test_a_disconnect_that_escapes_the_handler_ends_quietly() -> None:
         assert peer.error is None
 
 
-async def test_a_disconnect_that_is_not_the_peer_s_is_an_error() -> None:
-    """Raised by hand, while the peer is there."""
+async def test_a_disconnect_exception_without_a_departed_peer_is_an_error() -> None:
+    """The handler raised it by hand while the peer was still connected."""
 
     async def faking(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -118,8 +118,8 @@ async def test_a_disconnect_that_is_not_the_peer_s_is_an_error() -> None:
         assert peer.closed == (1011, "internal error")
 
 
-async def test_what_was_sent_before_arrives_before_the_close(capable: bool) -> None:
-    """Queued messages and broadcasts of the same turn included."""
+async def test_messages_sent_before_a_close_arrive_before_it(capable: bool) -> None:
+    """That includes queued messages and broadcasts of the same turn of the event loop."""
     async with on_stage(push_only, capable=capable) as stage:
         (peer,) = await stage.named("ann")
         await stage.manager.broadcast("one")
@@ -130,8 +130,8 @@ async def test_what_was_sent_before_arrives_before_the_close(capable: bool) -> N
         assert peer.kinds[-1] == "websocket.close"
 
 
-async def test_what_waits_for_a_peer_that_drains_goes_out_before_the_close() -> None:
-    """However long that takes, as long as it takes something."""
+async def test_queued_messages_of_a_peer_that_takes_them_go_out_before_the_close() -> None:
+    """The close waits as long as the peer keeps taking some of them."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         peer.stall()
@@ -146,8 +146,8 @@ async def test_what_waits_for_a_peer_that_drains_goes_out_before_the_close() -> 
         assert peer.closed == (4000, "")
 
 
-async def test_what_waits_for_a_peer_that_does_not_drain_is_given_up() -> None:
-    """After the deadline of the close."""
+async def test_queued_messages_of_a_stalled_peer_are_given_up() -> None:
+    """The close frame is sent without them once the deadline of the close has passed."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         peer.wire.block()  # type: ignore[union-attr]
@@ -158,8 +158,8 @@ async def test_what_waits_for_a_peer_that_does_not_drain_is_given_up() -> None:
         assert stage.manager.get_memory_usage()["total_memory"] == 0
 
 
-async def test_a_peer_that_drains_for_ever_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However steadily it takes a little: a close must not be held up by whoever reads a byte a second."""
+async def test_a_peer_that_takes_its_queue_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steady its progress: a client that reads one byte a second must not hold up a close."""
     monkeypatch.setattr("wsstab.connection.closing.LONGEST_FLUSH", 0.3)
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
@@ -176,8 +176,8 @@ async def test_a_peer_that_drains_for_ever_is_given_up_in_the_end(monkeypatch: p
         assert (peer.messages, peer.closed) == ([], (4100, "ours"))
 
 
-async def test_a_close_that_does_not_get_through_is_cut(capable: bool) -> None:
-    """Aborted where the wire can, and over in any case."""
+async def test_a_close_frame_that_cannot_be_sent_in_time_is_given_up(capable: bool) -> None:
+    """The TCP connection is aborted if the wire can do that; the connection counts as closed in any case."""
     async with on_stage(push_only, capable=capable) as stage:
         peer = await stage.open()
         peer.mute = True
@@ -187,8 +187,8 @@ async def test_a_close_that_does_not_get_through_is_cut(capable: bool) -> None:
         assert (peer.wire is not None and peer.wire.aborted) is capable
 
 
-async def test_a_close_that_the_server_finds_illegal_is_over_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """The peer was faster."""
+async def test_a_close_frame_whose_send_fails_still_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """Sending fails if the peer was faster and has closed the connection itself."""
     caplog.set_level(logging.DEBUG, "wsstab")
     async with on_stage(push_only, log_level="DEBUG") as stage:
         peer = await stage.open()
@@ -200,7 +200,7 @@ async def test_a_close_that_the_server_finds_illegal_is_over_all_the_same(caplog
         peer.gone = False
 
 
-async def test_a_peer_that_does_not_answer_our_close_is_aborted_in_the_end() -> None:
+async def test_a_peer_that_never_answers_a_close_is_aborted() -> None:
     """Its TCP connection must not outlive the closing handshake for ever."""
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
@@ -214,8 +214,8 @@ async def test_a_peer_that_does_not_answer_our_close_is_aborted_in_the_end() -> 
         assert peer.wire.aborted
 
 
-async def test_whoever_decides_first_decides() -> None:
-    """Once."""
+async def test_the_first_close_wins() -> None:
+    """Later closes and aborts change nothing, and there is one event."""
     events: list[ConnectionClosed] = []
     async with on_stage(push_only) as stage:
         stage.manager.on(ConnectionClosed, events.append)
@@ -228,8 +228,8 @@ async def test_whoever_decides_first_decides() -> None:
         assert [event.code for event in events] == [4001]
 
 
-async def test_from_the_decision_on_it_is_listed_no_more() -> None:
-    """Nobody sends to it, nobody counts it."""
+async def test_a_closing_connection_is_unlisted_at_once() -> None:
+    """It is in no list, room or count, and gets no more messages."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         await stage.manager.join("ann", "lobby")
@@ -241,8 +241,8 @@ async def test_from_the_decision_on_it_is_listed_no_more() -> None:
         assert await stage.manager.send_to_client("ann", "there?") is False
 
 
-async def test_an_abort_ends_it_at_once_where_the_wire_can(capable: bool) -> None:
-    """Elsewhere it tries to close."""
+async def test_an_abort_ends_the_connection_at_once_if_the_wire_can_abort(capable: bool) -> None:
+    """On other wires the connection is closed with a close frame instead."""
     error = ConnectionTimeoutError(5)
     async with on_stage(push_only, capable=capable) as stage:
         peer = await stage.open()
@@ -253,8 +253,8 @@ async def test_an_abort_ends_it_at_once_where_the_wire_can(capable: bool) -> Non
         assert peer.closed == (None if capable else (1011, "heartbeat timeout"))
 
 
-async def test_a_close_before_accept_that_is_ours_is_a_denial_and_cancels_the_handler() -> None:
-    """It has nothing to wait for."""
+async def test_a_stabilizer_close_before_accept_denies_and_cancels_the_handler() -> None:
+    """The handler has nothing left to wait for."""
     ended: list[str] = []
 
     async def never(websocket: WebSocket) -> None:
@@ -272,8 +272,8 @@ async def test_a_close_before_accept_that_is_ours_is_a_denial_and_cancels_the_ha
         assert ended == ["cancelled"]
 
 
-async def test_nothing_more_is_denied_once_a_denial_has_begun() -> None:
-    """The handler's own response stands."""
+async def test_a_denial_that_the_handler_has_begun_stands() -> None:
+    """A close by the stabilizer adds no second response."""
     start: dict[str, Any] = {"type": "websocket.http.response.start", "status": 418, "headers": []}
 
     async def slow_denial(scope: Any, receive: Any, send: Any) -> None:
@@ -288,7 +288,7 @@ async def test_nothing_more_is_denied_once_a_denial_has_begun() -> None:
 
 
 async def test_a_call_that_the_server_cancels_ends_with_1001() -> None:
-    """Unregistered without a wait: the server may not come back."""
+    """The connection is unregistered without waiting, because the server may not run the call again."""
     events: list[ConnectionClosed] = []
     async with on_stage(push_only) as stage:
         stage.manager.on(ConnectionClosed, events.append)
@@ -299,8 +299,8 @@ async def test_a_call_that_the_server_cancels_ends_with_1001() -> None:
         assert [(event.code, event.cause) for event in events] == [(1001, Cause.SERVER)]
 
 
-async def test_an_open_and_a_close_are_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
-    """With who and how in fields, and without the query."""
+async def test_an_open_and_a_close_are_one_log_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    """The details are also in fields of the record, and the query string is in neither."""
     caplog.set_level(logging.INFO, "wsstab")
     async with on_stage() as stage:
         peer = await stage.open("/ws/room", query_string=b"token=secret")
@@ -324,8 +324,8 @@ async def test_an_open_and_a_close_are_one_line_each(caplog: pytest.LogCaptureFi
     assert "secret" not in str(vars(opened)) + str(fields)
 
 
-async def test_a_close_of_ours_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    """What a handler or a peer gives as its reason is theirs, and stays out of the log."""
+async def test_the_log_gives_the_reason_of_a_stabilizer_close_only(caplog: pytest.LogCaptureFixture) -> None:
+    """A reason given by a handler or a peer may be private, and stays out of the log."""
     caplog.set_level(logging.INFO, "wsstab")
     async with on_stage(push_only) as stage:
         ours, theirs = await stage.named("ann", "bob")
@@ -339,8 +339,8 @@ async def test_a_close_of_ours_says_why(caplog: pytest.LogCaptureFixture) -> Non
     ]
 
 
-async def test_a_refused_socket_has_no_events_of_a_life() -> None:
-    """It was never open."""
+async def test_a_refused_handshake_emits_no_close_event() -> None:
+    """It was never open, so it has no duration and counts as no opening either."""
     events: list[ConnectionClosed] = []
 
     async def refuse(websocket: WebSocket) -> None:
@@ -355,8 +355,8 @@ async def test_a_refused_socket_has_no_events_of_a_life() -> None:
         assert stage.manager.statistics().opened == 0
 
 
-async def test_a_close_from_another_thread_is_carried_out_on_the_connection_s_own_loop(capable: bool) -> None:
-    """It is decided at once, and what was sent before goes out first."""
+async def test_a_close_from_another_thread_runs_on_the_connection_s_own_loop(capable: bool) -> None:
+    """It is decided at once, and messages sent before it still go out first."""
     async with on_stage(push_only, capable=capable) as stage:
         (peer,) = await stage.named("ann")
         await stage.manager.broadcast("before")
@@ -366,10 +366,8 @@ async def test_a_close_from_another_thread_is_carried_out_on_the_connection_s_ow
         assert (peer.messages, peer.closed) == (["before"], (4100, "ours"))
 
 
-async def test_a_close_from_another_thread_that_comes_too_late_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It was over before its own loop came to it."""
+async def test_a_close_from_another_thread_after_the_end_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection had ended before its own loop ran the call."""
     late: list[Any] = []
 
     def keep(loop: Any, *call: Any) -> bool:
@@ -392,8 +390,8 @@ async def test_a_close_from_another_thread_that_comes_too_late_changes_nothing(
         assert (closing.event, peer.closed) == (event, None)
 
 
-async def test_a_close_for_a_loop_that_has_ended_is_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its socket has ended with it."""
+async def test_a_connection_whose_loop_has_ended_closes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket ended with the loop."""
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
         closing = peer.inner.closing
@@ -406,8 +404,8 @@ async def test_a_close_for_a_loop_that_has_ended_is_over_at_once(monkeypatch: py
 
 
 @pytest.mark.parametrize("seconds", [5.0, None])
-async def test_who_left_before_accept_leaves_its_handler_the_time_that_it_had(seconds: float | None) -> None:
-    """Then it is cancelled, if there is a limit at all."""
+async def test_a_handler_whose_peer_left_before_accept_keeps_its_accept_timeout(seconds: float | None) -> None:
+    """It is cancelled when that has passed; without an accept timeout it is not cancelled."""
 
     async def never(websocket: WebSocket) -> None:
         await anyio.sleep_forever()
@@ -429,10 +427,10 @@ async def test_who_left_before_accept_leaves_its_handler_the_time_that_it_had(se
 
 
 @pytest.mark.parametrize("tells", [True, False])
-async def test_a_handler_that_found_its_peer_gone_waits_to_learn_how_it_left(
+async def test_a_call_whose_send_failed_waits_for_the_disconnect_event(
     tells: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server tells its reader; where it never does, the end of the call is the end."""
+    """The event has the close code. If the server never delivers one, the call ends after a timeout, with 1001."""
     monkeypatch.setattr("wsstab.connection.closing.LEARN_TIMEOUT", 10.0 if tells else 0.0)
     ends: list[ConnectionClosed] = []
 
@@ -456,8 +454,8 @@ async def test_a_handler_that_found_its_peer_gone_waits_to_learn_how_it_left(
     assert [event.code for event in ends] == [4001 if tells else 1001]
 
 
-async def test_at_debug_a_close_is_told_from_its_decision_on(caplog: pytest.LogCaptureFixture) -> None:
-    """Whether its frame gets out or not, and an abort."""
+async def test_at_debug_each_step_of_a_close_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The lines tell the decision, whether the close frame was sent, and an abort."""
     caplog.set_level(logging.DEBUG, "wsstab")
     async with on_stage(push_only, capable=True) as stage:
         for end in ("closes", "fails", "aborts"):
@@ -479,8 +477,8 @@ async def test_at_debug_a_close_is_told_from_its_decision_on(caplog: pytest.LogC
         assert line in caplog.text
 
 
-async def test_what_waits_is_dropped_where_it_is_not_to_go_out_first() -> None:
-    """The close does not wait for it."""
+async def test_queued_messages_are_dropped_if_the_close_does_not_flush() -> None:
+    """The close frame does not wait for them."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         peer.wire.block()  # type: ignore[union-attr]

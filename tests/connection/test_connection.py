@@ -1,4 +1,4 @@
-"""What a handler holds: who the peer is, what became of it, and what may be done with it."""
+"""`Connection`, the object that a handler holds: the peer's identity and state, and the calls that act on it."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
-async def test_a_connection_knows_who_is_there() -> None:
-    """From accept on; until somebody names it, its id is its name."""
+async def test_an_accepted_connection_knows_its_identity() -> None:
+    """Its id is its client id until the application names it."""
     before = time.time()
     async with on_stage() as stage:
         peer = await stage.open("/ws/room", query_string=b"token=secret")
@@ -54,16 +54,16 @@ async def test_a_connection_knows_who_is_there() -> None:
         assert stage.manager.connections() == [connection]
 
 
-async def test_ids_are_unique() -> None:
-    """In a process, over all managers."""
+async def test_connection_ids_are_unique() -> None:
+    """They are unique in the process, across all managers."""
     ids = {hub_of(WebSocketConnectionManager()).next_id() for _ in range(100)}
     manager = WebSocketConnectionManager()
     ids |= {hub_of(manager).next_id() for _ in range(100)}
     assert len(ids) == 200
 
 
-async def test_the_representation_is_a_sentence() -> None:
-    """Name, path, what waits and the state; no query."""
+async def test_repr_shows_name_path_queue_and_state() -> None:
+    """It leaves out the query string, which may hold a token."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         connection = peer.connection
@@ -75,8 +75,8 @@ async def test_the_representation_is_a_sentence() -> None:
         assert repr(connection) == "<Connection ann [/ws | 0 queued | closed]>"
 
 
-async def test_before_accept_nothing_has_happened_yet() -> None:
-    """No time of opening, no last activity, and in no list."""
+async def test_before_accept_a_connection_has_no_times_and_is_not_listed() -> None:
+    """``opened_at`` and ``last_activity`` are 0."""
     seen: list[Any] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -89,8 +89,8 @@ async def test_before_accept_nothing_has_happened_yet() -> None:
     assert seen == [0.0, 0.0, []]
 
 
-async def test_the_last_activity_is_that_of_messages() -> None:
-    """In either direction; a pong is none."""
+async def test_last_activity_is_the_time_of_the_last_message() -> None:
+    """Messages in both directions count; a pong does not."""
     async with on_stage(capable=True, heartbeat_interval=10) as stage:
         (peer,) = await stage.named("ann")
         connection = peer.connection
@@ -109,7 +109,7 @@ async def test_the_last_activity_is_that_of_messages() -> None:
 
 
 async def test_closed_may_be_awaited_any_number_of_times() -> None:
-    """By several at once, and again when it is over; it gives the event."""
+    """Several tasks may await it at once, and again after the end; all get the same event."""
     told: list[ConnectionClosed] = []
     async with on_stage() as stage:
         peer = await stage.open()
@@ -134,8 +134,8 @@ async def test_closed_may_be_awaited_any_number_of_times() -> None:
 
 
 @pytest.mark.parametrize(("message", "arrives"), [("a", "a"), (b"b", b"b"), ({"c": 1}, '{"c":1}'), ([1, 2], "[1,2]")])
-async def test_send_takes_all_kinds_of_messages(message: Any, arrives: Any) -> None:
-    """And says whether it is on its way."""
+async def test_send_takes_text_bytes_and_json(message: Any, arrives: Any) -> None:
+    """It returns whether the message is on its way."""
     async with on_stage(push_only) as stage:
         peer = await stage.open()
         assert await peer.connection.send(message) is True
@@ -146,16 +146,16 @@ async def test_send_takes_all_kinds_of_messages(message: Any, arrives: Any) -> N
         assert await peer.connection.send(message) is False
 
 
-async def test_what_is_no_message_is_a_type_error() -> None:
-    """Before anything is sent."""
+async def test_sending_an_unsupported_type_raises_type_error() -> None:
+    """It raises before anything is sent."""
     async with on_stage(push_only) as stage:
         peer = await stage.open()
         with pytest.raises(TypeError):
             await peer.connection.send(object())  # type: ignore[arg-type]
 
 
-async def test_a_handler_may_send_by_its_connection() -> None:
-    """It waits for room as ``websocket.send_text`` does, and is told by a bool."""
+async def test_a_handler_may_send_through_its_connection() -> None:
+    """``send`` waits for room as ``websocket.send_text`` does, and reports a departed peer by ``False``."""
     answers: list[bool] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -175,7 +175,7 @@ async def test_a_handler_may_send_by_its_connection() -> None:
 
 
 async def test_close_is_idempotent_and_waits_for_the_end() -> None:
-    """Code and reason of the first call."""
+    """Code and reason of the first call count."""
     async with on_stage() as stage:
         peer = await stage.open()
         await peer.connection.close(4000, "first")
@@ -184,8 +184,8 @@ async def test_close_is_idempotent_and_waits_for_the_end() -> None:
         assert (peer.closed, closed.code, closed.cause) == ((4000, "first"), 4000, Cause.APPLICATION)
 
 
-async def test_rooms_may_be_entered_and_left_again_and_again() -> None:
-    """Being in already and not being in are fine."""
+async def test_joining_and_leaving_a_room_twice_is_harmless() -> None:
+    """Joining a room again, and leaving one that it is not in, are no errors."""
     async with on_stage() as stage:
         (peer,) = await stage.named("ann")
         connection = peer.connection
@@ -201,7 +201,7 @@ async def test_rooms_may_be_entered_and_left_again_and_again() -> None:
 
 
 async def test_user_data_is_a_read_only_view() -> None:
-    """It is written through the manager."""
+    """Only the manager writes it."""
     async with on_stage() as stage:
         (peer,) = await stage.named("ann")
         await stage.manager.set_user_data("ann", "key", [1])
@@ -211,7 +211,7 @@ async def test_user_data_is_a_read_only_view() -> None:
 
 
 async def test_a_connection_tells_its_handler_of_a_drain() -> None:
-    """To finish what it does."""
+    """``draining`` lets a handler finish its work before the connection is closed."""
     async with on_stage() as stage:
         peer = await stage.open()
         peer.mute = True
@@ -222,8 +222,8 @@ async def test_a_connection_tells_its_handler_of_a_drain() -> None:
             peer.resume()
 
 
-async def test_the_opening_is_told_with_all_that_is_known() -> None:
-    """Path and subprotocol included."""
+async def test_the_opened_event_has_path_address_and_subprotocol() -> None:
+    """Subscribers get the event when the handler accepts."""
     opened: list[ConnectionOpened] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -238,8 +238,8 @@ async def test_the_opening_is_told_with_all_that_is_known() -> None:
 
 @pytest.mark.parametrize("other", ["asyncio", "trio"])
 @pytest.mark.parametrize("own", ["asyncio", "trio"])
-def test_the_end_may_be_awaited_on_another_loop(own: str, other: str) -> None:
-    """Of another thread, say."""
+def test_closed_may_be_awaited_on_another_event_loop(own: str, other: str) -> None:
+    """That loop may run in another thread and on the other backend."""
     manager = WebSocketConnectionManager()
     told: list[ConnectionClosed] = []
 
@@ -263,14 +263,14 @@ def test_the_end_may_be_awaited_on_another_loop(own: str, other: str) -> None:
 
 
 class Call:
-    """One ASGI call by hand, of which nothing is kept but what a test asks for."""
+    """One ASGI call made by hand, which keeps no reference to the connection."""
 
     def __init__(self, *events: str) -> None:
         self.events = list(events)
         self.sent: list[str] = []
 
     async def receive(self) -> Event:
-        """The next event; a peer says nothing before it has its answer, and is silent when it has said all."""
+        """The next event, not before the handshake is answered; after the last one it waits for ever."""
         if not self.events:
             await anyio.sleep_forever()
         kind = self.events.pop(0)
@@ -280,13 +280,13 @@ class Call:
         return {"type": f"websocket.{kind}", **({"text": "hello"} if kind == "receive" else {})}
 
     async def send(self, event: Event) -> None:
-        """Take it."""
+        """Record the type of an event."""
         await anyio.lowlevel.checkpoint()
         self.sent.append(event["type"].removeprefix("websocket."))
 
 
 async def returns(websocket: WebSocket) -> None:
-    """Accept, and be done."""
+    """Accept, and return."""
     await websocket.accept()
 
 
@@ -304,13 +304,13 @@ async def reads(websocket: WebSocket) -> None:
 
 
 async def refuses(websocket: WebSocket) -> None:
-    """Close in place of accepting."""
+    """Close instead of accepting."""
     await websocket.close()
 
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """Without the garbage collector, so that what is freed was no cycle."""
+    """Switch the garbage collector off, so that only objects outside of reference cycles are freed."""
     gc.collect()
     gc.disable()
     yield
@@ -319,8 +319,8 @@ def no_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("handler", [returns, raises, reads, refuses])
-async def test_it_is_freed_when_its_call_is_over(handler: Handler) -> None:
-    """With all its parts, and at once."""
+async def test_a_connection_is_freed_when_its_call_is_over(handler: Handler) -> None:
+    """It and its parts are in no reference cycle, so no garbage collection is needed."""
     held: list[weakref.ref[Any]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -337,8 +337,8 @@ async def test_it_is_freed_when_its_call_is_over(handler: Handler) -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_what_was_kept_of_it_alone_says_that_it_is_over() -> None:
-    """As it would with the connection."""
+async def test_receive_and_send_kept_after_the_end_raise() -> None:
+    """They say that the connection has ended, even though the application has let go of the connection itself."""
     kept: list[tuple[Receive, Send]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -359,7 +359,7 @@ async def test_what_was_kept_of_it_alone_says_that_it_is_over() -> None:
 
 
 class Leaver:
-    """A client of which nothing is kept when it has left."""
+    """A client that keeps no reference to its connection after it has left."""
 
     def __init__(self) -> None:
         self.left = anyio.Event()
@@ -367,7 +367,7 @@ class Leaver:
         self._greeted = False
 
     async def receive(self) -> Event:
-        """The handshake, and then the end."""
+        """The handshake, and then the disconnect."""
         if not self._greeted:
             self._greeted = True
             return {"type": "websocket.connect"}
@@ -375,13 +375,13 @@ class Leaver:
         return {"type": "websocket.disconnect", "code": 1001, "reason": ""}
 
     async def send(self, event: Event) -> None:
-        """Hear a message."""
+        """Record a message."""
         if event["type"] == "websocket.send":
             self.heard.append(event["text"])
 
 
-async def test_a_handler_may_leave_its_room_last_of_all_beside_broadcasts() -> None:
-    """The connection is freed in the middle of the pass, and the pass goes on, and all that follow."""
+async def test_a_handler_may_leave_its_room_in_its_last_step_during_broadcasts() -> None:
+    """The connection is freed in the middle of a broadcast pass; that pass and all later ones still complete."""
 
     async def tidy(scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
@@ -415,8 +415,8 @@ async def test_a_handler_may_leave_its_room_last_of_all_beside_broadcasts() -> N
             peer.left.set()
 
 
-async def test_whoever_keeps_it_can_ask_it_to_the_end() -> None:
-    """Nothing is lost that it was, and nothing can be done to it any more."""
+async def test_a_kept_connection_still_answers_after_its_end() -> None:
+    """Its statistics and close event stay readable, and nothing can be sent through it any more."""
     async with on_stage() as stage:
         peer = await stage.open()
         connection = peer.connection
@@ -442,8 +442,8 @@ async def test_whoever_keeps_it_can_ask_it_to_the_end() -> None:
         assert repr(connection).endswith("closed]>")
 
 
-async def test_a_handler_that_did_not_read_its_disconnect_finds_it_later() -> None:
-    """In what it left running, with what it had not read before it."""
+async def test_a_disconnect_stays_readable_after_the_handler_has_returned() -> None:
+    """A task that the handler left running still gets the unread messages and then the disconnect."""
     async with on_stage(returns) as stage:
         peer = Peer()
         peer.says("unread")

@@ -1,4 +1,4 @@
-"""At DEBUG the log shows the whole life of a connection, and never what was said."""
+"""At DEBUG the log shows the whole life of a connection, and never the content of its messages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ALPHABET = frozenset("><=%-!x")
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Any:
-    """What was logged of a peer so far, without who it is."""
+    """A function that returns the messages logged about peers so far, without the names of the peers."""
     caplog.set_level(logging.DEBUG, "wsstab")
 
     def told() -> list[str]:
@@ -37,8 +37,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> Any:
     return told
 
 
-async def test_a_life_from_handshake_to_release(lines: Any) -> None:
-    """In the letters of the alphabet, with sizes."""
+async def test_the_log_shows_a_connection_from_handshake_to_release(lines: Any) -> None:
+    """Each line begins with a sign that the documentation explains; messages appear by their size."""
     async with on_stage(echo, capable=True) as stage:
         peer = await stage.open(query_string=b"token=secret")
         peer.says("hello", b"\x00\x01")
@@ -65,8 +65,10 @@ async def test_a_life_from_handshake_to_release(lines: Any) -> None:
 
 
 @pytest.mark.parametrize("handler", [echo, push_only])
-async def test_nothing_that_was_said_is_in_it(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
-    """No payload, no query, no reason of a peer."""
+async def test_the_log_contains_no_payload_query_or_close_reason(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the lines nor the fields of their records contain them."""
     caplog.set_level(logging.DEBUG, "wsstab")
     async with on_stage(handler, capable=True) as stage:
         peer = await stage.open(query_string=b"token=secret")
@@ -82,8 +84,8 @@ async def test_nothing_that_was_said_is_in_it(handler: Handler, caplog: pytest.L
     assert "secret" not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
 
 
-async def test_pings_pongs_and_silence_are_told(lines: Any) -> None:
-    """With how long they took."""
+async def test_pings_pongs_and_silence_are_logged(lines: Any) -> None:
+    """Pong lines give the latency, and silence lines how long it lasted."""
     async with on_stage(push_only, capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         peer = await stage.open()
         stage.pass_time(20)
@@ -100,8 +102,8 @@ async def test_pings_pongs_and_silence_are_told(lines: Any) -> None:
     ]
 
 
-async def test_a_heartbeat_of_the_application_is_named(lines: Any) -> None:
-    """It is a message."""
+async def test_a_custom_heartbeat_is_logged_as_a_message(lines: Any) -> None:
+    """It is an application message, not a ping frame."""
     async with on_stage(echo, heartbeat_type=HeartbeatType.CUSTOM, heartbeat_interval=10) as stage:
         peer = await stage.open()
         stage.pass_time(20)
@@ -109,8 +111,8 @@ async def test_a_heartbeat_of_the_application_is_named(lines: Any) -> None:
     assert "% heartbeat message" in lines()
 
 
-async def test_what_a_policy_decides_is_told(lines: Any) -> None:
-    """What waits, what is dropped, and who is closed for it."""
+async def test_queued_and_dropped_messages_are_logged(lines: Any) -> None:
+    """The lines give the length of the queue; the close that follows is logged, too."""
     outbound = Outbound(max_messages=2, policy="drop_newest")
     async with on_stage(push_only, capable=True, outbound=outbound) as stage:
         peer = await stage.open()
@@ -132,8 +134,8 @@ async def test_what_a_policy_decides_is_told(lines: Any) -> None:
     ]
 
 
-async def test_what_is_dropped_on_its_way_in_is_told(lines: Any) -> None:
-    """By a rate, and because nobody reads."""
+async def test_dropped_inbound_messages_are_logged(lines: Any) -> None:
+    """A rate limit drops them, or a full inbox that nobody reads."""
     rate = RateLimit(messages_per_second=1, burst=1, action="drop")
     async with on_stage(echo, rate_limit=rate) as stage:
         peer = await stage.open()
@@ -148,8 +150,8 @@ async def test_what_is_dropped_on_its_way_in_is_told(lines: Any) -> None:
     assert "- a reader begins" in lines()
 
 
-async def test_a_denial_and_a_close_that_nobody_takes_are_told(lines: Any) -> None:
-    """The first by its status."""
+async def test_a_denial_and_a_close_that_cannot_be_sent_are_logged(lines: Any) -> None:
+    """The denial is logged with its status."""
 
     async def denies(websocket: WebSocket) -> None:
         await websocket.send({"type": "websocket.http.response.start", "status": 418, "headers": []})
@@ -167,8 +169,8 @@ async def test_a_denial_and_a_close_that_nobody_takes_are_told(lines: Any) -> No
     assert "x aborted, the close frame could not be sent" in told
 
 
-async def test_an_abort_of_a_closing_connection_is_told_without_the_reason_of_its_close(lines: Any) -> None:
-    """Which the handler gave, and may be private."""
+async def test_the_abort_of_a_closing_connection_is_logged_without_the_close_reason(lines: Any) -> None:
+    """The handler gave that reason, and it may be private."""
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
         peer.mute = True
@@ -180,8 +182,8 @@ async def test_an_abort_of_a_closing_connection_is_told_without_the_reason_of_it
     assert [line for line in told if line.startswith("x aborted")]
 
 
-async def test_a_close_that_the_server_refuses_is_told(lines: Any) -> None:
-    """The peer was faster."""
+async def test_a_close_that_the_server_refuses_is_logged(lines: Any) -> None:
+    """A server refuses it if the peer closed first."""
 
     async def refuse(code: int, reason: str) -> None:
         raise RuntimeError("too late")
@@ -195,8 +197,8 @@ async def test_a_close_that_the_server_refuses_is_told(lines: Any) -> None:
     assert "- close not sent, 'too late'" in lines()
 
 
-async def test_a_message_for_one_who_has_left_is_told(lines: Any) -> None:
-    """In the handler of another."""
+async def test_a_message_dropped_for_a_departed_peer_is_logged(lines: Any) -> None:
+    """It was sent by the handler of another connection, where it does not raise."""
     kept = list[Any]()
 
     async def handler(websocket: WebSocket) -> None:
@@ -213,8 +215,8 @@ async def test_a_message_for_one_who_has_left_is_told(lines: Any) -> None:
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
-async def test_the_level_is_looked_up_once(level: int, caplog: pytest.LogCaptureFixture) -> None:
-    """When the peer comes; and the shortcut past the wire is taken only where nothing is to be told."""
+async def test_the_log_level_is_looked_up_once_per_connection(level: int, caplog: pytest.LogCaptureFixture) -> None:
+    """That happens when the peer connects. The shortcut past the wire is used only if nothing is to be logged."""
     caplog.set_level(level, "wsstab")
 
     def shortcut(stage: Stage, peer: Peer) -> bool:
@@ -239,8 +241,8 @@ async def test_the_level_is_looked_up_once(level: int, caplog: pytest.LogCapture
             await peer.connection.send("hello")
 
 
-async def test_a_token_in_the_place_of_a_subprotocol_is_not_in_it(caplog: pytest.LogCaptureFixture) -> None:
-    """Browsers can send one nowhere else."""
+async def test_the_log_never_names_the_subprotocol(caplog: pytest.LogCaptureFixture) -> None:
+    """Some clients pass a token in its place, because browsers allow no other header."""
     caplog.set_level(logging.DEBUG, "wsstab")
 
     async def handler(websocket: WebSocket) -> None:
