@@ -1,4 +1,4 @@
-"""The handler's side: the ASGI ``send`` in the place of the server's."""
+"""The application's side: the ASGI ``receive`` and ``send`` that a handler gets instead of the server's."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ACCEPT: Event = {"type": "websocket.accept"}
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 class Script:
-    """An ASGI application that sends events, one after the other, and keeps what they raised."""
+    """An ASGI application that sends events one after the other, and records the errors that the sends raise."""
 
     def __init__(self, *events: Event, after: bool = False) -> None:
         self._events = events
@@ -50,15 +50,15 @@ class Script:
 
 
 async def run(script: Script, **options: Any) -> Peer:
-    """The peer of a script that has ended."""
+    """Run a script to its end, and return its peer."""
     async with on_stage(script, bare=True, **options) as stage:
         peer = stage.call(Peer())
         await peer.over()
         return peer
 
 
-async def test_accept_passes_everything_that_it_carries() -> None:
-    """Subprotocol and headers; a handler that returns closes with 1000."""
+async def test_accept_passes_subprotocol_and_headers_on() -> None:
+    """The handler then returns, which closes with 1000."""
     accept = {**ACCEPT, "subprotocol": "chat", "headers": [(b"x-trace", b"1")]}
     peer = await run(Script(accept))
     assert peer.sent[0] == accept
@@ -67,22 +67,22 @@ async def test_accept_passes_everything_that_it_carries() -> None:
 
 
 async def test_a_second_accept_is_illegal() -> None:
-    """And changes nothing."""
+    """It raises, and the connection stays open."""
     script = Script(ACCEPT, ACCEPT, {"type": "websocket.send", "text": "on"})
     peer = await run(script)
     assert [type(error) for error in script.raised] == [RuntimeError]
     assert peer.kinds == ["websocket.accept", "websocket.send", "websocket.close"]
 
 
-async def test_an_event_that_asgi_does_not_know_is_illegal() -> None:
-    """It is named."""
+async def test_an_unknown_asgi_event_is_illegal() -> None:
+    """The error names its type."""
     script = Script(ACCEPT, {"type": "websocket.wave"})
     await run(script)
     assert [str(error) for error in script.raised] == ["Unexpected ASGI message 'websocket.wave'."]
 
 
-async def test_a_message_without_content_is_illegal() -> None:
-    """Text or bytes."""
+async def test_a_message_without_text_or_bytes_is_illegal() -> None:
+    """Empty text and empty bytes are content, ``None`` is not."""
     with pytest.raises(RuntimeError, match="needs text or bytes"):
         outgoing_of({"type": "websocket.send", "text": None})
     assert outgoing_of({"type": "websocket.send", "bytes": b"", "text": None}).data == b""
@@ -100,14 +100,14 @@ async def test_a_message_without_content_is_illegal() -> None:
         ({"code": 1008, "reason": [{"msg": "missing"}]}, (1008, "[{'msg': 'missing'}]")),
     ],
 )
-async def test_codes_and_reasons_of_a_handler_are_clamped(close: dict[str, Any], told: tuple[int, str]) -> None:
-    """What may not travel is replaced; what is no text becomes text."""
+async def test_close_codes_and_reasons_of_a_handler_are_clamped(close: dict[str, Any], told: tuple[int, str]) -> None:
+    """A code that may not be sent is replaced, a long reason is cut, and a reason of another type becomes text."""
     peer = await run(Script(ACCEPT, {"type": "websocket.close", **close}))
     assert peer.closed == told
 
 
-async def test_closing_twice_is_closing_once() -> None:
-    """The first one counts."""
+async def test_a_second_close_is_ignored() -> None:
+    """Code and reason of the first one count."""
     script = Script(ACCEPT, {"type": "websocket.close", "code": 4000}, {"type": "websocket.close", "code": 4001})
     peer = await run(script)
     assert script.raised == []
@@ -115,15 +115,15 @@ async def test_closing_twice_is_closing_once() -> None:
     assert peer.closed == (4000, "")
 
 
-async def test_a_close_before_accept_refuses() -> None:
-    """It goes to the server as it is, which makes a 403 of it."""
+async def test_a_close_before_accept_refuses_the_handshake() -> None:
+    """It goes to the server unchanged, which answers with a 403."""
     peer = await run(Script({"type": "websocket.close", "code": 4003, "reason": "no"}))
     assert peer.kinds == ["websocket.close"]
     assert peer.closed == (4003, "no")
 
 
-async def test_a_denial_response_passes_in_all_its_parts() -> None:
-    """And ends with its last part."""
+async def test_all_parts_of_a_denial_response_are_passed_on() -> None:
+    """The denial ends with its last part."""
     start = {"type": "websocket.http.response.start", "status": 418, "headers": []}
     parts: list[Event] = [
         {"type": "websocket.http.response.body", "body": b"tea", "more_body": True},
@@ -136,7 +136,7 @@ async def test_a_denial_response_passes_in_all_its_parts() -> None:
 
 
 async def test_a_denial_after_accept_is_illegal() -> None:
-    """As ASGI has it."""
+    """ASGI allows a denial response only before accept."""
     script = Script(ACCEPT, {"type": "websocket.http.response.start", "status": 418, "headers": []})
     peer = await run(script)
     assert [type(error) for error in script.raised] == [RuntimeError]
@@ -144,8 +144,8 @@ async def test_a_denial_after_accept_is_illegal() -> None:
 
 
 @pytest.mark.parametrize("event", [ACCEPT, {"type": "websocket.http.response.start", "status": 418, "headers": []}])
-async def test_who_left_before_the_handshake_was_complete_is_gone(event: Event) -> None:
-    """The handler learns it from its first event, as an ``OSError``."""
+async def test_answering_a_handshake_of_a_departed_peer_raises(event: Event) -> None:
+    """The handler's first event raises `PeerGoneError`, which is an ``OSError``."""
     script = Script(event, after=True)
     async with on_stage(script, bare=True) as stage:
         peer = stage.call(Peer())
@@ -156,8 +156,8 @@ async def test_who_left_before_the_handshake_was_complete_is_gone(event: Event) 
     assert [type(error) for error in script.raised] == [PeerGoneError]
 
 
-async def test_a_server_that_fails_to_accept_means_a_peer_that_left() -> None:
-    """An ``OSError`` of the server becomes ours."""
+async def test_an_os_error_of_the_server_on_accept_means_that_the_peer_has_left() -> None:
+    """The handler gets it as a `PeerGoneError`."""
     script = Script(ACCEPT)
     async with on_stage(script, bare=True) as stage:
         peer = Peer()
@@ -169,8 +169,8 @@ async def test_a_server_that_fails_to_accept_means_a_peer_that_left() -> None:
     assert peer.error is None
 
 
-async def test_a_peer_that_leaves_after_its_denial_began_harms_nothing() -> None:
-    """There is nothing more to say to it."""
+async def test_a_peer_that_leaves_during_its_denial_is_no_error() -> None:
+    """There is nothing more to tell it."""
     start = {"type": "websocket.http.response.start", "status": 418, "headers": []}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,8 +186,8 @@ async def test_a_peer_that_leaves_after_its_denial_began_harms_nothing() -> None
         assert peer.error is None
 
 
-async def test_a_reference_error_of_somebody_between_is_an_error() -> None:
-    """Only one of ours says that the connection has ended."""
+async def test_a_reference_error_from_a_middleware_is_an_error() -> None:
+    """It must not be mistaken for a connection that has ended."""
 
     async def keeps(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -210,8 +210,8 @@ async def test_a_reference_error_of_somebody_between_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("capable", [False, True], ids=["asgi", "capable"])
-async def test_a_handler_receives_everything_once_and_in_order(capable: bool) -> None:
-    """From the server itself or from the inbox, and last the disconnect; then there is nothing to ask for."""
+async def test_a_handler_receives_each_event_once_and_in_order(capable: bool) -> None:
+    """The disconnect comes last; receiving after it raises."""
     seen: list[Event] = []
     refused: list[str] = []
 
@@ -237,8 +237,8 @@ async def test_a_handler_receives_everything_once_and_in_order(capable: bool) ->
 
 
 @pytest.mark.parametrize("capable", [False, True], ids=["asgi", "capable"])
-async def test_an_event_that_we_do_not_know_is_handed_over(capable: bool) -> None:
-    """The handler may know it; it ends nothing."""
+async def test_an_event_of_unknown_type_is_handed_to_the_handler(capable: bool) -> None:
+    """The handler may know it, and it does not end the connection."""
     seen: list[str] = []
 
     async def listener(scope: Scope, receive: Receive, send: Send) -> None:
@@ -255,8 +255,8 @@ async def test_an_event_that_we_do_not_know_is_handed_over(capable: bool) -> Non
     assert seen == ["websocket.wave", "websocket.receive"]
 
 
-async def test_a_receive_that_is_given_up_loses_nothing() -> None:
-    """The next one has what came."""
+async def test_a_cancelled_receive_loses_no_message() -> None:
+    """The next ``receive()`` returns it."""
     gave_up, seen = anyio.Event(), list[str]()
 
     async def impatient(websocket: WebSocket) -> None:
@@ -274,8 +274,8 @@ async def test_a_receive_that_is_given_up_loses_nothing() -> None:
     assert seen == ["hello"]
 
 
-async def test_what_a_rate_holds_back_comes_in_order() -> None:
-    """And nothing of it is lost."""
+async def test_messages_held_back_by_a_rate_limit_arrive_in_order() -> None:
+    """None of them is lost."""
     rate = RateLimit(messages_per_second=500, burst=1, action="delay")
     async with on_stage(echo, capable=True, rate_limit=rate) as stage:
         peer = await stage.open()
@@ -287,7 +287,7 @@ async def test_what_a_rate_holds_back_comes_in_order() -> None:
 
 
 class AtOnceWire(CapableWire):
-    """A wire that takes a handler's message at once, or raises; what it says of its errors is the test's.
+    """A wire that takes a handler's message at once, or raises; a ``ConnectionResetError`` means a departed peer.
 
     Attributes:
         error: what it raises.
@@ -318,7 +318,7 @@ class AtOnceWire(CapableWire):
 
 
 def with_wires(stage: Stage, error: Exception | None = None) -> None:
-    """Give each peer of a stage such a wire."""
+    """Give each peer of a stage an `AtOnceWire`."""
 
     def wire_for(scope: Scope, receive: Receive, send: Send) -> AtOnceWire:
         peer = stage._by_scope[id(scope)]
@@ -329,8 +329,8 @@ def with_wires(stage: Stage, error: Exception | None = None) -> None:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_a_handler_that_sends_and_never_receives_lets_others_run(at_once: bool) -> None:
-    """Also where no send has to wait."""
+async def test_a_handler_that_only_sends_lets_other_tasks_run(at_once: bool) -> None:
+    """It does so even on a wire where no send has to wait."""
     turns: list[int] = []
     events: list[Event] = [{"type": "websocket.send", "text": str(number)} for number in range(3 * CHECKPOINT_EVERY)]
     script = Script(ACCEPT, *events)
@@ -353,8 +353,8 @@ async def test_a_handler_that_sends_and_never_receives_lets_others_run(at_once: 
     ],
     ids=["accept", "deny"],
 )
-async def test_only_the_server_says_that_a_peer_left_before_its_answer(event: Event, words: str) -> None:
-    """Any other error is the handler's own."""
+async def test_only_an_error_of_the_server_means_that_a_peer_left_before_its_answer(event: Event, words: str) -> None:
+    """Any other error reaches the handler unchanged."""
     for error in (ConnectionResetError("reset"), FileNotFoundError("no such file")):
         script = Script(event)
         async with on_stage(script, bare=True, capable=True) as stage:
@@ -370,8 +370,8 @@ async def test_only_the_server_says_that_a_peer_left_before_its_answer(event: Ev
             assert raised is error
 
 
-async def test_a_connection_that_is_closed_while_it_is_accepted_is_never_open() -> None:
-    """Its handler learns of the end, and nobody is told of a beginning."""
+async def test_a_connection_that_is_closed_during_accept_never_opens() -> None:
+    """It counts as no opening, and its peer gets the close."""
     async with on_stage(push_only) as stage:
         peer = Peer()
         peer.stalled = True
@@ -385,8 +385,8 @@ async def test_a_connection_that_is_closed_while_it_is_accepted_is_never_open() 
         assert stage.manager.get_connection_count() == 0
 
 
-async def test_an_accept_after_the_end_says_how_it_ended() -> None:
-    """With code and reason."""
+async def test_an_accept_after_the_end_raises_with_the_close() -> None:
+    """The message of the error gives code and reason."""
     raised: list[str] = []
     ready = anyio.Event()
 
@@ -408,14 +408,14 @@ async def test_an_accept_after_the_end_says_how_it_ended() -> None:
 
 
 class Guard:
-    """Looks at who is about to be accepted, and refuses where it is told to."""
+    """A check just before accept, which refuses the peer if it is told to."""
 
     def __init__(self, peer: Peer, refuses: bool) -> None:
         self._peer = peer
         self._refuses = refuses
 
     async def check(self) -> bool:
-        """Let it in, or give it its answer."""
+        """Close the connection if the guard refuses."""
         if self._refuses:
             self._peer.inner.closing.begin(Close(4403, "no", Cause.STABILIZER))
             await self._peer.inner.closing.latch.wait()
@@ -423,8 +423,8 @@ class Guard:
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-async def test_the_guards_of_an_endpoint_are_asked_before_it_accepts(refuses: bool) -> None:
-    """Who is refused then was never accepted."""
+async def test_the_second_look_is_taken_before_accept(refuses: bool) -> None:
+    """A peer that it refuses is never accepted."""
     ready = anyio.Event()
 
     async def late(scope: Scope, receive: Receive, send: Send) -> None:
@@ -443,8 +443,8 @@ async def test_the_guards_of_an_endpoint_are_asked_before_it_accepts(refuses: bo
         assert stage.manager.statistics().opened == (not refuses)
 
 
-async def test_at_debug_an_answer_to_a_handshake_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Accepted or denied."""
+async def test_at_debug_the_answer_to_a_handshake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Both an accept and a denial are."""
     caplog.set_level(logging.DEBUG, "wsstab")
     await run(Script({**ACCEPT, "subprotocol": "chat"}))
     start = {"type": "websocket.http.response.start", "status": 418, "headers": []}
@@ -460,12 +460,12 @@ LATE: Event = {"type": "websocket.send", "text": "late"}
 
 
 class Kept:
-    """An application that accepts, gives its ``send`` away, and waits for the end as it is told to.
+    """An application that accepts, exposes its ``send``, and then waits for the end in one of three ways.
 
     Attributes:
-        send: of its peer.
-        go: set when it may go on.
-        raised: what its own sends raised, after so many that were passed over.
+        send: the ASGI ``send`` that it got.
+        go: set when it may send.
+        raised: the error of its own sends, and how many sends before it were dropped.
     """
 
     def __init__(self, how: str = "waits", sends: int = 2 * CHECKPOINT_EVERY) -> None:
@@ -492,15 +492,15 @@ class Kept:
 
 
 async def left(stage: Stage, **asgi: str) -> Peer:
-    """A peer that has left, and whose handler goes on."""
+    """A peer that has left while its handler goes on."""
     peer = await stage.open(asgi=asgi)
     peer.leaves(1001)
     await until(lambda: peer.inner.closing.event)
     return peer
 
 
-async def test_who_was_promised_an_error_has_it_at_once() -> None:
-    """The first message after the end raises."""
+async def test_where_asgi_promises_an_error_the_first_late_send_raises() -> None:
+    """ASGI 2.4 and later promise an ``OSError`` for a send to a departed peer."""
     kept = Kept()
     async with on_stage(kept, bare=True) as stage:
         peer = await left(stage, **PROMISED)
@@ -510,8 +510,8 @@ async def test_who_was_promised_an_error_has_it_at_once() -> None:
     assert (kept.raised[0], type(kept.raised[1])) == (0, PeerGoneError)
 
 
-async def test_who_was_promised_none_is_let_go_on_to_its_disconnect_but_not_for_ever() -> None:
-    """What is sent on the way is dropped and counted."""
+async def test_where_asgi_promises_no_error_a_bounded_number_of_late_sends_is_dropped() -> None:
+    """They are counted. The handler may be on its way to its disconnect, but must not go on for ever."""
     kept = Kept()
     async with on_stage(kept, bare=True) as stage:
         peer = await left(stage, **NOT_PROMISED)
@@ -523,8 +523,8 @@ async def test_who_was_promised_none_is_let_go_on_to_its_disconnect_but_not_for_
         assert stage.manager.statistics().dropped_outbound == kept.raised[0]
 
 
-async def test_who_takes_too_long_to_its_disconnect_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few its messages are."""
+async def test_late_sends_raise_once_a_handler_takes_too_long_to_receive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That holds however few messages it sends."""
     monkeypatch.setattr("wsstab.connection.handler.LONGEST_WAY_TO_THE_END", 0.0)
     kept = Kept()
     async with on_stage(kept, bare=True) as stage:
@@ -536,8 +536,8 @@ async def test_who_takes_too_long_to_its_disconnect_is_told(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("how", ["receives", "is told"])
-async def test_who_knows_of_the_end_is_told_again(how: str) -> None:
-    """It has had its disconnect, or has waited for the end, and comes to no other."""
+async def test_late_sends_raise_at_once_in_a_handler_that_knows_of_the_end(how: str) -> None:
+    """It has received its disconnect or awaited ``closed``, so no further disconnect would stop it."""
     kept = Kept(how)
     async with on_stage(kept, bare=True) as stage:
         peer = await left(stage, **NOT_PROMISED)
@@ -547,8 +547,8 @@ async def test_who_knows_of_the_end_is_told_again(how: str) -> None:
     assert (kept.raised[0], type(kept.raised[1])) == (0, PeerGoneError)
 
 
-async def test_who_was_closed_by_us_is_told_whatever_was_promised() -> None:
-    """No framework counts on a disconnect of which its server knows nothing."""
+async def test_late_sends_raise_at_once_after_a_close_by_the_stabilizer() -> None:
+    """That holds for every ASGI version: no framework relies on a disconnect that only the stabilizer causes."""
     kept = Kept()
     async with on_stage(kept, bare=True) as stage:
         peer = await stage.open(asgi=NOT_PROMISED)
@@ -561,8 +561,8 @@ async def test_who_was_closed_by_us_is_told_whatever_was_promised() -> None:
     assert str(kept.raised[1]) == "the connection has ended: 4100 ours"
 
 
-async def test_outside_of_handlers_only_a_promised_error_is_raised() -> None:
-    """In a request or a task of the application; what raises nothing is counted."""
+async def test_outside_of_handlers_a_late_send_raises_only_if_asgi_promises_it() -> None:
+    """That is in an HTTP request or a background task, say. A send that does not raise is counted as dropped."""
     for asgi in (PROMISED, NOT_PROMISED):
         kept = Kept(sends=0)
         async with on_stage(kept, bare=True) as stage:
@@ -578,10 +578,8 @@ async def test_outside_of_handlers_only_a_promised_error_is_raised() -> None:
             kept.go.set()
 
 
-async def test_in_the_handler_of_another_a_message_for_who_has_left_is_dropped(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """It has done nothing wrong; an event that is no message raises there too."""
+async def test_a_late_send_from_another_connection_s_handler_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """That handler has done nothing wrong. An event other than a message still raises there."""
     caplog.set_level(logging.DEBUG, "wsstab")
     kept = Kept(sends=0)
     async with on_stage(kept, bare=True) as stage:

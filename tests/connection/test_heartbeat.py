@@ -42,12 +42,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
-def test_the_default_message_is_the_published_one() -> None:
-    """Its type and the time."""
+def test_the_default_heartbeat_message_has_the_published_form() -> None:
+    """It consists of its type and the time."""
     message = default_message()
     assert message["type"] == "ping"
     assert message["timestamp"] > 1_500_000_000
@@ -55,15 +55,15 @@ def test_the_default_message_is_the_published_one() -> None:
 
 
 def test_only_a_custom_heartbeat_has_a_message() -> None:
-    """The application's own, or the default."""
+    """It is the application's own message, or the default one."""
     assert custom_message(WebSocketConfig()) is None
     assert custom_message(WebSocketConfig(heartbeat_type="off")) is None
     assert custom_message(WebSocketConfig(heartbeat_type="custom")) is default_message
     assert custom_message(WebSocketConfig(heartbeat_type="custom", custom_heartbeat="tick")) == "tick"
 
 
-async def test_a_ping_leaves_after_the_interval_without_a_sound() -> None:
-    """Not before, and not while messages arrive."""
+async def test_a_ping_is_sent_after_an_interval_of_silence() -> None:
+    """None is sent earlier, or while messages arrive."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         peer = await stage.open()
         for _ in range(3):
@@ -76,8 +76,8 @@ async def test_a_ping_leaves_after_the_interval_without_a_sound() -> None:
         assert stage.manager.statistics().heartbeats_sent == 1
 
 
-async def test_a_pong_keeps_a_silent_peer_alive_and_measures() -> None:
-    """Each ping has a payload of its own; only its own pong gives a latency."""
+async def test_a_pong_keeps_a_silent_peer_alive_and_measures_the_latency() -> None:
+    """Each ping has its own payload, and only the pong with that payload gives a latency."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5, enable_metrics=True) as stage:
         peer = await stage.open()
         assert peer.connection.latency is None
@@ -93,8 +93,8 @@ async def test_a_pong_keeps_a_silent_peer_alive_and_measures() -> None:
         assert stage.manager.statistics().latencies["ping"].count == 5
 
 
-async def test_a_pong_nobody_asked_for_is_a_sign_of_life_and_no_measurement() -> None:
-    """RFC 6455 section 5.5.3 allows it."""
+async def test_an_unsolicited_pong_is_a_sign_of_life_but_no_measurement() -> None:
+    """RFC 6455 section 5.5.3 allows unsolicited pongs."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         peer = await stage.open()
         stage.pass_time(10.5)
@@ -105,8 +105,8 @@ async def test_a_pong_nobody_asked_for_is_a_sign_of_life_and_no_measurement() ->
         assert not peer.wire.aborted
 
 
-async def test_a_message_that_takes_long_to_arrive_is_a_sign_of_life() -> None:
-    """No pong can come before its end; what has stopped to arrive is none."""
+async def test_a_message_that_is_still_arriving_is_a_sign_of_life() -> None:
+    """A pong can come only after its end. A message that has stopped growing is no sign of life."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         peer = await stage.open()
         assert peer.wire is not None
@@ -120,8 +120,8 @@ async def test_a_message_that_takes_long_to_arrive_is_a_sign_of_life() -> None:
         assert peer.wire.aborted
 
 
-async def test_silence_after_a_ping_is_death() -> None:
-    """Aborted, and everyone is told how: hooks, ``closed`` and the counters."""
+async def test_a_peer_that_stays_silent_after_a_ping_is_aborted() -> None:
+    """Hooks, ``closed`` and the counters report a missed heartbeat."""
     missed: list[HeartbeatMissed] = []
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         stage.manager.on(HeartbeatMissed, missed.append)
@@ -143,8 +143,8 @@ async def test_silence_after_a_ping_is_death() -> None:
         assert (statistics.heartbeats_missed, statistics.closed, statistics.connections) == (1, {1006: 1}, 0)
 
 
-async def test_who_has_ended_is_not_looked_at_any_more() -> None:
-    """It may have been due in the same tick as what ended it."""
+async def test_a_closed_connection_is_not_visited_again() -> None:
+    """Its visit may have been due in the same tick that closed it."""
     missed: list[HeartbeatMissed] = []
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         stage.manager.on(HeartbeatMissed, missed.append)
@@ -157,7 +157,7 @@ async def test_who_has_ended_is_not_looked_at_any_more() -> None:
 
 
 async def test_any_message_after_a_ping_is_as_good_as_a_pong() -> None:
-    """What counts is that something arrived."""
+    """Anything that arrives proves that the peer is alive."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         peer = await stage.open()
         stage.pass_time(10.5)
@@ -168,8 +168,8 @@ async def test_any_message_after_a_ping_is_as_good_as_a_pong() -> None:
         assert not peer.wire.aborted
 
 
-async def test_time_in_which_we_did_not_read_proves_nothing() -> None:
-    """The server has stopped reading: its peer may well have answered."""
+async def test_silence_while_the_server_does_not_read_proves_nothing() -> None:
+    """The peer may well have answered, so it is aborted only for silence after reading has resumed."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         peer = await stage.open()
         stage.pass_time(10.5)
@@ -183,16 +183,16 @@ async def test_time_in_which_we_did_not_read_proves_nothing() -> None:
         assert peer.wire.aborted
 
 
-async def test_without_a_heartbeat_nobody_is_pinged_and_nobody_dies() -> None:
-    """However long the silence."""
+async def test_without_a_heartbeat_no_peer_is_pinged_or_closed() -> None:
+    """That holds however long the peer is silent."""
     async with on_stage(capable=True, heartbeat_type="off") as stage:
         peer = await stage.open()
         stage.pass_time(100_000)
         assert (peer.pings, peer.closed) == ([], None)
 
 
-async def test_where_the_server_has_no_ping_nobody_dies_of_silence() -> None:
-    """Plain ASGI has none; the server's own keepalive is left to it."""
+async def test_a_server_without_pings_closes_nobody_for_silence() -> None:
+    """Plain ASGI has no ping; the server's own keepalive remains in charge."""
     async with on_stage(heartbeat_interval=10, heartbeat_timeout=5) as stage:
         peer = await stage.open()
         stage.pass_time(100_000)
@@ -204,7 +204,7 @@ async def test_where_the_server_has_no_ping_nobody_dies_of_silence() -> None:
 @pytest.mark.parametrize("capable", [False, True])
 @pytest.mark.parametrize("answer", ["pong", '{"type": "pong"}'])
 async def test_a_custom_heartbeat_is_a_message_and_its_answer_is_consumed(capable: bool, answer: str) -> None:
-    """The handler sees no pong; the latency is measured."""
+    """The handler does not see the answer; the latency is measured from it."""
     options: dict[str, Any] = {"heartbeat_interval": 10, "heartbeat_timeout": 5, "heartbeat_type": "custom"}
     async with on_stage(capable=capable, **options) as stage:
         peer = await stage.open()
@@ -221,8 +221,8 @@ async def test_a_custom_heartbeat_is_a_message_and_its_answer_is_consumed(capabl
 
 
 @pytest.mark.parametrize("message", ["tick", b"tick", {"tick": 1}, lambda: "tick"])
-async def test_the_custom_message_is_the_application_s(message: Any) -> None:
-    """Text, bytes, JSON, or what a function makes of it."""
+async def test_the_custom_heartbeat_is_the_application_s_message(message: Any) -> None:
+    """It may be text, bytes, a value that becomes JSON, or a function that returns one of them."""
     async with on_stage(heartbeat_interval=10, heartbeat_type="custom", custom_heartbeat=message) as stage:
         peer = await stage.open()
         stage.pass_time(10.5)
@@ -231,8 +231,8 @@ async def test_the_custom_message_is_the_application_s(message: Any) -> None:
         assert (json.loads(got) if isinstance(message, dict) else got) == expected
 
 
-async def test_a_custom_heartbeat_overtakes_what_waits() -> None:
-    """A slow peer is not taken for a dead one."""
+async def test_a_custom_heartbeat_overtakes_queued_messages() -> None:
+    """Otherwise a slow peer would be taken for a dead one."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_type="custom") as stage:
         peer = await stage.open()
         peer.stall()
@@ -243,10 +243,10 @@ async def test_a_custom_heartbeat_overtakes_what_waits() -> None:
         assert [json.loads(message)["type"] for message in peer.messages] == ["ping"]
 
 
-async def test_a_custom_message_that_cannot_be_made_does_not_end_the_heartbeat(
+async def test_an_error_in_a_custom_heartbeat_function_does_not_end_the_heartbeat(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is logged, and tried again."""
+    """It is logged, and the next beat calls the function again."""
     answers: Iterator[ValueError | str] = iter([ValueError("broken"), "tick"])
 
     def make() -> str:
@@ -267,8 +267,8 @@ async def test_a_custom_message_that_cannot_be_made_does_not_end_the_heartbeat(
 
 
 @pytest.mark.parametrize("capable", [False, True])
-async def test_no_message_of_ours_goes_into_a_protocol_of_the_application(capable: bool) -> None:
-    """Where there is a real ping, that is sent in its place."""
+async def test_a_connection_with_a_subprotocol_gets_no_heartbeat_message(capable: bool) -> None:
+    """The message would break the subprotocol; a real ping is sent instead if the server has one."""
 
     async def speaker(websocket: Any) -> None:
         await websocket.accept(subprotocol="graphql-ws")
@@ -289,7 +289,7 @@ async def test_no_message_of_ours_goes_into_a_protocol_of_the_application(capabl
 
 
 async def test_idle_connections_are_closed_with_4408() -> None:
-    """Idle is who has no application message in either direction; a pong is none."""
+    """A connection is idle if it has no application message in either direction; pongs do not count."""
     async with on_stage(capable=True, heartbeat_interval=1, heartbeat_timeout=5, idle_timeout=10) as stage:
         sender, receiver, silent = [await stage.open() for _ in range(3)]
         stage.hub.clients.identify(receiver.inner, "receiver")
@@ -307,8 +307,8 @@ async def test_idle_connections_are_closed_with_4408() -> None:
 
 
 @pytest.mark.parametrize("capable", [False, True])
-async def test_a_heartbeat_that_is_a_message_is_no_traffic(capable: bool) -> None:
-    """Neither sent nor answered: its peer is idle, and nothing is counted."""
+async def test_a_custom_heartbeat_counts_as_no_traffic(capable: bool) -> None:
+    """Neither it nor its answer is counted or keeps the connection from being idle."""
     options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 5, "idle_timeout": 10}
     async with on_stage(capable=capable, heartbeat_type="custom", **options) as stage:
         peer = await stage.open()
@@ -328,8 +328,8 @@ async def test_a_heartbeat_that_is_a_message_is_no_traffic(capable: bool) -> Non
         assert peer.closed == (CloseCode.IDLE_TIMEOUT, "idle timeout")
 
 
-async def test_a_double_s_heartbeat_is_no_traffic() -> None:
-    """The same without the middleware."""
+async def test_the_heartbeat_of_a_double_counts_as_no_traffic() -> None:
+    """The same rule holds without the middleware."""
     async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
         connection = ward.manager.get_connection("ann")
         assert connection is not None
@@ -342,14 +342,14 @@ async def test_a_double_s_heartbeat_is_no_traffic() -> None:
 
 
 async def receives_once(websocket: WebSocket) -> None:
-    """Accept, receive one message, and wait for the end alone."""
+    """Accept, receive one message, and then only wait for the end."""
     await websocket.accept()
     await websocket.receive()
     await websocket.state.connection.closed
 
 
 async def test_a_ping_reads_past_a_full_inbox() -> None:
-    """The pong may come behind what is unread; where none does, the peer is dead for all that was unread."""
+    """The pong may be behind unread messages; if there is none, the peer is dead however many of them there are."""
     options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 1, "inbound": Inbound(max_messages=2)}
     async with on_stage(receives_once, capable=True, **options) as stage:
         peer = await stage.open()
@@ -362,8 +362,8 @@ async def test_a_ping_reads_past_a_full_inbox() -> None:
         assert peer.wire.aborted
 
 
-async def test_there_is_an_end_to_what_is_read_past_a_full_inbox() -> None:
-    """A peer that goes on sending to a handler that does not ask is held up."""
+async def test_reading_past_a_full_inbox_is_bounded() -> None:
+    """Reading pauses for a peer that keeps sending to a handler that does not receive."""
     options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 1, "inbound": Inbound(max_messages=2)}
     async with on_stage(receives_once, capable=True, **options) as stage:
         peer = await stage.open()
@@ -376,8 +376,8 @@ async def test_there_is_an_end_to_what_is_read_past_a_full_inbox() -> None:
         assert not peer.wire.aborted
 
 
-async def test_a_handler_that_never_asks_again_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When all that may be unread is, and the handler has taken nothing for long: else it would be held for ever."""
+async def test_a_connection_whose_handler_never_receives_again_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would be held for ever once all that may be read ahead is unread."""
     options: dict[str, Any] = {"heartbeat_interval": 1, "heartbeat_timeout": 1, "inbound": Inbound(max_messages=2)}
     monkeypatch.setattr(receiver, "LONGEST_STUCK", 0.0)
     async with on_stage(receives_once, capable=True, **options) as stage:
@@ -394,8 +394,8 @@ async def test_a_handler_that_never_asks_again_has_an_end(monkeypatch: pytest.Mo
         assert peer.wire.aborted
 
 
-async def test_connections_that_are_too_old_are_closed_with_1012() -> None:
-    """After the age, ten per cent more or less, however busy they are."""
+async def test_connections_over_the_maximum_age_are_closed_with_1012() -> None:
+    """The age varies by ten per cent, and does not depend on how busy the connection is."""
     async with on_stage(max_connection_age=100) as stage:
         peer = await stage.open()
         stage.pass_time(89)
@@ -407,8 +407,8 @@ async def test_connections_that_are_too_old_are_closed_with_1012() -> None:
         assert peer.closed == (CloseCode.SERVICE_RESTART, "maximum connection age")
 
 
-async def test_what_the_transport_holds_is_counted_at_each_look() -> None:
-    """And given back."""
+async def test_bytes_in_the_transport_count_as_memory_at_each_visit() -> None:
+    """They are given back when the transport has sent them."""
     async with on_stage(capable=True, heartbeat_interval=10) as stage:
         peer = await stage.open()
         assert peer.wire is not None
@@ -422,8 +422,8 @@ async def test_what_the_transport_holds_is_counted_at_each_look() -> None:
         stage.pass_time(10.5)
 
 
-async def test_handle_pong_is_harmless_with_the_middleware_and_for_strangers() -> None:
-    """It only notes a sign of life."""
+async def test_handle_pong_is_harmless_with_the_middleware_and_for_unknown_clients() -> None:
+    """For a known client it is a sign of life."""
     async with on_stage(capable=True, heartbeat_interval=10, heartbeat_timeout=5) as stage:
         (peer,) = await stage.named("ann")
         stage.pass_time(10.5)
@@ -438,7 +438,7 @@ async def test_handle_pong_is_harmless_with_the_middleware_and_for_strangers() -
 
 
 class Ward:
-    """A manager with one double, whose time the test moves."""
+    """A manager without the middleware and with one double, whose clock the test moves."""
 
     def __init__(self, **options: Any) -> None:
         self.manager = WebSocketConnectionManager(WebSocketConfig(**options))
@@ -453,7 +453,7 @@ class Ward:
         await self.manager.graceful_shutdown()
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock on, and let everything that is due run."""
         timekeeper = hub_of(self.manager).loops.here().timekeeper
         timekeeper.now += seconds
         timekeeper.tick()
@@ -461,12 +461,12 @@ class Ward:
 
     @property
     def pings(self) -> list[Any]:
-        """The messages that it was sent."""
+        """The JSON messages that the double was sent."""
         return [call.args[0] for call in self.socket.send_json.await_args_list]
 
 
 async def test_a_double_gets_the_published_ping() -> None:
-    """Unencoded, after each interval in which nothing was heard."""
+    """It gets the message unencoded, after each interval in which nothing was heard of it."""
     async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
         await ward.wait(9.5)
         assert ward.pings == []
@@ -475,8 +475,8 @@ async def test_a_double_gets_the_published_ping() -> None:
         assert not math.isnan(ward.pings[0]["timestamp"])
 
 
-async def test_a_double_that_once_answered_dies_of_silence() -> None:
-    """It was able to answer, and does not any more."""
+async def test_a_double_that_has_answered_before_is_closed_for_silence() -> None:
+    """Its client has shown that it can answer heartbeats."""
     missed: list[HeartbeatMissed] = []
     async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
         ward.manager.on(HeartbeatMissed, missed.append)
@@ -494,7 +494,7 @@ async def test_a_double_that_once_answered_dies_of_silence() -> None:
 
 
 async def test_a_double_that_never_answered_is_left_to_tcp(caplog: pytest.LogCaptureFixture) -> None:
-    """With one warning that says what to do."""
+    """One warning tells the application to call ``handle_pong()``."""
     async with Ward(heartbeat_interval=10, heartbeat_timeout=15) as ward:
         for _ in range(10):
             await ward.wait(10.5)
@@ -504,8 +504,8 @@ async def test_a_double_that_never_answered_is_left_to_tcp(caplog: pytest.LogCap
         assert "handle_pong()" in record.getMessage()
 
 
-async def test_a_double_without_a_heartbeat_hears_nothing_but_has_its_other_deadlines() -> None:
-    """Idle is idle."""
+async def test_a_double_without_a_heartbeat_still_has_its_other_deadlines() -> None:
+    """It gets no heartbeat message, but is closed when it is idle."""
     async with Ward(heartbeat_type="off", idle_timeout=50) as ward:
         await ward.wait(45)
         assert ward.manager.get_connection_count() == 1
@@ -514,15 +514,15 @@ async def test_a_double_without_a_heartbeat_hears_nothing_but_has_its_other_dead
         ward.socket.close.assert_awaited_once_with(code=4408, reason="idle timeout")
 
 
-async def test_a_double_s_heartbeat_may_be_the_application_s() -> None:
-    """Whatever the type says: pings need the middleware."""
+async def test_a_double_may_have_a_custom_heartbeat() -> None:
+    """A double always gets a message, because pings need the middleware."""
     async with Ward(heartbeat_interval=10, custom_heartbeat="tick", heartbeat_type="custom") as ward:
         await ward.wait(10.5)
         ward.socket.send_text.assert_awaited_once_with("tick")
 
 
-async def test_before_start_no_double_is_pinged() -> None:
-    """Nothing runs in the background before."""
+async def test_no_double_is_pinged_before_the_manager_is_started() -> None:
+    """Nothing runs in the background before ``start()``."""
     ward = Ward(heartbeat_interval=10)
     await ward.manager.connect("ann", ward.socket)
     await ward.wait(100)
@@ -537,7 +537,7 @@ SANSIO = "uvicorn websockets-sansio"
 
 
 def wire_of(traits: Traits) -> Wire:
-    """A wire of such a server."""
+    """A wire of a server with these traits."""
     kind: type[Wire] = type("Kind", (Wire,), {"traits": traits})
     return kind()
 
@@ -556,24 +556,24 @@ def wire_of(traits: Traits) -> Wire:
     ids=[
         "ours",
         "ours is shorter",
-        "the server's is shorter",
-        "no ping here",
+        "server's is shorter",
+        "server without ping",
         "custom needs no ping",
-        "custom keeps to the server's too",
+        "custom, server's is shorter",
         "off",
     ],
 )
-def test_how_often_a_peer_is_asked(
+def test_the_heartbeat_interval_is_the_shorter_of_the_configured_and_the_server_s(
     options: dict[str, Any], native: bool, server_interval: float | None, expected: float | None
 ) -> None:
-    """The shorter of the two intervals wins, and where no ping can be sent none is waited for."""
+    """Without a ping frame or a message to send there is no interval."""
     wire = wire_of(TRAITS[SANSIO] if native else ASGI)
     wire.server_ping_interval = server_interval
     assert heartbeat_interval(WebSocketConfig(**options), wire) == expected
 
 
 def test_a_new_connection_has_the_deadlines_of_its_configuration() -> None:
-    """Those of its own path, which may differ from the manager's."""
+    """It is the configuration of its path, which may differ from the manager's."""
     own = WebSocketConfig(accept_timeout=3.0, heartbeat_interval=5.0, heartbeat_timeout=7.0, idle_timeout=11.0)
     deadlines = deadlines_for(own, wire_of(TRAITS[SANSIO]), 100.0)
     assert deadlines.next(100.0) == 103.0
@@ -583,8 +583,8 @@ def test_a_new_connection_has_the_deadlines_of_its_configuration() -> None:
     assert deadlines.decide(111.0) is Action.IDLE
 
 
-def test_connections_that_opened_together_do_not_grow_old_together() -> None:
-    """Their ages are spread by ten percent to both sides, and not beyond."""
+def test_maximum_ages_are_spread_by_ten_per_cent_to_both_sides() -> None:
+    """Connections that opened together are then not closed together."""
     config = WebSocketConfig(max_connection_age=1000.0, heartbeat_type="off")
     ages = list[float]()
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""Whether an error that ended a handler is one."""
+"""How a handler ends: which errors only tell it of the end of its connection, and what the others do to it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from wsstab.wires.traits import ASGI
 
 
 def over(closed: bool = True, gone: bool = False) -> Any:
-    """A connection that is closing, or whose peer a send found gone."""
+    """A peer that is closing, or that a send has found gone."""
     ending = SimpleNamespace(close=object() if closed else None)
     return SimpleNamespace(sender=SimpleNamespace(gone=gone), closing=ending)
 
 
 class Group(Exception):
-    """An exception group; Python has one of its own from 3.11 on."""
+    """An exception group; before Python 3.11 there is none built in."""
 
     def __init__(self, *exceptions: BaseException) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Group(Exception):
 
 
 def of_starlette() -> RuntimeError:
-    """What Starlette raises for a second receive after the disconnect."""
+    """The error that Starlette raises when a handler receives again after the disconnect."""
 
     async def receive() -> dict[str, Any]:
         return {"type": "websocket.disconnect", "code": 1000}
@@ -58,15 +58,15 @@ GONE, LEFT = PeerGoneError("the peer has left"), WebSocketDisconnect(1001)
 
 
 @pytest.mark.parametrize("error", [GONE, LEFT, Group(GONE, LEFT), Group(GONE, Group(LEFT, of_starlette()))])
-def test_the_ways_in_which_a_handler_learns_of_an_end_are_quiet(error: BaseException) -> None:
-    """Alone and together."""
+def test_errors_that_tell_a_handler_of_the_end_are_quiet(error: BaseException) -> None:
+    """So are groups of them."""
     assert is_quiet(error, over())
     assert is_quiet(error, over(closed=False, gone=True))
 
 
 @pytest.mark.parametrize("error", [GONE, LEFT, Group(GONE, LEFT)])
-def test_nothing_is_quiet_while_the_connection_is_open(error: BaseException) -> None:
-    """It is of another connection then."""
+def test_no_error_is_quiet_while_the_connection_is_open(error: BaseException) -> None:
+    """It is then about another connection."""
     assert not is_quiet(error, over(closed=False))
 
 
@@ -75,7 +75,7 @@ def test_nothing_is_quiet_while_the_connection_is_open(error: BaseException) -> 
     [OSError("no such file"), RuntimeError(ENDED), of_starlette(), Group(GONE, OSError("refused")), Group(OSError())],
 )
 def test_an_error_of_the_application_is_not_quiet(error: BaseException) -> None:
-    """After the end of its connection too; what only repeats that end is none where nothing told of it."""
+    """Nor is an error that repeats the end, unless it comes in a group with one that first told of it."""
     assert not is_quiet(error, over())
 
 
@@ -84,15 +84,15 @@ def test_an_error_of_the_application_is_not_quiet(error: BaseException) -> None:
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 class Ends:
-    """A handler that accepts, unless it is not to, and comes to an end when it is let.
+    """A handler that accepts, unless ``accepts`` is false, and ends when the test lets it.
 
     Attributes:
-        go: set when it may end.
+        go: set to let it end.
     """
 
     def __init__(self, error: BaseException | None = None, accepts: bool = True) -> None:
@@ -108,8 +108,8 @@ class Ends:
             raise self._error
 
 
-class Odd(BaseException):
-    """Neither an ``Exception`` nor meant for the process."""
+class BareError(BaseException):
+    """Neither an ``Exception`` nor an error that ends the process."""
 
 
 @pytest.mark.anyio
@@ -118,17 +118,17 @@ class Odd(BaseException):
     [
         (None, (1000, ""), type(None)),
         (ValueError("on purpose"), (1011, "internal error"), ValueError),
-        (Odd(), (1011, "internal error"), Uncaught),
+        (BareError(), (1011, "internal error"), Uncaught),
         (ConnectionLimitExceededError(5), (1013, "connection limit reached"), type(None)),
         (WebSocketStabilizerError("on purpose"), (1011, "internal error"), type(None)),
         (PeerGoneError("of another peer"), (1011, "internal error"), PeerGoneError),
     ],
-    ids=["returns", "raises", "raises what is no exception", "a limit", "an error of ours", "another's departure"],
+    ids=["returns", "raises", "raises a BaseException", "a limit", "an error of ours", "another peer's departure"],
 )
-async def test_what_a_handler_comes_to_closes_its_connection(
+async def test_the_outcome_of_a_handler_decides_the_close_of_its_connection(
     error: BaseException | None, closed: tuple[int, str], raised: type
 ) -> None:
-    """The server hears of an error, but not of an answer to the peer."""
+    """The server gets the exception only if it is an error, not if it is an answer to the peer."""
     ends = Ends(error)
     async with on_stage(ends, errors=True) as stage:
         peer = await stage.open()
@@ -140,10 +140,10 @@ async def test_what_a_handler_comes_to_closes_its_connection(
 
 
 @pytest.mark.anyio
-async def test_an_error_of_ours_that_is_a_mistake_is_logged_with_where_it_was_made(
+async def test_a_stabilizer_error_without_a_close_of_its_own_is_logged_with_a_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One that is an answer to the peer is a line."""
+    """It is a mistake. An error that answers the peer, such as a limit, is logged in one line."""
     for error in (WebSocketStabilizerError("on purpose"), ConnectionLimitExceededError(5)):
         ends = Ends(error)
         async with on_stage(ends) as stage:
@@ -156,8 +156,8 @@ async def test_an_error_of_ours_that_is_a_mistake_is_logged_with_where_it_was_ma
 
 
 @pytest.mark.anyio
-async def test_before_accept_an_error_of_ours_is_a_refusal() -> None:
-    """With the status that says the same."""
+async def test_before_accept_a_stabilizer_error_is_a_refusal() -> None:
+    """Its HTTP status corresponds to its close code."""
     ends = Ends(ConnectionLimitExceededError(5), accepts=False)
     ends.go.set()
     async with on_stage(ends) as stage:
@@ -169,7 +169,7 @@ async def test_before_accept_an_error_of_ours_is_a_refusal() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("answers", [True, False])
 async def test_before_accept_any_other_error_is_answered_once(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the server where it does, and by us where it does not."""
+    """The server answers; if it does not do so by itself, the stabilizer does."""
     monkeypatch.setattr(AsgiWire, "traits", replace(ASGI, error_response=answers))
     ends = Ends(ValueError("on purpose"), accepts=False)
     ends.go.set()
@@ -181,8 +181,8 @@ async def test_before_accept_any_other_error_is_answered_once(answers: bool, mon
 
 
 @pytest.mark.anyio
-async def test_before_accept_a_handler_that_returns_says_nothing() -> None:
-    """What a server makes of that is the server's."""
+async def test_before_accept_a_handler_that_returns_sends_no_answer() -> None:
+    """How to answer the handshake is left to the server."""
     ends = Ends(accepts=False)
     ends.go.set()
     async with on_stage(ends) as stage:
@@ -193,8 +193,8 @@ async def test_before_accept_a_handler_that_returns_says_nothing() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", [WebSocketDisconnect(1001), PeerGoneError("the peer has left"), None])
-async def test_who_ends_because_its_peer_has_left_ends_quietly(error: Exception | None) -> None:
-    """However it says so."""
+async def test_a_handler_that_ends_after_its_peer_has_left_ends_quietly(error: Exception | None) -> None:
+    """It may raise `WebSocketDisconnect` or `PeerGoneError`, or just return."""
     ends = Ends(error)
     async with on_stage(ends) as stage:
         peer = await stage.open()
@@ -208,10 +208,8 @@ async def test_who_ends_because_its_peer_has_left_ends_quietly(error: Exception 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", [ValueError("on purpose"), ConnectionLimitExceededError(5), None])
-async def test_who_is_cancelled_while_its_connection_closes_still_raises_its_own_error(
-    error: Exception | None,
-) -> None:
-    """As without us; what is no error of the application gives way to the cancellation."""
+async def test_a_handler_s_own_error_survives_a_cancellation_during_the_close(error: Exception | None) -> None:
+    """Errors that are not the application's give way to the cancellation."""
     ends = Ends(error)
     async with on_stage(ends, errors=True) as stage:
         peer = await stage.open()
@@ -227,8 +225,8 @@ async def test_who_is_cancelled_while_its_connection_closes_still_raises_its_own
 
 
 @pytest.mark.anyio
-async def test_a_call_that_the_server_cancels_ends_as_it_says() -> None:
-    """Its connection is over, and the cancellation goes on to the server."""
+async def test_a_cancellation_by_the_server_closes_the_connection_and_goes_on() -> None:
+    """The server sees its own cancellation."""
     ends = Ends()
     async with on_stage(ends) as stage:
         peer = await stage.open()
@@ -239,18 +237,18 @@ async def test_a_call_that_the_server_cancels_ends_as_it_says() -> None:
 
 
 def raised_by(event: dict[str, Any]) -> RuntimeError:
-    """A mistake of the application, as its own ``send`` raises it."""
+    """The error that ``send`` raises for a mistake of the application."""
     with pytest.raises(RuntimeError) as caught:
         anyio.run(Handler(MagicMock()).send, event)
     return caught.value
 
 
 @pytest.mark.parametrize("event", [{"type": "websocket.send"}, {"type": "nonsense"}])
-def test_a_mistake_is_no_echo_of_the_end(event: dict[str, Any]) -> None:
-    """Though it is raised beside the disconnect."""
+def test_the_error_of_an_illegal_event_is_not_quiet_beside_a_disconnect(event: dict[str, Any]) -> None:
+    """It comes from a mistake of the application, which must not be hidden by the disconnect in the same group."""
     assert not is_quiet(Group(LEFT, raised_by(event)), over())
 
 
-def test_to_receive_again_beside_the_disconnect_only_repeats_it() -> None:
-    """A reader and a writer each learn of the end."""
+def test_the_error_of_a_receive_after_the_end_is_quiet_beside_a_disconnect() -> None:
+    """A reader task and a writer task each learn of the end in their own way."""
     assert is_quiet(Group(LEFT, ReceivedAfterEndError(ENDED)), over())

@@ -1,4 +1,4 @@
-"""`wsstab.connection.peer`: the milestones of its life, each once and in order, and what is left after them."""
+"""`wsstab.connection.peer`: the milestones of a peer, each once and in order, and what remains after them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MILESTONES = ["opened", "closing", "closed", "released"]
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 def recorded(manager: WebSocketConnectionManager) -> list[str]:
-    """The milestones that the hub of a manager is told of, in order; it does what it always does."""
+    """The milestones that a manager's hub is told of, in order; the hub still handles them."""
     hub, reached = hub_of(manager), list[str]()
 
     def reach(name: str, real: Callable[[Any], None], peer: Any) -> None:
@@ -57,19 +57,19 @@ async def raises(websocket: WebSocket) -> None:
 
 
 async def closes(websocket: WebSocket) -> None:
-    """Accept, close, and say goodbye again."""
+    """Accept, close, and disconnect again."""
     await websocket.accept()
     await websocket.state.connection.close(4000)
     await websocket.state.manager.disconnect(websocket.state.connection.client_id)
 
 
 async def leaves(stage: Stage, peer: Peer) -> None:
-    """The peer goes."""
+    """The peer leaves."""
     peer.leaves()
 
 
 async def disconnects(stage: Stage, peer: Peer) -> None:
-    """The manager closes it, and it closes at the same moment."""
+    """The manager disconnects the peer at the moment at which it leaves."""
     peer.leaves()
     await stage.manager.disconnect_all()
 
@@ -80,7 +80,7 @@ async def drains(stage: Stage, peer: Peer) -> None:
 
 
 async def is_cut(stage: Stage, peer: Peer) -> None:
-    """It is aborted, and closed while that is under way."""
+    """The heartbeat aborts the peer, and the manager closes it meanwhile."""
     assert peer.wire is not None
     peer.inner.heartbeat.dead(0.0)
     await stage.manager.disconnect_all()
@@ -108,10 +108,10 @@ async def nothing(stage: Stage, peer: Peer) -> None:
         (closes, leaves),
     ],
 )
-async def test_each_milestone_is_reached_once_however_it_ends(
+async def test_each_milestone_is_reached_once_however_the_connection_ends(
     handler: Handler, end: Callable[[Stage, Peer], Awaitable[None]]
 ) -> None:
-    """Opened, closing, closed, released."""
+    """Their order is opened, closing, closed, released."""
     async with on_stage(handler, capable=True, errors=True) as stage:
         reached = recorded(stage.manager)
         peer = await stage.open()
@@ -121,7 +121,7 @@ async def test_each_milestone_is_reached_once_however_it_ends(
 
 
 async def refuses(websocket: WebSocket) -> None:
-    """Say no."""
+    """Close instead of accepting."""
     await websocket.close()
 
 
@@ -131,16 +131,16 @@ async def denies(websocket: WebSocket) -> None:
 
 
 @pytest.mark.parametrize("handler", [refuses, denies])
-async def test_a_handshake_that_is_never_complete_is_only_released(handler: Handler) -> None:
-    """It was in no list."""
+async def test_a_handshake_that_is_never_accepted_is_only_released(handler: Handler) -> None:
+    """It was in no list, so there is nothing to close."""
     async with on_stage(handler, errors=True) as stage:
         reached = recorded(stage.manager)
         await stage.call(Peer()).over()
         assert reached == ["released"]
 
 
-async def test_without_a_call_a_peer_is_released_when_its_close_begins() -> None:
-    """Nothing else would end, and its close may take long."""
+async def test_a_peer_without_a_call_is_released_when_its_close_begins() -> None:
+    """No end of a call would release it later, and the close may take long."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     reached = recorded(manager)
     await manager.connect("ann", socket)
@@ -149,8 +149,8 @@ async def test_without_a_call_a_peer_is_released_when_its_close_begins() -> None
     assert hub_of(manager).admission.count == 0
 
 
-async def test_until_it_is_accepted_it_is_awaited() -> None:
-    """As long as it still can be."""
+async def test_a_peer_is_awaited_until_it_is_accepted_or_refused() -> None:
+    """``is_awaited`` says that its handshake can still be answered."""
     seen = list[bool]()
 
     async def handler(websocket: WebSocket) -> None:
@@ -171,8 +171,8 @@ async def test_until_it_is_accepted_it_is_awaited() -> None:
     assert seen == [True, False, False]
 
 
-async def test_what_opens_together_does_not_beat_together() -> None:
-    """The first ping is delayed by the shard."""
+async def test_peers_that_open_together_do_not_beat_together() -> None:
+    """The first ping is delayed by a phase that depends on the shard."""
     async with on_stage(accepts, capable=True, heartbeat_interval=10, num_shards=4) as stage:
         peers = [await stage.open() for _ in range(20)]
         phases = {peer.inner.shard: peer.inner._phase() for peer in peers}
@@ -180,16 +180,16 @@ async def test_what_opens_together_does_not_beat_together() -> None:
         assert max(phases.values()) == max(phases) / 4 * 0.5
 
 
-async def test_a_rate_that_delays_has_a_reader_of_its_own() -> None:
-    """What the handler must not outrun is not read by it."""
+async def test_a_delaying_rate_limit_needs_a_reader_task() -> None:
+    """A handler that reads directly could outrun the rate."""
     for action, direct in (("delay", False), ("drop", True)):
         rate = RateLimit(messages_per_second=10, action=action)  # type: ignore[arg-type]
         async with on_stage(accepts, capable=True, rate_limit=rate) as stage:
             assert (await stage.open()).inner.carrier.direct is direct
 
 
-async def test_what_it_counts_is_in_the_sums_of_its_manager() -> None:
-    """Each of them is a field of the statistics."""
+async def test_the_traffic_of_a_peer_is_in_the_statistics_of_its_manager() -> None:
+    """Each counter of a peer is a field of the statistics."""
     async with on_stage(accepts) as stage:
         peer = await stage.open()
         peer.says("four")
@@ -201,15 +201,15 @@ async def test_what_it_counts_is_in_the_sums_of_its_manager() -> None:
         assert (traffic["bytes_received"], traffic["bytes_sent"]) == (4, 5)
 
 
-async def test_its_representation_is_a_sentence() -> None:
-    """Of the log of whoever works on this package."""
+async def test_repr_shows_name_path_queue_and_state() -> None:
+    """It is meant for those who debug this package."""
     async with on_stage(accepts) as stage:
         (peer,) = await stage.named("ann")
         assert repr(peer.inner) == "<Peer ann [/ws | 0 queued | open]>"
 
 
-async def test_the_end_is_told_before_it_is_released() -> None:
-    """A callback still finds all that it was."""
+async def test_the_closed_event_comes_before_the_peer_is_released() -> None:
+    """A callback can therefore still read the state of the peer."""
     told = list[tuple[str, bool]]()
     async with on_stage(accepts, routes={"/ws": Override(broadcast=False)}) as stage:
 
@@ -226,14 +226,14 @@ async def test_the_end_is_told_before_it_is_released() -> None:
             assert (await peer.connection.closed).code == 1001
 
 
-async def test_what_another_loop_hands_over_holds_the_peer_until_it_is_delivered() -> None:
-    """The call may end, and everybody let go of it, before its loop comes to the message."""
+async def test_a_message_from_another_loop_keeps_the_peer_alive_until_delivered() -> None:
+    """Its call may end, and every other reference may go, before its loop runs the delivery."""
     async with on_stage(accepts, capable=True) as stage:
         peer = await stage.open()
         handed_over = list[Callable[[], object]]()
 
         class Elsewhere:
-            """The loop of the peer, as it is seen from another thread."""
+            """The loop of the peer, as code in another thread sees it."""
 
             def call_from_thread(self, call: Callable[..., object], *args: object) -> bool:
                 handed_over.append(partial(call, *args))
@@ -250,8 +250,8 @@ async def test_what_another_loop_hands_over_holds_the_peer_until_it_is_delivered
         assert deliver() is Delivery.GONE
 
 
-async def test_who_asks_after_the_end_makes_no_cycle() -> None:
-    """An equal object each time, which its peer does not keep."""
+async def test_asking_for_the_connection_after_the_end_makes_no_reference_cycle() -> None:
+    """`connection_of` returns an equal object each time, which the peer does not keep."""
     async with on_stage(accepts) as stage:
         peer = await stage.open()
         before = peer.connection

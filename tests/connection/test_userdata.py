@@ -1,4 +1,4 @@
-"""User data: a read-only mapping to users, with its size in bytes to the manager."""
+"""User data: a read-only mapping for users, whose size in bytes the manager tracks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from wsstab.core.memory import estimate
 
 
 def put(data: UserData, key: str, value: object) -> int:
-    """Set a value as the manager does; by how much the data grew."""
+    """Set a value as the manager does, and return by how many bytes the data grew."""
     growth, size = data.growth(key, value)
     data.set(key, value, size)
     return growth
 
 
-def test_it_is_a_mapping_that_only_reads() -> None:
+def test_user_data_is_a_read_only_mapping() -> None:
     """To users it looks like a dict that cannot be written to."""
     data = UserData()
     put(data, "name", "ann")
@@ -36,20 +36,20 @@ def test_it_is_a_mapping_that_only_reads() -> None:
         data["none"]
 
 
-def test_an_empty_one_costs_nothing() -> None:
-    """As most connections have none."""
+def test_empty_user_data_has_size_zero() -> None:
+    """Most connections have none, so it must cost nothing."""
     assert (UserData().size, len(UserData())) == (0, 0)
 
 
-def test_growth_is_told_before_anything_is_kept() -> None:
-    """So that a limit can refuse it."""
+def test_growth_is_known_before_a_value_is_set() -> None:
+    """This lets a limit refuse the value."""
     data = UserData()
     growth, size = data.growth("name", "x" * 1000)
     assert growth == size == estimate("name") + estimate("x" * 1000)
     assert (data.size, dict(data)) == (0, {})
 
 
-def test_a_smaller_value_in_the_place_of_a_larger_one_gives_bytes_back() -> None:
+def test_replacing_a_value_by_a_smaller_one_gives_bytes_back() -> None:
     """The growth is then negative."""
     data = UserData()
     put(data, "name", "x" * 1000)
@@ -58,8 +58,8 @@ def test_a_smaller_value_in_the_place_of_a_larger_one_gives_bytes_back() -> None
     assert data.size == estimate("name") + estimate("x")
 
 
-def test_a_value_that_changed_in_place_is_counted_again() -> None:
-    """The estimate at the time of setting does not know of it."""
+def test_recount_notices_a_value_that_changed_in_place() -> None:
+    """The size was estimated when the value was set."""
     data, values = UserData(), list[str]()
     put(data, "values", values)
     before = data.size
@@ -71,8 +71,8 @@ def test_a_value_that_changed_in_place_is_counted_again() -> None:
     assert data.recount() < 0
 
 
-def test_a_value_that_is_set_while_it_is_counted_again_is_left_alone() -> None:
-    """Its estimate is newer; others are found all the same."""
+def test_a_value_set_during_a_recount_keeps_its_new_estimate() -> None:
+    """The new estimate is the more recent one; changes of other values are still found."""
     data, values, others = UserData(), ["a"] * 10, list[str]()
     put(data, "values", values)
     put(data, "others", others)
@@ -86,16 +86,16 @@ def test_a_value_that_is_set_while_it_is_counted_again_is_left_alone() -> None:
     assert sum(steps) == estimate(others) - estimate([]) == data.size - size
 
 
-def test_the_representation_tells_the_size_and_no_value() -> None:
-    """What applications keep may be secret."""
+def test_repr_shows_the_size_and_no_values() -> None:
+    """Applications may keep secrets there."""
     data = UserData()
     put(data, "password", "hunter2")
     assert repr(data) == f"<UserData [1 values, {data.size} bytes]>"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.text(max_size=50) | st.lists(st.integers(), max_size=9))))
-def test_its_size_is_always_the_sum_of_what_is_in_it(changes: list[tuple[str, object]]) -> None:
-    """Whatever was set over what, and the growths add up to it."""
+def test_the_size_is_always_the_sum_of_keys_and_values(changes: list[tuple[str, object]]) -> None:
+    """The growths add up to it, whichever values were overwritten."""
     data, kept = UserData(), dict[str, object]()
     grown = sum(put(data, key, value) for key, value in changes)
     kept.update(changes)
