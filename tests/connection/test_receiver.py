@@ -1,4 +1,4 @@
-"""In: sizes, rates and heartbeat answers are judged before a handler sees them."""
+"""The inbound side: size, rate and heartbeat answers are checked before a handler sees a message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
@@ -27,12 +27,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     ("message", "size"),
     [({"text": "abc"}, 3), ({"text": "äö€"}, 7), ({"text": ""}, 0), ({"bytes": b"abcd"}, 4), ({"bytes": None}, 0)],
 )
-def test_a_message_is_as_large_as_it_travels(message: dict[str, Any], size: int) -> None:
-    """Text as UTF-8; the key that a server leaves out counts nothing."""
+def test_payload_size_is_the_size_on_the_wire(message: dict[str, Any], size: int) -> None:
+    """Text counts as UTF-8; an absent or empty key counts as nothing."""
     assert payload_size({"type": "websocket.receive", **message}) == size
 
 
-def test_text_that_has_no_utf_8_has_a_size_all_the_same() -> None:
+def test_text_that_is_not_valid_utf_8_still_has_a_size() -> None:
     """A server that lets half of a surrogate pair through must not break the count."""
     assert payload_size({"type": "websocket.receive", "text": "\ud800"}) == 3
 
@@ -52,8 +52,8 @@ def test_text_that_has_no_utf_8_has_a_size_all_the_same() -> None:
         (None, False),
     ],
 )
-def test_what_answers_a_heartbeat(text: str | None, answers: bool) -> None:
-    """The word, or an object of that type; nothing long, so that it costs nothing to look."""
+def test_the_word_pong_or_an_object_of_type_pong_answers_a_heartbeat(text: str | None, answers: bool) -> None:
+    """Long messages are not even parsed, so that the check costs next to nothing."""
     assert is_pong({"type": "websocket.receive", "text": text, "bytes": b"pong"}) is answers
 
 
@@ -68,15 +68,15 @@ def test_what_answers_a_heartbeat(text: str | None, answers: bool) -> None:
         ({"code": 1012}, (1012, "", Cause.SERVER, True)),
     ],
 )
-def test_how_a_server_says_that_it_is_over(event: dict[str, Any], expected: tuple[Any, ...]) -> None:
-    """Without a close frame it is 1006, whatever the server calls it; 1012 is the server's own."""
+def test_the_close_is_derived_from_the_disconnect_event(event: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """An end without a close frame is 1006, whatever the server calls it; a bare 1012 is the server's own."""
     close = close_of({"type": "websocket.disconnect", **event})
     assert (close.code, close.reason, close.cause, close.reconnect) == expected
 
 
 @pytest.mark.parametrize("message", ["ä" * 5, b"x" * 9])
-async def test_a_message_over_the_limit_closes_with_1009_and_is_never_seen(message: str | bytes) -> None:
-    """Counted in bytes of UTF-8; what was just small enough passed before."""
+async def test_a_message_over_the_size_limit_closes_with_1009(message: str | bytes) -> None:
+    """The limit counts bytes of UTF-8. The handler does not see the message, but does see smaller ones before it."""
     hits: list[LimitHit] = []
     async with on_stage(max_message_size=8) as stage:
         stage.manager.on(LimitHit, hits.append)
@@ -90,16 +90,16 @@ async def test_a_message_over_the_limit_closes_with_1009_and_is_never_seen(messa
         assert hits == [LimitHit("max_message_size", "203.0.113.7", "/big")]
 
 
-async def test_without_a_limit_any_message_passes() -> None:
-    """``None`` means off."""
+async def test_without_a_size_limit_any_message_passes() -> None:
+    """``None`` switches the limit off."""
     async with on_stage(max_message_size=None) as stage:
         peer = await stage.open()
         peer.says("x" * 3_000_000)
         assert len((await peer.hears())[0]) == 3_000_000
 
 
-async def test_who_sends_too_much_is_closed_with_1008() -> None:
-    """The default action; what came within the rate arrived."""
+async def test_a_peer_over_the_rate_limit_is_closed_with_1008() -> None:
+    """This is the default action. Messages within the rate may still arrive."""
     async with on_stage(rate_limit=RateLimit(messages_per_second=1, burst=2)) as stage:
         peer = await stage.open()
         peer.says(*"abcd")
@@ -109,8 +109,8 @@ async def test_who_sends_too_much_is_closed_with_1008() -> None:
         assert stage.manager.statistics().refused == {"rate_limit": 1}
 
 
-async def test_what_is_too_much_may_be_dropped() -> None:
-    """The action ``drop`` counts it and goes on."""
+async def test_messages_over_the_rate_limit_may_be_dropped() -> None:
+    """The action ``drop`` counts them, and the connection stays open."""
     async with on_stage(rate_limit=RateLimit(messages_per_second=0.001, burst=2, action="drop")) as stage:
         peer = await stage.open()
         peer.says(*"abcde")
@@ -119,8 +119,8 @@ async def test_what_is_too_much_may_be_dropped() -> None:
         assert peer.closed is None
 
 
-async def test_what_is_held_back_is_read_meanwhile() -> None:
-    """And its peer's end with it: then nothing is held back any more."""
+async def test_messages_held_back_by_a_rate_limit_are_read_meanwhile() -> None:
+    """So is the end of their peer, after which nothing is held back any more."""
     rate = RateLimit(messages_per_second=0.001, burst=1, action="delay")
     async with on_stage(echo, rate_limit=rate) as stage:
         peer = await stage.open()
@@ -134,8 +134,8 @@ async def test_what_is_held_back_is_read_meanwhile() -> None:
         assert peer.inner.closing.event is not None
 
 
-async def test_one_message_is_held_back_for_no_longer_than_half_a_minute() -> None:
-    """However large the one before it was, and in the order they came."""
+async def test_a_rate_limit_holds_one_message_back_for_at_most_half_a_minute() -> None:
+    """That holds however large the message before it was; the order is kept."""
     rate = RateLimit(messages_per_second=1000, bytes_per_second=1, action="delay")
     async with on_stage(echo, rate_limit=rate) as stage:
         peer = await stage.open()
@@ -148,8 +148,8 @@ async def test_one_message_is_held_back_for_no_longer_than_half_a_minute() -> No
         assert dues[-1] - now > LONGEST_DELAY
 
 
-async def test_a_rate_of_bytes_counts_bytes() -> None:
-    """Few large messages are too much as well."""
+async def test_a_byte_rate_limit_counts_bytes() -> None:
+    """A few large messages can exceed it."""
     rate = RateLimit(messages_per_second=1000, bytes_per_second=10, action="drop")
     async with on_stage(rate_limit=rate) as stage:
         peer = await stage.open()
@@ -158,8 +158,8 @@ async def test_a_rate_of_bytes_counts_bytes() -> None:
         assert await peer.hears() == ["x" * 9]
 
 
-async def test_what_a_peer_says_is_counted() -> None:
-    """Messages and bytes, of the connection and of all there were."""
+async def test_messages_and_bytes_of_a_peer_are_counted() -> None:
+    """They are in the statistics of the connection, and in the manager's after it has ended."""
     async with on_stage() as stage:
         peer = await stage.open()
         peer.says("abc", b"defgh")
@@ -174,7 +174,7 @@ async def test_what_a_peer_says_is_counted() -> None:
 
 
 async def test_unread_messages_count_as_memory_until_they_are_read() -> None:
-    """And not one byte stays in the ledger."""
+    """Afterwards not one byte remains in the ledger."""
     ready = anyio.Event()
 
     async def late(websocket: WebSocket) -> None:
@@ -193,13 +193,13 @@ async def test_unread_messages_count_as_memory_until_they_are_read() -> None:
 
 
 async def echo_rest(websocket: WebSocket) -> None:
-    """Say back what comes."""
+    """Echo all further messages."""
     async for text in websocket.iter_text():
         await websocket.send_text(text)
 
 
 async def test_the_inbox_is_bounded_in_bytes() -> None:
-    """For a handler that never reads the oldest go."""
+    """For a handler that never reads, the oldest messages are dropped."""
     async with on_stage(push_only, inbound=Inbound(max_bytes=100)) as stage:
         peer = await stage.open()
         peer.says("a" * 60, "b" * 60, "c" * 30)
@@ -209,8 +209,8 @@ async def test_the_inbox_is_bounded_in_bytes() -> None:
         assert stage.manager.statistics().dropped_inbound == 1
 
 
-async def test_the_disconnect_comes_after_what_was_read_before() -> None:
-    """Exactly once, and a handler that asks again is told off."""
+async def test_the_disconnect_comes_after_the_messages_before_it() -> None:
+    """It comes exactly once; receiving after it raises."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -230,8 +230,8 @@ async def test_the_disconnect_comes_after_what_was_read_before() -> None:
         assert (seen[2]["code"], seen[2]["reason"]) == (4000, "why")
 
 
-async def test_starlette_s_handlers_learn_code_and_reason() -> None:
-    """As ``WebSocketDisconnect``."""
+async def test_starlette_handlers_get_code_and_reason() -> None:
+    """They get them in a ``WebSocketDisconnect``."""
     learnt: list[WebSocketDisconnect] = []
 
     async def listener(websocket: WebSocket) -> None:
@@ -248,8 +248,8 @@ async def test_starlette_s_handlers_learn_code_and_reason() -> None:
         assert [(gone.code, gone.reason) for gone in learnt] == [(4002, "off")]
 
 
-async def test_a_peer_that_leaves_while_we_close_ends_it_our_way() -> None:
-    """What was decided first is what everyone is told."""
+async def test_a_peer_that_leaves_during_a_close_does_not_change_its_code() -> None:
+    """The close that was decided first is the one that is reported."""
     events: list[ConnectionClosed] = []
     async with on_stage(capable=True) as stage:
         stage.manager.on(ConnectionClosed, events.append)
@@ -266,8 +266,8 @@ async def test_a_peer_that_leaves_while_we_close_ends_it_our_way() -> None:
         assert [(event.code, event.reason, event.cause) for event in events] == [(4005, "ours", Cause.APPLICATION)]
 
 
-async def test_what_arrives_after_the_decision_to_close_is_not_the_handler_s() -> None:
-    """It would answer into nothing."""
+async def test_messages_that_arrive_during_a_close_do_not_reach_the_handler() -> None:
+    """Its answer could not be sent any more."""
     async with on_stage(capable=True) as stage:
         peer = await stage.open()
         peer.mute = True
@@ -283,8 +283,8 @@ async def test_what_arrives_after_the_decision_to_close_is_not_the_handler_s() -
         assert peer.messages == []
 
 
-async def test_a_pong_of_the_application_is_an_ordinary_message_without_a_custom_heartbeat() -> None:
-    """Only who asks for it has it consumed."""
+async def test_without_a_custom_heartbeat_the_word_pong_is_an_ordinary_message() -> None:
+    """It is consumed only where a custom heartbeat asks for it."""
     async with on_stage(echo) as stage:
         peer = await stage.open()
         peer.says("pong")
@@ -293,8 +293,8 @@ async def test_a_pong_of_the_application_is_an_ordinary_message_without_a_custom
 
 @pytest.mark.parametrize("delayed", [False, True])
 @pytest.mark.parametrize("capable", [False, True])
-async def test_what_comes_before_the_accept_has_returned_is_not_lost(capable: bool, delayed: bool) -> None:
-    """A quick client speaks while the server is still telling the handler that it may."""
+async def test_messages_that_arrive_during_accept_are_not_lost(capable: bool, delayed: bool) -> None:
+    """A quick client may send while the server's ``accept`` has not returned yet."""
     options: dict[str, Any] = {"rate_limit": RateLimit(1000, action="delay")} if delayed else {}
 
     async with on_stage(echo, capable=capable, **options) as stage:
@@ -310,14 +310,14 @@ async def test_what_comes_before_the_accept_has_returned_is_not_lost(capable: bo
 
 
 async def receives_once(websocket: WebSocket) -> None:
-    """Accept, receive one message, and wait for the end alone."""
+    """Accept, receive one message, and then only wait for the end."""
     await websocket.accept()
     await websocket.receive()
     await websocket.state.connection.closed
 
 
-async def test_a_message_that_is_not_finished_counts_as_memory() -> None:
-    """As it grows and shrinks; one that came in the end counts for itself."""
+async def test_an_unfinished_message_counts_as_memory() -> None:
+    """The count follows its size; once it is complete, it counts as an unread message."""
     async with on_stage(receives_once, capable=True, max_total_memory=10_000) as stage:
         peer = await stage.open()
         assert peer.wire is not None
@@ -334,8 +334,8 @@ async def test_a_message_that_is_not_finished_counts_as_memory() -> None:
         assert peer.inner.memory == len("second")
 
 
-async def test_a_message_that_does_not_grow_ends_its_connection() -> None:
-    """In the time that is set for it, or in that after which silence is death."""
+async def test_an_unfinished_message_that_stops_growing_closes_its_connection() -> None:
+    """It must grow within the ``message_timeout``; one that grows by a byte each second is let in."""
     inbound = Inbound(message_timeout=4)
     async with on_stage(capable=True, heartbeat_type="off", inbound=inbound) as stage:
         peer, other = await stage.open(), await stage.open()
@@ -351,14 +351,14 @@ async def test_a_message_that_does_not_grow_ends_its_connection() -> None:
         assert stage.manager.statistics().refused == {"message_timeout": 1}
 
 
-def test_a_message_has_as_long_as_silence() -> None:
-    """Unless it is set."""
+def test_the_message_timeout_defaults_to_the_time_until_silence_is_fatal() -> None:
+    """That is the sum of heartbeat interval and timeout."""
     assert message_timeout(WebSocketConfig(heartbeat_interval=20, heartbeat_timeout=5)) == 25
     assert message_timeout(WebSocketConfig(inbound=Inbound(message_timeout=7))) == 7
 
 
-async def test_a_handler_that_takes_nothing_is_stuck() -> None:
-    """From when it is first asked, until it takes a message."""
+async def test_the_time_that_a_handler_is_stuck_ends_with_each_message_it_takes() -> None:
+    """It begins with the first check, not with the arrival of the message."""
     async with on_stage(push_only) as stage:
         peer = await stage.open()
         receiver = peer.inner.receiver
@@ -372,10 +372,10 @@ async def test_a_handler_that_takes_nothing_is_stuck() -> None:
 
 
 class ReadsOne:
-    """A handler that takes one message, and the others when it is let.
+    """A handler that takes one message, and the others when the test lets it.
 
     Attributes:
-        go: set when it may take the others.
+        go: set to let it take the others.
         got: what it took.
     """
 
@@ -392,20 +392,20 @@ class ReadsOne:
 
 
 def leaves_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every wire see that its peer has left behind what is unread."""
+    """Have every wire report that its peer has left, although messages are still unread."""
     monkeypatch.setattr(CapableWire, "peer_left", lambda self: True)
 
 
 async def fill(peer: Peer, stage: Any) -> None:
-    """Let what a peer has said fill the inbox, until nobody reads."""
+    """Pass time until the messages of a peer fill its inbox and reading pauses."""
     for _ in range(8):
         stage.pass_time(0.5)
         await settle()
     assert peer.inner.receiver.full
 
 
-async def test_the_end_of_a_peer_is_found_behind_what_is_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the wire sees that it has left; the handler still gets all that it said."""
+async def test_a_departure_behind_a_full_inbox_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wire reports it. The handler still gets all messages that were sent before."""
     leaves_unseen(monkeypatch)
     handler = ReadsOne()
     async with on_stage(handler, capable=True, inbound=Inbound(max_messages=2)) as stage:
@@ -421,8 +421,8 @@ async def test_the_end_of_a_peer_is_found_behind_what_is_unread(monkeypatch: pyt
     assert handler.got == list("abcdef")
 
 
-async def test_a_peer_that_has_left_more_than_anybody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its end cannot be read, but is known."""
+async def test_a_departed_peer_with_too_many_unread_messages_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its disconnect cannot be read, but the wire reports that it has left, so the code is 1006."""
     leaves_unseen(monkeypatch)
     monkeypatch.setattr("wsstab.connection.receiver.LONGEST_STUCK", 0.0)
     async with on_stage(ReadsOne(), capable=True, inbound=Inbound(max_messages=1)) as stage:
@@ -436,8 +436,8 @@ async def test_a_peer_that_has_left_more_than_anybody_takes_is_given_up(monkeypa
         assert peer.wire.aborted
 
 
-async def test_reading_goes_on_past_a_handler_that_is_stuck() -> None:
-    """Somewhat: more is read than the inbox holds, and when the handler has caught up, no more than that."""
+async def test_read_on_reads_one_more_inbox_past_a_stuck_handler() -> None:
+    """Once the handler has caught up, the inbox is back to its usual bound."""
     handler = ReadsOne()
     async with on_stage(handler, capable=True, heartbeat_type="off", inbound=Inbound(max_messages=2)) as stage:
         peer = await stage.open()
@@ -452,8 +452,8 @@ async def test_reading_goes_on_past_a_handler_that_is_stuck() -> None:
         assert receiver._rounds == 1.0
 
 
-async def test_who_does_not_go_on_in_the_end_is_closed_as_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than 16 inboxes are unread, and nothing was taken for long."""
+async def test_a_handler_that_stays_stuck_has_its_connection_closed_as_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is when 16 inboxes are unread, and nothing was taken for long."""
     monkeypatch.setattr("wsstab.connection.receiver.LONGEST_STUCK", 0.0)
     async with on_stage(ReadsOne(), capable=True, inbound=Inbound(max_messages=1)) as stage:
         peer = await stage.open()
@@ -466,8 +466,8 @@ async def test_who_does_not_go_on_in_the_end_is_closed_as_unread(monkeypatch: py
         assert (closed.code, closed.reason, closed.cause) == (UNREAD.code, UNREAD.reason, Cause.STABILIZER)
 
 
-async def test_an_answer_to_a_custom_heartbeat_is_not_the_handler_s() -> None:
-    """It is a sign of life, and counts as no message."""
+async def test_the_answer_to_a_custom_heartbeat_does_not_reach_the_handler() -> None:
+    """It is a sign of life, and does not count as a message."""
     async with on_stage(echo, heartbeat_type="custom") as stage:
         peer = await stage.open()
         peer.says("pong", "hello", '{"type": "pong"}')
@@ -477,10 +477,10 @@ async def test_an_answer_to_a_custom_heartbeat_is_not_the_handler_s() -> None:
         assert peer.connection.statistics().messages_received == 1
 
 
-async def test_a_message_that_the_server_finds_too_big_is_one_over_our_limit(
+async def test_a_1009_by_the_server_counts_as_our_size_limit(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The limit is ours; a 1009 of the peer is the peer's."""
+    """The server enforces the limit that it was given; a 1009 sent by the peer is the peer's own."""
     for by_server in (True, False):
         monkeypatch.setattr(CapableWire, "server_closed", lambda self, by_server=by_server: by_server)
         caplog.clear()
@@ -495,8 +495,8 @@ async def test_a_message_that_the_server_finds_too_big_is_one_over_our_limit(
             assert ("a message for /big is over max_message_size" in caplog.text) is by_server
 
 
-async def test_what_is_held_back_and_never_read_makes_room_for_what_is_newer() -> None:
-    """The oldest goes, with the time that it was due."""
+async def test_a_held_back_message_is_dropped_together_with_its_due_time() -> None:
+    """Held back messages that nobody reads make room for newer ones."""
     rate = RateLimit(messages_per_second=0.001, burst=1, action="delay")
     async with on_stage(push_only, rate_limit=rate, inbound=Inbound(max_messages=3)) as stage:
         peer = await stage.open()
@@ -507,8 +507,8 @@ async def test_what_is_held_back_and_never_read_makes_room_for_what_is_newer() -
         assert len(receiver.due) == len(receiver.inbox) == 2
 
 
-async def test_a_connection_that_is_over_is_looked_at_no_more() -> None:
-    """What it holds of a message is not counted."""
+async def test_an_unfinished_message_of_a_closed_connection_is_not_counted() -> None:
+    """Its memory has been given back already."""
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
         assert peer.wire is not None
@@ -518,8 +518,8 @@ async def test_a_connection_that_is_over_is_looked_at_no_more() -> None:
         assert stage.manager.get_memory_usage()["total_memory"] == 0
 
 
-async def test_at_debug_what_comes_in_is_told_by_its_size(caplog: pytest.LogCaptureFixture) -> None:
-    """Also what is dropped."""
+async def test_at_debug_inbound_messages_are_logged_by_their_size(caplog: pytest.LogCaptureFixture) -> None:
+    """Dropped ones are logged, too."""
     caplog.set_level(logging.DEBUG, "wsstab")
     rate = RateLimit(messages_per_second=0.001, burst=3, action="drop")
     async with on_stage(push_only, rate_limit=rate, inbound=Inbound(max_messages=2)) as stage:

@@ -1,4 +1,4 @@
-"""Out: the handler's own messages and those of others, on a wire that takes data or does not."""
+"""The outbound side: a handler's own messages and those of others, on wires that take data or stall."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 class Talker:
-    """A handler that sends what the test tells it to, and keeps what became of it.
+    """A handler that sends the messages of the test, and records which sends returned and which error ended them.
 
     Attributes:
         done: the messages whose send has returned.
-        failed: what a send raised.
+        failed: the error that a send raised.
     """
 
     def __init__(self, *messages: str) -> None:
@@ -54,14 +54,14 @@ class Talker:
 
 
 async def stalled(stage: Stage) -> Peer:
-    """A peer that takes nothing."""
+    """A peer that takes no data."""
     peer = await stage.open()
     peer.stall()
     return peer
 
 
-async def test_a_handler_waits_for_room() -> None:
-    """Under ``close`` and ``block``: nothing is lost, and the order stays."""
+async def test_a_handler_s_send_waits_for_room_in_the_queue() -> None:
+    """Under the policies ``close`` and ``block`` nothing is lost, and the order is kept."""
     for policy in ("close", "block"):
         talker = Talker(*"abcde")
         async with on_stage(talker, capable=True, outbound=Outbound(max_messages=2, policy=policy)) as stage:
@@ -78,8 +78,8 @@ async def test_a_handler_waits_for_room() -> None:
 @pytest.mark.parametrize(
     ("policy", "arrives"), [("drop_oldest", ["d", "e"]), ("drop_newest", ["a", "b"]), ("latest", ["e"])]
 )
-async def test_a_handler_never_waits_where_messages_may_be_dropped(policy: str, arrives: list[str]) -> None:
-    """What was dropped is counted."""
+async def test_a_handler_s_send_never_waits_under_a_dropping_policy(policy: str, arrives: list[str]) -> None:
+    """Dropped messages are counted."""
     talker = Talker(*"abcde")
     async with on_stage(talker, capable=True, outbound=Outbound(max_messages=2, policy=policy)) as stage:
         peer = await stalled(stage)
@@ -90,8 +90,8 @@ async def test_a_handler_never_waits_where_messages_may_be_dropped(policy: str, 
         assert await peer.hears(len(arrives)) == arrives
 
 
-async def test_a_handler_that_waits_too_long_finds_its_peer_gone() -> None:
-    """Closed with 1013 after ``send_timeout`` without progress; an ``OSError``."""
+async def test_a_handler_s_send_raises_after_the_send_timeout() -> None:
+    """The peer took nothing for ``send_timeout`` seconds, and is closed with 1013; the error is an ``OSError``."""
     talker = Talker(*"abcde")
     slow: list[SlowConsumer] = []
     async with on_stage(talker, capable=True, outbound=Outbound(max_messages=2, send_timeout=5)) as stage:
@@ -111,8 +111,8 @@ async def test_a_handler_that_waits_too_long_finds_its_peer_gone() -> None:
         assert [(event.policy, event.queued_messages) for event in slow] == [("close", 2)]
 
 
-async def test_starlette_s_handlers_see_a_disconnect() -> None:
-    """As they know it."""
+async def test_a_failed_send_is_a_disconnect_to_starlette_handlers() -> None:
+    """They get the ``WebSocketDisconnect`` that they know."""
     seen: list[WebSocketDisconnect] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -135,8 +135,8 @@ async def test_starlette_s_handlers_see_a_disconnect() -> None:
         assert peer.error is None
 
 
-async def test_a_send_before_accept_is_a_mistake() -> None:
-    """A ``RuntimeError`` that says so."""
+async def test_a_send_before_accept_raises_runtime_error() -> None:
+    """It is a mistake of the application, and the message of the error says so."""
     seen: list[Exception] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -154,8 +154,8 @@ async def test_a_send_before_accept_is_a_mistake() -> None:
         assert peer.messages == ["in time"]
 
 
-async def test_a_send_after_our_own_close_is_a_mistake() -> None:
-    """A ``RuntimeError`` for the handler that closed; a peer gone for one that was closed by others."""
+async def test_a_send_after_the_handler_s_own_close_raises_runtime_error() -> None:
+    """If the peer has left or others have closed, it raises `PeerGoneError` instead."""
     seen: list[Exception] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -181,8 +181,8 @@ async def test_a_send_after_our_own_close_is_a_mistake() -> None:
         assert str(seen[1]) == "the connection has ended: 4001 bye"
 
 
-async def test_a_handler_that_only_sends_lets_others_run() -> None:
-    """On most servers a send never suspends."""
+async def test_a_handler_that_only_sends_lets_other_tasks_run() -> None:
+    """On most servers a send never suspends by itself."""
     turns = 0
 
     async def chatterbox(websocket: WebSocket) -> None:
@@ -203,8 +203,8 @@ async def test_a_handler_that_only_sends_lets_others_run() -> None:
 # Messages of others.
 
 
-async def test_others_hear_at_once_what_became_of_their_message() -> None:
-    """Sent, queued or dropped; ``send_to_client`` tells whether it is on its way."""
+async def test_deliver_reports_at_once_what_happened_to_the_message() -> None:
+    """It was sent, queued or dropped; ``send_to_client`` returns whether it is on its way."""
     options = Outbound(max_messages=2, policy="drop_newest")
     async with on_stage(push_only, capable=True, outbound=options) as stage:
         (peer,) = await stage.named("ann")
@@ -222,8 +222,8 @@ async def test_others_hear_at_once_what_became_of_their_message() -> None:
         assert await stage.manager.send_to_client("ann", "f") is True
 
 
-async def test_a_queue_that_overflows_closes_with_1013_under_close() -> None:
-    """What waits is given up; whoever sent it learns that it did not arrive."""
+async def test_an_overflowing_queue_closes_with_1013_under_the_close_policy() -> None:
+    """Queued messages are given up, and the senders of later ones learn that they were not delivered."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=1)) as stage:
         (peer,) = await stage.named("ann")
         peer.wire.block()  # type: ignore[union-attr]
@@ -236,8 +236,8 @@ async def test_a_queue_that_overflows_closes_with_1013_under_close() -> None:
         assert peer.messages == []
 
 
-async def test_a_wire_that_is_closing_takes_nothing() -> None:
-    """The server knows before we do."""
+async def test_a_wire_that_is_closing_takes_no_message() -> None:
+    """The server knows of the end before we do."""
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
         peer.gone = True
@@ -245,8 +245,8 @@ async def test_a_wire_that_is_closing_takes_nothing() -> None:
         peer.gone = False
 
 
-async def test_what_waits_counts_as_memory_and_leaves_a_little_at_a_time() -> None:
-    """No more than 64 KiB at once, so that a ping is not held up behind it."""
+async def test_queued_messages_count_as_memory_and_leave_in_small_blocks() -> None:
+    """A block has at most 64 KiB, so that a ping does not have to wait long behind it."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         peer.stall()
@@ -275,7 +275,7 @@ async def test_what_waits_counts_as_memory_and_leaves_a_little_at_a_time() -> No
     ],
 )
 async def test_a_queue_is_half_full_by_either_bound(outbound: Outbound, count: int, half: bool) -> None:
-    """Messages or bytes; ``None`` is no bound."""
+    """The bounds are messages and bytes; ``None`` means no bound."""
     async with on_stage(push_only, capable=True, outbound=outbound) as stage:
         peer = await stage.open()
         peer.stall()
@@ -286,7 +286,7 @@ async def test_a_queue_is_half_full_by_either_bound(outbound: Outbound, count: i
 
 @pytest.mark.parametrize("first", ["handler", "broadcast"])
 async def test_direct_messages_and_broadcasts_keep_the_order_of_the_calls(first: str) -> None:
-    """Even when both happen in one turn of the loop."""
+    """That holds even for calls in the same turn of the event loop."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         for number in range(5):
@@ -305,7 +305,7 @@ class Frames:
     """A transport that keeps the frames that are written to it.
 
     Attributes:
-        frames: those.
+        frames: the frames written so far.
         closing: whether it takes no more.
     """
 
@@ -321,12 +321,12 @@ class Frames:
 
 
 class QuickWire(CapableWire):
-    """A wire that takes a handler's message at once, or raises.
+    """A wire that takes a handler's message at once, makes it wait, or raises.
 
     Attributes:
-        frames: where frames may go past it; ``None``: nowhere.
-        error: what a send raises.
-        waits: a message must wait to know, and is told of the error then.
+        frames: the transport that frames may be written to past the wire; ``None`` if there is none.
+        error: the error that a send raises; ``None`` if it succeeds.
+        waits: whether a message is not taken at once, and gets the error only in the awaited send.
     """
 
     __slots__ = ("error", "frames", "waits")
@@ -357,7 +357,7 @@ class QuickWire(CapableWire):
 
 
 def with_quick_wires(stage: Stage, frames: Frames | None = None) -> None:
-    """Give each peer of a stage such a wire."""
+    """Give each peer of a stage a `QuickWire`."""
 
     def wire_for(scope: Scope, receive: Receive, send: Send) -> Wire:
         peer = stage._by_scope[id(scope)]
@@ -368,8 +368,8 @@ def with_quick_wires(stage: Stage, frames: Frames | None = None) -> None:
     stage.middleware._opening.wire_for = wire_for
 
 
-async def test_a_handler_s_message_goes_past_the_wire_where_it_may() -> None:
-    """As a frame, and counted; not past what waits, and not into a transport that closes."""
+async def test_a_handler_s_message_is_written_past_the_wire_if_possible() -> None:
+    """It is written as a frame and counted. A closing transport gets none: the message goes through the wire."""
     talker, frames = Talker("ab"), Frames()
     async with on_stage(talker, capable=True) as stage:
         with_quick_wires(stage, frames)
@@ -387,8 +387,8 @@ async def test_a_handler_s_message_goes_past_the_wire_where_it_may() -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("error", [ConnectionResetError("reset"), ReferenceError("somebody between")])
-async def test_only_the_server_says_by_an_error_that_a_peer_has_left(error: Exception, waits: bool) -> None:
-    """Then the reader is to learn how; any other error is the handler's own."""
+async def test_only_an_error_of_the_server_means_that_the_peer_has_left(error: Exception, waits: bool) -> None:
+    """The reader then learns how it left. Any other error reaches the handler unchanged."""
     raised: list[Exception] = []
 
     async def talks(websocket: WebSocket) -> None:
@@ -416,10 +416,10 @@ async def test_only_the_server_says_by_an_error_that_a_peer_has_left(error: Exce
             assert raised == [error]
 
 
-async def test_an_error_of_somebody_between_for_a_message_of_others_ends_that_connection(
+async def test_a_broadcast_that_fails_in_a_middleware_closes_that_connection_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nobody waits to be told of it, so it is logged; others go on."""
+    """No handler waits for the result, so the error is logged."""
 
     class Between(Peer):
         async def send(self, event: Event) -> None:
@@ -441,8 +441,8 @@ async def test_an_error_of_somebody_between_for_a_message_of_others_ends_that_co
     assert record.exc_info[0] is ZeroDivisionError
 
 
-async def test_a_heartbeat_of_the_application_waits_behind_what_waits() -> None:
-    """It is no traffic, and counts as no message."""
+async def test_beat_queues_a_heartbeat_message_behind_waiting_messages() -> None:
+    """It serves wires without pings; on others the heartbeat message overtakes the queue."""
     async with on_stage(push_only, capable=True, heartbeat_type="custom", custom_heartbeat="beat") as stage:
         peer = await stage.open()
         sender = peer.inner.sender
@@ -460,8 +460,8 @@ async def test_a_heartbeat_of_the_application_waits_behind_what_waits() -> None:
         peer.gone = False
 
 
-async def test_a_handler_may_send_by_what_it_holds_of_its_connection() -> None:
-    """As by its socket: it lets others run, and is told where nothing arrived."""
+async def test_a_handler_that_sends_through_its_connection_lets_other_tasks_run() -> None:
+    """As with its socket. After a close ``send`` returns ``False`` instead of raising."""
     seen: list[bool] = []
     turns: list[int] = []
 
@@ -485,7 +485,7 @@ async def test_a_handler_may_send_by_what_it_holds_of_its_connection() -> None:
 
 
 async def test_a_handler_s_message_comes_after_the_broadcasts_before_it() -> None:
-    """Also where both are in one turn of the loop."""
+    """That holds even for a broadcast in the same turn of the event loop."""
 
     async def talks(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -501,8 +501,8 @@ async def test_a_handler_s_message_comes_after_the_broadcasts_before_it() -> Non
         assert await peer.hears(2) == ["to all", "to me"]
 
 
-async def test_at_debug_what_goes_out_is_told_and_takes_no_shortcut(caplog: pytest.LogCaptureFixture) -> None:
-    """By its size, also what waits."""
+async def test_at_debug_outbound_messages_are_logged_and_take_no_shortcut(caplog: pytest.LogCaptureFixture) -> None:
+    """The lines give the sizes, also of queued messages."""
     caplog.set_level(logging.DEBUG, "wsstab")
     frames = Frames()
     async with on_stage(echo, capable=True) as stage:
@@ -520,7 +520,7 @@ async def test_at_debug_what_goes_out_is_told_and_takes_no_shortcut(caplog: pyte
 
 
 async def test_a_queue_is_crowded_by_either_bound() -> None:
-    """From three quarters on; others are paced then."""
+    """It is when more than three quarters full; broadcasts to it are then paced."""
     for outbound in (Outbound(max_messages=4, max_bytes=None), Outbound(max_messages=None, max_bytes=40)):
         async with on_stage(push_only, capable=True, outbound=outbound) as stage:
             peer = await stage.open()

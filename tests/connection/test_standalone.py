@@ -1,4 +1,4 @@
-"""Without the middleware: any object with Starlette's coroutines is awaited, measured and closed."""
+"""Without the middleware: a double, any object with Starlette's coroutines, is a connection as well."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
-async def test_a_double_lives_as_a_connection_does() -> None:
-    """Opened, named, closed; in lists and counts meanwhile."""
+async def test_a_double_is_opened_named_and_closed_as_a_connection_is() -> None:
+    """Meanwhile it is in all lists and counts."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     events: list[Any] = []
     for kind in (ConnectionOpened, ConnectionIdentified, ConnectionClosed):
@@ -58,7 +58,7 @@ async def test_a_double_lives_as_a_connection_does() -> None:
 
 
 async def test_connecting_the_same_object_again_only_renames_it() -> None:
-    """It is one connection, whatever it is called."""
+    """It remains one connection under a new name."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     await manager.connect("ann", socket)
     await manager.connect("bob", socket, {"age": 3})
@@ -68,8 +68,8 @@ async def test_connecting_the_same_object_again_only_renames_it() -> None:
     socket.close.assert_not_awaited()
 
 
-async def test_a_send_that_fails_means_that_it_has_left() -> None:
-    """Unlisted at once, closed as 1006."""
+async def test_a_double_whose_send_fails_counts_as_departed() -> None:
+    """It is unlisted at once, and closed as 1006."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     await manager.connect("ann", socket)
     (connection,) = manager.connections()
@@ -80,8 +80,8 @@ async def test_a_send_that_fails_means_that_it_has_left() -> None:
     assert await connection.send("again") is False
 
 
-async def test_a_send_that_hangs_is_given_up() -> None:
-    """After ``send_timeout``."""
+async def test_a_double_whose_send_hangs_is_given_up() -> None:
+    """It is unlisted after ``send_timeout``."""
     manager, socket = WebSocketConnectionManager(WebSocketConfig(outbound=Outbound(send_timeout=0.05))), AsyncMock()
     await manager.connect("ann", socket)
 
@@ -94,8 +94,8 @@ async def test_a_send_that_hangs_is_given_up() -> None:
     assert manager.get_active_connections() == []
 
 
-async def test_what_is_no_message_harms_nobody() -> None:
-    """It is the caller's mistake."""
+async def test_a_message_of_an_unsupported_type_leaves_the_double_connected() -> None:
+    """The mistake is the caller's, who gets a ``TypeError``."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     await manager.connect("ann", socket)
     with pytest.raises(TypeError):
@@ -103,8 +103,8 @@ async def test_what_is_no_message_harms_nobody() -> None:
     assert manager.get_active_connections() == ["ann"]
 
 
-async def test_sends_to_one_double_are_one_at_a_time_and_in_order() -> None:
-    """As a real socket needs it."""
+async def test_sends_to_one_double_never_overlap() -> None:
+    """A real socket does not allow two sends at once."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     inside, log = 0, list[str]()
 
@@ -125,8 +125,8 @@ async def test_sends_to_one_double_are_one_at_a_time_and_in_order() -> None:
     assert manager.statistics().messages_sent == 5
 
 
-async def test_a_close_that_fails_is_over_all_the_same() -> None:
-    """The peer was faster."""
+async def test_a_double_whose_close_fails_is_unlisted_anyway() -> None:
+    """Closing fails if the peer was faster."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     socket.close.side_effect = RuntimeError("already closed")
     await manager.connect("ann", socket)
@@ -134,8 +134,8 @@ async def test_a_close_that_fails_is_over_all_the_same() -> None:
     assert manager.get_connection_count() == 0
 
 
-async def test_while_the_manager_drains_no_double_is_taken() -> None:
-    """Until it is started again."""
+async def test_no_double_is_accepted_while_the_manager_drains() -> None:
+    """Starting the manager again lets doubles in again."""
     manager = WebSocketConnectionManager()
     await manager.drain()
     with pytest.raises(ShutdownError):
@@ -148,8 +148,8 @@ async def test_while_the_manager_drains_no_double_is_taken() -> None:
 
 @pytest.mark.parametrize("other", ["asyncio", "trio"])
 @pytest.mark.parametrize("own", ["asyncio", "trio"])
-def test_a_double_of_another_loop_is_handed_its_message(own: str, other: str) -> None:
-    """Its own loop sends; it is closed there as well."""
+def test_a_message_for_a_double_is_sent_on_its_own_event_loop(own: str, other: str) -> None:
+    """Its close runs there as well."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
 
     async def speak() -> None:
@@ -168,7 +168,7 @@ def test_a_double_of_another_loop_is_handed_its_message(own: str, other: str) ->
 
 
 async def test_a_double_whose_loop_has_ended_is_gone(anyio_backend: str) -> None:
-    """There is nobody to hand anything to."""
+    """No event loop is left to hand a message to."""
     manager = WebSocketConnectionManager()
     connect = partial(anyio.run, manager.connect, "ann", AsyncMock(), backend=anyio_backend)
     await anyio.to_thread.run_sync(connect)
@@ -176,7 +176,7 @@ async def test_a_double_whose_loop_has_ended_is_gone(anyio_backend: str) -> None
 
 
 def standalone(manager: WebSocketConnectionManager) -> Starlette:
-    """An application with a manager and no middleware."""
+    """An application with a manager and without the middleware."""
 
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -191,8 +191,8 @@ def standalone(manager: WebSocketConnectionManager) -> Starlette:
     return Starlette(routes=[WebSocketRoute("/{name}", endpoint)])
 
 
-def test_starlette_s_own_websocket_works_without_the_middleware() -> None:
-    """JSON is encoded for it; again and again on one manager."""
+def test_starlette_s_websocket_works_without_the_middleware() -> None:
+    """JSON is encoded for it, and one manager serves one connection after another."""
     manager = WebSocketConnectionManager()
     client = TestClient(standalone(manager))
     for _ in range(3):
@@ -203,8 +203,8 @@ def test_starlette_s_own_websocket_works_without_the_middleware() -> None:
         assert manager.get_active_connections() == []
 
 
-def test_a_late_goodbye_does_not_hit_the_one_who_came_after() -> None:
-    """The replaced handler's ``disconnect`` is about its own connection."""
+def test_a_replaced_handler_s_disconnect_spares_its_successor() -> None:
+    """Its ``disconnect`` is about its own connection, although the name now belongs to the new one."""
     manager = WebSocketConnectionManager()
     client = TestClient(standalone(manager))
     with client.websocket_connect("/ann") as old:
@@ -224,8 +224,8 @@ def test_a_late_goodbye_does_not_hit_the_one_who_came_after() -> None:
             assert manager.get_active_connections() == ["ann"]
 
 
-async def test_what_is_sent_counts_in_bytes_and_in_time() -> None:
-    """A double gets a message unencoded; what counts is what would travel."""
+async def test_messages_to_a_double_are_counted_in_bytes_and_latency() -> None:
+    """A double gets messages unencoded; the bytes counted are those that would travel."""
     manager = WebSocketConnectionManager(WebSocketConfig(enable_metrics=True))
     await manager.connect("ann", AsyncMock())
     await manager.send_to_client("ann", "é")
@@ -235,8 +235,8 @@ async def test_what_is_sent_counts_in_bytes_and_in_time() -> None:
     assert statistics.latencies["broadcast"].count == 1
 
 
-async def test_the_answer_to_a_heartbeat_is_a_latency() -> None:
-    """Of the message that ``handle_pong()`` answers."""
+async def test_handle_pong_measures_the_latency_of_a_double() -> None:
+    """It is the time since the heartbeat message that it answers."""
     manager = WebSocketConnectionManager(WebSocketConfig(enable_metrics=True, heartbeat_interval=0.05))
     socket = AsyncMock()
     await manager.start()
@@ -247,16 +247,16 @@ async def test_the_answer_to_a_heartbeat_is_a_latency() -> None:
     await manager.graceful_shutdown()
 
 
-async def test_who_is_replaced_is_closed_when_connect_returns() -> None:
-    """The published tests await it."""
+async def test_a_replaced_double_is_closed_when_connect_returns() -> None:
+    """The published tests rely on it."""
     manager, old, new = WebSocketConnectionManager(), AsyncMock(), AsyncMock()
     await manager.connect("ann", old)
     await manager.connect("ann", new)
     old.close.assert_awaited_once_with(code=CloseCode.DUPLICATE_CLIENT, reason="replaced by a newer connection")
 
 
-async def test_who_is_replaced_and_does_not_close_is_not_waited_for_long() -> None:
-    """A second, and then the new one has the name."""
+async def test_a_replaced_double_whose_close_hangs_is_waited_for_briefly() -> None:
+    """After a second the new one has the name."""
     manager, old, new = WebSocketConnectionManager(), AsyncMock(), AsyncMock()
     old.close.side_effect = partial(anyio.sleep, 60)
     await manager.connect("ann", old)
@@ -266,8 +266,10 @@ async def test_who_is_replaced_and_does_not_close_is_not_waited_for_long() -> No
     new.send_text.assert_awaited_once_with("hello")
 
 
-async def test_options_that_cannot_act_without_the_middleware_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With the line that makes them act; nothing is said where none is set, or the middleware stands there."""
+async def test_options_without_effect_for_lack_of_the_middleware_are_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The warning names the line to add. There is none if no such option is set, or the middleware is there."""
     manager = WebSocketConnectionManager(WebSocketConfig(max_message_size=5, allowed_origins="*"))
     for name in ("ann", "bob"):
         await manager.connect(name, AsyncMock())
@@ -280,8 +282,8 @@ async def test_options_that_cannot_act_without_the_middleware_are_named_once(cap
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-async def test_at_debug_a_double_tells_of_its_messages_and_heartbeats(caplog: pytest.LogCaptureFixture) -> None:
-    """By their size, and not what was said."""
+async def test_at_debug_messages_and_heartbeats_of_a_double_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The lines give sizes, not contents."""
     caplog.set_level(logging.DEBUG, "wsstab")
     manager, socket = WebSocketConnectionManager(WebSocketConfig(custom_heartbeat="secret")), AsyncMock()
     await manager.start()
