@@ -1,4 +1,4 @@
-"""`wsstab.hub.connecting`: which peer an object stands for, and what ``connect()`` makes of it."""
+"""`wsstab.hub.connecting`: which peer a WebSocket object stands for, and how ``connect()`` names or registers it."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 @pytest.mark.parametrize("name", ["", None, 7])
-async def test_a_name_is_a_text_that_is_not_empty(name: Any) -> None:
-    """Before anything is registered."""
+async def test_connect_refuses_a_client_id_that_is_empty_or_no_string(name: Any) -> None:
+    """It refuses it before anything is registered."""
     hub = hub_of(WebSocketConnectionManager())
     with pytest.raises(ConnectionNotFoundError):
         await connect(hub, name, AsyncMock(), None)
     assert hub.admission.count == 0
 
 
-async def test_behind_the_middleware_the_peer_is_there_already() -> None:
-    """By the scope, and where that was built anew, by the handler that asks."""
+async def test_behind_the_middleware_connect_finds_the_existing_peer() -> None:
+    """The scope leads to it; if middleware has rebuilt the scope, the handler that calls does."""
     async with on_stage(echo) as stage:
         peer = await stage.open()
         websocket = WebSocket(peer.scope, peer.receive, peer.send)
@@ -59,8 +59,8 @@ async def test_behind_the_middleware_the_peer_is_there_already() -> None:
         current_peer.reset(token)
 
 
-async def test_elsewhere_it_is_registered_and_then_known() -> None:
-    """By the identity of the object, until it closes."""
+async def test_without_the_middleware_connect_registers_a_double() -> None:
+    """The double is found by the identity of its object until it closes."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     hub = hub_of(manager)
     await connect(hub, "ann", socket, {"role": "guest"})
@@ -73,8 +73,8 @@ async def test_elsewhere_it_is_registered_and_then_known() -> None:
     assert (find(hub, socket), hub.admission.count) == (None, 0)
 
 
-async def test_a_websocket_that_is_registered_here_runs_in_its_handler() -> None:
-    """So a late goodbye of its handler means itself."""
+async def test_registering_a_websocket_makes_its_peer_the_current_one() -> None:
+    """A late ``disconnect()`` of that handler then means its own connection."""
     manager, peer = WebSocketConnectionManager(), Peer()
     token = current_peer.set(None)
     await manager.connect("ann", WebSocket(peer.scope, peer.receive, peer.send))
@@ -84,8 +84,8 @@ async def test_a_websocket_that_is_registered_here_runs_in_its_handler() -> None
     current_peer.reset(token)
 
 
-async def test_while_the_manager_drains_nobody_is_registered() -> None:
-    """Who is registered already may still be named."""
+async def test_while_the_manager_drains_no_new_double_is_registered() -> None:
+    """A double that is registered already may still be named."""
     manager, early = WebSocketConnectionManager(), AsyncMock()
     hub = hub_of(manager)
     await connect(hub, "ann", early, None)
@@ -98,8 +98,8 @@ async def test_while_the_manager_drains_nobody_is_registered() -> None:
     await manager.disconnect("eve")
 
 
-async def test_there_is_a_limit_and_a_replacement_fits_at_it() -> None:
-    """The refusal is counted, and told."""
+async def test_at_the_connection_limit_only_a_replacement_is_registered() -> None:
+    """Subscribers get a `LimitHit` for the refusal."""
     manager, refusals = WebSocketConnectionManager(WebSocketConfig(max_connections=1)), list[LimitHit]()
     manager.on(LimitHit, refusals.append)
     hub, first = hub_of(manager), AsyncMock()
@@ -126,8 +126,8 @@ async def test_successors_of_a_peer_that_does_not_leave_share_one_place_above_th
         await stage.manager.disconnect("ann")
 
 
-async def test_who_may_not_have_its_name_is_let_go() -> None:
-    """It was registered for that name alone; one that has a name keeps it."""
+async def test_a_new_double_that_is_refused_its_name_is_dropped() -> None:
+    """It was registered for that name only. A double that already has a name stays under it."""
     manager = WebSocketConnectionManager(WebSocketConfig(max_memory_per_connection=1000))
     hub, named = hub_of(manager), AsyncMock()
     large = {"value": "x" * 2000}
@@ -142,8 +142,8 @@ async def test_who_may_not_have_its_name_is_let_go() -> None:
     await manager.disconnect("bob")
 
 
-async def test_who_is_closing_is_named_no_more() -> None:
-    """And nobody is replaced for it."""
+async def test_a_closing_connection_does_not_take_a_name() -> None:
+    """The holder of the name is not replaced."""
     async with on_stage(echo) as stage:
         (holder,) = await stage.named("ann")
         peer = await stage.open()
@@ -155,7 +155,7 @@ async def test_who_is_closing_is_named_no_more() -> None:
 
 
 async def test_a_handler_that_replaces_itself_does_not_wait_for_its_own_end() -> None:
-    """Which would come only when it has returned."""
+    """It would wait for itself, since its connection ends only when it returns."""
     names = list[list[str]]()
 
     async def twice(websocket: WebSocket) -> None:
@@ -173,8 +173,8 @@ async def test_a_handler_that_replaces_itself_does_not_wait_for_its_own_end() ->
     assert names == [["ann"]]
 
 
-async def test_options_that_need_the_middleware_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, where there is none."""
+async def test_options_that_need_the_middleware_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning comes with the first double that is registered without the middleware."""
     caplog.set_level(logging.WARNING, "wsstab")
     manager = WebSocketConnectionManager(WebSocketConfig(max_message_size=10))
     for name in ("ann", "bob"):
@@ -183,8 +183,8 @@ async def test_options_that_need_the_middleware_are_named(caplog: pytest.LogCapt
     await manager.disconnect_all()
 
 
-async def test_a_slow_close_keeps_no_place() -> None:
-    """Nor does that of one who was refused its name."""
+async def test_a_double_whose_close_is_slow_frees_its_place_at_once() -> None:
+    """Its send has failed, so it counts as departed although ``close()`` still runs."""
     manager, slow = WebSocketConnectionManager(WebSocketConfig(max_connections=1)), AsyncMock()
     closing = anyio.Event()
 

@@ -1,4 +1,4 @@
-"""`wsstab.hub.counters`: traffic of those that are open, closing and gone, counted once each."""
+"""`wsstab.hub.counters`: the traffic of open, closing and ended connections, each counted once."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def peer(sent: int = 0, dropped: int = 0, code: int | None = None) -> Peer:
 
 
 class Fake(SimpleNamespace):
-    """Attributes, and an identity."""
+    """A namespace that is hashed by its identity."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def traffic(self) -> dict[str, int]:
-        """As that of a peer."""
+        """The counters of a peer."""
         return {"messages_received": 1, "messages_sent": self.sent, "dropped_outbound": self.dropped}
 
 
-def test_a_connection_counts_while_it_is_open_while_it_closes_and_when_it_is_gone() -> None:
-    """And never twice."""
+def test_a_connection_is_counted_once_while_open_while_closing_and_afterwards() -> None:
+    """Its traffic is fixed once it is over."""
     counters, leaving, open_one = Counters(), peer(sent=3, dropped=1, code=1000), peer(sent=4)
     assert counters.snapshot([leaving, open_one], [])["messages_sent"] == 7
     counters.closing(leaving)
@@ -47,8 +47,8 @@ def test_a_connection_counts_while_it_is_open_while_it_closes_and_when_it_is_gon
     assert counters.closed == {1000: 1}
 
 
-def test_what_was_never_listed_leaves_nothing() -> None:
-    """A socket that was refused has no life to count, and nobody is over twice."""
+def test_a_connection_that_never_opened_is_not_counted() -> None:
+    """Nor is one counted again whose end is reported twice."""
     counters, stranger, guest = Counters(), peer(sent=3, code=1000), peer(sent=3, code=4001)
     counters.over(stranger)
     counters.closing(guest)
@@ -58,8 +58,8 @@ def test_what_was_never_listed_leaves_nothing() -> None:
     assert counters.closed == {4001: 1}
 
 
-def test_latencies_are_measured_by_name() -> None:
-    """What is not asked for is not kept."""
+def test_only_the_requested_latencies_are_measured() -> None:
+    """Each has a histogram under its name."""
     counters = Counters(["ping"])
     counters.observe("ping", 0.01)
     counters.observe("broadcast", 0.01)
@@ -67,18 +67,18 @@ def test_latencies_are_measured_by_name() -> None:
 
 
 class Beating(NamedTuple):
-    """The services of an event loop, as far as they count."""
+    """The services of an event loop, reduced to their heartbeat counters."""
 
     sent: int
     missed: int
 
     def heartbeats(self) -> dict[str, int]:
-        """As those of services."""
+        """The counters, under their names in the statistics."""
         return {"heartbeats_sent": self.sent, "heartbeats_missed": self.missed}
 
 
-def test_the_heartbeats_of_a_loop_outlive_its_services() -> None:
-    """They are added up."""
+def test_heartbeat_counts_outlive_the_services_of_a_loop() -> None:
+    """Those of ended and of running services are added up."""
     counters = Counters()
     services = [Beating(3, 1), Beating(4, 0), Beating(5, 0)]
     for ended in services[:2]:
@@ -87,8 +87,8 @@ def test_the_heartbeats_of_a_loop_outlive_its_services() -> None:
     assert (snapshot["heartbeats_sent"], snapshot["heartbeats_missed"]) == (12, 1)
 
 
-def test_what_comes_for_a_connection_that_is_over_counts_as_dropped() -> None:
-    """Its own counters change no more."""
+def test_a_message_for_an_ended_connection_counts_as_dropped() -> None:
+    """The manager counts it, because the connection's own counters no longer change."""
     counters = Counters()
     counters.missed()
     assert counters.snapshot([], [])["dropped_outbound"] == 1

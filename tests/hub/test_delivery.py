@@ -1,4 +1,4 @@
-"""Delivery: who gets a message, and that what is counted is true."""
+"""Delivery: which connections get a message, and that the reported counts are true."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
-async def test_a_broadcast_is_counted_before_exclusion() -> None:
-    """``total`` is the audience, ``succeeded`` those who got it."""
+async def test_the_total_of_a_broadcast_includes_excluded_clients() -> None:
+    """``succeeded`` counts those that got the message."""
     async with on_stage(push_only) as stage:
         ann, bob, _cid = await stage.named("ann", "bob", "cid")
         result = await stage.manager.broadcast("hello", exclude_client="ann")
@@ -44,7 +44,7 @@ async def test_a_broadcast_is_counted_before_exclusion() -> None:
 
 @pytest.mark.parametrize("exclude", ["ann", ["ann"], {"ann", "nobody"}, ("ann", "ann")])
 async def test_exclude_takes_one_name_or_several(exclude: Any) -> None:
-    """A string is one name and not its letters; it adds to ``exclude_client``."""
+    """A string is one name, not a sequence of letters. ``exclude`` adds to ``exclude_client``."""
     async with on_stage(push_only) as stage:
         ann, a, cid = await stage.named("ann", "a", "cid")
         result = await stage.manager.broadcast("x", "cid", exclude=exclude)
@@ -53,8 +53,8 @@ async def test_exclude_takes_one_name_or_several(exclude: Any) -> None:
         assert ann.messages == cid.messages == []
 
 
-async def test_a_room_is_an_audience() -> None:
-    """Its members and nobody else; an empty one is no failure."""
+async def test_a_broadcast_to_a_room_reaches_its_members_only() -> None:
+    """A broadcast to an empty room is no failure."""
     async with on_stage(push_only) as stage:
         ann, bob = await stage.named("ann", "bob")
         await stage.manager.join("ann", "lobby")
@@ -64,8 +64,8 @@ async def test_a_room_is_an_audience() -> None:
         assert await stage.manager.broadcast("x", room="nowhere") == BroadcastResult()
 
 
-async def test_several_clients_by_name() -> None:
-    """Each once; names that nobody holds are in no count."""
+async def test_broadcast_to_clients_reaches_each_named_client_once() -> None:
+    """Names that nobody holds are not counted."""
     async with on_stage(push_only) as stage:
         ann, bob, cid = await stage.named("ann", "bob", "cid")
         result = await stage.manager.broadcast_to_clients(["ann", "bob", "ann", "nobody"], {"n": 1})
@@ -76,8 +76,8 @@ async def test_several_clients_by_name() -> None:
         assert await stage.manager.broadcast_to_clients(["nobody"], "x") == BroadcastResult()
 
 
-async def test_all_sockets_of_one_client_are_reached() -> None:
-    """Under ``duplicate_client="allow"``; and all are excluded."""
+async def test_all_connections_of_one_client_are_reached() -> None:
+    """With ``duplicate_client="allow"`` a name may have several; excluding it excludes all of them."""
     async with on_stage(push_only, duplicate_client="allow") as stage:
         peers = await stage.named("ann", "ann", "bob")
         assert await stage.manager.send_to_client("ann", "1")
@@ -87,8 +87,8 @@ async def test_all_sockets_of_one_client_are_reached() -> None:
         assert [peer.messages for peer in peers] == [["1", "3"], ["1", "3"], ["2"]]
 
 
-async def test_what_waits_counts_as_queued_and_what_is_dropped_as_failed() -> None:
-    """Both are told apart from what was handed over."""
+async def test_the_result_tells_queued_and_dropped_messages_apart() -> None:
+    """Queued messages count as succeeded, dropped ones as failed."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=1, policy="drop_newest")) as stage:
         _, slow = await stage.named("ann", "slow")
         slow.stall()
@@ -103,8 +103,8 @@ async def test_what_waits_counts_as_queued_and_what_is_dropped_as_failed() -> No
         assert stage.manager.statistics().broadcasts == 3
 
 
-async def test_whom_a_broadcast_closes_is_told() -> None:
-    """Under ``close``: dropped and failed."""
+async def test_a_connection_that_a_broadcast_closes_is_in_the_errors() -> None:
+    """Under the policy ``close`` its message counts as dropped and failed."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=1)) as stage:
         _, slow = await stage.named("ann", "slow")
         assert slow.wire is not None
@@ -118,7 +118,7 @@ async def test_whom_a_broadcast_closes_is_told() -> None:
 
 
 async def test_a_broadcast_that_reaches_nobody_raises_with_its_result() -> None:
-    """All were dropped."""
+    """Every message was dropped."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=1, policy="drop_newest")) as stage:
         (slow,) = await stage.named("slow")
         slow.stall()
@@ -129,15 +129,15 @@ async def test_a_broadcast_that_reaches_nobody_raises_with_its_result() -> None:
         assert (caught.value.result.total, caught.value.result.dropped) == (1, 1)
 
 
-async def test_no_failure_when_the_only_one_is_excluded() -> None:
-    """Nothing was tried."""
+async def test_excluding_the_only_client_is_no_failure() -> None:
+    """Nothing was tried, so nothing failed."""
     async with on_stage(push_only) as stage:
         await stage.named("ann")
         assert await stage.manager.broadcast("x", "ann") == BroadcastResult(total=1)
 
 
 async def test_only_the_first_hundred_errors_are_kept() -> None:
-    """All are counted."""
+    """All failures are counted."""
     names = [f"n{number}" for number in range(MAX_ERRORS + 20)]
     manager, sockets = await fleet("healthy", *names)
     for socket in sockets[1:]:
@@ -147,15 +147,15 @@ async def test_only_the_first_hundred_errors_are_kept() -> None:
     assert result.errors[0][1] == "broken"
 
 
-async def test_a_failure_without_words_is_named_by_its_class() -> None:
-    """An empty line in a log helps nobody."""
+async def test_an_exception_without_a_message_is_reported_by_its_class() -> None:
+    """An empty error text would help nobody."""
     manager, sockets = await fleet("ann", "bob")
     sockets[0].send_text.side_effect = RuntimeError
     assert (await manager.broadcast("x")).errors == [("ann", "RuntimeError")]
 
 
-async def test_doubles_and_sockets_may_be_mixed() -> None:
-    """One audience, two ways."""
+async def test_a_broadcast_reaches_doubles_and_peers_of_the_middleware() -> None:
+    """Both are in one audience, but get the message in different ways."""
     async with on_stage(push_only) as stage:
         (ann,) = await stage.named("ann")
         double = AsyncMock()
@@ -167,8 +167,8 @@ async def test_doubles_and_sockets_may_be_mixed() -> None:
         await stage.manager.disconnect("double")
 
 
-async def test_a_double_that_enters_a_room_right_after_a_broadcast_to_it_gets_nothing_of_it() -> None:
-    """And is not taken for a socket, which would cost it its connection."""
+async def test_a_double_that_joins_a_room_after_a_broadcast_does_not_get_it() -> None:
+    """Nor is it mistaken for a peer of the middleware, which would cost it its connection."""
     async with on_stage(push_only) as stage:
         (ann,) = await stage.named("ann")
         await ann.connection.join("room")
@@ -183,8 +183,8 @@ async def test_a_double_that_enters_a_room_right_after_a_broadcast_to_it_gets_no
         await stage.manager.disconnect("double")
 
 
-async def test_a_broadcast_takes_what_is_a_message_only() -> None:
-    """Before anybody gets anything."""
+async def test_a_broadcast_of_an_unsupported_type_raises_type_error() -> None:
+    """It raises before anybody gets anything."""
     async with on_stage(push_only) as stage:
         (ann,) = await stage.named("ann")
         with pytest.raises(TypeError):
@@ -193,8 +193,8 @@ async def test_a_broadcast_takes_what_is_a_message_only() -> None:
         assert ann.messages == []
 
 
-async def test_foreign_protocols_are_left_alone() -> None:
-    """Unless they were named or joined a room; room or not, nothing lands in them unasked."""
+async def test_connections_with_a_protocol_of_their_own_get_no_unasked_broadcasts() -> None:
+    """They get them once they have a name or are in a room."""
 
     async def speaker(websocket: WebSocket) -> None:
         await websocket.accept(subprotocol="graphql-ws" if websocket.url.path == "/graphql" else None)
@@ -212,8 +212,8 @@ async def test_foreign_protocols_are_left_alone() -> None:
         assert (plain.messages, graphql.messages, socketio.messages) == (["1", "2"], ["2"], ["2"])
 
 
-async def test_a_route_without_broadcasts_gets_those_of_its_rooms() -> None:
-    """``broadcast=False``, even for those with a name."""
+async def test_a_route_with_broadcast_off_still_gets_those_to_its_rooms() -> None:
+    """``broadcast=False`` applies to connections with a name as well."""
     async with on_stage(push_only, broadcast=False) as stage:
         (ann,) = await stage.named("ann")
         await stage.manager.join("ann", "lobby")
@@ -234,8 +234,8 @@ def served(manager: WebSocketConnectionManager) -> WebSocketStabilizer:
     return WebSocketStabilizer(Starlette(routes=[WebSocketRoute("/{name}", endpoint)]), manager=manager)
 
 
-def test_peers_of_other_loops_are_handed_their_message() -> None:
-    """It counts as queued; each test client's socket has a loop of its own."""
+def test_a_message_to_a_peer_of_another_loop_counts_as_queued() -> None:
+    """Each connection of Starlette's test client has an event loop of its own."""
     manager = WebSocketConnectionManager()
     client = TestClient(served(manager))
 
@@ -256,8 +256,8 @@ def test_peers_of_other_loops_are_handed_their_message() -> None:
         assert cid.receive()["code"] == 4000
 
 
-def test_peers_of_this_loop_and_of_others_are_one_audience() -> None:
-    """A handler broadcasts; its own peer is on its loop, the other is not."""
+def test_one_broadcast_reaches_peers_of_this_loop_and_of_others() -> None:
+    """The handler that broadcasts shares its loop with its own peer, but not with the other one."""
     manager = WebSocketConnectionManager()
     results: list[BroadcastResult] = []
 

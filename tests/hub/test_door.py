@@ -1,4 +1,4 @@
-"""The door: who may open a WebSocket, and what is said to those who may not."""
+"""The door: which handshakes are let in, and how the others are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STRANGER = "203.0.113.7"
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
@@ -70,19 +70,19 @@ class Entrance:
 
     @property
     def inside(self) -> int:
-        """How many were counted in."""
+        """How many connections are counted."""
         return hub_of(self.manager).admission.count
 
 
-async def test_by_default_everybody_comes_in_and_is_counted() -> None:
-    """Under the address of the peer, without a name."""
+async def test_by_default_every_handshake_is_let_in_and_counted() -> None:
+    """The guest has the address of its peer, and no name."""
     at = Entrance()
     guest = await at.guest()
     assert (guest.address, guest.client_id, at.inside, at.hits) == (STRANGER, None, 1, [])
 
 
-async def test_while_the_manager_drains_nobody_comes_in() -> None:
-    """Whoever it is; the client should come back in a second, to another process."""
+async def test_while_the_manager_drains_every_handshake_is_refused() -> None:
+    """The client should come back in a second, to another process."""
     at = Entrance()
     await at.manager.drain()
     assert await at.knock() is DRAINING
@@ -95,21 +95,21 @@ async def test_while_the_manager_drains_nobody_comes_in() -> None:
 @pytest.mark.parametrize(
     "origin", ["https://chat.example.com", "http://chat.example.com:3000", "https://CHAT.example.com"]
 )
-async def test_pages_of_the_same_host_come_in(origin: str) -> None:
+async def test_pages_of_the_same_host_are_let_in(origin: str) -> None:
     """Host names are compared without port and case."""
     await Entrance().guest(origin=origin)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "https://chat.example.com.evil.example"])
-async def test_pages_of_other_hosts_do_not(origin: str) -> None:
-    """Nor those that hide where they come from; nobody is counted, and an event tells of it."""
+async def test_pages_of_other_hosts_are_refused(origin: str) -> None:
+    """So are pages that hide their origin. None is counted, and an event reports each."""
     at = Entrance()
     assert await at.knock(origin=origin) is ORIGIN_REFUSED
     assert (at.inside, at.hits) == (0, [LimitHit("allowed_origins", None, "/ws")])
 
 
-async def test_the_first_refusal_of_each_origin_says_how_to_allow_it(caplog: pytest.LogCaptureFixture) -> None:
-    """Both values and the line of configuration; the second is silent, and no query string is logged."""
+async def test_the_first_refusal_of_each_origin_logs_how_to_allow_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning gives host, origin and the option to set, but no query string; later refusals are silent."""
     at = Entrance(allowed_origins=["same-host"])
     for _ in range(2):
         await at.knock(origin="https://other.example")
@@ -121,8 +121,8 @@ async def test_the_first_refusal_of_each_origin_says_how_to_allow_it(caplog: pyt
     assert "secret" not in caplog.text
 
 
-async def test_a_refusal_is_one_line_with_who_and_why(caplog: pytest.LogCaptureFixture) -> None:
-    """And with the option that refused."""
+async def test_a_refusal_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The line has path, address and reason, and the option that refused."""
     caplog.set_level(logging.INFO, "wsstab")
     at = Entrance(max_connections=1)
     for _ in range(2):
@@ -132,15 +132,15 @@ async def test_a_refusal_is_one_line_with_who_and_why(caplog: pytest.LogCaptureF
 
 
 async def test_a_forwarded_host_counts_only_from_a_trusted_proxy() -> None:
-    """Anybody can send the header."""
+    """Any client can send the header."""
     at = Entrance(trusted_proxies=[NEIGHBOUR])
     page = {"origin": "https://public.example", "x_forwarded_host": "public.example"}
     assert await at.knock(client=STRANGER, **page) is ORIGIN_REFUSED
     await at.guest(client=NEIGHBOUR, **page)
 
 
-async def test_a_peer_that_the_wire_knows_for_certain_may_forward_a_host() -> None:
-    """Where the server put the client of a header in the place of its proxy, only the wire still knows the proxy."""
+async def test_a_trusted_proxy_is_recognised_by_the_wire_s_peer_address() -> None:
+    """If the server has put the forwarded client address into the scope, only the wire still knows the proxy."""
     at = Entrance(trusted_proxies=[NEIGHBOUR])
     scope = scope_of(client=STRANGER, origin="https://public.example", x_forwarded_host="public.example")
     config = at.manager.config
@@ -148,8 +148,8 @@ async def test_a_peer_that_the_wire_knows_for_certain_may_forward_a_host() -> No
     assert isinstance(await at.door.admit(scope, config, NEIGHBOUR), Guest)
 
 
-async def test_what_a_peer_sends_makes_no_endless_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Each part of it is cut, and two that differ only behind the cut are one."""
+async def test_parts_of_a_log_line_that_peers_choose_are_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """Two origins that differ only behind the cut count as the same."""
     at = Entrance()
     for end in "12":
         await at.knock(origin="https://" + "x" * 60_000 + end)
@@ -158,7 +158,7 @@ async def test_what_a_peer_sends_makes_no_endless_line_in_the_log(caplog: pytest
 
 
 async def test_each_route_has_its_own_origins() -> None:
-    """One route for all pages does not open the others."""
+    """A route that is open to all pages does not open the others."""
     at = Entrance(routes={"/public": Override(allowed_origins="*")})
     await at.guest("/public", origin="https://other.example")
     assert await at.knock("/ws", origin="https://other.example") is ORIGIN_REFUSED
@@ -168,8 +168,8 @@ async def test_each_route_has_its_own_origins() -> None:
 # Numbers.
 
 
-async def test_at_the_limit_nobody_else_comes_in_until_somebody_leaves() -> None:
-    """One who leaves makes room for one."""
+async def test_at_the_connection_limit_a_handshake_needs_a_free_place() -> None:
+    """Each connection that ends frees one place."""
     at = Entrance(max_connections=2)
     first, _ = await at.guest(), await at.guest()
     assert await at.knock() is CONNECTION_LIMIT
@@ -179,7 +179,7 @@ async def test_at_the_limit_nobody_else_comes_in_until_somebody_leaves() -> None
     assert at.inside == 2
 
 
-async def test_handshakes_at_once_on_a_limit_yield_exactly_the_limit() -> None:
+async def test_simultaneous_handshakes_fill_exactly_the_connection_limit() -> None:
     """Counting and admitting are one step, however long ``authorize`` takes."""
 
     async def authorize(scope: Any) -> bool:
@@ -201,7 +201,7 @@ async def test_handshakes_at_once_on_a_limit_yield_exactly_the_limit() -> None:
 
 
 async def test_each_address_has_its_own_limit() -> None:
-    """Others come in all the same."""
+    """A full address does not keep others out."""
     at = Entrance(max_connections_per_address=1)
     await at.guest(client=STRANGER)
     assert await at.knock(client=STRANGER) is ADDRESS_LIMIT
@@ -210,22 +210,22 @@ async def test_each_address_has_its_own_limit() -> None:
 
 
 async def test_behind_a_trusted_proxy_the_forwarded_address_counts() -> None:
-    """From anybody else it is made up."""
+    """From any other peer the header may be made up."""
     at = Entrance(trusted_proxies=[NEIGHBOUR], max_connections_per_address=1)
     assert (await at.guest(client=NEIGHBOUR, x_forwarded_for="198.51.100.1")).address == "198.51.100.1"
     assert (await at.guest(client=NEIGHBOUR, x_forwarded_for="198.51.100.2")).address == "198.51.100.2"
     assert (await at.guest(client=STRANGER, x_forwarded_for="198.51.100.3")).address == STRANGER
 
 
-async def test_an_application_may_know_better_whose_address_it_is() -> None:
-    """From a header of its own proxy, say."""
+async def test_client_address_lets_the_application_determine_the_address() -> None:
+    """The application may read it from a header of its own proxy, for example."""
     at = Entrance(client_address=lambda scope: header(scope, b"x-real-address"))
     assert (await at.guest(x_real_address="198.51.100.9")).address == "198.51.100.9"
     assert (await at.guest()).address is None
 
 
 async def test_a_limit_on_a_private_address_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """It is probably a proxy's, whom nobody trusts, and then all clients share the limit."""
+    """The address is probably that of a proxy that is not trusted, and then all clients share one limit."""
     at = Entrance(max_connections_per_address=5)
     for _ in range(2):
         await at.guest(client=NEIGHBOUR)
@@ -241,21 +241,21 @@ async def test_a_limit_on_a_private_address_is_warned_of_once(caplog: pytest.Log
         ({"max_connections_per_address": 5, "trusted_proxies": ["10.0.0.1"]}, NEIGHBOUR),
         ({}, NEIGHBOUR),
     ],
-    ids=["public", "somebody is trusted", "no limit"],
+    ids=["public", "a proxy is trusted", "no limit"],
 )
-async def test_where_nothing_is_wrong_there_is_no_warning(
+async def test_a_sound_address_limit_is_not_warned_of(
     options: dict[str, Any], client: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A public address, a proxy that is known, or no limit at all."""
+    """The address is public, a trusted proxy is configured, or there is no limit."""
     await Entrance(**options).guest(client=client)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-# The application's own word.
+# The application's own check: ``authorize``.
 
 
 def answering(answer: object) -> Any:
-    """An ``authorize`` that gives this, or raises it."""
+    """An ``authorize`` that returns this answer, or raises it."""
 
     async def authorize(scope: Any) -> Any:
         await anyio.lowlevel.checkpoint()
@@ -266,8 +266,8 @@ def answering(answer: object) -> Any:
     return authorize
 
 
-async def test_authorize_sees_the_scope_and_may_say_yes() -> None:
-    """The whole of it, query string included."""
+async def test_authorize_gets_the_scope_and_lets_a_handshake_in_by_true() -> None:
+    """The scope is complete, query string included."""
     seen: list[Any] = []
 
     async def authorize(scope: Any) -> bool:
@@ -279,28 +279,28 @@ async def test_authorize_sees_the_scope_and_may_say_yes() -> None:
     assert seen[0]["query_string"] == b"token=secret"
 
 
-async def test_authorize_may_give_the_client_its_name() -> None:
-    """As if ``connect()`` had been called."""
+async def test_authorize_may_return_the_client_id() -> None:
+    """The effect is that of ``connect()``."""
     assert (await Entrance(authorize=answering("ann")).guest()).client_id == "ann"
 
 
 @pytest.mark.parametrize("answer", [False, None, "", 0, 1, object(), []])
-async def test_whatever_is_not_clearly_yes_is_no(answer: object) -> None:
+async def test_any_answer_but_true_or_a_client_id_refuses(answer: object) -> None:
     """A forgotten ``return`` must not let anybody in."""
     at = Entrance(authorize=answering(answer))
     assert await at.knock() is UNAUTHORIZED
     assert (at.inside, at.hits) == (0, [LimitHit("authorize", STRANGER, "/ws")])
 
 
-async def test_authorize_may_say_no_in_its_own_words() -> None:
-    """Code, reason and HTTP status are its own; the refusal is ours."""
+async def test_authorize_may_refuse_by_a_close_of_its_own() -> None:
+    """Code, reason and HTTP status are its own; the cause is the stabilizer."""
     own = Close(4401, "log in first", reconnect=False, status=401, retry_after=7)
     at = Entrance(authorize=answering(own))
     assert await at.knock() == Close(4401, "log in first", Cause.STABILIZER, False, 401, 7)
 
 
-async def test_an_authorize_that_fails_lets_nobody_in_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """403 for the peer, a traceback for the operator, and no query string."""
+async def test_an_authorize_that_raises_refuses_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The peer gets a 403, and the log a traceback without the query string."""
     at = Entrance(authorize=answering(ValueError("on purpose")))
     assert await at.knock() is UNAUTHORIZED
     (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -309,8 +309,8 @@ async def test_an_authorize_that_fails_lets_nobody_in_and_is_logged(caplog: pyte
     assert at.inside == 0
 
 
-async def test_an_authorize_that_takes_too_long_lets_nobody_in() -> None:
-    """The patience is that of ``accept_timeout``."""
+async def test_an_authorize_that_takes_too_long_refuses() -> None:
+    """It has as long as the ``accept_timeout``."""
 
     async def authorize(scope: Any) -> bool:
         await anyio.sleep_forever()
@@ -322,7 +322,7 @@ async def test_an_authorize_that_takes_too_long_lets_nobody_in() -> None:
     assert (at.inside, at.door._authorizing.count) == (0, 0)
 
 
-async def test_an_authorize_that_is_cancelled_leaves_nothing_behind() -> None:
+async def test_a_cancelled_authorize_leaves_no_place_taken() -> None:
     """The server may give up on a handshake at any time."""
     at = Entrance(authorize=answering(True))
     with anyio.CancelScope() as scope:
@@ -331,8 +331,8 @@ async def test_an_authorize_that_is_cancelled_leaves_nothing_behind() -> None:
     assert (at.inside, at.door._authorizing.count) == (0, 0)
 
 
-async def test_how_many_are_asked_about_at_once_is_bounded() -> None:
-    """They come before the limits; past the bound nobody asks for them."""
+async def test_the_number_of_pending_authorize_calls_is_bounded() -> None:
+    """They run before the limits apply; beyond the bound handshakes are refused without a call."""
     asked, go = list[int](), anyio.Event()
 
     async def authorize(scope: Any) -> bool:
@@ -352,8 +352,8 @@ async def test_how_many_are_asked_about_at_once_is_bounded() -> None:
     assert at.inside == 5
 
 
-async def test_who_was_authorized_when_the_drain_had_begun_does_not_come_in() -> None:
-    """The question may have taken long."""
+async def test_a_handshake_authorized_after_the_drain_began_is_refused() -> None:
+    """The call may have taken long."""
     at = Entrance()
 
     async def authorize(scope: Any) -> bool:
@@ -365,8 +365,8 @@ async def test_who_was_authorized_when_the_drain_had_begun_does_not_come_in() ->
     assert at.inside == 0
 
 
-async def test_a_name_that_is_taken_is_refused_before_the_handshake() -> None:
-    """Under ``reject``: as an HTTP answer, since nothing is open yet."""
+async def test_a_client_id_that_is_taken_is_refused_before_accept() -> None:
+    """Under ``reject`` the refusal is an HTTP response, because nothing is open yet."""
     at = Entrance(authorize=answering("ann"), duplicate_client="reject")
     await at.manager.connect("ann", AsyncMock())
     refused = await at.knock()
@@ -374,8 +374,8 @@ async def test_a_name_that_is_taken_is_refused_before_the_handshake() -> None:
     assert (at.inside, at.hits) == (1, [LimitHit("duplicate_client", STRANGER, "/ws")])
 
 
-async def test_who_replaces_somebody_comes_in_at_the_limit() -> None:
-    """A reconnect of the same client is possible when all places are taken; a stranger's is not."""
+async def test_a_handshake_that_replaces_a_connection_is_let_in_at_the_limit() -> None:
+    """A client can thus reconnect when all places are taken; a new client is refused."""
     names = iter(["ann", "bob"])
 
     async def authorize(scope: Any) -> str:
@@ -387,8 +387,8 @@ async def test_who_replaces_somebody_comes_in_at_the_limit() -> None:
     assert await at.knock() is CONNECTION_LIMIT
 
 
-async def test_who_replaces_nobody_does_not_come_in_at_the_limit() -> None:
-    """Under ``allow`` the old connection stays."""
+async def test_a_handshake_that_replaces_no_connection_is_refused_at_the_limit() -> None:
+    """Under ``allow`` the old connection of the same name stays."""
     at = Entrance(authorize=answering("ann"), max_connections=1, duplicate_client="allow")
     await at.manager.connect("ann", AsyncMock())
     assert await at.knock() is CONNECTION_LIMIT
@@ -400,24 +400,24 @@ async def test_who_replaces_nobody_does_not_come_in_at_the_limit() -> None:
 @pytest.mark.parametrize(
     ("answer", "meaning"), [(True, None), ("ann", "ann"), (False, UNAUTHORIZED), ("", UNAUTHORIZED)]
 )
-def test_the_meaning_of_an_answer(answer: object, meaning: object) -> None:
-    """Nothing for yes, a text for a name, a close for no."""
+def test_verdict_turns_an_answer_into_a_client_id_or_a_close(answer: object, meaning: object) -> None:
+    """It is ``None`` for a plain yes, a text for a client id, a `Close` for a no."""
     assert verdict(answer) == meaning
 
 
-def test_the_first_header_of_a_name_counts_whatever_its_case() -> None:
-    """Some servers do not lower the names."""
+def test_header_returns_the_first_value_of_a_name_in_any_case() -> None:
+    """Some servers do not convert header names to lower case."""
     scope = {"headers": [(b"X-Name", b"first"), (b"x-name", b"second")]}
     assert header(scope, b"x-name") == "first"
     assert header(scope, b"none") is None
     assert header({}, b"none") is None
 
 
-# What is under way counts too.
+# Pending handshakes count too.
 
 
 class Slow:
-    """An ``authorize`` that answers when it is told to.
+    """An ``authorize`` that answers when the test lets it.
 
     Args:
         answer: what it answers.
@@ -429,14 +429,14 @@ class Slow:
         self.go = anyio.Event()
 
     async def __call__(self, scope: dict[str, Any]) -> bool | str:
-        """Answer."""
+        """Wait, and answer."""
         self.asked += 1
         await self.go.wait()
         return self.answer
 
 
-async def test_one_address_may_not_take_all_that_a_slow_authorize_can_take() -> None:
-    """Its calls count as its connections, until they are answered."""
+async def test_pending_authorize_calls_count_against_the_limit_of_their_address() -> None:
+    """Otherwise one address could use up all calls that may be pending."""
     slow = Slow()
     at = Entrance(authorize=slow, max_connections_per_address=3)
     answers: list[Guest | Close] = []
@@ -459,8 +459,8 @@ async def test_one_address_may_not_take_all_that_a_slow_authorize_can_take() -> 
 
 
 @pytest.mark.parametrize("answer", [False, Close(4000, "no")])
-async def test_who_was_refused_counts_no_more(answer: Any) -> None:
-    """Whatever the answer was."""
+async def test_a_refused_handshake_no_longer_counts_for_its_address(answer: Any) -> None:
+    """That holds whatever the answer of ``authorize`` was."""
     at = Entrance(authorize=AsyncMock(return_value=answer), max_connections_per_address=1)
     for _ in range(3):
         refusal = await at.knock()
@@ -469,8 +469,8 @@ async def test_who_was_refused_counts_no_more(answer: Any) -> None:
     assert at.inside == 0
 
 
-async def test_without_an_address_its_limit_says_that_it_cannot_act(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, with what to set; as behind a Unix socket."""
+async def test_a_limit_per_address_without_an_address_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """There is none behind a Unix socket, for example. The warning says which options to set."""
     at = Entrance(max_connections_per_address=1)
     for _ in range(3):
         await at.door.admit({**scope_of(), "client": None}, at.manager.config)

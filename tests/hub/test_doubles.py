@@ -1,4 +1,4 @@
-"""`wsstab.hub.doubles`: peers by the object that stands for them."""
+"""`wsstab.hub.doubles`: doubles, found by the WebSocket object behind them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from wsstab.hub.doubles import Doubles
 
 
 class Fake(SimpleNamespace):
-    """Attributes, and an identity."""
+    """A namespace that is hashed by its identity."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
 
-def test_a_peer_is_found_by_its_object_until_it_closes() -> None:
-    """By its identity: an object may be equal to every other."""
+def test_a_double_is_found_by_its_object_until_it_is_forgotten() -> None:
+    """Identity decides, because an object may be equal to others."""
     doubles, socket, other = Doubles(), SimpleNamespace(), SimpleNamespace()
     peer = cast(DoublePeer, Fake(websocket=socket))
     assert doubles.find(socket) is None

@@ -1,4 +1,4 @@
-"""Drain: batches, deadlines, and a report that is true."""
+"""Drain: batches, deadlines, and a true report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
@@ -35,18 +35,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     ("left", "seconds", "size"),
     [(1000, 10.0, 100), (50, 10.0, 100), (100_000, 10.0, 1000), (1000, 0.05, 1000), (1000, -5.0, 1000)],
 )
-def test_batches_grow_where_the_time_is_short(left: int, seconds: float, size: int) -> None:
-    """So that the last one is told in time."""
+def test_batches_grow_if_the_time_is_short(left: int, seconds: float, size: int) -> None:
+    """The last batch must still be closed before the deadline."""
     assert batch_size(left, Drain(batch_size=100, interval=0.1), seconds) == size
 
 
-def test_without_a_pause_there_is_one_batch() -> None:
-    """An interval of 0."""
+def test_an_interval_of_zero_makes_one_batch() -> None:
+    """Without pauses there is no reason to split the connections."""
     assert batch_size(1000, Drain(batch_size=1, interval=0), 10) == 1000
 
 
 async def connected(count: int, **options: Any) -> tuple[WebSocketConnectionManager, list[AsyncMock], list[Event]]:
-    """A manager with doubles, and what it tells of a drain."""
+    """A manager with doubles, the doubles, and the drain events that the manager emits."""
     manager = WebSocketConnectionManager(WebSocketConfig(**options))
     events: list[Event] = []
     for kind in (DrainStarted, DrainRound, DrainFinished):
@@ -57,8 +57,8 @@ async def connected(count: int, **options: Any) -> tuple[WebSocketConnectionMana
     return manager, sockets, events
 
 
-async def test_a_drain_closes_batch_by_batch_and_tells() -> None:
-    """1012 by default, so that clients come back."""
+async def test_a_drain_closes_in_batches_and_emits_events() -> None:
+    """The default code is 1012, so that clients come back."""
     plan = Drain(timeout=10, batch_size=4, interval=0.01)
     manager, sockets, events = await connected(10, drain=plan)
     report = await manager.drain()
@@ -72,23 +72,23 @@ async def test_a_drain_closes_batch_by_batch_and_tells() -> None:
     assert (events[-1].closed, events[-1].failed) == (10, 0)
 
 
-async def test_a_plan_may_be_given_in_the_call() -> None:
-    """With its own code and reason."""
+async def test_drain_takes_a_plan_as_argument() -> None:
+    """The plan brings its own code and reason."""
     manager, sockets, _ = await connected(2)
     await manager.drain(Drain(timeout=5, code=4007, reason="moving"))
     sockets[0].close.assert_awaited_once_with(code=4007, reason="moving")
 
 
-async def test_a_shutdown_is_not_paced() -> None:
-    """One round for all."""
+async def test_a_shutdown_closes_all_connections_in_one_batch() -> None:
+    """It ignores the batch size and the interval of the plan."""
     manager, _, events = await connected(10, drain=Drain(batch_size=1, interval=60))
     report = await manager.graceful_shutdown(timeout=5)
     assert report.closed_count == 10
     assert [event for event in events if isinstance(event, DrainRound)] == [DrainRound(10, 0)]
 
 
-async def test_a_shutdown_joins_a_drain_and_hurries_its_pace() -> None:
-    """Both report the same."""
+async def test_a_shutdown_joins_a_running_drain_and_speeds_it_up() -> None:
+    """Both return the same report."""
     manager, _, events = await connected(4, drain=Drain(timeout=30, batch_size=1, interval=0.05))
     reports: list[ShutdownReport] = []
 
@@ -105,8 +105,8 @@ async def test_a_shutdown_joins_a_drain_and_hurries_its_pace() -> None:
     assert len([event for event in events if isinstance(event, DrainStarted)]) == 1
 
 
-async def test_nobody_there_is_drained_at_once() -> None:
-    """And counted as nobody."""
+async def test_a_drain_without_connections_ends_at_once() -> None:
+    """The report counts nobody."""
     manager, _, _ = await connected(0)
     report = await manager.graceful_shutdown()
     assert (report.closed_count, report.failed_count) == (0, 0)
@@ -114,7 +114,7 @@ async def test_nobody_there_is_drained_at_once() -> None:
 
 
 async def test_closes_that_hang_fail_at_the_deadline() -> None:
-    """The others close; the report tells both."""
+    """The others succeed, and the report counts both."""
     manager, sockets, _ = await connected(3)
 
     async def hang(**close: Any) -> None:
@@ -128,8 +128,8 @@ async def test_closes_that_hang_fail_at_the_deadline() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
-async def test_a_shutdown_needs_time(timeout: float) -> None:
-    """Only a timeout above 0 is one."""
+async def test_a_shutdown_refuses_a_negative_timeout(timeout: float) -> None:
+    """A timeout of 0 is allowed."""
     manager, _, _ = await connected(1)
     if timeout < 0:
         with pytest.raises(ValueError, match="timeout"):
@@ -141,7 +141,7 @@ async def test_a_shutdown_needs_time(timeout: float) -> None:
 
 
 async def test_handlers_that_ignore_the_drain_are_cancelled(caplog: pytest.LogCaptureFixture) -> None:
-    """Their peers got their close all the same."""
+    """Their peers have got their close frame before."""
     cancelled: list[str] = []
 
     async def deaf(websocket: WebSocket) -> None:
@@ -161,7 +161,7 @@ async def test_handlers_that_ignore_the_drain_are_cancelled(caplog: pytest.LogCa
 
 
 async def test_peers_that_do_not_take_their_close_are_aborted() -> None:
-    """And count as failed."""
+    """They count as failed."""
     async with on_stage(push_only, capable=True) as stage:
         healthy, stuck = await stage.named("healthy", "stuck")
         stuck.mute = True
@@ -172,8 +172,8 @@ async def test_peers_that_do_not_take_their_close_are_aborted() -> None:
         assert healthy.closed == (1012, "service restart")
 
 
-async def test_a_hurried_drain_ends_as_if_its_time_were_over() -> None:
-    """As a second signal asks for."""
+async def test_a_hurried_drain_ends_as_if_its_deadline_had_passed() -> None:
+    """A second signal asks for that."""
     async with on_stage(push_only, capable=True) as stage:
         (stuck,) = await stage.named("stuck")
         stuck.mute = True
@@ -186,8 +186,8 @@ async def test_a_hurried_drain_ends_as_if_its_time_were_over() -> None:
         await until(lambda: stuck.wire is not None and stuck.wire.aborted)
 
 
-async def test_sockets_that_are_not_accepted_yet_are_refused() -> None:
-    """With 503, and their handlers end."""
+async def test_handshakes_that_are_not_accepted_yet_are_refused() -> None:
+    """They get a 503, and their handlers end."""
 
     async def never(websocket: WebSocket) -> None:
         await anyio.sleep_forever()
@@ -200,8 +200,8 @@ async def test_sockets_that_are_not_accepted_yet_are_refused() -> None:
         assert peer.sent[0]["status"] == 503
 
 
-async def test_a_handshake_that_is_on_its_way_is_closed_when_it_is_complete() -> None:
-    """Its peer may have got it already, so it can no longer be refused; and the others are paced all the same."""
+async def test_a_handshake_that_is_being_accepted_is_closed_once_it_is_complete() -> None:
+    """Its peer may have the accept already, so a refusal comes too late. These closes are paced like all others."""
     async with on_stage() as stage:
         peers = [stage.call(Peer()) for _ in range(3)]
         for peer in peers:
@@ -221,8 +221,8 @@ async def test_a_handshake_that_is_on_its_way_is_closed_when_it_is_complete() ->
         assert rounds == [DrainRound(1, 2), DrainRound(1, 1), DrainRound(1, 0)]
 
 
-async def test_after_a_drain_new_ones_are_refused_until_the_next_start() -> None:
-    """A readiness probe sees it."""
+async def test_after_a_drain_new_handshakes_are_refused_until_the_next_start() -> None:
+    """A readiness probe sees this state in ``is_ready``."""
     async with on_stage() as stage:
         assert (stage.manager.is_ready, stage.manager.is_draining) == (True, False)
         await stage.manager.drain()

@@ -1,4 +1,4 @@
-"""The drain as an HTTP endpoint: who may, what is answered, and that it goes on by itself."""
+"""The drain as an HTTP endpoint: authorization, the answer, and a drain that outlives its request."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ TOKEN = {"Authorization": "Bearer s3cret"}
 
 
 def manager_with(token: Any = "s3cret") -> WebSocketConnectionManager:
-    """A manager whose endpoint takes this token."""
+    """A manager whose drain endpoint accepts this token."""
     return WebSocketConnectionManager(WebSocketConfig(drain=Drain(endpoint_token=token)))
 
 
 def ask(manager: WebSocketConnectionManager, method: str = "POST", headers: Any = TOKEN) -> Any:
-    """The answer to a request."""
+    """Send a request to the drain endpoint, and return the response."""
     return TestClient(manager.drain_endpoint()).request(method, "/", headers=headers)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_whoever_knows_the_token_drains(method: str) -> None:
-    """The answer is the report; new connections are refused from then on."""
+def test_a_request_with_the_token_drains(method: str) -> None:
+    """The response is the report, and new connections are refused from then on."""
     manager = manager_with()
     answer = ask(manager, method)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
@@ -64,23 +64,23 @@ def test_whoever_knows_the_token_drains(method: str) -> None:
         ({"Authorization": b"Bearer \xff"}, 'Bearer error="invalid_token"'),
     ],
 )
-def test_whoever_does_not_is_refused(headers: Any, challenge: str) -> None:
-    """With a challenge, and nothing happens (RFC 6750 section 3)."""
+def test_a_request_without_the_token_is_refused(headers: Any, challenge: str) -> None:
+    """The response has a challenge (RFC 6750 section 3), and nothing is drained."""
     manager = manager_with()
     answer = ask(manager, headers=headers)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, challenge)
     assert not manager.is_draining
 
 
-def test_without_a_token_there_is_no_endpoint() -> None:
-    """Not even for those who guess one."""
+def test_without_a_configured_token_the_endpoint_answers_404() -> None:
+    """No token that a client guesses can open it."""
     manager = manager_with(None)
     assert ask(manager).status_code == 404
     assert not manager.is_draining
 
 
-def test_other_methods_are_not_allowed() -> None:
-    """Those which do not mean that something is to happen."""
+def test_methods_other_than_get_and_post_are_not_allowed() -> None:
+    """The response names the allowed methods."""
     manager = manager_with()
     answer = ask(manager, "DELETE")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
@@ -88,20 +88,20 @@ def test_other_methods_are_not_allowed() -> None:
 
 
 @pytest.mark.parametrize("name", ["Bearer", "bearer", "BEARER"])
-def test_the_scheme_is_read_in_any_case(name: str) -> None:
-    """RFC 9110 section 11.1."""
+def test_the_authentication_scheme_is_case_insensitive(name: str) -> None:
+    """RFC 9110 section 11.1 requires it."""
     assert ask(manager_with(), headers={"Authorization": f"{name} s3cret"}).status_code == 200
 
 
-def test_of_several_tokens_each_is_good() -> None:
-    """While a new one is handed out."""
+def test_any_of_several_tokens_is_accepted() -> None:
+    """This allows for replacing a token while the old one is still in use."""
     for token in ("new", "old"):
         assert ask(manager_with(["new", "old"]), headers={"Authorization": f"Bearer {token}"}).status_code == 200
     assert not matches(b"newold", ("new", "old"))
 
 
-def test_the_token_is_shown_nowhere() -> None:
-    """And can come from the environment."""
+def test_the_token_is_in_no_repr_and_may_come_from_the_environment() -> None:
+    """Representations end up in logs."""
     drain = Drain(endpoint_token="s3cret")
     assert "s3cret" not in repr(drain) + repr(WebSocketConfig(drain=drain)) + repr(manager_with())
     config = WebSocketConfig.from_env(environ={"WSSTAB_DRAIN_ENDPOINT_TOKEN": "s3cret"})
@@ -109,7 +109,7 @@ def test_the_token_is_shown_nowhere() -> None:
 
 
 def added(app: type[Starlette]) -> Callable[[ASGIApp], ASGIApp]:
-    """An application to which it was added."""
+    """A function that makes an application and adds the endpoint by ``add_route``."""
 
     def make(endpoint: ASGIApp) -> ASGIApp:
         made = app()
@@ -120,7 +120,7 @@ def added(app: type[Starlette]) -> Callable[[ASGIApp], ASGIApp]:
 
 
 def with_route(route: Callable[[ASGIApp], BaseRoute]) -> Callable[[ASGIApp], ASGIApp]:
-    """An application with a route for it."""
+    """A function that makes an application with a route for the endpoint."""
     return lambda endpoint: Starlette(routes=[route(endpoint)])
 
 
@@ -134,8 +134,8 @@ def with_route(route: Callable[[ASGIApp], BaseRoute]) -> Callable[[ASGIApp], ASG
     ],
     ids=["route", "mount", "starlette", "fastapi"],
 )
-def test_it_stands_wherever_an_asgi_application_may(make: Callable[[ASGIApp], ASGIApp]) -> None:
-    """As a route, as a mount."""
+def test_the_endpoint_may_be_routed_or_mounted_like_any_asgi_application(make: Callable[[ASGIApp], ASGIApp]) -> None:
+    """Starlette and FastAPI treat it alike."""
     manager = manager_with()
     assert TestClient(make(manager.drain_endpoint())).post("/drain", headers=TOKEN).status_code == 200
     assert manager.is_draining
@@ -154,15 +154,15 @@ def add(manager: WebSocketConnectionManager) -> {name}:
 
 
 def recipe(framework: str, name: str) -> str:
-    """A program around the line that the documentation tells to write."""
+    """A program around the line of code in the documentation of ``drain_endpoint``."""
     documentation = inspect.getdoc(WebSocketConnectionManager.drain_endpoint) or ""
     (line,) = re.findall(r"^    (\S.*)$", documentation, re.MULTILINE)
     return RECIPE.format(framework=framework, name=name, line=line)
 
 
 @pytest.mark.parametrize(("framework", "name"), [("starlette.applications", "Starlette"), ("fastapi", "FastAPI")])
-def test_the_documented_line_works_and_type_checkers_agree(framework: str, name: str, tmp_path: Path) -> None:
-    """Whoever copies it gets no error from mypy."""
+def test_the_documented_line_works_and_passes_mypy(framework: str, name: str, tmp_path: Path) -> None:
+    """Code that is copied from the documentation must pass in strict mode."""
     program = tmp_path / "program.py"
     program.write_text(recipe(framework, name))
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program)]
@@ -181,12 +181,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 async def call(manager: WebSocketConnectionManager, sent: list[Event]) -> None:
-    """Ask with nothing between."""
+    """Call the endpoint directly, without a client or a server."""
 
     async def receive() -> Event:
         raise AssertionError("nothing is to be received")
@@ -198,8 +198,8 @@ async def call(manager: WebSocketConnectionManager, sent: list[Event]) -> None:
     await manager.drain_endpoint()(scope, receive, send)
 
 
-async def test_a_request_that_is_broken_off_ends_no_drain() -> None:
-    """Whoever asks next gets the report of the same one."""
+async def test_a_cancelled_request_does_not_end_the_drain() -> None:
+    """The next request joins the same drain and gets its report."""
     manager, leave, sent = manager_with(), anyio.Event(), list[Event]()
     socket = AsyncMock()
 
@@ -222,8 +222,8 @@ async def test_a_request_that_is_broken_off_ends_no_drain() -> None:
     assert (sent[0]["status"], b'"closed_count": 1' in sent[1]["body"]) == (200, True)
 
 
-async def test_a_websocket_is_refused() -> None:
-    """Where it is mounted, one may come by."""
+async def test_the_endpoint_refuses_a_websocket() -> None:
+    """A mount passes WebSockets on as well."""
     sent: list[Event] = []
 
     async def send(event: Event) -> None:

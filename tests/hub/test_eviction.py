@@ -1,4 +1,4 @@
-"""Eviction: what happens at the limits of memory, through a manager and its doubles."""
+"""Eviction: what happens at the memory limits, seen through a manager and its doubles."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KIB = 1024
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 class House:
-    """A manager, its doubles by name, and whom it evicted."""
+    """A manager, its doubles by name, and the events of its evictions."""
 
     def __init__(self, **options: Any) -> None:
         self.manager = WebSocketConnectionManager(WebSocketConfig(**options))
@@ -47,23 +47,23 @@ class House:
         self.manager.on(ConnectionEvicted, self.evicted.append)
 
     async def connect(self, name: str, size: int = 0) -> AsyncMock:
-        """Connect somebody who holds so many bytes, and a little more."""
+        """Connect a client whose metadata has this many bytes, and a little more."""
         socket = self.sockets[name] = AsyncMock()
         await self.manager.connect(name, socket, {"data": "x" * size} if size else None)
         return socket
 
     async def hold(self, name: str, size: int) -> None:
-        """Have somebody hold so many bytes of user data, and a little more."""
+        """Give a client this many bytes of user data, and a little more."""
         await self.manager.set_user_data(name, "data", "x" * size)
 
     async def settle(self) -> None:
-        """Let closes that are under way finish."""
+        """Let pending closes finish."""
         for _ in range(10):
             await anyio.lowlevel.checkpoint()
 
     @property
     def names(self) -> list[str]:
-        """Who is connected."""
+        """The names of the connected clients."""
         return sorted(self.manager.get_active_connections())
 
     @property
@@ -73,7 +73,7 @@ class House:
 
 
 async def three(policy: str, **options: Any) -> House:
-    """Three who hold 1, 3 and 2 KiB, of 8 KiB."""
+    """A manager with a limit of 8 KiB and three clients, which hold 1, 3 and 2 KiB."""
     house = House(max_total_memory=8 * KIB, memory_eviction_policy=policy, **options)
     for name, size in (("ann", 1), ("bob", 3), ("cid", 2)):
         await house.connect(name)
@@ -82,7 +82,7 @@ async def three(policy: str, **options: Any) -> House:
 
 
 async def test_below_the_limit_nobody_is_evicted() -> None:
-    """However near it is."""
+    """Coming close to the limit is not enough."""
     house = await three("lru")
     await house.connect("dan", 1 * KIB)
     assert (house.names, house.evicted) == (["ann", "bob", "cid", "dan"], [])
@@ -90,7 +90,7 @@ async def test_below_the_limit_nobody_is_evicted() -> None:
 
 @pytest.mark.parametrize(("policy", "victim"), [("lru", "cid"), ("fifo", "ann"), ("oldest", "bob"), ("largest", "bob")])
 async def test_each_policy_has_its_own_victim(policy: str, victim: str) -> None:
-    """Least recent traffic, oldest socket, oldest identity, most bytes."""
+    """The policies choose by least recent traffic, oldest connection, oldest name, and most bytes."""
     house = House(max_total_memory=8 * KIB, memory_eviction_policy=policy, duplicate_client="replace")
     await house.connect("bob")
     await house.connect("ann")
@@ -107,7 +107,7 @@ async def test_each_policy_has_its_own_victim(policy: str, victim: str) -> None:
 
 
 async def test_the_victim_is_told_to_come_back_later() -> None:
-    """1013 and a reason; its memory is counted no more."""
+    """It is closed with 1013 and a reason, and its memory no longer counts."""
     house = await three("fifo")
     connection = house.manager.get_connection("ann")
     assert connection is not None
@@ -122,7 +122,7 @@ async def test_the_victim_is_told_to_come_back_later() -> None:
 
 
 async def test_an_eviction_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """One warning, with who it was and how much it gave back."""
+    """One warning names the victim and the bytes that it gave back."""
     house = await three("largest")
     await house.connect("dan", 4 * KIB)
     assert house.manager.statistics().evicted == 1
@@ -133,16 +133,16 @@ async def test_an_eviction_is_counted_and_logged(caplog: pytest.LogCaptureFixtur
     assert vars(record)["freed"] > 3 * KIB
 
 
-async def test_as_many_are_evicted_as_it_takes() -> None:
-    """And not one more."""
+async def test_no_more_clients_are_evicted_than_necessary() -> None:
+    """Here that takes two victims."""
     house = await three("fifo")
     await house.connect("dan", 4 * KIB)
     assert [event.client_id for event in house.evicted] == ["ann", "bob"]
     assert house.names == ["cid", "dan"]
 
 
-async def test_what_cannot_fit_is_refused_inside_connect_and_costs_nobody_anything() -> None:
-    """No eviction would help; who asked for it is not connected."""
+async def test_connect_refuses_metadata_that_can_never_fit() -> None:
+    """No eviction would help, so nobody is evicted, and the new client is not connected."""
     house = await three("lru")
     with pytest.raises(MemoryLimitExceededError) as caught:
         await house.connect("dan", 9 * KIB)
@@ -151,8 +151,8 @@ async def test_what_cannot_fit_is_refused_inside_connect_and_costs_nobody_anythi
     assert (house.names, house.evicted) == (["ann", "bob", "cid"], [])
 
 
-async def test_who_wants_more_is_never_its_own_victim() -> None:
-    """Even if it would be the first by the policy."""
+async def test_a_client_that_asks_for_memory_is_never_its_own_victim() -> None:
+    """That holds even if the policy would choose it first."""
     house = await three("fifo")
     await house.hold("ann", 4 * KIB)
     assert house.names == ["ann", "cid"]
@@ -167,8 +167,8 @@ async def test_user_data_that_cannot_fit_is_refused_and_the_old_value_stays() ->
     assert (house.names, house.evicted) == (["ann", "bob", "cid"], [])
 
 
-async def test_one_connection_has_a_limit_of_its_own() -> None:
-    """For metadata and user data together."""
+async def test_a_single_connection_has_a_memory_limit_of_its_own() -> None:
+    """It applies to metadata and user data together."""
     house = House(max_memory_per_connection=4 * KIB)
     await house.connect("ann", 2 * KIB)
     with pytest.raises(MemoryLimitExceededError) as caught:
@@ -179,8 +179,8 @@ async def test_one_connection_has_a_limit_of_its_own() -> None:
     assert house.names == ["ann"]
 
 
-async def test_a_smaller_value_gives_its_room_back() -> None:
-    """The limit is about what is held now."""
+async def test_replacing_a_value_by_a_smaller_one_frees_memory() -> None:
+    """The limit applies to what is held now."""
     house = House(max_memory_per_connection=4 * KIB)
     await house.connect("ann")
     for size in (3, 1, 3):
@@ -189,15 +189,15 @@ async def test_a_smaller_value_gives_its_room_back() -> None:
 
 
 async def test_without_limits_nobody_is_evicted() -> None:
-    """The default; all is counted all the same."""
+    """This is the default. Memory is counted nevertheless."""
     house = House()
     await house.connect("ann", 5000 * KIB)
     assert house.total > 5000 * KIB
     assert house.names == ["ann"]
 
 
-async def test_with_everybody_gone_nothing_is_counted() -> None:
-    """An empty manager holds 0 bytes."""
+async def test_without_connections_no_memory_is_counted() -> None:
+    """The ledger is back at 0 bytes."""
     house = await three("lru")
     await house.manager.disconnect_all()
     assert (house.total, house.names) == (0, [])
@@ -205,10 +205,10 @@ async def test_with_everybody_gone_nothing_is_counted() -> None:
 
 @pytest.mark.parametrize("started", [True, False], ids=["started", "not started"])
 @pytest.mark.parametrize("limit", ["max_memory_per_connection", "max_total_memory"])
-async def test_user_data_that_grew_in_place_is_found(
+async def test_user_data_that_grew_in_place_is_noticed(
     limit: str, started: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the next look, ``memory_check_interval`` later; nothing fails when it was the last connection."""
+    """The next recount after ``memory_check_interval`` finds it, even if the victim is the last connection."""
     options: dict[str, Any] = {limit: 8 * KIB}
     house, closed = House(memory_check_interval=0.05, **options), anyio.Event()
     house.manager.on(ConnectionClosed, lambda event: closed.set())
@@ -227,8 +227,8 @@ async def test_user_data_that_grew_in_place_is_found(
     await house.manager.graceful_shutdown(1.0)
 
 
-async def test_who_is_closing_already_is_not_evicted_as_well() -> None:
-    """Its memory is about to be free; another thread began to close it, and the loop does not know yet."""
+async def test_a_closing_connection_is_not_evicted() -> None:
+    """Another thread has begun to close it, and its loop does not know yet; its memory is about to be freed."""
     house = House(max_total_memory=8 * KIB, memory_eviction_policy="fifo")
     await house.connect("ann", 6 * KIB)
     connection = house.manager.get_connection("ann")
@@ -242,8 +242,8 @@ async def test_who_is_closing_already_is_not_evicted_as_well() -> None:
     assert (closed.code, house.evicted, house.names) == (4000, [], ["bob"])
 
 
-async def test_many_connections_are_estimated_a_slice_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them, in the end; what did not change and what holds nothing is passed over."""
+async def test_a_recount_in_slices_reaches_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections without user data, or whose data has not changed, add nothing."""
     monkeypatch.setattr("wsstab.hub.eviction.SLICE", 2)
     house, kept = House(memory_check_interval=0.05), list[list[str]]()
     for number in range(9):
@@ -262,8 +262,8 @@ async def test_many_connections_are_estimated_a_slice_in_each_turn(monkeypatch: 
     await house.manager.disconnect_all()
 
 
-async def test_many_large_values_are_estimated_in_slices_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much each connection holds; in between, the loop belongs to others for as long as it stood."""
+async def test_a_recount_of_large_values_runs_in_slices_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two slices it leaves the event loop to others for as long as a slice has taken."""
     house, loop = House(), HandLoop()
     for number in range(5):
         await house.connect(f"c{number}")
@@ -273,7 +273,7 @@ async def test_many_large_values_are_estimated_in_slices_of_time(monkeypatch: py
 
     async def rest(seconds: float) -> None:
         rests.append(seconds)
-        # While one goes on, there is no other.
+        # No second recount begins while one is running.
         evictor.recount(hub_of(house.manager).peers(), loop)
 
     evictor.recount(hub_of(house.manager).peers(), loop)
@@ -281,7 +281,7 @@ async def test_many_large_values_are_estimated_in_slices_of_time(monkeypatch: py
         patch.setattr("wsstab.hub.eviction.anyio.sleep", rest)
         await loop.tasks[0].run()
     assert len(loop.tasks) == 1
-    # A look at the clock, a millisecond later each time, for every 500 references.
+    # The clock is read once for every 500 references, and each reading is a millisecond later.
     assert len(rests) == pytest.approx(5 * 50_000 / SLICE / 5, rel=0.1)
     assert LONGEST_SLICE <= min(rests) <= max(rests) < LONGEST_SLICE + 0.002
     evictor.recount(hub_of(house.manager).peers(), loop)
@@ -289,8 +289,8 @@ async def test_many_large_values_are_estimated_in_slices_of_time(monkeypatch: py
     await house.manager.disconnect_all()
 
 
-async def test_who_leaves_while_it_is_estimated_is_left_alone() -> None:
-    """Nothing is charged to who has gone, and the others are looked at all the same."""
+async def test_a_connection_that_closes_during_a_recount_is_not_charged() -> None:
+    """The recount goes on with the other connections."""
     house, loop = House(), HandLoop()
     large, small = [str(each) for each in range(5_000)], list[str]()
     for name, value in (("ann", large), ("bob", small)):
@@ -307,8 +307,8 @@ async def test_who_leaves_while_it_is_estimated_is_left_alone() -> None:
     await house.manager.disconnect_all()
 
 
-async def test_a_value_that_shrank_in_place_is_counted_as_what_it_is() -> None:
-    """The sum comes down by itself."""
+async def test_user_data_that_shrank_in_place_is_noticed() -> None:
+    """The sum goes down without any call of the application."""
     house = House(memory_check_interval=0.05)
     await house.manager.start()
     await house.connect("ann")

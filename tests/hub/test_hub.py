@@ -1,4 +1,4 @@
-"""`wsstab.hub.hub`: what a manager is made of, and what each milestone in the life of a peer does to it."""
+"""`wsstab.hub.hub`: the parts of a manager together, and what each milestone in the life of a peer does to them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
-async def test_an_open_peer_is_in_every_list_and_a_closed_one_in_none() -> None:
-    """Between the two it still counts, because its counters still move."""
+async def test_an_open_peer_is_in_every_list_and_a_released_one_in_none() -> None:
+    """A closing peer is listed only as leaving; its traffic still counts, because it still grows."""
     async with on_stage(push_only, capable=True) as stage:
         hub = stage.hub
         (peer,) = await stage.named("ann")
@@ -51,8 +51,8 @@ async def test_an_open_peer_is_in_every_list_and_a_closed_one_in_none() -> None:
         assert (hub.calls, hub.clients.leaving("ann")) == (set(), 0)
 
 
-async def test_an_opening_is_told_only_where_somebody_hears_it() -> None:
-    """The event need not be made."""
+async def test_an_opening_reaches_only_subscribers_that_were_there() -> None:
+    """Without a subscriber the event need not be made."""
     async with on_stage(echo) as stage:
         await stage.open()
         opened = list[ConnectionOpened]()
@@ -61,8 +61,8 @@ async def test_an_opening_is_told_only_where_somebody_hears_it() -> None:
         assert [event.connection_id for event in opened] == [peer.connection.id]
 
 
-async def test_what_was_kept_before_accept_is_counted_from_then_on() -> None:
-    """Metadata, values and rooms."""
+async def test_memory_kept_before_accept_counts_from_accept_on() -> None:
+    """Metadata, user data and rooms may all be set before."""
     totals = list[int]()
 
     async def early(websocket: WebSocket) -> None:
@@ -81,21 +81,21 @@ async def test_what_was_kept_before_accept_is_counted_from_then_on() -> None:
 
 
 async def test_refusals_are_counted_by_limit() -> None:
-    """Whoever emits them."""
+    """The counts come from the `LimitHit` events, whichever part emits them."""
     hub = hub_of(WebSocketConnectionManager())
     for limit in ("max_connections", "max_connections", "rate_limit"):
         hub.emit(LimitHit(limit, None, ""))
     assert hub.statistics().refused == {"max_connections": 2, "rate_limit": 1}
 
 
-async def test_ids_do_not_repeat() -> None:
-    """Nor between managers."""
+async def test_connection_ids_never_repeat() -> None:
+    """They are unique across managers, too."""
     hubs = [hub_of(WebSocketConnectionManager()) for _ in range(2)]
     assert len({hub.next_id() for hub in hubs for _ in range(100)}) == 200
 
 
-async def test_starts_and_stops_are_counted() -> None:
-    """The services stay until the last."""
+async def test_services_end_with_the_last_of_several_shutdowns() -> None:
+    """Each ``start()`` needs a shutdown of its own."""
     hub = hub_of(WebSocketConnectionManager())
     hub.start()
     hub.start()
@@ -106,8 +106,8 @@ async def test_starts_and_stops_are_counted() -> None:
     assert not hub.is_draining
 
 
-async def test_while_it_drains_its_peers_know() -> None:
-    """And who comes later."""
+async def test_while_the_hub_drains_its_loops_know() -> None:
+    """Loops that come later learn of it as well, until the next start."""
     hub = hub_of(WebSocketConnectionManager())
     await hub.drain()
     assert hub.is_draining
@@ -133,7 +133,7 @@ async def test_a_stop_of_the_server_drains_through_an_overridden_drain() -> None
 
 
 async def test_a_drain_can_be_hurried() -> None:
-    """As if its time were over."""
+    """It then ends as if its deadline had passed."""
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
         peer.mute = True
@@ -145,8 +145,8 @@ async def test_a_drain_can_be_hurried() -> None:
         assert peer.wire.aborted
 
 
-async def test_one_server_of_several_takes_its_own_with_it() -> None:
-    """The others serve on."""
+async def test_stopping_one_of_several_servers_closes_its_own_connections_only() -> None:
+    """The other servers go on."""
     async with on_stage(echo, capable=True) as stage:
         mine, other = await stage.open(), await stage.open()
         server = mine.inner.carrier.server = ServingServer()
@@ -155,16 +155,16 @@ async def test_one_server_of_several_takes_its_own_with_it() -> None:
         assert (mine.closed is None, other.closed) == (False, None)
 
 
-async def test_all_are_closed_at_once_and_waited_for() -> None:
-    """One after the other would take as long as all of them together."""
+async def test_close_all_closes_all_peers_at_once_and_waits_for_them() -> None:
+    """One after the other would add up all their waits."""
     async with on_stage(echo, capable=True) as stage:
         peers = [await stage.open() for _ in range(3)]
         await stage.hub.close_all([peer.inner for peer in peers], Close(4000, "", Cause.APPLICATION))
         assert [peer.inner.closing.latch.is_set for peer in peers] == [True] * 3
 
 
-async def test_a_start_lets_those_beat_that_came_before() -> None:
-    """Without the middleware nothing runs in the background until then."""
+async def test_a_start_begins_the_heartbeat_of_earlier_doubles() -> None:
+    """Without the middleware nothing runs in the background before ``start()``."""
     manager = WebSocketConnectionManager(WebSocketConfig(heartbeat_interval=0.02, heartbeat_timeout=30))
     socket = AsyncMock()
     await manager.connect("ann", socket)
@@ -173,8 +173,8 @@ async def test_a_start_lets_those_beat_that_came_before() -> None:
     await hub_of(manager).shut_down(1)
 
 
-async def test_warnings_of_peers_have_a_budget_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
-    """A stranger's key must not use up the operator's."""
+async def test_warnings_that_peers_cause_have_a_budget_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    """They must not use up the budget of the other warnings."""
     caplog.set_level(logging.WARNING, "wsstab")
     hub = hub_of(WebSocketConnectionManager())
     for number in range(50):
@@ -186,8 +186,8 @@ async def test_warnings_of_peers_have_a_budget_of_their_own(caplog: pytest.LogCa
     assert hub.may_tell("something")
 
 
-async def test_who_is_behind_is_counted_with_what_waits() -> None:
-    """On all loops."""
+async def test_slow_peers_and_their_queued_bytes_are_counted() -> None:
+    """The counts cover the peers of all event loops."""
     async with on_stage(push_only, capable=True) as stage:
         peer, _ = await stage.open(), await stage.open()
         assert peer.wire is not None
