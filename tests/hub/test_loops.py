@@ -1,4 +1,4 @@
-"""`wsstab.hub.loops`: the services of each event loop, which come with its first peer and go with its last."""
+"""`wsstab.hub.loops`: the services of each event loop, which begin with its first peer and end with its last."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 def loops(retired: Callable[[Services], None] = lambda services: None) -> Loops:
-    """Those of a manager."""
+    """The loops of a manager."""
     return Loops(WebSocketConfig(), lambda name, seconds: None, Lingering(lambda place: None), retired)
 
 
-async def test_a_loop_has_one_set_of_services() -> None:
-    """Made when they are first asked for."""
+async def test_each_event_loop_has_one_set_of_services() -> None:
+    """They are made when they are first asked for."""
     of = loops()
     assert (of.only(), list(of)) == (None, [])
     services = of.here()
@@ -37,8 +37,8 @@ async def test_a_loop_has_one_set_of_services() -> None:
     assert list(of) == [services]
 
 
-async def test_with_several_loops_none_is_the_only_one() -> None:
-    """Nor is one that does not run here."""
+async def test_with_several_loops_there_is_no_only_one() -> None:
+    """A single loop that is not the running one does not count either."""
     of, others = loops(), list[Services]()
 
     async def elsewhere() -> None:
@@ -51,8 +51,8 @@ async def test_with_several_loops_none_is_the_only_one() -> None:
     assert set(of) == {services, *others}
 
 
-async def test_the_last_peer_takes_the_services_with_it() -> None:
-    """Unless they were started; what they counted is kept."""
+async def test_the_services_end_with_the_last_peer_unless_started() -> None:
+    """Services that end are handed over, so that their counts are kept."""
     retired = list[Services]()
     of = loops(retired.append)
     services = of.here()
@@ -70,8 +70,8 @@ async def test_the_last_peer_takes_the_services_with_it() -> None:
     assert (list(of), retired) == ([], [services, again])
 
 
-async def test_a_stop_leaves_those_that_have_peers() -> None:
-    """They go with the last of them."""
+async def test_a_stop_keeps_services_that_still_have_peers() -> None:
+    """They end with their last peer."""
     of = loops()
     services = of.here()
     services.started, services.connections = True, 1
@@ -81,8 +81,8 @@ async def test_a_stop_leaves_those_that_have_peers() -> None:
     assert list(of) == []
 
 
-async def test_all_loops_hear_of_a_drain() -> None:
-    """Those that come later too."""
+async def test_all_loops_learn_of_a_drain() -> None:
+    """Loops that come later do, too."""
     of = loops()
     services = of.here()
     of.drain(True)
@@ -93,8 +93,8 @@ async def test_all_loops_hear_of_a_drain() -> None:
     assert not of.here().draining
 
 
-async def test_chores_are_done_on_each_loop_that_comes() -> None:
-    """With its services."""
+async def test_chores_run_periodically_on_each_new_loop() -> None:
+    """They get the services of that loop."""
     of, done = loops(), list[Services]()
     of.every(lambda: 0.01, done.append)
     services = of.here()
@@ -105,7 +105,7 @@ async def test_chores_are_done_on_each_loop_that_comes() -> None:
     of.leave(services)
 
 
-async def test_a_period_is_asked_for_when_a_loop_comes() -> None:
+async def test_the_period_of_a_chore_is_determined_when_a_loop_comes() -> None:
     """Endpoints with limits of their own may be defined after the manager."""
     of, asked = loops(), list[bool]()
 

@@ -1,4 +1,4 @@
-"""`wsstab.hub.names`: whom a name means, and who may have it."""
+"""`wsstab.hub.names`: which connections a name addresses, and which connection may take it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from wsstab.hub.names import limit_of
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_name_means_all_that_hold_it_and_in_its_own_handler_only_itself() -> None:
-    """An id that nobody holds is an error, wherever it is asked for."""
+async def test_a_name_addresses_all_holders_but_in_a_holder_s_handler_only_itself() -> None:
+    """A name that nobody holds is an error, also inside a handler."""
     async with on_stage(duplicate_client="allow") as stage:
         first, second = await stage.named("ann", "ann")
         clients = stage.hub.clients
@@ -32,8 +32,8 @@ async def test_a_name_means_all_that_hold_it_and_in_its_own_handler_only_itself(
         current_peer.reset(token)
 
 
-async def test_in_a_handler_its_name_means_itself_after_its_end_too() -> None:
-    """So a late goodbye does nothing to who took the name."""
+async def test_a_handler_s_own_name_addresses_itself_even_after_its_end() -> None:
+    """A late ``disconnect()`` therefore spares the connection that has taken the name since."""
     async with on_stage() as stage:
         (old,) = await stage.named("ann")
         (new,) = await stage.named("ann")
@@ -52,8 +52,8 @@ async def test_in_a_handler_its_name_means_itself_after_its_end_too() -> None:
     ],
     ids=["reject", "limit"],
 )
-async def test_a_name_that_may_not_be_had_is_refused_with_an_event(options: dict[str, Any], limit: str) -> None:
-    """The one that holds it stays."""
+async def test_a_name_that_may_not_be_taken_is_refused_with_an_event(options: dict[str, Any], limit: str) -> None:
+    """Its holder keeps it."""
     async with on_stage(**options) as stage:
         (holder,) = await stage.named("ann")
         (other,) = await stage.named("bob")
@@ -66,8 +66,8 @@ async def test_a_name_that_may_not_be_had_is_refused_with_an_event(options: dict
         assert clients.others(holder.inner, "ann") == []
 
 
-async def test_whoever_is_replaced_must_go() -> None:
-    """All that held the name, but not the one who takes it."""
+async def test_others_lists_the_connections_that_taking_a_name_replaces() -> None:
+    """The connection that takes the name is not among them."""
     async with on_stage() as stage:
         (holder,) = await stage.named("ann")
         (other,) = await stage.named("bob")
@@ -77,7 +77,7 @@ async def test_whoever_is_replaced_must_go() -> None:
 
 
 class Early:
-    """A handler that does things before accept, and accepts when it is let."""
+    """A handler that takes a name, rooms and user data before accept, and accepts when the test lets it."""
 
     def __init__(self) -> None:
         self.accept = anyio.Event()
@@ -103,8 +103,8 @@ class Early:
         return await echo(websocket)
 
 
-async def test_before_accept_a_name_is_chosen_and_taken_when_it_is_accepted() -> None:
-    """Until then its holder keeps it: a handshake may end otherwise."""
+async def test_a_name_chosen_before_accept_is_taken_at_accept() -> None:
+    """Until then its holder keeps it, because the handshake may still be refused."""
     early = Early()
     async with on_stage(early) as stage:
         (holder,) = await stage.named("ann")
@@ -124,8 +124,8 @@ async def test_before_accept_a_name_is_chosen_and_taken_when_it_is_accepted() ->
         assert peer.inner.memory == stage.manager.get_memory_usage()["total_memory"] > 300
 
 
-async def test_a_chosen_name_that_another_takes_first_closes_whoever_comes_later() -> None:
-    """With the code that ``connect()`` would have raised."""
+async def test_a_connection_whose_chosen_name_is_taken_meanwhile_is_closed() -> None:
+    """The close code is that of the error which ``connect()`` would have raised."""
     early = Early()
     async with on_stage(early, duplicate_client="reject") as stage:
         peer = stage.call(Peer("/early"))
@@ -138,8 +138,8 @@ async def test_a_chosen_name_that_another_takes_first_closes_whoever_comes_later
         assert stage.manager.get_rooms() == []
 
 
-async def test_a_name_that_is_taken_is_refused_before_accept() -> None:
-    """The error is that of after accept, and names the limit."""
+async def test_connect_before_accept_refuses_a_name_that_is_taken() -> None:
+    """The error is the same as after accept, and its status reaches the client."""
     early = Early()
     async with on_stage(early, duplicate_client="reject") as stage:
         await stage.named("ann")
@@ -149,8 +149,8 @@ async def test_a_name_that_is_taken_is_refused_before_accept() -> None:
     assert [type(error) for error in early.errors] == [ConnectionLimitExceededError]
 
 
-async def test_a_handshake_that_is_not_complete_is_expected_under_its_name() -> None:
-    """Until it is complete, or never will be."""
+async def test_a_pending_handshake_is_expected_under_its_name() -> None:
+    """It is until it is complete or has failed. Closing connections are counted under their name, too."""
     async with on_stage() as stage:
         (holder,) = await stage.named("ann")
         clients = stage.hub.clients
@@ -183,8 +183,8 @@ async def test_one_replacement_at_a_time_may_exceed_the_limit() -> None:
         clients.expect_no_more(holder.inner)
 
 
-async def test_what_is_kept_before_accept_is_limited() -> None:
-    """Though it is counted only from then on."""
+async def test_memory_kept_before_accept_is_limited() -> None:
+    """It counts in the total only from accept on."""
     early = Early()
     async with on_stage(early, max_memory_per_connection=600) as stage:
         peer = stage.call(Peer("/early"))
@@ -193,8 +193,8 @@ async def test_what_is_kept_before_accept_is_limited() -> None:
     assert [type(error) for error in early.errors] == [MemoryLimitExceededError]
 
 
-async def test_a_handshake_that_is_refused_leaves_no_name_and_no_room() -> None:
-    """The handler chose, and then said no."""
+async def test_a_refused_handshake_leaves_no_name_and_no_room() -> None:
+    """Its handler chose both before it refused."""
 
     async def refuse(websocket: WebSocket) -> None:
         await websocket.state.manager.connect("ann", websocket)
@@ -217,10 +217,10 @@ async def test_a_handshake_that_is_refused_leaves_no_name_and_no_room() -> None:
     ],
     ids=["replace", "reject", "allow", "within the limit", "limit"],
 )
-async def test_whether_a_name_that_is_held_may_be_had_is_known_before_accept(
+async def test_before_accept_it_is_known_whether_a_held_name_may_be_taken(
     options: dict[str, Any], refusal: Close | None
 ) -> None:
-    """A name that nobody holds may be had in any case."""
+    """A name that nobody holds may always be taken."""
     async with on_stage() as stage:
         await stage.named("ann")
         config = WebSocketConfig(**options)
@@ -228,8 +228,8 @@ async def test_whether_a_name_that_is_held_may_be_had_is_known_before_accept(
         assert stage.hub.clients.refusal_of("bob", config) is None
 
 
-async def test_a_handshake_that_is_under_way_counts_against_the_limit_of_its_name() -> None:
-    """Else many at once would all be let in."""
+async def test_a_pending_handshake_counts_against_the_limit_of_its_name() -> None:
+    """Otherwise many simultaneous handshakes would all be let in."""
     async with on_stage() as stage:
         (holder,) = await stage.named("ann")
         config = WebSocketConfig(duplicate_client="allow", max_connections_per_client=2)
@@ -239,8 +239,8 @@ async def test_a_handshake_that_is_under_way_counts_against_the_limit_of_its_nam
         stage.hub.clients.expect_no_more(holder.inner)
 
 
-async def test_a_name_is_promised_to_one_who_may_have_it_and_refused_to_others_with_an_event() -> None:
-    """What is promised is expected, as long as its call runs."""
+async def test_a_name_is_promised_only_to_a_peer_that_may_take_it() -> None:
+    """A refusal emits an event. A promised name is expected as long as the call of its peer runs."""
     early = Early()
     async with on_stage(early, duplicate_client="reject") as stage:
         await stage.named("ann")
@@ -260,8 +260,8 @@ async def test_a_name_is_promised_to_one_who_may_have_it_and_refused_to_others_w
         assert clients.expected("dan") == 0
 
 
-async def test_who_takes_the_name_that_it_has_causes_no_event() -> None:
-    """Nothing is new of it."""
+async def test_taking_the_name_that_it_has_emits_no_event() -> None:
+    """Nothing has changed about the connection."""
     async with on_stage() as stage:
         (holder,) = await stage.named("ann")
         told = list[object]()
@@ -272,7 +272,7 @@ async def test_who_takes_the_name_that_it_has_causes_no_event() -> None:
         assert told == [ConnectionIdentified(holder.inner.id, "bob", "ann")]
 
 
-def test_a_refusal_names_the_option_that_it_is_due_to() -> None:
-    """There are two."""
+def test_limit_of_names_the_option_behind_a_refusal() -> None:
+    """Two options can refuse a name."""
     assert limit_of(CLIENT_LIMIT) == "max_connections_per_client"
     assert limit_of(DUPLICATE_CLIENT.because("client id is taken")) == "duplicate_client"

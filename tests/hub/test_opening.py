@@ -1,4 +1,4 @@
-"""`wsstab.hub.opening`: who comes in gets a peer and a handler, who does not its answer; and no place is lost."""
+"""`wsstab.hub.opening`: a handshake gets a peer and a handler, or a refusal; and no place is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
@@ -33,7 +33,7 @@ async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class At:
-    """The opening of a manager, on wires of the test's own."""
+    """The opening of a manager, with wires that the test provides."""
 
     def __init__(self, wire: type[Wire] = AsgiWire, **options: Any) -> None:
         self.manager = WebSocketConnectionManager(WebSocketConfig(**options))
@@ -49,12 +49,12 @@ class At:
         return wire
 
     async def open(self, peer: Peer) -> Handler | None:
-        """What becomes of a peer."""
+        """Open a peer; returns its handler, or ``None`` if it was refused."""
         return await self.opening.open(peer.scope, peer.receive, peer.send)
 
 
-async def test_who_comes_in_is_known_and_found_in_the_scope() -> None:
-    """With a place of its own until its call is over."""
+async def test_an_admitted_peer_is_listed_and_found_in_the_scope() -> None:
+    """It has a place of its own until its call is over."""
     at, peer = At(), Peer("/ws/room")
     handler = await at.open(peer)
     assert handler is not None
@@ -66,8 +66,8 @@ async def test_who_comes_in_is_known_and_found_in_the_scope() -> None:
     assert (at.hub.calls, at.hub.admission.count, list(at.hub.loops)) == (set(), 0, [])
 
 
-async def test_who_is_refused_has_an_answer_and_no_place() -> None:
-    """As an HTTP response where the server takes one, else as a close."""
+async def test_a_refused_peer_is_answered_and_takes_no_place() -> None:
+    """The answer is an HTTP response if the server takes one, otherwise a close."""
     at = At(max_connections=1)
     first = await at.open(Peer())
     assert first is not None
@@ -84,8 +84,8 @@ async def test_who_is_refused_has_an_answer_and_no_place() -> None:
     await run(nobody, {}, first)
 
 
-async def test_a_server_that_stops_lets_nobody_in() -> None:
-    """Nor who was asked for its name when that began."""
+async def test_a_stopping_server_lets_no_peer_in() -> None:
+    """Nor does it let in a peer that was being authorized when the stop began."""
     server = ServingServer()
 
     async def slow(scope: Scope) -> bool:
@@ -100,8 +100,8 @@ async def test_a_server_that_stops_lets_nobody_in() -> None:
     assert at.hub.admission.count == 0
 
 
-async def test_a_key_that_is_taken_costs_no_place() -> None:
-    """The error names the option."""
+async def test_an_error_over_a_used_state_key_takes_no_place() -> None:
+    """The error names the option that chooses another key."""
     at = At()
     with pytest.raises(RuntimeError, match="connection_key="):
         await at.open(Peer(state={"connection": "of somebody else"}))
@@ -109,7 +109,7 @@ async def test_a_key_that_is_taken_costs_no_place() -> None:
 
 
 class Obstinate(AsgiWire):
-    """A server that can be told something, and keeps a limit of its own."""
+    """The wire of a server that records what it is told, and keeps a size limit of its own."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         super().__init__(receive, send)
@@ -127,8 +127,8 @@ class Obstinate(AsgiWire):
         return True
 
 
-async def test_the_server_is_told_what_is_ours(caplog: pytest.LogCaptureFixture) -> None:
-    """And what it does not do is said, once."""
+async def test_the_server_is_told_the_configured_options(caplog: pytest.LogCaptureFixture) -> None:
+    """Where it cannot comply, one warning says so."""
     caplog.set_level(logging.WARNING, "wsstab")
     at = At(Obstinate, max_message_size=100, compression="deflate")
     for _ in range(2):
@@ -143,7 +143,7 @@ async def test_the_server_is_told_what_is_ours(caplog: pytest.LogCaptureFixture)
 
 
 async def test_without_a_heartbeat_the_server_keeps_its_own() -> None:
-    """``heartbeat_type="off"``."""
+    """``heartbeat_type="off"`` leaves the server's keepalive alone."""
     at = At(Obstinate, heartbeat_type=HeartbeatType.OFF, max_message_size=None)
     handler = await at.open(Peer())
     assert handler is not None
@@ -165,8 +165,8 @@ class Compressing(CapableWire):
         return False
 
 
-async def test_compression_that_cannot_be_refused_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Where nothing else has said so."""
+async def test_compression_that_cannot_be_refused_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """No other warning covers it."""
     at = At(Compressing, compression="none")
     handler = await at.open(Peer())
     assert handler is not None
@@ -174,8 +174,8 @@ async def test_compression_that_cannot_be_refused_is_named(caplog: pytest.LogCap
     assert 'compression="none" cannot act' in caplog.text
 
 
-async def test_a_path_with_options_of_its_own_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The endpoint must have the guards that the path has."""
+async def test_a_configuration_with_routes_requires_a_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint that runs must have passed the guards of its path."""
     monkeypatch.setattr(marks, "_marked", [])
     at = At(routes={"/ws/*": Override(max_message_size=10)})
     for path, looks in (("/ws/x", True), ("/other", True)):
@@ -189,8 +189,8 @@ async def test_a_path_with_options_of_its_own_is_looked_at_again(monkeypatch: py
     await run(nobody, {}, plain)
 
 
-async def test_an_inner_one_asks_its_own_guards() -> None:
-    """Who was let in outside may be refused here, and has an answer."""
+async def test_an_inner_stabilizer_asks_its_own_guards() -> None:
+    """A peer that the outer stabilizer has let in may be refused by the inner one."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,4 +1,4 @@
-"""What is said where a connection has less than its server could give."""
+"""`wsstab.hub.plain`: the warnings for connections that have fewer features than their server could provide."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCOPE: Scope = {"type": "websocket", "path": "/ws", "client": ("192.0.2.1", 5)}
 
 
 class Protocol:
-    """As uvicorn's."""
+    """A protocol that looks like uvicorn's."""
 
     __module__ = "uvicorn.protocols.websockets.some_impl"
     transport = None
@@ -35,7 +35,7 @@ class Protocol:
 
 
 class Stream(Protocol):
-    """As hypercorn's."""
+    """A stream that looks like hypercorn's."""
 
     __module__ = "hypercorn.protocol.ws_stream"
     config = None
@@ -54,19 +54,19 @@ def shouting(send: Any) -> Any:
 
 
 async def of_no_server(event: Event) -> None:
-    """A ``send`` of something that is not known."""
+    """A ``send`` that belongs to no known server."""
 
 
 def told(caplog: pytest.LogCaptureFixture, *sends: Any, wire: Wire | None = None, **options: Any) -> list[str]:
-    """What is said of connections with these."""
+    """The warnings about connections with these ``send`` callables."""
     manager = WebSocketConnectionManager(WebSocketConfig(**options))
     for send in sends:
         tell_of_plain(hub_of(manager), wire or AsgiWire(Protocol().receive, send), manager.config, SCOPE, send)
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_who_hides_a_server_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With what is lost, the heartbeat that is left, and both remedies."""
+def test_middleware_that_hides_the_server_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning says which features are lost, which heartbeat is left, and what to do about it."""
     assert told(caplog, *[shouting(Protocol().send) for _ in range(3)]) == [
         "! tests.hub.test_plain.shout stands around the send() of uvicorn, and may change messages, so they all pass "
         "it: no WebSocket pings of ours, no abort of peers that take nothing, no joined broadcasts (the heartbeat that "
@@ -75,8 +75,10 @@ def test_who_hides_a_server_is_named_once(caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_the_server_is_looked_for_but_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes a while, and each handshake comes by."""
+def test_the_server_behind_a_wrapper_is_searched_for_only_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search is slow, and every handshake would repeat it."""
     looked = list[Any]()
 
     def look(scope: Scope, send: Any) -> Stranger:
@@ -88,8 +90,8 @@ def test_the_server_is_looked_for_but_once(caplog: pytest.LogCaptureFixture, mon
     assert len(looked) == 1
 
 
-def test_no_more_names_are_kept_than_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody may make functions as connections come."""
+def test_at_most_a_hundred_names_are_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    """An application may create a new wrapper function for each connection."""
     sends = list[Any]()
     for number in range(MOST_TOLD + 20):
         namespace: dict[str, Any] = {}
@@ -101,8 +103,8 @@ def test_no_more_names_are_kept_than_a_hundred(caplog: pytest.LogCaptureFixture)
     assert len(_told[hub_of(manager)]) == MOST_TOLD
 
 
-def test_each_who_hides_it_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Not only the first."""
+def test_each_middleware_that_hides_the_server_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A second one gets its own warning."""
     other = Protocol()
 
     async def whisper(event: Event) -> None:
@@ -111,8 +113,8 @@ def test_each_who_hides_it_is_named(caplog: pytest.LogCaptureFixture) -> None:
     assert len(told(caplog, shouting(Protocol().send), whisper)) == 2
 
 
-def test_a_server_that_does_not_ping_has_no_heartbeat_left(caplog: pytest.LogCaptureFixture) -> None:
-    """And only uvicorn has another protocol class."""
+def test_for_a_server_without_pings_the_warning_offers_custom_heartbeats(caplog: pytest.LogCaptureFixture) -> None:
+    """The advice to use another protocol class is for uvicorn only."""
     [line] = told(caplog, shouting(Stream().app_send))
     assert "send() of hypercorn" in line
     assert 'so no heartbeat, no abort of peers that take nothing, no joined broadcasts (heartbeat_type="custom"' in line
@@ -120,15 +122,15 @@ def test_a_server_that_does_not_ping_has_no_heartbeat_left(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("kind", ["custom", "off"])
-def test_a_heartbeat_that_is_none_of_pings_is_not_lost(caplog: pytest.LogCaptureFixture, kind: str) -> None:
-    """The rest is."""
+def test_a_heartbeat_without_pings_is_not_reported_as_lost(caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """The other lost features are."""
     [line] = told(caplog, shouting(Protocol().send), heartbeat_type=kind, compression="none")
     assert "heartbeat" not in line
     assert 'no joined broadcasts, no compression="none"; wrap' in line
 
 
-def test_an_unknown_server_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
-    """It may be one, or middleware behind which nothing is found."""
+def test_an_unknown_send_is_reported_as_server_or_middleware(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be either if no known server is found behind it."""
     [line] = told(caplog, of_no_server)
     assert line.startswith(
         "! tests.hub.test_plain.of_no_server is the send() of no server that is known, or stands around "
@@ -136,17 +138,17 @@ def test_an_unknown_server_is_called_so(caplog: pytest.LogCaptureFixture) -> Non
     assert "; if it is middleware, wrap the stabilizer around everything" in line
 
 
-def test_a_version_that_is_not_known_is_not_said_to_be_hidden(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing stands around it."""
+def test_an_unknown_server_version_is_not_reported_as_hidden(caplog: pytest.LogCaptureFixture) -> None:
+    """No middleware stands around its ``send``."""
     [line] = told(caplog, Protocol().send)
     assert line.startswith("! plain ASGI is all that works with this version of uvicorn: no WebSocket pings of ours, ")
 
 
-def test_a_server_that_cannot_ping_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever stands around it."""
+def test_a_server_that_cannot_ping_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Middleware around it makes no difference."""
 
     class Granian(AsgiWire):
-        """Its wire."""
+        """The wire of granian."""
 
         traits = TRAITS["granian"]
 

@@ -1,4 +1,4 @@
-"""Where all places are taken, a peer that may be gone is asked at once; what that costs is bounded."""
+"""Probing: when all places are taken, peers that may be gone are pinged at once, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
 class Loop:
-    """A loop whose time is an argument."""
+    """A loop whose clock the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
 
     def time(self) -> float:
-        """Its seconds."""
+        """The seconds on its clock."""
         return self.now
 
 
 class Crowd:
-    """Peers whose pings are unanswered, or none; to look at them takes its time.
+    """Peers whose pings are unanswered; looking at them takes time.
 
     Args:
-        loop: on which they are.
-        count: how many.
-        took: seconds of a look.
+        loop: the loop of the peers.
+        count: the number of peers.
+        took: the seconds that one look takes.
     """
 
     def __init__(self, loop: Loop, count: int = 0, took: float = 0.0) -> None:
@@ -50,7 +50,7 @@ class Crowd:
         self.peers = [self._peer() for _ in range(count)]
 
     def look(self) -> list[Known]:
-        """All of them."""
+        """All peers."""
         self.looks += 1
         self.loop.now += self.took
         return cast("list[Known]", self.peers)
@@ -63,25 +63,25 @@ class Crowd:
         )
         services = SimpleNamespace(timekeeper=SimpleNamespace(now=now))
         peer = SimpleNamespace(loop=self.loop, open=True, address="::1", heartbeat=heartbeat, services=services)
-        # It is the key of a table.
+        # The prober uses peers as keys, and a namespace has no hash.
         return type("Peer", (), {**vars(peer), "__slots__": ()})()
 
 
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
-    """The running one, for a prober."""
+    """The loop that the prober takes for the running one."""
     made = Loop()
     monkeypatch.setattr(probing, "current_loop", lambda: made)
     return made
 
 
 def full() -> bool:
-    """There is no room."""
+    """Say that no place is free."""
     return False
 
 
-async def test_searches_take_a_small_part_of_the_time_however_many_addresses_ask(loop: Loop) -> None:
-    """Each address may cause its own, and each looks at all connections."""
+async def test_searches_take_a_small_share_of_the_time_for_any_number_of_addresses(loop: Loop) -> None:
+    """Each address may cause a search of its own, and each search looks at all connections."""
     crowd = Crowd(loop, took=0.01)
     prober = Prober(crowd.look)
     began = loop.now
@@ -92,8 +92,8 @@ async def test_searches_take_a_small_part_of_the_time_however_many_addresses_ask
     assert crowd.looks * crowd.took <= 1.1 * SHARE * (loop.now - began)
 
 
-async def test_one_address_is_searched_for_once_in_a_second(loop: Loop) -> None:
-    """Whoever knocks, and however often."""
+async def test_one_address_causes_at_most_one_search_a_second(loop: Loop) -> None:
+    """That holds however many handshakes come from it."""
     crowd = Crowd(loop)
     prober = Prober(crowd.look)
     for _ in range(100):
@@ -104,8 +104,8 @@ async def test_one_address_is_searched_for_once_in_a_second(loop: Loop) -> None:
     assert crowd.looks == 2
 
 
-async def test_no_more_wait_than_a_probe_can_free_places(loop: Loop) -> None:
-    """The others are refused at once, as where there is nobody to probe."""
+async def test_no_more_callers_wait_than_a_probe_can_free_places(loop: Loop) -> None:
+    """The others are refused at once, as if there were no peer to probe."""
     crowd = Crowd(loop, count=MOST_AT_ONCE)
     prober = Prober(crowd.look)
     refused = 0
@@ -129,15 +129,15 @@ async def test_no_more_wait_than_a_probe_can_free_places(loop: Loop) -> None:
 
 
 async def status(stage: Stage) -> str:
-    """How one more is answered."""
+    """The type of the event that answers one more handshake."""
     peer = stage.call(Peer())
     with anyio.fail_after(10):
         await until(lambda: bool(peer.sent), within=10)
     return str(peer.sent[0]["type"])
 
 
-async def test_a_doubtful_peer_that_does_not_answer_makes_room() -> None:
-    """Long before its timeout; it is told as any that dies of silence."""
+async def test_a_doubtful_peer_that_does_not_answer_is_aborted_to_make_room() -> None:
+    """This comes long before its timeout, and is reported like any missed heartbeat."""
     missed: list[HeartbeatMissed] = []
     async with on_stage(capable=True, max_connections=1, heartbeat_interval=10, heartbeat_timeout=60) as stage:
         stage.manager.on(HeartbeatMissed, missed.append)
@@ -152,8 +152,8 @@ async def test_a_doubtful_peer_that_does_not_answer_makes_room() -> None:
         assert [event.connection_id for event in missed] == [gone.connection.id]
 
 
-async def test_one_that_answers_keeps_its_place() -> None:
-    """However doubtful it was."""
+async def test_a_doubtful_peer_that_answers_keeps_its_place() -> None:
+    """The new handshake is refused."""
     async with on_stage(capable=True, max_connections=1, heartbeat_interval=10, heartbeat_timeout=60) as stage:
         slow = await stage.open()
         stage.pass_time(10.5)
@@ -167,8 +167,8 @@ async def test_one_that_answers_keeps_its_place() -> None:
         assert not slow.wire.aborted
 
 
-async def test_who_was_silent_is_asked_for_the_next_that_comes() -> None:
-    """Nobody waits for that; and who has just been heard is left alone."""
+async def test_without_doubtful_peers_the_silent_ones_are_pinged_for_the_next_time() -> None:
+    """Nobody waits for the ping, and a peer that was just heard from is not pinged."""
     async with on_stage(capable=True, max_connections=2, heartbeat_interval=100, heartbeat_timeout=60) as stage:
         silent, busy = await stage.open(), await stage.open()
         stage.pass_time(5)
@@ -178,8 +178,8 @@ async def test_who_was_silent_is_asked_for_the_next_that_comes() -> None:
         assert (len(silent.pings), len(busy.pings)) == (1, 0)
 
 
-async def test_who_is_not_read_from_is_not_asked() -> None:
-    """Its silence says nothing."""
+async def test_a_peer_that_is_not_read_from_is_not_probed() -> None:
+    """Its silence proves nothing."""
     async with on_stage(capable=True, max_connections=1, heartbeat_interval=10, heartbeat_timeout=60) as stage:
         paused = await stage.open()
         assert paused.wire is not None
@@ -190,8 +190,8 @@ async def test_who_is_not_read_from_is_not_asked() -> None:
         assert len(paused.pings) == 1
 
 
-async def test_without_a_heartbeat_nobody_is_asked() -> None:
-    """It was switched off."""
+async def test_without_a_heartbeat_no_peer_is_probed() -> None:
+    """Pings are switched off then."""
     async with on_stage(capable=True, max_connections=1, heartbeat_type="off") as stage:
         peer = await stage.open()
         stage.pass_time(100)
@@ -199,8 +199,8 @@ async def test_without_a_heartbeat_nobody_is_asked() -> None:
         assert peer.pings == []
 
 
-async def test_the_limit_of_an_address_asks_those_of_the_address() -> None:
-    """Others are none of its business."""
+async def test_the_limit_of_an_address_probes_only_peers_of_that_address() -> None:
+    """Aborting other peers would free no place for it."""
     async with on_stage(capable=True, max_connections_per_address=1, heartbeat_interval=10) as stage:
         gone = await stage.open()
         other = await stage.open(client=("198.51.100.1", 1))

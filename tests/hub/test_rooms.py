@@ -1,4 +1,4 @@
-"""`wsstab.hub.rooms`: who enters and leaves, in the order of what is said."""
+"""`wsstab.hub.rooms`: peers enter and leave rooms, in order with the broadcasts to them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from wsstab.manager import hub_of
 pytestmark = pytest.mark.anyio
 
 
-async def test_who_enters_hears_what_is_said_from_then_on() -> None:
-    """And until it leaves; being there already, and not being there, are fine."""
+async def test_a_member_of_a_room_gets_its_broadcasts_from_entering_to_leaving() -> None:
+    """Entering twice and leaving twice are no errors."""
     async with on_stage(echo, capable=True) as stage:
         ann, bob = await stage.named("ann", "bob")
         rooms = stage.hub.rooms
@@ -37,8 +37,8 @@ async def test_who_enters_hears_what_is_said_from_then_on() -> None:
         )
 
 
-async def test_before_accept_rooms_are_noted_for_then() -> None:
-    """Those that are left again are not."""
+async def test_rooms_joined_before_accept_are_entered_at_accept() -> None:
+    """Rooms that are left again before accept are not entered."""
     seen = list[object]()
 
     async def handler(websocket: WebSocket) -> None:
@@ -67,8 +67,8 @@ async def test_before_accept_rooms_are_noted_for_then() -> None:
 
 
 @pytest.mark.parametrize("broadcast", [True, False])
-async def test_who_enters_a_room_wants_what_is_said_to_all(broadcast: bool) -> None:
-    """Though it speaks a protocol of its own; not where the route says no."""
+async def test_a_connection_with_a_subprotocol_gets_broadcasts_once_in_a_room(broadcast: bool) -> None:
+    """By entering it has asked for messages. Its route may still switch broadcasts off."""
 
     async def chat(websocket: WebSocket) -> None:
         await websocket.accept("chat")
@@ -83,8 +83,8 @@ async def test_who_enters_a_room_wants_what_is_said_to_all(broadcast: bool) -> N
         assert peer.messages == (["now"] if broadcast else [])
 
 
-async def test_what_merely_looks_like_a_websocket_enters_rooms_too() -> None:
-    """What was said before was awaited then."""
+async def test_a_double_can_enter_rooms() -> None:
+    """Broadcasts to a double are awaited, so entering needs no ordering with them."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     await manager.connect("ann", socket)
     (peer,) = hub_of(manager).peers()

@@ -1,4 +1,4 @@
-"""Scopes belong to the application: what others do to them on both sides of the middleware."""
+"""Scopes belong to the application: other middleware may copy, freeze or rewrite them, outside and inside of ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Change = Callable[[Any], Any]
 
 
 class Between:
-    """A middleware that hands on another scope."""
+    """A middleware that passes another scope on."""
 
     def __init__(self, app: ASGIApp, change: Change) -> None:
         self.app = app
@@ -39,12 +39,12 @@ class Between:
 
 
 async def page(request: Request) -> JSONResponse:
-    """Whether the manager is found."""
+    """Tell whether the request leads to the manager."""
     return JSONResponse({"found": isinstance(get_manager(request), WebSocketConnectionManager)})
 
 
 async def socket(websocket: WebSocket) -> None:
-    """Take a name, and tell how many hold one."""
+    """Take a name, and tell which names are held and whether the name leads to this connection."""
     await websocket.accept()
     manager, connection = get_manager(websocket), get_connection(websocket)
     await manager.connect("ann", websocket)
@@ -54,22 +54,22 @@ async def socket(websocket: WebSocket) -> None:
 
 
 def site() -> Starlette:
-    """A page and a socket."""
+    """An application with a page and a WebSocket."""
     return Starlette(routes=[Route("/", page), WebSocketRoute("/ws", socket)])
 
 
 def without_ours(scope: Scope) -> Scope:
-    """Nothing but what the specification names."""
+    """A scope without the keys that ASGI does not define, and without a state."""
     return {key: value for key, value in scope.items() if "wsstab" not in key and key != "state"}
 
 
 def only_without_marks(scope: Scope) -> Scope:
-    """The state stays."""
+    """A scope without the stabilizer's own keys; its state stays."""
     return {key: value for key, value in scope.items() if "wsstab" not in key}
 
 
 def deep(scope: Scope) -> Scope:
-    """As hypercorn's ProxyFixMiddleware does; what is the test client's own stays."""
+    """A deep copy, as hypercorn's ProxyFixMiddleware makes one, without the key ``app``."""
     return copy.deepcopy({key: value for key, value in scope.items() if key != "app"})
 
 
@@ -90,7 +90,7 @@ OUTSIDE: dict[str, Change] = {
 
 
 def everything_works(app: ASGIApp) -> None:
-    """HTTP and WebSocket, and one connection has the name."""
+    """Check that HTTP and WebSocket work, and that exactly one connection has the name."""
     client = TestClient(app)
     assert client.get("/").json() == {"found": True}
     with client.websocket_connect("/ws") as connected:
@@ -99,19 +99,19 @@ def everything_works(app: ASGIApp) -> None:
 
 
 @pytest.mark.parametrize("change", INSIDE.values(), ids=INSIDE)
-def test_a_middleware_inside_may_copy_the_scope(change: Change) -> None:
-    """Manager and connection copy as themselves."""
+def test_middleware_inside_may_copy_the_scope(change: Change) -> None:
+    """Manager and connection are still the same objects in a copy, even in a deep one."""
     everything_works(WebSocketStabilizer(Between(site(), change)))
 
 
 @pytest.mark.parametrize("change", OUTSIDE.values(), ids=OUTSIDE)
-def test_a_middleware_outside_may_hand_on_what_cannot_be_written_to(change: Change) -> None:
-    """Then a copy is written to."""
+def test_middleware_outside_may_pass_on_a_read_only_scope_or_state(change: Change) -> None:
+    """The stabilizer then writes to a copy."""
     everything_works(Between(WebSocketStabilizer(site()), change))
 
 
-def test_a_state_of_an_unknown_kind_stays_as_it_is() -> None:
-    """The scope leads to the manager all the same."""
+def test_a_state_of_unknown_type_is_left_alone() -> None:
+    """The scope itself still leads to the manager."""
     state = SimpleNamespace(mine=1)
     found: list[Any] = []
 
@@ -124,8 +124,8 @@ def test_a_state_of_an_unknown_kind_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("change", [without_ours, only_without_marks])
-def test_a_scope_without_our_marks_still_leads_to_the_one_connection(change: Change) -> None:
-    """By the handler that runs; a second name would be a second connection."""
+def test_a_scope_without_our_keys_still_leads_to_the_connection(change: Change) -> None:
+    """The running handler identifies it; a second registration would make a second connection."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -137,8 +137,8 @@ def test_a_scope_without_our_marks_still_leads_to_the_one_connection(change: Cha
 
 
 @pytest.mark.parametrize("change", [without_ours, only_without_marks])
-def test_a_second_stabilizer_inside_does_not_act_though_the_mark_is_gone(change: Change) -> None:
-    """One connection, of the outer one."""
+def test_a_second_stabilizer_inside_does_not_act_even_without_our_keys(change: Change) -> None:
+    """There is one connection, and it belongs to the outer stabilizer."""
     inner = WebSocketStabilizer(site())
     outer = WebSocketStabilizer(Between(inner, change))
     everything_works(outer)
@@ -146,8 +146,8 @@ def test_a_second_stabilizer_inside_does_not_act_though_the_mark_is_gone(change:
 
 
 @pytest.mark.parametrize("key", ["manager", "connection"])
-def test_a_name_of_ours_in_the_state_of_the_lifespan_is_told_at_startup(key: str) -> None:
-    """Each request would fail."""
+def test_a_state_key_used_by_the_lifespan_fails_at_startup(key: str) -> None:
+    """Otherwise every request would fail."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> Any:
@@ -158,8 +158,8 @@ def test_a_name_of_ours_in_the_state_of_the_lifespan_is_told_at_startup(key: str
         pass
 
 
-def test_a_lifespan_may_hold_the_manager_itself() -> None:
-    """That is the same one."""
+def test_a_lifespan_may_put_the_manager_itself_into_the_state() -> None:
+    """It is the same object, so there is no conflict."""
     manager = WebSocketConnectionManager()
 
     @asynccontextmanager
@@ -170,8 +170,8 @@ def test_a_lifespan_may_hold_the_manager_itself() -> None:
         assert client.get("/").status_code == 404
 
 
-def test_a_failed_startup_is_said_once() -> None:
-    """To the server, in words; frameworks say it once more, which servers take for a mistake."""
+def test_a_failed_startup_is_reported_to_the_server_once() -> None:
+    """Frameworks report it a second time, which servers treat as a protocol error."""
     said: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -193,11 +193,11 @@ def test_a_failed_startup_is_said_once() -> None:
 
 
 async def nothing(*arguments: Any) -> Any:
-    """Neither receives nor sends."""
+    """Stand in for ``receive`` and ``send``; does nothing."""
 
 
 def run(coroutine: Awaitable[None]) -> None:
-    """Run it on a loop of its own."""
+    """Run a coroutine on an event loop of its own."""
 
     async def main() -> None:
         await coroutine
@@ -215,16 +215,16 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["", 7, None, SERVER_KEY])
-def test_a_name_that_could_hold_nothing_is_refused(name: Any) -> None:
-    """The message names the option."""
+def test_an_unusable_state_key_is_refused(name: Any) -> None:
+    """The error names the option."""
     with pytest.raises(ValueError, match="manager_key="):
         check_keys(name, "connection")
     with pytest.raises(ValueError, match="connection_key="):
         check_keys("manager", name)
 
 
-def test_two_things_need_two_names() -> None:
-    """One would be in the place of the other."""
+def test_manager_key_and_connection_key_must_differ() -> None:
+    """Otherwise one would overwrite the other."""
     with pytest.raises(ValueError, match="must be another name than manager_key"):
         check_keys("same", "same")
     check_keys("manager", "connection")

@@ -1,4 +1,4 @@
-"""What the door could not know is asked before the accept; and of two stabilizers both guard."""
+"""Second look: guards that the door could not know are asked before accept; of two stabilizers both are asked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REFUSED = Answer(403, "not authorized")
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on both backends."""
     return str(request.param)
 
 
@@ -65,7 +65,7 @@ class Guarded(WebSocketEndpoint):
 
 @GUARD
 class Bare:
-    """A class of ASGI that is made for each call, as Starlette calls one."""
+    """An ASGI application as a class whose instances are awaited, one for each call."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.send = send
@@ -87,8 +87,8 @@ def rewriting(app: ASGIApp, copies: bool, **changes: Any) -> ASGIApp:
 
 @pytest.mark.parametrize("copies", [True, False])
 @pytest.mark.parametrize("endpoint", [guarded, Guarded, Bare])
-async def test_an_endpoint_is_guarded_however_it_is_reached(endpoint: Any, copies: bool) -> None:
-    """Somebody on the way has rewritten the path."""
+async def test_an_endpoint_is_guarded_even_if_middleware_rewrote_the_path(endpoint: Any, copies: bool) -> None:
+    """The door decided by another path."""
     inner = Starlette(routes=[WebSocketRoute("/open", echo), WebSocketRoute("/admin", endpoint)])
     app = WebSocketStabilizer(rewriting(inner, copies, path="/admin"))
     assert await knock(app, "/open") == REFUSED
@@ -98,8 +98,8 @@ async def test_an_endpoint_is_guarded_however_it_is_reached(endpoint: Any, copie
 
 @pytest.mark.parametrize("changes", [{"path": "/admin"}, {"path": "/api/admin", "root_path": "/api"}])
 @pytest.mark.parametrize("mounted", [True, False])
-async def test_a_pattern_holds_for_a_path_that_was_put_into_the_scope(changes: dict[str, str], mounted: bool) -> None:
-    """Also where the application is reached by a root path that we did not see, and mounts follow."""
+async def test_a_route_pattern_applies_to_the_rewritten_path(changes: dict[str, str], mounted: bool) -> None:
+    """That holds even if the root path was rewritten as well, and if mounts follow."""
     inner = Starlette(routes=[WebSocketRoute("/admin", echo), WebSocketRoute("/v1/{x}", echo)])
     if mounted:
         inner = Starlette(routes=[Mount("/v1", app=inner)])
@@ -111,8 +111,8 @@ async def test_a_pattern_holds_for_a_path_that_was_put_into_the_scope(changes: d
     assert await knock(open_to_all, "/open") == ACCEPTED
 
 
-async def test_what_an_endpoint_opens_is_not_open_for_another() -> None:
-    """The door has let in by the Override of an endpoint that was not reached: the others' guard is asked."""
+async def test_an_override_that_opens_one_endpoint_does_not_open_another() -> None:
+    """The door let the peer in by the Override of an endpoint that did not run, so the other guard is still asked."""
 
     @Override(authorize=None)
     async def public(websocket: WebSocket) -> None:
@@ -125,8 +125,8 @@ async def test_what_an_endpoint_opens_is_not_open_for_another() -> None:
         assert await knock(app, "/public") == REFUSED
 
 
-async def test_an_endpoint_of_no_known_router_is_guarded() -> None:
-    """It announces itself."""
+async def test_an_endpoint_behind_an_unknown_router_is_guarded() -> None:
+    """The decorated endpoint reports itself when it is called."""
 
     @GUARD
     async def endpoint(send: Send) -> None:
@@ -139,8 +139,8 @@ async def test_an_endpoint_of_no_known_router_is_guarded() -> None:
     assert await knock(WebSocketStabilizer(bare), "/anything") == REFUSED
 
 
-async def test_a_dependency_that_accepts_is_behind_the_guard() -> None:
-    """FastAPI runs it before the endpoint."""
+async def test_a_dependency_that_accepts_runs_into_the_guard() -> None:
+    """FastAPI runs dependencies before the endpoint."""
     from fastapi import Depends
 
     async def accept(websocket: WebSocket) -> None:
@@ -156,8 +156,8 @@ async def test_a_dependency_that_accepts_is_behind_the_guard() -> None:
     assert await knock(WebSocketStabilizer(rewriting(app, False, path="/admin")), "/open") == REFUSED
 
 
-def test_who_was_accepted_too_early_is_closed() -> None:
-    """By somebody on the way, who knew nothing of the endpoint."""
+def test_a_peer_that_middleware_accepted_before_the_guard_is_closed() -> None:
+    """The middleware on the way knows nothing of the guard, so a refusal comes too late."""
     inner = Starlette(routes=[WebSocketRoute("/admin", guarded)])
 
     async def early(scope: Scope, receive: Receive, send: Send) -> None:
@@ -171,8 +171,8 @@ def test_who_was_accepted_too_early_is_closed() -> None:
         assert caught.value.code == 1008
 
 
-async def test_each_guard_is_asked_once() -> None:
-    """A ticket may be good for one time only."""
+async def test_each_guard_is_asked_only_once() -> None:
+    """A ticket, for example, may be valid only once."""
     asked: list[str] = []
 
     async def ticket(scope: Scope) -> str:
@@ -194,8 +194,8 @@ async def test_each_guard_is_asked_once() -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), [("ann", 101), ("bob", 403), (True, 101)])
-async def test_a_guard_that_comes_late_names_it_alike(name: Any, status: int) -> None:
-    """Or not at all."""
+async def test_a_later_guard_must_give_the_same_name_or_none(name: Any, status: int) -> None:
+    """A different name is refused."""
 
     async def first(scope: Scope) -> str:
         return "ann"
@@ -215,10 +215,10 @@ LIMITS = [
 
 @pytest.mark.parametrize("inner", [False, True])
 @pytest.mark.parametrize(("options", "limit", "status"), LIMITS, ids=["allow", "reject"])
-async def test_a_name_that_a_guard_gives_late_has_the_limits_of_the_door(
+async def test_a_name_from_a_later_guard_is_subject_to_the_limits_of_the_door(
     options: dict[str, Any], limit: str, status: int, inner: bool
 ) -> None:
-    """Those of the stabilizer that acts, before accept, for an endpoint and for a stabilizer inside."""
+    """The limits are those of the outer stabilizer, and apply before accept."""
 
     async def named(scope: Scope) -> str:
         return "ann"
@@ -254,8 +254,8 @@ async def test_a_name_that_a_guard_gives_late_has_the_limits_of_the_door(
     assert app.manager.admission.count == 0
 
 
-async def test_a_name_that_a_guard_gives_late_is_expected_until_the_accept() -> None:
-    """So of many at once no more get in than one name may have; and nothing of it is left."""
+async def test_a_name_from_a_later_guard_is_expected_until_accept() -> None:
+    """Simultaneous handshakes therefore cannot exceed the limit of a name, and no count remains afterwards."""
     waiting: list[str] = []
     ready = anyio.Event()
 
@@ -288,14 +288,14 @@ async def test_a_name_that_a_guard_gives_late_is_expected_until_the_accept() -> 
 
 @GUARD
 class Raw:
-    """An instance is called for many."""
+    """An ASGI application whose one instance is called for every connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError
 
 
 async def by_name(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that passes its WebSocket by name, beside what cannot be asked."""
+    """An application that passes its WebSocket by keyword, beside an object that fails when it is inspected."""
 
     @GUARD
     async def endpoint(proxy: object, *, socket: WebSocket) -> None:
@@ -308,7 +308,7 @@ async def by_name(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_an_endpoint_is_guarded_in_a_task_with_an_empty_context(
     app: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Middleware has called the application there; the scope is passed all the same, here as a copy."""
+    """Middleware may call the application in such a task. The endpoint still gets the scope, here as a copy."""
     inner = Starlette(routes=[app]) if isinstance(app, WebSocketRoute) else app
     stabilizer = WebSocketStabilizer(in_an_empty_context(inner))
     assert await knock(stabilizer, "/open") == REFUSED
@@ -316,7 +316,7 @@ async def test_an_endpoint_is_guarded_in_a_task_with_an_empty_context(
 
 
 def in_an_empty_context(app: ASGIApp) -> ASGIApp:
-    """Middleware that runs an application without the context of its caller, and rewrites the path."""
+    """Middleware that runs an application without its caller's context variables, and rewrites the path."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         token = watch.set(None)
@@ -334,7 +334,7 @@ def in_an_empty_context(app: ASGIApp) -> ASGIApp:
 
 
 def mounted(outer: dict[str, Any], inner: dict[str, Any], around: Any = None) -> WebSocketStabilizer:
-    """A parent and an application that is mounted at ``/v1``, each with a stabilizer of its own."""
+    """A parent application and one that is mounted at ``/v1``, each with a stabilizer of its own."""
     app: Any = Starlette(
         routes=[WebSocketRoute("/admin", echo), WebSocketRoute("/open", echo)],
         middleware=[Middleware(WebSocketStabilizer, **inner)],
@@ -342,23 +342,23 @@ def mounted(outer: dict[str, Any], inner: dict[str, Any], around: Any = None) ->
     return WebSocketStabilizer(Starlette(routes=[Mount("/v1", app=around(app) if around else app)]), **outer)
 
 
-async def test_the_routes_of_the_inner_one_guard_what_they_are_for() -> None:
-    """By the paths of its own application."""
+async def test_the_routes_of_an_inner_stabilizer_guard_its_own_paths() -> None:
+    """Its patterns match paths of its own application, without the mount."""
     app = mounted({}, {"routes": {"/admin": GUARD}})
     assert await knock(app, "/v1/admin") == REFUSED
     assert await knock(app, "/v1/open") == ACCEPTED
 
 
-async def test_the_guards_of_the_inner_one_are_asked_before_the_accept() -> None:
-    """Its ``authorize`` and its origins, and the refusal is counted by the inner and told as by the outer."""
+async def test_the_guards_of_an_inner_stabilizer_are_asked_before_accept() -> None:
+    """That goes for ``authorize`` and the origins. The refusal reaches the client like one of the outer stabilizer."""
     assert await knock(mounted({}, {"authorize": nobody}), "/v1/open") == REFUSED
     app = mounted({"allowed_origins": "*"}, {"allowed_origins": ["a.example"]})
     answers = [await knock(app, "/v1/open", origin=f"https://{name}.example") for name in "ab"]
     assert answers == [ACCEPTED, Answer(403, "origin not allowed")]
 
 
-async def test_the_default_of_the_inner_one_takes_nothing_back() -> None:
-    """The parent lets all pages in, and nobody has said otherwise; who names it in an Override has."""
+async def test_the_default_origins_of_an_inner_stabilizer_do_not_apply() -> None:
+    """The outer one lets all pages in. Only an Override that names origins restricts them again."""
     page = {"origin": "https://b.example"}
     assert await knock(mounted({"allowed_origins": "*"}, {}), "/v1/open", **page) == ACCEPTED
     named = {"routes": {"/open": Override(allowed_origins="same-host")}}
@@ -367,15 +367,15 @@ async def test_the_default_of_the_inner_one_takes_nothing_back() -> None:
     assert await knock(mounted({"allowed_origins": "*"}, other), "/v1/open", **page) == ACCEPTED
 
 
-async def test_the_limits_of_the_inner_one_stay_off() -> None:
-    """The outer one counts; it has the options too."""
+async def test_the_limits_of_an_inner_stabilizer_do_not_apply() -> None:
+    """The outer stabilizer counts, and its options hold."""
     app = mounted({}, {"max_connections": 1, "routes": {"/admin": Override(max_message_size=1)}})
     for _ in range(2):
         assert await knock(app, "/v1/admin") == ACCEPTED
 
 
-async def test_the_inner_one_is_found_where_the_scope_was_emptied() -> None:
-    """Somebody on the way has taken out what is ours."""
+async def test_an_inner_stabilizer_acts_even_if_our_keys_were_removed() -> None:
+    """Middleware on the way may have removed them together with the state."""
 
     def around(app: ASGIApp) -> ASGIApp:
         async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
@@ -387,8 +387,8 @@ async def test_the_inner_one_is_found_where_the_scope_was_emptied() -> None:
     assert await knock(mounted({}, {"authorize": nobody}, around), "/v1/open") == REFUSED
 
 
-async def test_the_inner_one_is_found_where_only_the_connection_was_taken_out() -> None:
-    """It is that of the handler, too."""
+async def test_an_inner_stabilizer_acts_even_if_only_the_peer_key_was_removed() -> None:
+    """The running handler identifies the connection as well."""
 
     def around(app: ASGIApp) -> ASGIApp:
         async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
@@ -399,8 +399,8 @@ async def test_the_inner_one_is_found_where_only_the_connection_was_taken_out() 
     assert await knock(mounted({}, {"authorize": nobody}, around), "/v1/open") == REFUSED
 
 
-async def test_a_guard_may_be_an_object_that_has_no_hash() -> None:
-    """Functions are compared, not looked up."""
+async def test_a_guard_may_be_an_object_without_a_hash() -> None:
+    """Guards are compared, not looked up in a table."""
 
     @dataclass
     class Guard:
@@ -415,8 +415,8 @@ async def test_a_guard_may_be_an_object_that_has_no_hash() -> None:
     assert await knock(WebSocketStabilizer(inner, routes=routes), "/room", "/api") == ACCEPTED
 
 
-async def test_the_inner_ones_guards_follow_a_path_that_is_rewritten_behind_it() -> None:
-    """As those of the outer one."""
+async def test_the_guards_of_an_inner_stabilizer_follow_a_path_rewritten_behind_it() -> None:
+    """The guards of the outer one do so, too."""
     inner = rewriting(Starlette(routes=[WebSocketRoute("/admin", echo)]), False, path="/admin", root_path="")
     app = WebSocketStabilizer(WebSocketStabilizer(inner, routes={"/admin": GUARD}))
     assert await knock(app, "/open") == REFUSED

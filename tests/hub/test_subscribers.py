@@ -1,4 +1,4 @@
-"""Who hears of events, and what becomes of callbacks that fail, hang or are too many."""
+"""Subscribers: which callbacks get an event, and what happens if callbacks fail, hang or are too many."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from wsstab.hub.subscribers import MAX_DEPTH, Subscribers
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Async callbacks run on both."""
+    """Async callbacks run on both backends."""
     return str(request.param)
 
 
 async def turn(count: int = 5) -> None:
-    """Let others run."""
+    """Let other tasks run."""
     for _ in range(count):
         await anyio.lowlevel.checkpoint()
 
 
-def test_a_callback_hears_the_events_of_its_class() -> None:
-    """And no others."""
+def test_a_callback_gets_the_events_of_its_class() -> None:
+    """It gets no others."""
     subscribers, heard = Subscribers(), list[Event]()
     subscribers.add(TokenIssued, heard.append)
     subscribers.emit(TokenIssued("ann"))
@@ -37,8 +37,8 @@ def test_a_callback_hears_the_events_of_its_class() -> None:
     assert heard == [TokenIssued("ann")]
 
 
-def test_a_callback_on_the_root_hears_everything() -> None:
-    """Classes below the one that was named count."""
+def test_a_callback_of_the_base_class_gets_all_events() -> None:
+    """Events of subclasses count."""
     subscribers, heard = Subscribers(), list[Event]()
     subscribers.add(Event, heard.append)
     subscribers.emit(TokenIssued("ann"))
@@ -47,7 +47,7 @@ def test_a_callback_on_the_root_hears_everything() -> None:
 
 
 def test_callbacks_of_one_class_are_called_in_the_order_of_registration() -> None:
-    """Also the same one twice."""
+    """One that is registered twice is called twice."""
     subscribers, heard = Subscribers(), list[str]()
     for name in ("first", "second", "first"):
         subscribers.add(TokenIssued, functools.partial(lambda name, event: heard.append(name), name))
@@ -55,17 +55,17 @@ def test_callbacks_of_one_class_are_called_in_the_order_of_registration() -> Non
     assert heard == ["first", "second", "first"]
 
 
-def test_adding_gives_the_callback_back() -> None:
-    """So that it can be used as a decorator."""
+def test_add_returns_the_callback() -> None:
+    """It can thus be used as a decorator."""
 
     def callback(event: Event) -> None:
-        """Hear nothing."""
+        """Ignore the event."""
 
     assert Subscribers().add(Event, callback) is callback
 
 
-def test_hooks_are_the_same_mechanism() -> None:
-    """Those of the configuration are registered first."""
+def test_hooks_are_callbacks_that_are_registered_first() -> None:
+    """The configuration and ``on()`` share one mechanism."""
     heard: list[str] = []
     subscribers = Subscribers(Hooks(on_token_issued=lambda event: heard.append("hook")))
     subscribers.add(TokenIssued, lambda event: heard.append("callback"))
@@ -74,21 +74,21 @@ def test_hooks_are_the_same_mechanism() -> None:
 
 
 @pytest.mark.parametrize("event_class", [int, "TokenIssued", TokenIssued("ann"), None])
-def test_what_is_no_class_of_events_is_refused(event_class: Any) -> None:
-    """At registration, when it can still be seen who was wrong."""
+def test_registering_for_anything_but_an_event_class_raises(event_class: Any) -> None:
+    """It raises at registration, where the mistake is easy to find."""
     with pytest.raises(TypeError, match="takes a class of wsstab events"):
         Subscribers().add(event_class, print)
 
 
-def test_what_cannot_be_called_is_refused() -> None:
-    """The message shows it."""
+def test_registering_an_object_that_is_not_callable_raises() -> None:
+    """The error shows the object."""
     callback: Any = "print"
     with pytest.raises(TypeError, match="takes a callable, not 'print'"):
         Subscribers().add(Event, callback)
 
 
-def test_an_event_that_nobody_hears_need_not_be_made() -> None:
-    """Whoever listens to a class above it hears it."""
+def test_wants_tells_whether_anybody_would_get_an_event() -> None:
+    """An event that nobody wants need not be made. Callbacks of a base class count."""
     subscribers = Subscribers()
     assert not subscribers.wants(TokenIssued)
     subscribers.add(TokenUsed, print)
@@ -97,8 +97,8 @@ def test_an_event_that_nobody_hears_need_not_be_made() -> None:
     assert subscribers.wants(TokenIssued)
 
 
-def test_a_callback_that_raises_is_logged_and_the_others_hear_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """With its traceback; whoever emitted notices nothing."""
+def test_a_callback_that_raises_is_logged_and_the_others_still_run(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the traceback, and the emitting code notices nothing."""
     subscribers, heard = Subscribers(), list[Event]()
 
     def fail(event: Event) -> None:
@@ -113,8 +113,8 @@ def test_a_callback_that_raises_is_logged_and_the_others_hear_all_the_same(caplo
     assert "failed for TokenIssued" in record.message
 
 
-def test_without_a_loop_an_async_callback_is_skipped_with_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """There is nothing that could run it, and no coroutine is left behind."""
+def test_without_an_event_loop_an_async_callback_is_skipped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing could run it, and no coroutine is left unawaited."""
     subscribers, heard = Subscribers(), list[Event]()
 
     async def hear(event: Event) -> None:
@@ -127,8 +127,8 @@ def test_without_a_loop_an_async_callback_is_skipped_with_a_line_in_the_log(capl
     assert "skipped for TokenIssued" in caplog.text
 
 
-def test_without_a_loop_an_awaitable_of_any_kind_is_skipped(caplog: pytest.LogCaptureFixture) -> None:
-    """Not only coroutines can be awaited."""
+def test_without_an_event_loop_any_awaitable_is_skipped(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback may return an awaitable that is no coroutine."""
 
     class Answer:
         def __await__(self) -> Iterator[None]:
@@ -156,8 +156,8 @@ async def test_an_async_callback_runs_in_the_background() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_plain_callback_that_gives_an_awaitable_is_awaited() -> None:
-    """As a lambda around an async function does."""
+async def test_the_awaitable_that_a_plain_callback_returns_is_awaited() -> None:
+    """A lambda around an async function returns one."""
     subscribers, heard = Subscribers(), list[Event]()
 
     async def hear(event: Event) -> None:
@@ -171,7 +171,7 @@ async def test_a_plain_callback_that_gives_an_awaitable_is_awaited() -> None:
 
 @pytest.mark.anyio
 async def test_an_async_callback_that_raises_is_logged_with_the_event(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, and it is under way no more."""
+    """It is logged once, and is no longer pending."""
     subscribers = Subscribers()
 
     async def fail(event: Event) -> None:
@@ -187,10 +187,10 @@ async def test_an_async_callback_that_raises_is_logged_with_the_event(caplog: py
 
 
 @pytest.mark.anyio
-async def test_callbacks_that_hang_do_not_eat_the_memory(
+async def test_the_number_of_pending_callbacks_is_bounded(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Past the bound they are skipped with a line in the log; once some have ended, there is room again."""
+    """Beyond the bound callbacks are skipped and logged; once some have ended, there is room again."""
     monkeypatch.setattr("wsstab.hub.subscribers.MAX_PENDING", 2)
     subscribers, go, heard = Subscribers(), anyio.Event(), list[str]()
 
@@ -210,7 +210,7 @@ async def test_callbacks_that_hang_do_not_eat_the_memory(
     assert sorted(heard) == ["ann", "bob", "dan"]
 
 
-def test_a_callback_that_takes_no_event_is_refused() -> None:
+def test_registering_a_callback_that_takes_no_argument_raises() -> None:
     """It would fail at each event."""
 
     def nothing() -> None:
@@ -220,8 +220,8 @@ def test_a_callback_that_takes_no_event_is_refused() -> None:
         Subscribers().add(Event, nothing)
 
 
-def test_without_callbacks_an_event_goes_nowhere() -> None:
-    """And harms nobody; one that comes later hears only what comes later."""
+def test_an_event_without_callbacks_is_dropped() -> None:
+    """A callback that is added later gets only later events."""
     subscribers, heard = Subscribers(), list[Event]()
     subscribers.emit(TokenIssued("ann"))
     subscribers.add(Event, heard.append)
@@ -229,8 +229,8 @@ def test_without_callbacks_an_event_goes_nowhere() -> None:
     assert heard == [TokenIssued("bob")]
 
 
-def test_callbacks_that_cause_each_other_s_events_come_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
-    """With a line in the log; later events are told again."""
+def test_callbacks_that_cause_each_other_s_events_are_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so, and later events are delivered again."""
     subscribers, heard = Subscribers(), list[Event]()
 
     def again(event: Event) -> None:
@@ -245,8 +245,8 @@ def test_callbacks_that_cause_each_other_s_events_come_to_an_end(caplog: pytest.
     assert caplog.text.count("callbacks cause each other's events without end") == 2
 
 
-def test_lines_that_strangers_cause_are_told_as_often_as_may_be(caplog: pytest.LogCaptureFixture) -> None:
-    """Each kind is asked for by its name."""
+def test_log_lines_about_callbacks_respect_the_budget_of_their_kind(caplog: pytest.LogCaptureFixture) -> None:
+    """Peers can cause events, and thereby these lines, at will; ``may_tell`` is asked by the name of the kind."""
     kinds: list[str] = []
 
     def may_tell(kind: str) -> bool:
@@ -269,8 +269,8 @@ def test_lines_that_strangers_cause_are_told_as_often_as_may_be(caplog: pytest.L
 
 
 @pytest.mark.anyio
-async def test_idle_waits_for_what_is_under_way_but_only_so_long() -> None:
-    """A callback that hangs is cancelled, one that is about to end is waited for."""
+async def test_idle_waits_for_pending_callbacks_for_a_bounded_time() -> None:
+    """Afterwards ``cancel`` ends those that hang."""
     subscribers, go, ended = Subscribers(), anyio.Event(), list[str]()
 
     async def hang(event: Event) -> None:
@@ -298,8 +298,8 @@ async def test_idle_waits_for_what_is_under_way_but_only_so_long() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_callback_that_is_cancelled_before_it_has_begun_never_runs() -> None:
-    """And its coroutine is left to nobody."""
+async def test_a_callback_that_is_cancelled_before_it_starts_never_runs() -> None:
+    """Its coroutine is closed, so there is no warning about it."""
     subscribers, heard = Subscribers(), list[Event]()
 
     async def hear(event: Event) -> None:
@@ -314,7 +314,7 @@ async def test_a_callback_that_is_cancelled_before_it_has_begun_never_runs() -> 
 
 @pytest.mark.anyio
 async def test_a_callback_may_wait_until_the_others_have_ended() -> None:
-    """It does not wait for itself, nor cancel itself."""
+    """It does not wait for itself, nor does it cancel itself."""
     subscribers, order = Subscribers(), list[str]()
 
     async def last(event: Event) -> None:

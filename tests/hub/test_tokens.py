@@ -1,4 +1,4 @@
-"""The token desk: the token machine with a clock, a key, events and one warning."""
+"""`TokenDesk`: reconnect tokens with a clock, keys, events and one warning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW_MS = 1_700_000_000_000
 
 
 class Desk:
-    """A desk whose clock stands still, and all it emitted."""
+    """A desk whose clock the test sets, and the events that it emitted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.now_ms = NOW_MS
@@ -26,7 +26,7 @@ class Desk:
 
 
 def test_a_token_is_issued_used_once_and_refused_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step has its event, and no event has the token."""
+    """Each step emits an event, and no event contains the token."""
     at = Desk(monkeypatch, secret_key="key")
     token = at.desk.issue("ann")
     assert at.desk.validate(token) == "ann"
@@ -38,7 +38,7 @@ def test_a_token_is_issued_used_once_and_refused_afterwards(monkeypatch: pytest.
 
 
 def test_a_token_expires_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One before is in time, the moment itself is too late."""
+    """It is valid one millisecond before its expiry, and invalid at that moment."""
     at = Desk(monkeypatch, secret_key="key", reconnect_token_ttl=timedelta(milliseconds=1500))
     early, late = at.desk.issue("ann"), at.desk.issue("bob")
     at.now_ms += 1499
@@ -50,14 +50,14 @@ def test_a_token_expires_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_lifetime_below_a_millisecond_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that is never good would be a riddle."""
+    """Otherwise the token would never be valid."""
     at = Desk(monkeypatch, secret_key="key", reconnect_token_ttl=timedelta(microseconds=5))
     assert at.desk.validate(at.desk.issue("ann")) == "ann"
 
 
 @pytest.mark.parametrize("token", ["", "a.b.c", "YW5u.nonce.1.signature", "x" * 5000, "é.b.c.d"])
-def test_what_is_no_token_of_ours_is_refused_with_an_event(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
-    """Whatever a client sends."""
+def test_a_malformed_or_forged_token_is_refused_with_an_event(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Clients may send anything."""
     at = Desk(monkeypatch, secret_key="key")
     with pytest.raises(InvalidTokenError) as caught:
         at.desk.validate(token)
@@ -65,17 +65,17 @@ def test_what_is_no_token_of_ours_is_refused_with_an_event(monkeypatch: pytest.M
     assert caught.value.why in ("malformed", "signature")
 
 
-def test_without_a_key_each_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token of another one is refused."""
+def test_without_a_configured_key_each_process_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens of other processes are refused."""
     token = Desk(monkeypatch).desk.issue("ann")
     with pytest.raises(InvalidTokenError, match="signature"):
         Desk(monkeypatch).desk.validate(token)
 
 
-def test_without_a_key_there_is_one_warning_at_the_first_token(
+def test_without_a_configured_key_the_first_token_causes_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not before, since most applications need none; and not again."""
+    """The warning does not come earlier, since most applications need no tokens."""
     at = Desk(monkeypatch)
     assert caplog.records == []
     at.desk.issue("ann")
@@ -84,17 +84,17 @@ def test_without_a_key_there_is_one_warning_at_the_first_token(
     assert (record.levelname, "no secret_key is set" in record.message) == ("WARNING", True)
 
 
-def test_with_a_key_there_is_no_warning_and_other_processes_take_the_token(
+def test_with_a_shared_key_other_processes_accept_the_token(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A shared key is all they need to share."""
+    """There is no warning, and the processes share nothing but the key."""
     token = Desk(monkeypatch, secret_key="shared").desk.issue("ann")
     assert Desk(monkeypatch, secret_key="shared").desk.validate(token) == "ann"
     assert caplog.records == []
 
 
-def test_keys_can_be_replaced_while_old_tokens_are_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest signs, all are good for checking."""
+def test_keys_can_be_rotated_while_old_tokens_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest key signs; all of them verify."""
     old = Desk(monkeypatch, secret_key="old").desk.issue("ann")
     rotated = Desk(monkeypatch, secret_key=["new", "old"])
     assert rotated.desk.validate(old) == "ann"
@@ -104,8 +104,8 @@ def test_keys_can_be_replaced_while_old_tokens_are_out(monkeypatch: pytest.Monke
         Desk(monkeypatch, secret_key="old").desk.validate(token)
 
 
-def test_switched_off_both_methods_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clearly, with the option that did it, and without events."""
+def test_with_tokens_switched_off_both_methods_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the option, and no event is emitted."""
     at = Desk(monkeypatch, secret_key="key", enable_reconnect=False)
     with pytest.raises(InvalidTokenError, match="enable_reconnect=False"):
         at.desk.issue("ann")
@@ -114,8 +114,8 @@ def test_switched_off_both_methods_say_so(monkeypatch: pytest.MonkeyPatch) -> No
     assert at.events == []
 
 
-def test_used_tokens_are_forgotten_by_a_sweep_once_they_have_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And are not good again for that."""
+def test_a_sweep_forgets_used_tokens_that_have_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not become valid again."""
     at = Desk(monkeypatch, secret_key="key", reconnect_token_ttl=timedelta(seconds=1))
     token = at.desk.issue("ann")
     at.desk.validate(token)
@@ -128,8 +128,8 @@ def test_used_tokens_are_forgotten_by_a_sweep_once_they_have_expired(monkeypatch
         at.desk.validate(token)
 
 
-def test_when_too_many_used_tokens_are_alive_validation_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an event that says why."""
+def test_validation_fails_closed_when_too_many_used_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event gives the reason."""
     at = Desk(monkeypatch, secret_key="key")
     at.desk._tokens = ReconnectTokens(["key"], 60_000, max_used=1)
     at.desk.validate(at.desk.issue("ann"))
@@ -139,7 +139,7 @@ def test_when_too_many_used_tokens_are_alive_validation_fails_closed(monkeypatch
 
 
 def test_the_keys_of_a_configuration_are_a_list_newest_first() -> None:
-    """A text is one key; without any, a random one that nobody can guess."""
+    """A string is one key. Without a configured key there is a random one that nobody can guess."""
     assert keys_of(WebSocketConfig(secret_key="one")) == ["one"]
     assert keys_of(WebSocketConfig(secret_key=("new", "old"))) == ["new", "old"]
     (first,), (second,) = keys_of(WebSocketConfig()), keys_of(WebSocketConfig())
@@ -148,7 +148,7 @@ def test_the_keys_of_a_configuration_are_a_list_newest_first() -> None:
 
 
 def test_the_clock_is_posix_time_in_milliseconds() -> None:
-    """As other processes read it."""
+    """All processes must agree on it."""
     import time
 
     assert abs(now_ms() - time.time() * 1000) < 5000

@@ -1,4 +1,4 @@
-"""`wsstab.hub.unfinished`: all peers of a loop are looked at, some in each turn, as often as it takes."""
+"""`wsstab.hub.unfinished`: all peers of a loop are checked for unfinished messages, some in each turn."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Turns:
         self.waiting: list[Callable[[float], None]] = []
 
     def soon(self, calls: list[Callable[[float], None]]) -> None:
-        """Keep them."""
+        """Keep calls for the next turn."""
         self.waiting += calls
 
     def take(self) -> None:
-        """One turn."""
+        """Make the calls of one turn."""
         waiting, self.waiting = self.waiting, []
         for call in waiting:
             call(1.0)
 
 
 class Seen:
-    """A peer that counts the looks at it."""
+    """A peer that counts how often it is checked."""
 
     def __init__(self, services: object) -> None:
         self.services = services
@@ -63,13 +63,13 @@ class Listed:
         self.peers = peers
 
     def slices(self, size: int) -> Iterator[list[Seen]]:
-        """As that of a registry."""
+        """The peers in slices, as a registry returns them."""
         for first in range(0, len(self.peers), size):
             yield self.peers[first : first + size]
 
 
-def test_all_of_a_loop_are_looked_at_and_others_have_their_turn_meanwhile() -> None:
-    """Those of another loop are its own business."""
+def test_all_peers_of_a_loop_are_checked_a_bounded_number_in_each_turn() -> None:
+    """Other tasks run in between. Peers of another loop are left to that loop."""
     services, other = SimpleNamespace(timekeeper=Turns()), SimpleNamespace()
     peers = [Seen(services) for _ in range(2 * LOOKED_AT_ONCE + 1)] + [Seen(other)]
     registry = cast(Registry[Peer], Listed(peers))
@@ -94,15 +94,15 @@ def test_all_of_a_loop_are_looked_at_and_others_have_their_turn_meanwhile() -> N
         ({"routes": {"/ws": Override(inbound=Inbound(message_timeout=4))}}, 1.0),
     ],
 )
-def test_a_look_comes_as_often_as_it_takes(
+def test_the_interval_between_checks_depends_on_limits_and_timeouts(
     options: dict[str, Any], seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Often where memory is limited; and several times before a message has had its time."""
+    """It is short if memory is limited, and a quarter of the shortest message timeout at most."""
     monkeypatch.setattr(marks, "_marked", [])
     assert seconds_between_looks(WebSocketConfig(**options).frozen()) == seconds
 
 
-def test_endpoints_with_limits_of_their_own_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which limits, is known when they are reached."""
+def test_endpoints_with_options_of_their_own_need_frequent_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their limits are known only when a connection reaches them."""
     monkeypatch.setattr(marks, "_marked", [True])
     assert seconds_between_looks(WebSocketConfig().frozen()) == LOOK_OFTEN
