@@ -227,7 +227,7 @@ async def test_the_log_level_is_looked_up_once_per_connection(level: int, caplog
             return False
 
         def write(self, data: bytes) -> None:
-            """Nowhere."""
+            """Discard the data."""
 
     async with on_stage(push_only, capable=True) as stage:
         peer = await stage.open()
@@ -242,7 +242,7 @@ async def test_the_log_level_is_looked_up_once_per_connection(level: int, caplog
 
 
 async def test_the_log_never_names_the_subprotocol(caplog: pytest.LogCaptureFixture) -> None:
-    """Some clients pass a token in its place, because browsers allow no other header."""
+    """Some clients pass a token in its place, because browsers let pages set no other header."""
     caplog.set_level(logging.DEBUG, "wsstab")
 
     async def handler(websocket: WebSocket) -> None:

@@ -116,7 +116,7 @@ async def test_a_second_close_is_ignored() -> None:
 
 
 async def test_a_close_before_accept_refuses_the_handshake() -> None:
-    """It goes to the server unchanged, which answers with a 403."""
+    """It goes unchanged to the server, which answers with a 403."""
     peer = await run(Script({"type": "websocket.close", "code": 4003, "reason": "no"}))
     assert peer.kinds == ["websocket.close"]
     assert peer.closed == (4003, "no")
@@ -186,7 +186,7 @@ async def test_a_peer_that_leaves_during_its_denial_is_no_error() -> None:
         assert peer.error is None
 
 
-async def test_a_reference_error_from_a_middleware_is_an_error() -> None:
+async def test_a_reference_error_from_middleware_is_an_error() -> None:
     """It must not be mistaken for a connection that has ended."""
 
     async def keeps(scope: Any, receive: Any, send: Any) -> None:
@@ -444,7 +444,7 @@ async def test_the_second_look_is_taken_before_accept(refuses: bool) -> None:
 
 
 async def test_at_debug_the_answer_to_a_handshake_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Both an accept and a denial are."""
+    """An accept and a denial are logged alike."""
     caplog.set_level(logging.DEBUG, "wsstab")
     await run(Script({**ACCEPT, "subprotocol": "chat"}))
     start = {"type": "websocket.http.response.start", "status": 418, "headers": []}

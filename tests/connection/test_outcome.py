@@ -42,7 +42,7 @@ def of_starlette() -> RuntimeError:
         return {"type": "websocket.disconnect", "code": 1000}
 
     async def send(event: Any) -> None:
-        """Nowhere."""
+        """Discard the event."""
 
     async def twice() -> None:
         websocket = WebSocket({"type": "websocket"}, receive, send)
@@ -123,7 +123,14 @@ class BareError(BaseException):
         (WebSocketStabilizerError("on purpose"), (1011, "internal error"), type(None)),
         (PeerGoneError("of another peer"), (1011, "internal error"), PeerGoneError),
     ],
-    ids=["returns", "raises", "raises a BaseException", "a limit", "an error of ours", "another peer's departure"],
+    ids=[
+        "returns",
+        "raises",
+        "raises a BaseException",
+        "a limit",
+        "an error of the stabilizer",
+        "another peer's departure",
+    ],
 )
 async def test_the_outcome_of_a_handler_decides_the_close_of_its_connection(
     error: BaseException | None, closed: tuple[int, str], raised: type
@@ -225,7 +232,7 @@ async def test_a_handler_s_own_error_survives_a_cancellation_during_the_close(er
 
 
 @pytest.mark.anyio
-async def test_a_cancellation_by_the_server_closes_the_connection_and_goes_on() -> None:
+async def test_a_cancellation_by_the_server_closes_the_connection_and_propagates() -> None:
     """The server sees its own cancellation."""
     ends = Ends()
     async with on_stage(ends) as stage:

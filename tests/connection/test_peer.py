@@ -75,7 +75,7 @@ async def disconnects(stage: Stage, peer: Peer) -> None:
 
 
 async def drains(stage: Stage, peer: Peer) -> None:
-    """The server stops."""
+    """The manager shuts down."""
     await stage.manager.graceful_shutdown(1)
 
 

@@ -230,8 +230,8 @@ async def test_the_disconnect_comes_after_the_messages_before_it() -> None:
         assert (seen[2]["code"], seen[2]["reason"]) == (4000, "why")
 
 
-async def test_starlette_handlers_get_code_and_reason() -> None:
-    """They get them in a ``WebSocketDisconnect``."""
+async def test_starlette_handlers_get_code_and_reason_of_a_disconnect() -> None:
+    """Both are in the ``WebSocketDisconnect``."""
     learnt: list[WebSocketDisconnect] = []
 
     async def listener(websocket: WebSocket) -> None:
@@ -267,7 +267,7 @@ async def test_a_peer_that_leaves_during_a_close_does_not_change_its_code() -> N
 
 
 async def test_messages_that_arrive_during_a_close_do_not_reach_the_handler() -> None:
-    """Its answer could not be sent any more."""
+    """The handler's answer could not be sent any more."""
     async with on_stage(capable=True) as stage:
         peer = await stage.open()
         peer.mute = True
@@ -335,7 +335,7 @@ async def test_an_unfinished_message_counts_as_memory() -> None:
 
 
 async def test_an_unfinished_message_that_stops_growing_closes_its_connection() -> None:
-    """It must grow within the ``message_timeout``; one that grows by a byte each second is let in."""
+    """It must grow within the ``message_timeout``; growing by one byte a second is enough."""
     inbound = Inbound(message_timeout=4)
     async with on_stage(capable=True, heartbeat_type="off", inbound=inbound) as stage:
         peer, other = await stage.open(), await stage.open()
@@ -477,7 +477,7 @@ async def test_the_answer_to_a_custom_heartbeat_does_not_reach_the_handler() -> 
         assert peer.connection.statistics().messages_received == 1
 
 
-async def test_a_1009_by_the_server_counts_as_our_size_limit(
+async def test_a_1009_by_the_server_counts_as_a_hit_of_max_message_size(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server enforces the limit that it was given; a 1009 sent by the peer is the peer's own."""

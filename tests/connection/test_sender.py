@@ -200,7 +200,7 @@ async def test_a_handler_that_only_sends_lets_other_tasks_run() -> None:
     assert turns >= 10
 
 
-# Messages of others.
+# Messages from other connections and from the manager.
 
 
 async def test_deliver_reports_at_once_what_happened_to_the_message() -> None:
@@ -298,7 +298,7 @@ async def test_direct_messages_and_broadcasts_keep_the_order_of_the_calls(first:
         assert await peer.hears(len(expected)) == expected
 
 
-# Wires of other kinds.
+# Wires that take a message at once, or raise.
 
 
 class Frames:
@@ -416,7 +416,7 @@ async def test_only_an_error_of_the_server_means_that_the_peer_has_left(error: E
             assert raised == [error]
 
 
-async def test_a_broadcast_that_fails_in_a_middleware_closes_that_connection_only(
+async def test_a_broadcast_that_fails_in_middleware_closes_that_connection_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """No handler waits for the result, so the error is logged."""
@@ -520,7 +520,7 @@ async def test_at_debug_outbound_messages_are_logged_and_take_no_shortcut(caplog
 
 
 async def test_a_queue_is_crowded_by_either_bound() -> None:
-    """It is when more than three quarters full; broadcasts to it are then paced."""
+    """It is crowded when more than three quarters full; broadcasts to it are then paced."""
     for outbound in (Outbound(max_messages=4, max_bytes=None), Outbound(max_messages=None, max_bytes=40)):
         async with on_stage(push_only, capable=True, outbound=outbound) as stage:
             peer = await stage.open()

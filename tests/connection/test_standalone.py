@@ -1,4 +1,4 @@
-"""Without the middleware: a double, any object with Starlette's coroutines, is a connection as well."""
+"""Without the middleware: ``connect()`` registers any object with Starlette's coroutines, a double, as a connection."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of what a manager is made of."""
+"""Tests of the parts of a manager."""

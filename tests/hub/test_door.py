@@ -59,11 +59,11 @@ class Entrance:
         self.manager.on(LimitHit, self.hits.append)
 
     async def knock(self, path: str = "/ws", client: str = STRANGER, **headers: str) -> Guest | Close:
-        """Ask to be let in."""
+        """The door's answer to a handshake."""
         return await self.door.admit(scope_of(path, client, **headers), self.manager.config.for_path(path))
 
     async def guest(self, path: str = "/ws", client: str = STRANGER, **headers: str) -> Guest:
-        """Be let in."""
+        """The guest of a handshake that the door must admit."""
         answer = await self.knock(path, client, **headers)
         assert isinstance(answer, Guest), answer
         return answer
@@ -165,7 +165,7 @@ async def test_each_route_has_its_own_origins() -> None:
     await at.guest("/public", origin="https://other.example")
 
 
-# Numbers.
+# Connection limits.
 
 
 async def test_at_the_connection_limit_a_handshake_needs_a_free_place() -> None:
@@ -394,7 +394,7 @@ async def test_a_handshake_that_replaces_no_connection_is_refused_at_the_limit()
     assert await at.knock() is CONNECTION_LIMIT
 
 
-# The small parts.
+# Helper functions.
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ async def test_each_event_loop_has_one_set_of_services() -> None:
     assert list(of) == [services]
 
 
-async def test_with_several_loops_there_is_no_only_one() -> None:
+async def test_only_returns_none_if_there_are_several_loops() -> None:
     """A single loop that is not the running one does not count either."""
     of, others = loops(), list[Services]()
 

@@ -18,7 +18,7 @@ from wsstab.hub.names import limit_of
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_name_addresses_all_holders_but_in_a_holder_s_handler_only_itself() -> None:
+async def test_a_name_addresses_all_holders_but_in_their_handlers_only_their_own_peer() -> None:
     """A name that nobody holds is an error, also inside a handler."""
     async with on_stage(duplicate_client="allow") as stage:
         first, second = await stage.named("ann", "ann")
@@ -32,7 +32,7 @@ async def test_a_name_addresses_all_holders_but_in_a_holder_s_handler_only_itsel
         current_peer.reset(token)
 
 
-async def test_a_handler_s_own_name_addresses_itself_even_after_its_end() -> None:
+async def test_in_a_handler_its_own_name_addresses_its_own_peer_even_after_its_end() -> None:
     """A late ``disconnect()`` therefore spares the connection that has taken the name since."""
     async with on_stage() as stage:
         (old,) = await stage.named("ann")
@@ -272,7 +272,7 @@ async def test_taking_the_name_that_it_has_emits_no_event() -> None:
         assert told == [ConnectionIdentified(holder.inner.id, "bob", "ann")]
 
 
-def test_limit_of_names_the_option_behind_a_refusal() -> None:
+def test_the_option_behind_a_refusal_is_known() -> None:
     """Two options can refuse a name."""
     assert limit_of(CLIENT_LIMIT) == "max_connections_per_client"
     assert limit_of(DUPLICATE_CLIENT.because("client id is taken")) == "duplicate_client"

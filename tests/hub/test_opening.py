@@ -100,7 +100,7 @@ async def test_a_stopping_server_lets_no_peer_in() -> None:
     assert at.hub.admission.count == 0
 
 
-async def test_an_error_over_a_used_state_key_takes_no_place() -> None:
+async def test_a_state_key_that_is_in_use_raises_and_takes_no_place() -> None:
     """The error names the option that chooses another key."""
     at = At()
     with pytest.raises(RuntimeError, match="connection_key="):

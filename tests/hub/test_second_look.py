@@ -36,7 +36,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 async def nobody(scope: Scope) -> bool:
-    """Refuse."""
+    """An ``authorize`` that refuses everybody."""
     return False
 
 
