@@ -1,1 +1,1 @@
-"""The tests, in the mirror of the package."""
+"""The tests, in the same folders as the package."""

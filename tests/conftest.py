@@ -1,13 +1,13 @@
 """How these tests are run.
 
 - Warnings are errors. Nothing is skipped.
-- Tests of pure code never sleep: the time is an argument there.
+- Tests of pure code never sleep: pure code takes the time as an argument.
 - Tests on real servers start a server in its own process and speak to it over real sockets. They
   wait for conditions, with a deadline, never for a fixed time; deadlines are generous, because
   they only matter when something is broken.
-- A server is shared by the tests of one variant; what a test configures is a lab inside it, with
-  a manager of its own. When a lab closes, its tasks must be gone and the server must not have
-  complained: every server test is a test against leaks too.
+- The tests of one variant share a server. A test configures a lab inside it: an application with
+  a manager of its own. When a lab closes, its tasks must have ended and the server must have logged
+  no complaint, so every server test also tests for leaks.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from tests.support.server import VARIANTS, Server, Variant
 each_implementation = pytest.mark.parametrize(
     "variant", [each for each in VARIANTS if each.loop != "asyncio" or each.server == "daphne"], ids=str, indirect=True
 )
-"""For tests that take long and cannot differ by asyncio loop: not on asyncio's own, but on uvloop and trio."""
+"""For slow tests that no asyncio loop can change: they run on uvloop and trio, not on asyncio's own loop."""
 
 MakeLab = Callable[..., Lab]
 MakeServer = Callable[..., Server]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the results of the conformance suite, and of the compositions, go."""
+    """Add the options that say where the results of the conformance suite and of the compositions go."""
     parser.addoption("--matrix", metavar="FILE", help="write what holds on which server")
     parser.addoption("--composition", metavar="FILE", help="write what holds among which packages")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Record, in the process that hears of all results; let Ctrl-C reach what this process starts."""
+    """Record results in the process that receives all reports; let Ctrl-C reach the servers that the tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # So a shell without job control starts what is in its background, and our servers would inherit it.
+        # A shell without job control starts background jobs with SIGINT ignored, and our servers would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for option, recorder in (("--matrix", Recorder), ("--composition", CompositionRecorder)):
         path = config.getoption(option)
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what must fail on the variant that it is for, and what belongs to a row of the matrix."""
+    """Mark each test that must fail on its variant, and each that belongs to a row of the matrix."""
     for item in items:
         variant = variant_of(item)
         if variant is None:
@@ -66,14 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def variant_of(item: pytest.Item) -> Variant | None:
-    """The variant a test is for, where it is for one."""
+    """The variant that a test runs on, or ``None`` for a test that has no variant."""
     callspec = getattr(item, "callspec", None)
     variant = None if callspec is None else callspec.params.get("variant")
     return variant if isinstance(variant, Variant) else None
 
 
 def names_of(item: pytest.Item) -> tuple[str, str]:
-    """``file.py::test_name``, without and with its parameters."""
+    """``file.py::test_name``, without and with the parameters of the test."""
     name = getattr(item, "originalname", item.name)
     return f"{item.path.name}::{name}", f"{item.path.name}::{item.name}"
 
@@ -86,7 +86,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", params=VARIANTS, ids=str)
 def variant(request: pytest.FixtureRequest) -> Variant:
-    """Each server, each of its WebSocket implementations, on each loop."""
+    """Each server with each of its WebSocket implementations on each loop."""
     assert isinstance(request.param, Variant)
     return request.param
 
@@ -115,7 +115,7 @@ def serve() -> Iterator[MakeServer]:
 
 @pytest.fixture
 def heavy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Held by one test at a time, whichever process runs it: what moves gigabytes starves the clients of others."""
+    """A lock between all test processes: a test that moves gigabytes would starve the clients of another."""
     with (tmp_path_factory.getbasetemp().parent / "heavy.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

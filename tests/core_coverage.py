@@ -1,7 +1,7 @@
-"""Covers each machine of ``core/`` by its own test file: ``python -m tests.core_coverage [wheel queue ...]``.
+"""Measures each machine of ``core/`` by its own test file: ``python -m tests.core_coverage [wheel queue ...]``.
 
-A machine that only other tests reach is a machine that nobody has thought through. Fails when a
-branch of one is missed by its own file.
+A machine that only the tests of others cover is a machine that nobody has thought through. The run fails when
+the test file of a machine misses one of its branches.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Measurement:
         self._tests = self._start("run", "--branch", f"--source=wsstab.core.{machine}", *test)
 
     def finish(self) -> bool:
-        """Wait for it, print what it gave, and tell whether nothing was missed."""
+        """Wait for the measurement, print its result, and return whether every branch was covered."""
         output, _ = self._tests.communicate()
         if not self._data.exists():
-            # Written in parts, where the configuration has ``parallel``.
+            # With ``parallel`` in the configuration, coverage writes its data in parts.
             self._start("combine", str(self._data.parent)).communicate()
         report, _ = (measured := self._start("report", "--show-missing", "--fail-under=100")).communicate()
         complete = self._tests.returncode == measured.returncode == 0
@@ -58,7 +58,7 @@ class Measurement:
 
 
 def total(report: str) -> str:
-    """The last column of the line with the sums."""
+    """The last column of the TOTAL line: the percentage."""
     lines = [line.split()[-1] for line in report.splitlines() if line.startswith("TOTAL")]
     return lines[0] if lines else "not measured"
 
@@ -69,7 +69,7 @@ def machines() -> list[str]:
 
 
 def main(names: Sequence[str]) -> int:
-    """Measure these machines, or all of them; the exit status."""
+    """Measure the named machines, or all of them, and return the exit status."""
     missed: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         chosen = list(names) or machines()

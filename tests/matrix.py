@@ -1,8 +1,8 @@
-"""The matrix of the README: what holds on which server.
+"""The matrix of the README: which feature works on which server.
 
-``python -m tests.matrix write FILE`` takes over what a run wrote (``pytest --matrix=FILE``) and
-renews the README; ``python -m tests.matrix check [FILE]`` fails when the README, the kept result and
-that run do not agree.
+``python -m tests.matrix write FILE`` keeps the result that ``pytest --matrix=FILE`` wrote, and
+renews the README from it. ``python -m tests.matrix check [FILE]`` fails when the README, the kept result
+and the result in FILE disagree.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Column:
 
     Args:
         members: the variants.
-        whole: whether they are all that the server has.
+        whole: whether these are all variants of the server.
     """
 
     def __init__(self, members: list[Variant], whole: bool) -> None:
@@ -42,12 +42,12 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The server, and where it has several columns, which of its variants."""
+        """The name of the server, and of its variants where the server has several columns."""
         server = self.members[0].server
         return server if self.whole else f"{server} {', '.join(self._names())}"
 
     def _names(self) -> Iterable[str]:
-        """An implementation with both loops is named once."""
+        """Names of the variants; an implementation that is here with all its loops is named once."""
         loops: dict[str, list[str]] = {}
         for each in self.members:
             loops.setdefault(each.implementation, []).append(each.loop)
@@ -82,26 +82,26 @@ def table(result: dict[str, Any]) -> str:
 
 
 def sign_of(cell: list[str], reasons: dict[str, int]) -> str:
-    """A cell, its reasons as numbers."""
+    """The sign of a cell, with its reasons as numbers."""
     numbers = [reasons.setdefault(reason, len(reasons) + 1) for reason in cell[1:]]
     return SIGNS[cell[0]] + "".join(f" <sup>{number}</sup>" for number in numbers)
 
 
 def told(result: dict[str, Any]) -> str:
-    """With what it was measured."""
+    """The line below the table: the versions that were measured, and what the signs mean."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return f"Python {result['python']}; {versions}. ✓ holds (with a number: but for that), – does not."
 
 
 def readme_with(matrix: str) -> str:
-    """The README with this table between its marks."""
+    """The README with this table between its two markers."""
     before, _, rest = README.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{matrix}\n\n{END}{after}"
 
 
 def differences(kept: Cells, run: Cells) -> list[str]:
-    """Cells in which two results differ, in words."""
+    """A line for each cell in which the two results differ."""
     titles = dict.fromkeys([*kept, *run])
     return [
         f"{title} on {variant}: kept is {kept.get(title, {}).get(variant)}, the run gave {run[title].get(variant)}"
@@ -114,7 +114,7 @@ def differences(kept: Cells, run: Cells) -> list[str]:
 
 
 def unsound(rows: Cells) -> list[str]:
-    """Cells that no result to keep may have."""
+    """A line for each cell that forbids keeping the result: a failed or missing one."""
     return [
         f"{title} on {variant}: {cell[0]}"
         for title, cells in rows.items()
@@ -124,7 +124,7 @@ def unsound(rows: Cells) -> list[str]:
 
 
 def write(path: Path) -> list[str]:
-    """Keep a run's result and renew the README; what is wrong with it."""
+    """Keep a run's result and renew the README, unless the result has complaints; return these."""
     run = json.loads(path.read_text())
     complaints = unsound(run["rows"])
     if not complaints:
@@ -134,14 +134,14 @@ def write(path: Path) -> list[str]:
 
 
 def check(path: Path | None) -> list[str]:
-    """What of README, kept result and run does not agree."""
+    """Complaints about what disagrees: the README, the kept result, and a run."""
     kept = json.loads(KEPT.read_text())
     complaints = [] if readme_with(table(kept)) == README.read_text() else ["the README's matrix is not the kept one"]
     return complaints + (differences(kept["rows"], json.loads(path.read_text())["rows"]) if path else [])
 
 
 def main(what: str, path: str | None = None) -> None:
-    """Do one of the two, and fail with what is wrong."""
+    """Write or check, and exit with the complaints if there are any."""
     complaints = write(Path(path or "")) if what == "write" else check(Path(path) if path else None)
     if complaints:
         sys.exit("\n".join(complaints))

@@ -1,4 +1,4 @@
-"""What is published: a source distribution that can be tested, and a description that leads nowhere false."""
+"""The published package: a source distribution that can be tested, and a description without broken links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hatch_build import without_links_to_files
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("wsstab", "tests", "examples", "benchmarks", "docs", ".ci")
 LEFT_OUT = {"__pycache__", "node_modules", "package-lock.json"}
-"""What others made, as in ``.gitignore``."""
+"""Files that tools generate, as in ``.gitignore``."""
 TARGET = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -44,14 +44,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 
 @pytest.fixture(scope="module")
 def metadata(wheel: zipfile.ZipFile) -> Message:
-    """What the package index knows."""
+    """The metadata of the wheel, which the package index reads."""
     (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     return message_from_string(wheel.read(name).decode())
 
 
 @pytest.fixture(scope="module")
 def description(metadata: Message) -> str:
-    """What it shows."""
+    """The description that the package index shows."""
     assert metadata["Description-Content-Type"] == "text/markdown"
     return str(metadata.get_payload())
 
@@ -63,7 +63,7 @@ def files(root: Path) -> set[str]:
 
 
 def imported(program: Path) -> set[str]:
-    """The modules that a program imports absolutely, and what it imports from them."""
+    """The modules that a program imports by absolute imports."""
     names = set[str]()
     for node in ast.walk(ast.parse(program.read_text())):
         if isinstance(node, ast.Import):
@@ -73,14 +73,14 @@ def imported(program: Path) -> set[str]:
     return names
 
 
-def test_the_source_distribution_has_every_file_of_the_folders(unpacked: Path) -> None:
-    """Data of tests too, and what a contributor runs."""
+def test_the_source_distribution_has_every_file_of_the_project_folders(unpacked: Path) -> None:
+    """The data files of tests, and the benchmarks, too."""
     assert files(ROOT) - files(unpacked) == set()
     assert "benchmarks/plan.py" in files(unpacked)
 
 
-def test_what_its_programs_import_of_the_project_is_in_it(unpacked: Path) -> None:
-    """Tests of benchmarks need the benchmarks."""
+def test_programs_in_the_source_distribution_find_all_they_import_from_it(unpacked: Path) -> None:
+    """The tests of the benchmarks, for example, need the benchmarks."""
     ours = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.name in FOLDERS}
     missing = set[str]()
     for program in [unpacked / name for name in files(unpacked) if name.endswith(".py")]:
@@ -91,14 +91,16 @@ def test_what_its_programs_import_of_the_project_is_in_it(unpacked: Path) -> Non
     assert missing == set()
 
 
-def test_the_files_beside_the_folders_are_in_it(unpacked: Path) -> None:
-    """Those that documents link to, that tests read and that `make` needs."""
+def test_the_source_distribution_has_the_files_of_the_root(unpacked: Path) -> None:
+    """Documents link to them, tests read them, and `make` needs them."""
     needed = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "pyproject.toml", "hatch_build.py"}
     assert needed - {path.name for path in unpacked.iterdir()} == set()
 
 
-def test_a_wheel_of_the_source_distribution_is_the_same(unpacked: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    """Index and installers make it from there."""
+def test_a_wheel_built_from_the_source_distribution_has_the_same_files(
+    unpacked: Path, wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    """Installers may build the wheel from the source distribution."""
     (made,) = WheelBuilder(str(unpacked)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(made) as again:
         assert set(again.namelist()) == set(wheel.namelist())
@@ -107,7 +109,7 @@ def test_a_wheel_of_the_source_distribution_is_the_same(unpacked: Path, wheel: z
 
 
 def test_the_description_has_no_link_that_an_index_cannot_follow(description: str) -> None:
-    """Files are named, pictures too; what leads to a heading of the same page stays."""
+    """Links to files become names, pictures too; links to headings of the same page stay."""
     targets = TARGET.findall(description)
     assert [target for target in targets if not target.startswith(("#", "https://"))] == []
     assert "#configuration" in targets
@@ -115,8 +117,8 @@ def test_the_description_has_no_link_that_an_index_cannot_follow(description: st
     assert "<img" not in description
 
 
-def test_its_links_within_the_page_lead_to_headings(description: str) -> None:
-    """By the names that Markdown gives to headings."""
+def test_links_within_the_description_lead_to_its_headings(description: str) -> None:
+    """Targets follow the names that Markdown gives to headings."""
     headings = {
         re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         for heading in re.findall(r"^#+ (.+)$", description, re.MULTILINE)
@@ -125,7 +127,7 @@ def test_its_links_within_the_page_lead_to_headings(description: str) -> None:
 
 
 def test_every_extra_is_in_the_table_of_the_readme(metadata: Message, description: str) -> None:
-    """With what it brings."""
+    """The table says what each extra installs."""
     table = description.partition("| Extra | Brings |")[2].partition("\n\n")[0]
     assert set(metadata.get_all("Provides-Extra", [])) == set(
         re.findall(r"`(\w+)`(?=[^|]*\|[^|]*\|$)", table, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Errors: their root, their data, their sentences and the closes they carry."""
+"""Errors: their base class, their data, their messages, and the closes they carry."""
 
 from __future__ import annotations
 
@@ -59,27 +59,25 @@ IDS = [f"{type(error).__name__}-{number}" for number, (error, _, _) in enumerate
 
 
 @pytest.mark.parametrize(("error", "sentence", "close"), SAMPLES, ids=IDS)
-def test_an_error_says_what_happened_and_how_its_connection_ends(
+def test_an_error_has_a_message_and_the_close_that_it_leads_to(
     error: WebSocketStabilizerError, sentence: str, close: Close
 ) -> None:
-    """The sentence is made of the data, the close comes with the class."""
+    """The message is made of the data of the error; the close belongs to its class."""
     assert str(error) == sentence
     assert error.close == close
 
 
 @pytest.mark.parametrize(("error", "sentence", "close"), SAMPLES, ids=IDS)
-def test_an_error_survives_a_journey_between_processes(
-    error: WebSocketStabilizerError, sentence: str, close: Close
-) -> None:
-    """Task queues and process pools pickle what is raised."""
+def test_an_error_survives_pickling_and_copying(error: WebSocketStabilizerError, sentence: str, close: Close) -> None:
+    """Task queues and process pools pickle the errors that are raised."""
     for travelled in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(travelled) is type(error)
         assert vars(travelled) == vars(error)
         assert (str(travelled), travelled.close) == (sentence, close)
 
 
-def test_errors_hold_their_data() -> None:
-    """Nobody has to parse a sentence."""
+def test_errors_keep_their_data_as_attributes() -> None:
+    """Nobody has to parse a message."""
     assert ConnectionNotFoundError("ann").client_id == "ann"
     assert ConnectionLimitExceededError(100).limit == 100
     assert ConnectionTimeoutError(2.5).timeout == 2.5
@@ -90,15 +88,15 @@ def test_errors_hold_their_data() -> None:
     assert (memory.limit, memory.needed) == (10, 12)
 
 
-def test_one_except_clause_covers_them_all_but_the_one_that_must_be_an_oserror() -> None:
-    """``PeerGoneError`` is what Starlette turns into ``WebSocketDisconnect``."""
+def test_all_errors_but_peer_gone_error_share_one_base_class() -> None:
+    """``PeerGoneError`` is an ``OSError``, which Starlette turns into ``WebSocketDisconnect``."""
     classes = [getattr(errors, name) for name in errors.__all__]
     outside = [error for error in classes if not issubclass(error, WebSocketStabilizerError)]
     assert outside == [PeerGoneError]
     assert issubclass(PeerGoneError, OSError)
 
 
-def test_the_tree_in_the_docstring_is_complete() -> None:
-    """Each public name is drawn in it."""
+def test_the_tree_in_the_module_docstring_names_every_error() -> None:
+    """A new error has to be added to it."""
     assert errors.__doc__ is not None
     assert [name for name in errors.__all__ if name not in errors.__doc__] == []
