@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: each scenario, small, on the real thing."""
+"""Benchmarks: each scenario runs, small, against a real server, and measures what it says."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_scenario_gives_figures(name: str) -> None:
-    """Every one of them is a number above zero, but for what may well be nothing."""
+def test_every_figure_of_a_scenario_is_above_zero(name: str) -> None:
+    """Exceptions are figures that may truly be zero, such as stalls."""
     ((_, measured),) = replace(SCENARIOS[name], size=SMALL[name]).turn([OURS])
     may_be_zero = {"left bytes", "stall ms", "client busy", "CPU %", "CPU µs each"}
     assert not isinstance(measured, Exception)
@@ -56,7 +56,7 @@ def test_a_scenario_gives_figures(name: str) -> None:
 
 @pytest.mark.parametrize("system", [OURS, BARE, *LIMITS], ids=lambda system: system.name)
 def test_every_client_gets_every_byte(system: System) -> None:
-    """A byte too many or too few is noticed."""
+    """A byte more than the client waits for is an error."""
     with system.running() as running, Members(running, 5) as members:
         arrival = members.broadcast(3, 200)
         assert len(arrival.times) == 5
@@ -65,30 +65,30 @@ def test_every_client_gets_every_byte(system: System) -> None:
             members.swarm.gather(lambda: members.say("broadcast 1 200"), dict.fromkeys(members.clients, 100))
 
 
-def test_what_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that hangs is given up."""
+def test_waiting_for_a_message_that_never_arrives_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark run never hangs."""
     monkeypatch.setattr("benchmarks.load.PATIENCE", 0.2)
     with OURS.running() as running, Members(running, 2) as members, pytest.raises(TimedOut):
         members.swarm.gather(lambda: None, dict.fromkeys(members.clients, 1))
 
 
 def test_a_refused_handshake_is_an_error() -> None:
-    """It is not measured as a fast one."""
+    """Otherwise it would be measured as a fast handshake."""
     with OURS.running() as running, Swarm(running.port) as swarm, pytest.raises(ConnectionError, match="403"):
         swarm.connect("/nowhere", 1)
 
 
 @pytest.mark.parametrize(("size", "frame"), [(0, 2), (125, 127), (126, 130), (65535, 65539), (65536, 65546)])
-def test_frames_are_as_long_as_rfc_6455_says(size: int, frame: int) -> None:
-    """A client's frame has a mask of four bytes more."""
+def test_frame_sizes_are_those_of_rfc_6455(size: int, frame: int) -> None:
+    """The frame of a client has four bytes more, for its mask."""
     assert frame_size(size) == frame
     assert len(masked(b"x" * size)) == frame + 4
     assert masked(b"x" * size)[0] == 0x80 | TEXT
 
 
 @pytest.mark.parametrize("step", [1, 3, 1000, 1_000_000])
-def test_frames_are_counted_wherever_they_are_cut(step: int) -> None:
-    """Of all three kinds of length; one too many is noticed."""
+def test_frames_are_counted_wherever_the_stream_is_split(step: int) -> None:
+    """With each of the three encodings of the length; one frame too many is an error."""
     sizes = [0, 125, 126, 65_535, 65_536]
     stream = b"".join(frame_header(TEXT, size) + b"x" * size for size in sizes)
     frames = Frames(len(sizes))
@@ -98,27 +98,27 @@ def test_frames_are_counted_wherever_they_are_cut(step: int) -> None:
         frames.take(memoryview(frame_header(TEXT, 0)))
 
 
-def test_a_small_message_goes_as_it_is_and_a_large_one_compressed() -> None:
-    """The bytes on the wire tell."""
+def test_small_messages_are_sent_as_they_are_and_large_ones_compressed() -> None:
+    """The number of bytes on the wire shows it."""
     with OURS.running(COMPRESSION="deflate") as running, Members(running, 5, deflate=True) as members:
         assert members.broadcast_json(2, 128).received == 5 * 2 * 132
         assert members.broadcast_json(1, 16_384).received < 5 * 16_384 / 2
 
 
 def results_of(scenario: str, **values: float) -> list[Result]:
-    """So much for each system."""
+    """One result for each system: this value, in this scenario."""
     title = SCENARIOS[scenario].title
     return [Result(title, system, [{"deliveries/s": value}]) for system, value in values.items()]
 
 
-def test_targets_say_what_was_reached_and_what_was_not() -> None:
-    """Of what was measured; nothing is said of the rest."""
+def test_each_measured_target_is_reported_as_reached_or_missed() -> None:
+    """Targets of scenarios that were not measured are left out."""
     lines = judged(results_of("single", wsstab=90.0, picows=100.0, websockets=80.0)).splitlines()
     assert [line.split()[:3] for line in lines] == [["reached", "0.90", "≥"], ["MISSED", "1.12", "≥"]]
 
 
-def test_every_target_can_be_told() -> None:
-    """Its scenario measures its metric on systems that there are."""
+def test_every_target_names_a_scenario_and_systems_that_exist() -> None:
+    """A target that could never be measured would go unnoticed."""
     names = {system.name for system in SYSTEMS}
     for target in TARGETS:
         assert target.scenario in SCENARIOS
@@ -126,7 +126,7 @@ def test_every_target_can_be_told() -> None:
 
 
 def test_a_target_may_be_a_difference_and_have_an_upper_bound() -> None:
-    """As for memory."""
+    """The targets for memory are of this kind."""
     target = Target("single", "deliveries/s", most=2.0, against="bare", difference=True)
     value = target.value(results_of("single", wsstab=26.5, bare=25.0))
     assert value == 1.5
@@ -135,8 +135,8 @@ def test_a_target_may_be_a_difference_and_have_an_upper_bound() -> None:
     assert target.value(results_of("single", bare=25.0)) is None
 
 
-def test_results_of_other_scenarios_stay_in_the_file(tmp_path: Path) -> None:
-    """One may be measured anew by itself."""
+def test_writing_results_keeps_those_of_other_scenarios(tmp_path: Path) -> None:
+    """One scenario can be measured again by itself."""
     path = tmp_path / "results.json"
     write(path, [*results_of("single", wsstab=1.0), *results_of("burst", wsstab=2.0)])
     write(path, results_of("single", wsstab=3.0))
@@ -148,8 +148,8 @@ def test_results_of_other_scenarios_stay_in_the_file(tmp_path: Path) -> None:
     assert facts["versions"]["python"]
 
 
-def test_the_readme_shows_what_was_measured() -> None:
-    """Systems by columns, and each target that can be told."""
+def test_the_readme_section_shows_the_results_and_the_targets() -> None:
+    """Each system is a row, and each target that was measured has its value."""
     facts = {"machine": "2 cores", "versions": {"python": "3.13"}}
     text = section(facts, [*results_of("single", wsstab=95_000.0, picows=100_000.0)])
     assert "| wsstab |  | 95.0 (95.0–95.0) |  |" in text
@@ -157,12 +157,12 @@ def test_the_readme_shows_what_was_measured() -> None:
 
 
 def result(system: str, *values: float) -> Result:
-    """So many runs."""
+    """A result with one run for each value."""
     return Result("a title", system, [{"things/s": value, "p99 ms": 1.0} for value in values])
 
 
-def test_the_table_has_medians_what_they_vary_between_and_ratios() -> None:
-    """The ratio is to ours."""
+def test_the_table_shows_medians_ranges_and_ratios() -> None:
+    """The ratios are relative to wsstab."""
     text = table([result("wsstab", 100, 200, 300), result("other", 50)])
     ours, other = text.splitlines()[2:]
     assert "200 (100–300)" in ours
@@ -170,26 +170,26 @@ def test_the_table_has_medians_what_they_vary_between_and_ratios() -> None:
     assert other.endswith("0.25")
 
 
-def test_the_picture_is_an_svg_with_a_bar_for_each() -> None:
-    """And with the names."""
+def test_the_picture_is_an_svg_with_a_bar_for_each_system() -> None:
+    """Each system is named, and its name is escaped; the third rectangle is the background."""
     root = ElementTree.fromstring(picture([result("wsstab", 100), result("a < b", 50)]))
     assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 3
     assert "a < b" in "".join(root.itertext())
 
 
 @pytest.mark.parametrize(("value", "text"), [(1234567.0, "1,234,567"), (12.34, "12.3"), (0.1234, "0.12")])
-def test_numbers_have_the_digits_that_mean_something(value: float, text: str) -> None:
-    """Not more."""
+def test_larger_numbers_are_shown_with_fewer_decimals(value: float, text: str) -> None:
+    """Two decimals below 10, one below 100, none above."""
     assert number(value) == text
 
 
 def scenario(measure: Callable[..., Mapping[str, float]]) -> Scenario:
-    """Of one kind."""
+    """A scenario that calls this function."""
     return Scenario("a title", measure)
 
 
-def test_systems_take_turns_and_one_that_fails_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    """A B, A B; the others go on."""
+def test_systems_take_turns_and_a_failing_one_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """The order is A, B, A, B, and the other systems go on after a failure."""
     order = list[str]()
 
     def measure(system: System) -> Mapping[str, float]:
@@ -206,8 +206,8 @@ def test_systems_take_turns_and_one_that_fails_is_told_of(capsys: pytest.Capture
     assert "wsstab: the client is the bottleneck" in told
 
 
-def test_systems_may_be_measured_together(capsys: pytest.CaptureFixture[str]) -> None:
-    """And fail together."""
+def test_systems_can_be_measured_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """If the measurement fails, it fails for all of them."""
 
     def measure(systems: Sequence[System], *, broken: bool) -> Mapping[str, Mapping[str, float]]:
         if broken:
@@ -223,20 +223,20 @@ def test_systems_may_be_measured_together(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "! wsstab, turn 1: broken\n! Starlette loop, turn 1: broken\n"
 
 
-def test_a_peer_that_is_not_installed_is_left_out_with_a_line(
+def test_a_system_that_is_not_installed_is_left_out_with_a_message(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no error."""
+    """This is not an error."""
     stranger = System("stranger", ("nothing",), needs=("a_module_that_is_not_there", "node_modules/nothing"))
     monkeypatch.setattr("benchmarks.__main__.SYSTEMS", [OURS, stranger])
     assert chosen(SCENARIOS["single"], []) == [OURS]
     assert "stranger is left out" in capsys.readouterr().err
 
 
-def test_a_scenario_that_is_not_there_is_refused_with_those_that_are(
+def test_an_unknown_scenario_is_refused_with_a_list_of_the_known_ones(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is started."""
+    """The refusal comes before any server is started."""
     monkeypatch.setattr(sys, "argv", ["benchmarks", "sinlge"])
     with pytest.raises(SystemExit):
         main()
@@ -244,8 +244,8 @@ def test_a_scenario_that_is_not_there_is_refused_with_those_that_are(
 
 
 @pytest.mark.parametrize("system", [each for each in SYSTEMS if "beneath" in each.name], ids=lambda system: system.name)
-def test_what_stands_around_a_system_changes_nothing_of_what_it_says(system: System) -> None:
-    """Each of them runs, and says what it is asked to."""
+def test_a_system_beneath_middleware_or_instrumentation_can_be_measured(system: System) -> None:
+    """Each of them runs, and answers the commands of the benchmark."""
     ((_, measured),) = replace(SCENARIOS["sends"], size=SMALL["sends"]).turn([system])
     assert not isinstance(measured, Exception)
     assert measured["sends/s"] > 0

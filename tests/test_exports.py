@@ -1,4 +1,4 @@
-"""What the package offers: all of it there, all of it documented, and nothing loaded that was not asked for."""
+"""Public API: every promised name exists and is documented, and importing it loads no optional package."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROMISED = words("""
     Event ConnectionOpened ConnectionIdentified ConnectionClosed HeartbeatMissed SlowConsumer LimitHit
     ConnectionEvicted TokenIssued TokenUsed TokenRefused DrainStarted DrainRound DrainFinished
 """)
-"""What users import from ``wsstab``."""
+"""The names that users import from ``wsstab``."""
 
 MANAGER = words("""
     start connect disconnect send_to_client broadcast get_active_connections get_connection_count
@@ -43,25 +43,25 @@ MANAGER = words("""
     broadcast_to_clients join leave get_rooms get_room_members get_connection connections drain drain_endpoint
     disconnect_all statistics is_draining is_ready on
 """)
-"""What a manager has: the published methods, then the new ones."""
+"""The members of a manager: the published ones, then the new ones."""
 
 COROUTINES = words("""
     start connect disconnect send_to_client broadcast validate_reconnect_token handle_pong graceful_shutdown
     set_user_data get_user_data broadcast_to_clients join leave drain disconnect_all
 """)
-"""Which of them are awaited."""
+"""The members of a manager that are coroutine functions."""
 
 CONNECTION = words("""
     id client_id rooms metadata user_data address path opened_at last_activity latency closed draining
     statistics send close join leave
 """)
-"""What a connection has."""
+"""The members of a connection."""
 
 FOR_CHECKERS = {"Self": object, "Unpack": typing_extensions.Unpack}
-"""What some modules import for type checkers only."""
+"""Names that some modules import for type checkers only."""
 
 OPTIONAL = {"uvicorn", "websockets", "wsproto", "trio", "fastapi", "pydantic", "uvloop", "httpx"}
-"""What may not be installed, and must not be loaded before it is needed."""
+"""Packages that may be absent, and must not be loaded before they are needed."""
 
 
 def modules() -> list[str]:
@@ -70,7 +70,7 @@ def modules() -> list[str]:
 
 
 def documented(thing: object) -> bool:
-    """Whether somebody wrote a docstring; a dataclass makes itself one that says nothing."""
+    """Whether somebody wrote a docstring; the one that a dataclass generates does not count."""
     text = (getattr(thing, "__doc__", None) or "").strip()
     return bool(text) and not text.startswith(f"{getattr(thing, '__name__', '?')}(")
 
@@ -85,20 +85,20 @@ def members(kind: type) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PROMISED)
-def test_what_was_promised_is_there(name: str) -> None:
-    """Importable, and in ``__all__``."""
+def test_a_promised_name_can_be_imported(name: str) -> None:
+    """It is in ``__all__`` too, under its own name."""
     assert name in wsstab.__all__
     assert getattr(wsstab, name).__name__ == name
 
 
-def test_nothing_is_offered_that_was_not_promised() -> None:
-    """Each name is one to keep for years: a new one belongs into the list above."""
+def test_the_package_exports_exactly_the_promised_names() -> None:
+    """A public name has to be kept for years, so a new one must be added to the list above."""
     assert sorted(PROMISED) == sorted(wsstab.__all__)
 
 
 @pytest.mark.parametrize("name", wsstab.__all__)
-def test_what_is_offered_is_documented(name: str) -> None:
-    """By hand, and each public method and property of a class too."""
+def test_every_exported_name_is_documented(name: str) -> None:
+    """For a class, each public method and property that it defines needs a docstring as well."""
     thing = getattr(wsstab, name)
     assert documented(thing)
     if isinstance(thing, type):
@@ -106,8 +106,8 @@ def test_what_is_offered_is_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANAGER)
-def test_a_manager_has_what_was_promised(name: str) -> None:
-    """With the kind of call that was published."""
+def test_a_manager_has_each_promised_member(name: str) -> None:
+    """Each is a coroutine function, a property or a plain method, as published."""
     member = inspect.getattr_static(wsstab.WebSocketConnectionManager, name)
     assert inspect.iscoroutinefunction(member) == (name in COROUTINES)
     assert isinstance(member, property) == name.startswith("is_")
@@ -118,7 +118,7 @@ def classes_of(annotation: object) -> set[type]:
     if get_origin(annotation) is ClassVar:
         return set()
     if isinstance(annotation, type) and not get_args(annotation):
-        # Protocols and typed keywords are what arguments have to look like; nobody makes one or gets one.
+        # Protocols and typed keywords describe arguments; users neither create them nor get them back.
         shape = getattr(annotation, "_is_protocol", False) or is_typeddict(annotation)
         return {annotation} if annotation.__module__.partition(".")[0] == "wsstab" and not shape else set()
     inner = annotation if isinstance(annotation, list) else get_args(annotation)
@@ -126,20 +126,20 @@ def classes_of(annotation: object) -> set[type]:
 
 
 def promised(name: str) -> list[object]:
-    """What of an exported name users call or read."""
+    """The parts of an exported name that users call or read."""
     thing = getattr(wsstab, name)
     lists = {"WebSocketConnectionManager": MANAGER, "Connection": CONNECTION}
     if not isinstance(thing, type):
         return [thing]
-    # Connections are made by us alone.
+    # Only the package creates connections.
     own = [thing] if name == "Connection" else [thing, thing.__init__]  # type: ignore[misc]
     taken = [inspect.getattr_static(thing, each, None) for each in lists.get(name, members(thing))]
     return [*own, *(each.fget if isinstance(each, property) else each for each in taken)]
 
 
 @pytest.mark.parametrize("name", wsstab.__all__)
-def test_a_class_that_a_public_signature_names_is_offered_too(name: str) -> None:
-    """Whoever gets one can write its type, and catch it: arguments, answers, and the fields of dataclasses."""
+def test_a_class_that_a_public_signature_names_is_exported(name: str) -> None:
+    """Users can then annotate and catch whatever they pass or get: arguments, results, and fields of dataclasses."""
     names = vars(importlib.import_module(getattr(wsstab, name).__module__)) | {"Connection": wsstab.Connection}
     for thing in promised(name):
         if not isinstance(thing, type) and not inspect.isroutine(thing):
@@ -149,8 +149,8 @@ def test_a_class_that_a_public_signature_names_is_offered_too(name: str) -> None
             assert {each.__name__ for each in classes_of(annotation)} <= set(wsstab.__all__), thing
 
 
-def test_the_walk_through_annotations_finds_what_is_nested() -> None:
-    """Else the test above could not fail."""
+def test_the_walk_through_annotations_finds_nested_classes() -> None:
+    """Otherwise the test above could not fail."""
     hints = get_type_hints(wsstab.Statistics)
     assert classes_of(hints["latencies"]) == {wsstab.Histogram}
     assert classes_of(get_type_hints(wsstab.Connection.statistics)["return"]) == {wsstab.ConnectionStatistics}
@@ -173,8 +173,8 @@ def test_the_walk_through_annotations_finds_what_is_nested() -> None:
         ("on", {"event": ..., "callback": None}),
     ],
 )
-def test_a_method_takes_what_was_published(name: str, parameters: dict[str, object]) -> None:
-    """In this order, by these names and with these defaults; what else it takes comes behind and has a default."""
+def test_a_method_takes_the_published_parameters(name: str, parameters: dict[str, object]) -> None:
+    """They keep their order, names and defaults; additional ones follow them and have defaults."""
     signature = inspect.signature(getattr(wsstab.WebSocketConnectionManager, name))
     taken = list(signature.parameters.values())[1:]
     assert {each.name: ... if each.default is each.empty else each.default for each in taken[: len(parameters)]} == (
@@ -185,29 +185,29 @@ def test_a_method_takes_what_was_published(name: str, parameters: dict[str, obje
 
 
 @pytest.mark.parametrize("name", CONNECTION)
-def test_a_connection_has_what_was_promised(name: str) -> None:
-    """As an attribute, a property or a method."""
+def test_a_connection_has_each_promised_member(name: str) -> None:
+    """It is an attribute, a property or a method."""
     assert hasattr(wsstab.Connection, name)
 
 
 @pytest.mark.parametrize(
     ("kind", "names"), [(wsstab.WebSocketConnectionManager, MANAGER), (wsstab.Connection, CONNECTION)]
 )
-def test_what_is_public_is_what_was_promised(kind: type, names: list[str]) -> None:
-    """Nothing more: what parts of the package ask of each other is nobody else's business."""
+def test_a_class_has_no_public_members_beyond_the_promised_ones(kind: type, names: list[str]) -> None:
+    """Whatever parts of the package need of each other is private."""
     assert sorted(name for name in dir(kind) if not name.startswith("_")) == sorted(names)
 
 
-def test_an_object_shows_no_more_than_its_class() -> None:
-    """A manager has its configuration beside."""
+def test_a_manager_object_adds_only_its_configuration_to_its_class() -> None:
+    """No internal part is a public attribute."""
     manager = wsstab.WebSocketConnectionManager()
     assert {name for name in dir(manager) if not name.startswith("_")} - set(MANAGER) == {"config"}
     assert not hasattr(manager, "broadcaster")
 
 
 @pytest.mark.parametrize("name", modules())
-def test_the_names_a_module_offers_exist(name: str) -> None:
-    """And every module says what it is, and what it offers."""
+def test_every_name_in_the_all_of_a_module_exists(name: str) -> None:
+    """No name is listed twice, and every module has a docstring."""
     module = importlib.import_module(name)
     assert documented(module)
     offered = offers(module)
@@ -216,17 +216,17 @@ def test_the_names_a_module_offers_exist(name: str) -> None:
 
 
 def offers(module: ModuleType) -> list[str]:
-    """``__all__``; a package that only holds modules may have none."""
+    """``__all__``; only a package that just holds modules may lack it."""
     names: list[str] | None = getattr(module, "__all__", None)
     if names is None:
         assert hasattr(module, "__path__")
     return names or []
 
 
-def test_every_error_is_below_the_root() -> None:
-    """One except clause covers them, and each says how a connection ends that it escapes from.
+def test_every_error_but_peer_gone_error_is_a_stabilizer_error() -> None:
+    """One except clause covers them, and each carries the close for a connection whose handler it escapes from.
 
-    `PeerGoneError` is none: Starlette and the servers expect an `OSError` there.
+    `PeerGoneError` is an `OSError` instead, which Starlette and the servers expect there.
     """
     errors = [getattr(wsstab, name) for name in wsstab.__all__ if name.endswith("Error") and name != "PeerGoneError"]
     assert issubclass(wsstab.PeerGoneError, OSError)
@@ -234,16 +234,16 @@ def test_every_error_is_below_the_root() -> None:
     assert all(isinstance(error.close, wsstab.Close) for error in errors)
 
 
-def test_importing_the_package_loads_nothing_that_may_be_missing() -> None:
-    """Neither a server nor a framework beyond Starlette."""
+def test_importing_the_package_loads_no_optional_package() -> None:
+    """It loads neither a server nor any framework but Starlette."""
     code = "import sys, wsstab; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "wsstab" in loaded
     assert OPTIONAL & set(loaded) == set()
 
 
-def test_it_says_which_version_it_is() -> None:
-    """Three numbers, at least."""
+def test_the_version_has_at_least_three_parts() -> None:
+    """The first of them is a number."""
     numbers = wsstab.__version__.split(".")
     assert len(numbers) >= 3
     assert numbers[0].isdigit()

@@ -1,7 +1,7 @@
-"""Whatever is parsed later is parsed at construction: no value is taken that fails only when it is used.
+"""Every value is parsed when the configuration is made: none is accepted that fails only when it is used.
 
-Every field of `WebSocketConfig` and of each group has a row of values that look right and are not. Beside them, each
-field is tried with odd values of every type: what is taken then works for a handshake, a message and a drain.
+Each field of `WebSocketConfig` and of each group has a row of values that look right and are wrong. In the other
+direction, unusual values that are accepted must work for a handshake, a message and a drain.
 """
 
 from __future__ import annotations
@@ -44,73 +44,82 @@ GROUPS: dict[str, type[Any]] = {
     "hooks": Hooks,
 }
 HUGE = 10**5000
-"""It cannot even be written: Python refuses texts of so many digits."""
+"""Python refuses to convert an integer with so many digits to text, so a message cannot show it."""
 
 
-class Nameless:
-    """Cannot be shown."""
+class WithoutRepr:
+    """An object whose ``repr`` raises, so that a message cannot show it."""
 
     def __repr__(self) -> str:
         raise RuntimeError("on purpose")
 
 
 def plain(scope: Scope) -> bool:
-    """Not async."""
+    """A function that is not async."""
     return True
 
 
-async def asks(scope: Scope) -> bool:
-    """Async."""
+async def async_function(scope: Scope) -> bool:
+    """A coroutine function with one argument."""
     return True
 
 
-async def of_nothing() -> str:
-    """Async, and takes nothing."""
+async def async_without_arguments() -> str:
+    """A coroutine function without arguments."""
     return ""
 
 
-async def of_two(scope: Scope, receive: object) -> bool:
-    """Takes too much."""
+async def async_with_two_arguments(scope: Scope, receive: object) -> bool:
+    """A coroutine function with one argument too many."""
     return True
 
 
-@functools.wraps(asks)
-def around(*args: Any) -> Any:
-    """A plain function around an async one."""
-    return asks(*args)
+@functools.wraps(async_function)
+def wrapper_of_async(*args: Any) -> Any:
+    """A plain function that wraps an async one."""
+    return async_function(*args)
 
 
-def yields(*given: Any) -> Any:
-    """Nothing of it runs when it is called."""
+def generator_function(*given: Any) -> Any:
+    """A generator function: calling it runs none of its code."""
     yield
 
 
-async def yields_async(*given: Any) -> Any:
-    """Neither does anything of this."""
+async def async_generator_function(*given: Any) -> Any:
+    """An async generator function: calling it runs none of its code either."""
     yield
 
 
 class PlainCall:
-    """An object that is called as a function, not async."""
+    """A callable object that is not async."""
 
     def __call__(self, scope: Scope) -> bool:
         return True
 
 
 class AsyncCall:
-    """An object that is called as an async function."""
+    """A callable object whose ``__call__`` is async."""
 
     async def __call__(self, scope: Scope) -> bool:
         return True
 
 
-ABOVE_ALL = 2**53
-COUNTS = [ABOVE_ALL, sys.maxsize, 10**30, HUGE, True, 0, -1, 1.0, Decimal(1), "1", Nameless()]
-TIMES = [0, -1, 5e-324, float("nan"), float("inf"), 10**400, HUGE, True, Decimal(1), Fraction(1), "1", Nameless()]
-FLAGS = [0, 1, "true", None, Nameless()]
-WORDS = ["", " ping", "PING ", 1, None, Nameless()]
-SECRETS = ["", " ", [], [""], "\ud800", ["new", "\udcff"], b"key", Nameless()]
-HOOKS = [lambda: None, lambda event, other: None, of_nothing, of_two, yields, yields_async, "print", Nameless()]
+TOO_LARGE = 2**53
+COUNTS = [TOO_LARGE, sys.maxsize, 10**30, HUGE, True, 0, -1, 1.0, Decimal(1), "1", WithoutRepr()]
+TIMES = [0, -1, 5e-324, float("nan"), float("inf"), 10**400, HUGE, True, Decimal(1), Fraction(1), "1", WithoutRepr()]
+FLAGS = [0, 1, "true", None, WithoutRepr()]
+WORDS = ["", " ping", "PING ", 1, None, WithoutRepr()]
+SECRETS = ["", " ", [], [""], "\ud800", ["new", "\udcff"], b"key", WithoutRepr()]
+HOOKS = [
+    lambda: None,
+    lambda event, other: None,
+    async_without_arguments,
+    async_with_two_arguments,
+    generator_function,
+    async_generator_function,
+    "print",
+    WithoutRepr(),
+]
 
 ORIGINS = [
     "https://example.com",
@@ -133,7 +142,7 @@ ORIGINS = [
     ["https://a.*.example.com"],
     ["x" * 400],
     ["\ud800"],
-    [Nameless()],
+    [WithoutRepr()],
 ]
 PROXIES = [
     ["10.0.0.1/8"],
@@ -154,7 +163,7 @@ PROXIES = [
     ["\ud800"],
     "10.0.0.1",
     [5],
-    [Nameless()],
+    [WithoutRepr()],
 ]
 
 FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
@@ -164,10 +173,10 @@ FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
         "heartbeat_type": WORDS,
         "max_connections": COUNTS,
         "max_message_size": COUNTS,
-        "reconnect_token_ttl": [0, -1, 1e300, HUGE, float("nan"), True, "1h", Nameless()],
+        "reconnect_token_ttl": [0, -1, 1e300, HUGE, float("nan"), True, "1h", WithoutRepr()],
         "enable_reconnect": FLAGS,
         "compression": WORDS,
-        "log_level": ["", "LOUD", "INFO ", 20, None, Nameless()],
+        "log_level": ["", "LOUD", "INFO ", 20, None, WithoutRepr()],
         "enable_metrics": FLAGS,
         "num_shards": [*COUNTS, 65_537],
         "max_concurrent_cleanup": COUNTS,
@@ -181,13 +190,13 @@ FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
         "allowed_origins": ORIGINS,
         "trusted_proxies": PROXIES,
         "client_address": [
-            asks,
+            async_function,
             AsyncCall(),
             AsyncMock(),
             lambda: "",
             lambda scope, receive: "",
             "x-real-ip",
-            Nameless(),
+            WithoutRepr(),
         ],
         "max_connections_per_address": COUNTS,
         "max_connections_per_client": COUNTS,
@@ -195,21 +204,31 @@ FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
         "accept_timeout": TIMES,
         "idle_timeout": TIMES,
         "max_connection_age": TIMES,
-        "inbound": [None, {}, Inbound, Nameless()],
-        "outbound": [None, {}, Outbound, Nameless()],
-        "rate_limit": [{}, 5, RateLimit, Nameless()],
-        "drain": [None, {}, Drain, 5, Nameless()],
-        "custom_heartbeat": ["\ud800", {"a": "\ud800"}, {"a": {1}}, plain, of_nothing, AsyncMock(), [1], 5, Nameless()],
+        "inbound": [None, {}, Inbound, WithoutRepr()],
+        "outbound": [None, {}, Outbound, WithoutRepr()],
+        "rate_limit": [{}, 5, RateLimit, WithoutRepr()],
+        "drain": [None, {}, Drain, 5, WithoutRepr()],
+        "custom_heartbeat": [
+            "\ud800",
+            {"a": "\ud800"},
+            {"a": {1}},
+            plain,
+            async_without_arguments,
+            AsyncMock(),
+            [1],
+            5,
+            WithoutRepr(),
+        ],
         "authorize": [
-            yields_async,
+            async_generator_function,
             plain,
             lambda scope: True,
             PlainCall(),
-            of_nothing,
-            of_two,
+            async_without_arguments,
+            async_with_two_arguments,
             functools.partial(plain),
             "ann",
-            Nameless(),
+            WithoutRepr(),
         ],
         "broadcast": FLAGS,
         "routes": [
@@ -219,9 +238,9 @@ FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
             {"/ws": Override},
             [],
             {b"/ws": Override()},
-            Nameless(),
+            WithoutRepr(),
         ],
-        "hooks": [None, {}, Hooks, Nameless()],
+        "hooks": [None, {}, Hooks, WithoutRepr()],
     },
     "inbound": {"max_messages": [*COUNTS, None], "max_bytes": [*COUNTS, None], "message_timeout": TIMES},
     "outbound": {
@@ -237,11 +256,11 @@ FAILS_WHEN_USED: dict[str, dict[str, list[Any]]] = {
         "action": [*WORDS, "kill"],
     },
     "drain": {
-        "timeout": [-1, 5e-324, float("nan"), float("inf"), 10**400, HUGE, True, None, "1", Nameless()],
+        "timeout": [-1, 5e-324, float("nan"), float("inf"), 10**400, HUGE, True, None, "1", WithoutRepr()],
         "batch_size": [*COUNTS, None],
-        "interval": [-1, 5e-324, float("nan"), float("inf"), HUGE, False, None, "1", Nameless()],
-        "code": [1005, 1006, 1015, 999, 5000, HUGE, True, "1012", None, Nameless()],
-        "reason": ["x" * 124, "é" * 62, "\ud800", b"x", None, Nameless()],
+        "interval": [-1, 5e-324, float("nan"), float("inf"), HUGE, False, None, "1", WithoutRepr()],
+        "code": [1005, 1006, 1015, 999, 5000, HUGE, True, "1012", None, WithoutRepr()],
+        "reason": ["x" * 124, "é" * 62, "\ud800", b"x", None, WithoutRepr()],
         "handle_signals": FLAGS,
         "endpoint_token": [*SECRETS, "line\r\nbreak", "two words", " key", "nul\0", "soft\xa0space", ["good", "bad\n"]],
     },
@@ -267,9 +286,9 @@ CORRECTED: list[tuple[str, Any, str]] = [
     ("trusted_proxies", [" 10.0.0.5 "], "but '10.0.0.5'"),
     ("trusted_proxies", [" *"], "but '*'"),
     ("authorize", plain, "it is not async; write async def"),
-    ("authorize", of_two, "it cannot be called with one argument"),
-    ("client_address", asks, "it is async, and must not be"),
-    ("max_message_size", ABOVE_ALL, "9007199254740991 is the largest"),
+    ("authorize", async_with_two_arguments, "it cannot be called with one argument"),
+    ("client_address", async_function, "it is async, and must not be"),
+    ("max_message_size", TOO_LARGE, "9007199254740991 is the largest"),
 ]
 
 FROM_ENV: list[tuple[str, str, str]] = [
@@ -304,16 +323,16 @@ ROWS = [
 ]
 
 
-def test_every_field_has_a_row() -> None:
-    """A new one has to be thought about here."""
+def test_every_field_has_a_row_of_values_to_refuse() -> None:
+    """Whoever adds a field must think of its wrong values here."""
     fields = {group: {field.name for field in dataclasses.fields(kind)} for group, kind in GROUPS.items()}
     assert {group: set(rows) for group, rows in FAILS_WHEN_USED.items()} == fields
     assert all(values for rows in FAILS_WHEN_USED.values() for values in rows.values())
 
 
 @pytest.mark.parametrize(("group", "name", "value"), ROWS)
-def test_what_would_fail_when_used_is_refused_at_construction(group: str, name: str, value: Any) -> None:
-    """By a ``ValueError`` that names the field, and shows the value as far as it can be shown."""
+def test_a_value_that_would_fail_when_used_is_refused_at_construction(group: str, name: str, value: Any) -> None:
+    """The ``ValueError`` names the field, and shows the value as far as it can be shown."""
     prefix = f"{GROUPS[group].__name__}.{name}" if group else name
     with pytest.raises(ValueError) as caught:
         made(group, name, value)
@@ -331,16 +350,16 @@ def test_what_would_fail_when_used_is_refused_at_construction(group: str, name: 
         for place, value in enumerate(FAILS_WHEN_USED[""][name])
     ],
 )
-def test_an_override_refuses_the_same(name: str, value: Any) -> None:
-    """When it is made, by the name it has there."""
+def test_an_override_refuses_the_same_values(name: str, value: Any) -> None:
+    """It refuses them when it is made, and names the field of the `Override`."""
     given: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=rf"Override\.{name}="):
         Override(**given)
 
 
 @pytest.mark.parametrize(("name", "value", "told"), CORRECTED)
-def test_where_it_is_plain_what_was_meant_the_error_says_it(name: str, value: Any, told: str) -> None:
-    """And what it says is taken."""
+def test_an_error_suggests_the_value_that_was_obviously_meant(name: str, value: Any, told: str) -> None:
+    """A suggested value is accepted in turn."""
     with pytest.raises(ValueError) as caught:
         WebSocketConfig(**{name: value})
     assert told in str(caught.value)
@@ -351,20 +370,20 @@ def test_where_it_is_plain_what_was_meant_the_error_says_it(name: str, value: An
 
 
 @pytest.mark.parametrize(("variable", "text", "told"), FROM_ENV)
-def test_the_environment_is_held_to_the_same(variable: str, text: str, told: str) -> None:
-    """By the name of the variable."""
+def test_a_wrong_value_from_the_environment_is_refused(variable: str, text: str, told: str) -> None:
+    """The error begins with the name of the variable."""
     with pytest.raises(ValueError) as caught:
         WebSocketConfig.from_env(environ={variable: text})
     assert str(caught.value).startswith(variable)
     assert told in str(caught.value)
 
 
-TAKEN: list[tuple[str, Any]] = [
-    ("authorize", asks),
-    ("authorize", around),
+ACCEPTED: list[tuple[str, Any]] = [
+    ("authorize", async_function),
+    ("authorize", wrapper_of_async),
     ("authorize", AsyncCall()),
     ("authorize", AsyncMock()),
-    ("authorize", functools.partial(of_two, receive=None)),
+    ("authorize", functools.partial(async_with_two_arguments, receive=None)),
     ("authorize", AsyncCall().__call__),
     ("client_address", plain),
     ("client_address", PlainCall()),
@@ -377,10 +396,10 @@ TAKEN: list[tuple[str, Any]] = [
     ("allowed_origins", ["chrome-extension://abc", "http://localhost:3000"]),
     ("trusted_proxies", ["*", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "::1", "fd00::/8", "::ffff:10.0.0.0/104"]),
     ("num_shards", 65_536),
-    ("max_message_size", ABOVE_ALL - 1),
-    ("max_concurrent_cleanup", ABOVE_ALL - 1),
-    ("max_concurrent_broadcast", ABOVE_ALL - 1),
-    ("max_total_memory", ABOVE_ALL - 1),
+    ("max_message_size", TOO_LARGE - 1),
+    ("max_concurrent_cleanup", TOO_LARGE - 1),
+    ("max_concurrent_broadcast", TOO_LARGE - 1),
+    ("max_total_memory", TOO_LARGE - 1),
     ("heartbeat_interval", 1e300),
     ("heartbeat_timeout", 1e-9),
     ("accept_timeout", 1e300),
@@ -390,11 +409,11 @@ TAKEN: list[tuple[str, Any]] = [
     ("memory_check_interval", 1e-9),
     ("reconnect_token_ttl", 86399999913600),
     ("reconnect_token_ttl", 1e-6),
-    ("inbound", Inbound(ABOVE_ALL - 1, ABOVE_ALL - 1)),
-    ("outbound", Outbound(ABOVE_ALL - 1, ABOVE_ALL - 1, 1e300, "latest")),
+    ("inbound", Inbound(TOO_LARGE - 1, TOO_LARGE - 1)),
+    ("outbound", Outbound(TOO_LARGE - 1, TOO_LARGE - 1, 1e300, "latest")),
     ("rate_limit", RateLimit(2**53 - 1, bytes_per_second=2**53 - 1)),
     ("rate_limit", RateLimit(1e-9, burst=1, bytes_per_second=1e-9, action="drop")),
-    ("drain", Drain(timeout=1e300, interval=1e-9, batch_size=ABOVE_ALL - 1, code=4999)),
+    ("drain", Drain(timeout=1e300, interval=1e-9, batch_size=TOO_LARGE - 1, code=4999)),
     ("drain", Drain(timeout=0, interval=0)),
     ("secret_key", ["nou\0veau", "ключ"]),
 ]
@@ -402,15 +421,15 @@ TAKEN: list[tuple[str, Any]] = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-@pytest.mark.parametrize(("name", "value"), TAKEN)
-async def test_what_is_taken_works(name: str, value: Any) -> None:
-    """From the handshake to the drain, and a token in between."""
+@pytest.mark.parametrize(("name", "value"), ACCEPTED)
+async def test_an_accepted_value_works_from_handshake_to_drain(name: str, value: Any) -> None:
+    """The test also makes and validates a token, and broadcasts."""
     async with on_stage(echo, **{name: value}) as stage:
         peer = await stage.open("/ws", headers=[(b"host", b"example.com"), (b"origin", b"https://example.com")])
         if ("websocket.accept" in peer.kinds) and name != "inbound":
             peer.says("hello")
         stage.manager.statistics()
-        # One that is good for a millisecond may be too old by the time it is looked at.
+        # This lifetime becomes one millisecond: the token may have expired before it is validated.
         with contextlib.suppress(*[TokenExpiredError] * (value == 1e-6)):
             await stage.manager.validate_reconnect_token(stage.manager.generate_reconnect_token("ann"))
         await stage.manager.broadcast("all")
@@ -422,47 +441,58 @@ async def test_what_is_taken_works(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("function", "arguments", "answer"),
-    [(plain, 1, True), (plain, 0, False), (of_two, 1, False), (print, 5, True), (str, 1, True), (asks, 2, False)],
+    [
+        (plain, 1, True),
+        (plain, 0, False),
+        (async_with_two_arguments, 1, False),
+        (print, 5, True),
+        (str, 1, True),
+        (async_function, 2, False),
+    ],
 )
-def test_whether_a_function_fits(function: Callable[..., Any], arguments: int, answer: bool) -> None:
-    """As far as its signature can be seen."""
+def test_a_function_fits_when_it_accepts_this_many_arguments(
+    function: Callable[..., Any], arguments: int, answer: bool
+) -> None:
+    """Signatures that cannot be inspected count as fitting."""
     assert fits(function, arguments) is answer
 
 
-def test_what_has_a_broken_signature_is_believed() -> None:
+def test_a_callable_with_a_broken_signature_counts_as_fitting() -> None:
     """It may still be callable."""
 
-    class Odd:
+    class Broken:
         __signature__ = "none"
 
         def __call__(self) -> None:
             """Nothing."""
 
-    assert fits(Odd(), 1)
+    assert fits(Broken(), 1)
 
 
 @pytest.mark.parametrize(
     ("function", "asynchronous", "synchronous"),
     [
         (plain, False, True),
-        (asks, True, False),
-        (around, False, False),
+        (async_function, True, False),
+        (wrapper_of_async, False, False),
         (AsyncCall(), True, False),
         (PlainCall(), False, True),
         (AsyncMock(), True, False),
         (MagicMock(), False, False),
         (print, False, False),
         (PlainCall, False, False),
-        (functools.partial(asks), True, False),
+        (functools.partial(async_function), True, False),
     ],
 )
-def test_which_functions_are_async(function: Callable[..., Any], asynchronous: bool, synchronous: bool) -> None:
-    """Only what is certain is said."""
+def test_a_function_is_reported_as_async_or_plain_only_when_that_is_certain(
+    function: Callable[..., Any], asynchronous: bool, synchronous: bool
+) -> None:
+    """Where it cannot be known, both answers are false."""
     assert (is_async(function), is_plain(function)) == (asynchronous, synchronous)
 
 
-def test_nine_positional_arguments_mean_what_the_published_page_says() -> None:
-    """The order of the page, to its end."""
+def test_positional_arguments_have_the_order_of_the_published_page() -> None:
+    """The page belongs to fastapi-websocket-stabilizer; its order holds for all of its fields."""
     page = (
         *("heartbeat_interval", "heartbeat_timeout", "heartbeat_type", "max_connections", "max_message_size"),
         *("reconnect_token_ttl", "enable_reconnect", "compression", "log_level", "enable_metrics", "num_shards"),
@@ -479,16 +509,16 @@ POSITIVE = [name for name, check in CHECKS.items() if check.positive]
 
 @pytest.mark.parametrize("name", POSITIVE)
 @pytest.mark.parametrize("value", [0, -1, -0.5])
-def test_numbers_of_zero_or_less_are_refused_in_the_published_words(name: str, value: float) -> None:
-    """So that tests that were written for that package go on passing."""
+def test_numbers_of_zero_or_less_are_refused_with_the_published_message(name: str, value: float) -> None:
+    """Tests that were written for fastapi-websocket-stabilizer go on passing."""
     words = "must be positive or None: " if name == "max_connections" else "must be positive: "
     given: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=f"^{name} {words}"):
         WebSocketConfig(**given)
 
 
-def test_other_published_words_are_kept_as_well() -> None:
-    """Of a word that is none of the choices."""
+def test_unknown_choices_are_refused_with_the_published_messages() -> None:
+    """The fields that fastapi-websocket-stabilizer requires to be positive are all among the checked ones."""
     with pytest.raises(ValueError, match="log_level must be a valid logging level"):
         WebSocketConfig(log_level="LOUD")
     with pytest.raises(ValueError, match="memory_eviction_policy must be one of"):
@@ -508,11 +538,11 @@ def test_other_published_words_are_kept_as_well() -> None:
         {"connection_key": 5},
         {"manager_key": "connection"},
         {"manager_key": "wsstab.server"},
-        {"connection_key": Nameless()},
+        {"connection_key": WithoutRepr()},
     ],
 )
-def test_names_in_the_state_that_each_request_would_fail_on_are_refused(keys: dict[str, Any]) -> None:
-    """When the middleware is made."""
+def test_state_keys_on_which_each_request_would_fail_are_refused(keys: dict[str, Any]) -> None:
+    """They are refused when the middleware is made."""
     with pytest.raises(
         ValueError, match=f"{'connection_key' if keys.get('manager_key') == 'connection' else next(iter(keys))}="
     ):
@@ -521,7 +551,7 @@ def test_names_in_the_state_that_each_request_would_fail_on_are_refused(keys: di
 
 @pytest.mark.anyio
 async def test_a_callback_that_cannot_take_an_event_is_refused() -> None:
-    """By ``on()`` as by `Hooks`."""
+    """``on()`` refuses it, as `Hooks` does."""
     async with on_stage(echo) as stage:
         with pytest.raises(TypeError, match="one argument"):
             stage.manager.on(ConnectionOpened, lambda: None)

@@ -1,6 +1,6 @@
-"""The floors of the house: an import goes down, never up, and never sideways within ``core/``.
+"""Layers: an import goes down, never up, and machines in ``core/`` do not import each other.
 
-What a function imports counts, and what is imported for type checkers alone counts as well.
+Imports inside of functions count, and so do imports for type checkers only.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ THIRD_PARTIES = {
     "uvicorn": "wires.uvicorn.protocol",
     "wsproto": "wires.hypercorn.peer wires.hypercorn.stream wires.wsproto",
 }
-"""Who else may be imported, and by whom."""
+"""Third-party packages, and the modules that may import them."""
 
 MACHINES_OF_MACHINES = {"core.address": {"core.networks"}, "core.origin": {"core.sites"}}
-"""The machines that a machine is made of."""
+"""The exceptions: a machine, and the machines that it is made of."""
 
 MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetime", "logging", "random", "socket"}
-"""The loop, the clock, the log and chance are arguments or somebody else's business."""
+"""Modules that no machine imports: it takes the time as an argument, and leaves loop, log and chance to its caller."""
 
 PARTS = words("base carrier sender heartbeat receiver closing peer handler outcome connection standalone")
-"""Of a connection: each imports those before it."""
+"""The parts of a connection: each imports only those before it."""
 
-BESIDE_THE_FACE = {"hub.opening": {"connection.carrier"}, "hub.unfinished": {"connection.receiver"}}
-"""The parts of a connection that somebody outside of it uses."""
+PAST_THE_INTERFACE = {"hub.opening": {"connection.carrier"}, "hub.unfinished": {"connection.receiver"}}
+"""The exceptions: modules outside of ``connection/``, and the parts of a connection that they import directly."""
 
 FOLDERS = ["words", "core", "config", "routes", "loop", "wires", "signals", "connection", "hub", "edge"]
-"""From the bottom to the top."""
+"""The folders, from the bottom to the top."""
 FLOOR_OF = {module: floor for floor, names in enumerate(FLOORS.values()) for module in names.split()}
 
 
@@ -88,23 +88,23 @@ def name_of(path: Path) -> str:
 
 
 def folder(module: str) -> str:
-    """Of a module; ``words`` or ``edge`` for those in the root."""
+    """The folder of a module; ``words`` or ``edge`` for a module in the root."""
     first = module.partition(".")[0]
     return first if first in FOLDERS else "words" if FLOOR_OF[module] == 0 else "edge"
 
 
 def path_of(module: str) -> Path:
-    """Where a module stands."""
+    """The file of a module."""
     path = PACKAGE.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def statements(nodes: Iterable[ast.AST], typed: bool = False) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The imports in trees.
+    """The import statements in syntax trees.
 
     Args:
         nodes: the trees.
-        typed: with those for type checkers.
+        typed: whether to include imports for type checkers only.
     """
     for node in nodes:
         if not typed and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
@@ -130,7 +130,7 @@ def imports(module: str, source: str | None = None, typed: bool = False) -> set[
 
 
 def outside(name: str) -> str:
-    """The package that a full name is from; a full name of our own counts as inside."""
+    """The top-level package of a full name; a full name of this package counts as inside."""
     first, _, rest = name.partition(".")
     return f".{rest or '__init__'}" if first == PACKAGE.name else first
 
@@ -152,34 +152,34 @@ def inner(module: str, typed: bool = False, source: str | None = None) -> set[st
     return {name[1:] for name in imports(module, source, typed) if name.startswith(".")}
 
 
-# What breaks a rule: a set that must be empty. With a source, as if that stood in the module.
+# Rules. Each function returns the imports of a module that break its rule; ``source`` replaces the module's own text.
 
 
 def higher(module: str, source: str | None = None) -> set[str]:
-    """Imports that go up, to another floor."""
+    """Imports of modules on a higher floor."""
     return {name for name in inner(module, source=source) if FLOOR_OF[name] > FLOOR_OF[module]}
 
 
 def higher_folders(module: str, source: str | None = None) -> set[str]:
-    """Imports that go up, to another folder, those for type checkers included."""
+    """Imports of modules in a higher folder, including those for type checkers."""
     here = FOLDERS.index(folder(module))
     return {name for name in inner(module, True, source) if FOLDERS.index(folder(name)) > here}
 
 
 def other_machines(module: str, source: str | None = None) -> set[str]:
-    """Machines, and what is above them, of which a machine is not made."""
+    """Imports of machines that this machine is not made of, or of anything above the machines."""
     return {name for name in inner(module, True, source) if FLOOR_OF[name] > 0} - MACHINES_OF_MACHINES.get(
         module, set()
     )
 
 
 def loops_clocks_and_logs(module: str, source: str | None = None) -> set[str]:
-    """What a machine gets as an argument."""
+    """Imports of whatever a machine must get as an argument."""
     return imports(module, source, typed=True) & MACHINES_DO_WITHOUT
 
 
 def undeclared(module: str, source: str | None = None) -> set[str]:
-    """Packages that the table does not let a module import."""
+    """Imports of packages that the table does not allow for this module."""
     foreign = {
         name for name in imports(module, source) if not name.startswith(".") and name not in sys.stdlib_module_names
     }
@@ -187,50 +187,50 @@ def undeclared(module: str, source: str | None = None) -> set[str]:
 
 
 def later_parts(module: str, source: str | None = None) -> set[str]:
-    """Parts of a connection that stand behind the one that imports them."""
+    """Imports of parts of a connection that come after this part."""
     before = {f"connection.{each}" for each in ["userdata", *PARTS[: PARTS.index(module.partition(".")[2])]]}
     return {name for name in inner(module, True, source) if folder(name) == "connection"} - before
 
 
-def beside_the_face(module: str, source: str | None = None) -> set[str]:
-    """Parts of a connection that are used from outside."""
+def past_the_interface(module: str, source: str | None = None) -> set[str]:
+    """Direct imports of parts of a connection, past ``connection/__init__.py``."""
     parts = {name for name in inner(module, True, source) if name.startswith("connection.")}
-    return parts - BESIDE_THE_FACE.get(module, set())
+    return parts - PAST_THE_INTERFACE.get(module, set())
 
 
 def test_every_module_has_a_floor() -> None:
-    """And nothing is in the table that does not exist."""
+    """The table names no module that does not exist."""
     named = [module for names in FLOORS.values() for module in names.split()]
     assert sorted(named) == sorted(modules())
 
 
 @pytest.mark.parametrize("module", modules())
 def test_an_import_never_goes_up(module: str) -> None:
-    """From its own floor or one below."""
+    """A module imports from its own floor or from a lower one."""
     assert higher(module) == set()
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core.")])
 def test_a_machine_imports_no_machine_that_it_is_not_made_of(module: str) -> None:
-    """Otherwise only words, the standard library, and ``itsdangerous`` where tokens are signed."""
+    """Otherwise a machine imports the words, the standard library, and ``itsdangerous`` where tokens are signed."""
     assert other_machines(module) == set()
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core")])
-def test_a_machine_knows_neither_loop_nor_clock_nor_log(module: str) -> None:
-    """The time is an argument."""
+def test_a_machine_imports_neither_loop_nor_clock_nor_log(module: str) -> None:
+    """It takes the time as an argument, so its tests never sleep."""
     assert loops_clocks_and_logs(module) == set()
 
 
 @pytest.mark.parametrize("module", modules())
-def test_what_is_below_knows_what_stands_on_it_only_by_protocol(module: str) -> None:
-    """Not even for type checkers: a loop does not import its connections, and no machine its user."""
+def test_a_folder_never_imports_a_higher_folder_even_for_type_checkers(module: str) -> None:
+    """A loop knows its connections by Protocols only, and so does a machine its users."""
     assert higher_folders(module) == set()
 
 
 @pytest.mark.parametrize("module", modules())
-def test_a_module_imports_only_what_is_declared(module: str) -> None:
-    """The standard library, and the few packages of the table, each where it belongs."""
+def test_a_module_imports_only_declared_packages(module: str) -> None:
+    """Beside the standard library, these are the packages of the table, each for the modules named there."""
     assert undeclared(module) == set()
 
 
@@ -240,31 +240,31 @@ def may_import(module: str, name: str) -> bool:
     return FLOOR_OF[module] > 1 if where == "everywhere above core" else module in where.split()
 
 
-def test_no_imports_run_in_a_circle() -> None:
-    """Not for type checkers either: each file can be understood before the next."""
+def test_there_are_no_circular_imports() -> None:
+    """Not even for type checkers, so there is an order in which each file can be read after those it needs."""
     assert circles({module: inner(module, typed=True) for module in modules()}) == {}
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_of_a_connection_imports_those_before_it(part: str) -> None:
-    """What it asks of those behind it is a Protocol in ``connection/base.py``."""
+def test_a_part_of_a_connection_imports_only_earlier_parts(part: str) -> None:
+    """What it needs of later parts is a Protocol in ``connection/base.py``."""
     assert later_parts(f"connection.{part}") == set()
 
 
-def test_all_parts_of_a_connection_are_in_order() -> None:
-    """A new one has its place in the list."""
+def test_every_part_of_a_connection_is_in_the_ordered_list() -> None:
+    """A new part has to be added to the list."""
     parts = {module.partition(".")[2] for module in modules() if module.startswith("connection.")}
     assert parts - {"userdata"} == set(PARTS)
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if folder(module) in ("hub", "edge")])
-def test_a_connection_is_used_by_its_face(module: str) -> None:
-    """What ``connection/__init__.py`` offers, and few modules beside it."""
-    assert beside_the_face(module) == set()
+def test_hub_and_edge_import_connections_through_the_package(module: str) -> None:
+    """They import what ``connection/__init__.py`` exports, but for the exceptions listed above."""
+    assert past_the_interface(module) == set()
 
 
 def circles(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """What is left of a graph without all that leads into no circle."""
+    """The part of a graph that is in a circle or leads into one."""
     graph = {module: names - {module} for module, names in graph.items()}
     while leaves := {module for module, names in graph.items() if not names}:
         graph = {module: names - leaves for module, names in graph.items() if module not in leaves}
@@ -292,17 +292,19 @@ FOR_CHECKERS = "if TYPE_CHECKING:\n    "
         (later_parts, "connection.carrier", "from .sender import Sender"),
         (later_parts, "connection.sender", FOR_CHECKERS + "from .peer import Peer"),
         (later_parts, "connection.base", FOR_CHECKERS + "from .carrier import Carrier"),
-        (beside_the_face, "hub.door", "from ..connection.sender import Sender"),
-        (beside_the_face, "middleware", FOR_CHECKERS + "from .connection.closing import Closing"),
+        (past_the_interface, "hub.door", "from ..connection.sender import Sender"),
+        (past_the_interface, "middleware", FOR_CHECKERS + "from .connection.closing import Closing"),
     ],
 )
-def test_a_rule_that_is_broken_on_purpose_fails(rule: Callable[[str, str], set[str]], module: str, source: str) -> None:
-    """A test of the tests, as if the source stood in the module."""
+def test_each_rule_finds_an_import_that_breaks_it(
+    rule: Callable[[str, str], set[str]], module: str, source: str
+) -> None:
+    """A test of the rules, as if the source stood in the module."""
     assert rule(module, source) != set()
 
 
-def test_a_circle_on_purpose_is_found() -> None:
-    """With those that lead into it; what leads nowhere is not in it."""
+def test_a_circle_is_found_with_the_modules_that_lead_into_it() -> None:
+    """A module that imports nothing is not part of it."""
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set[str](), "e": {"a"}}
     assert set(circles(graph)) == {"a", "b", "c", "e"}
 
@@ -324,19 +326,19 @@ def test_a_circle_on_purpose_is_found() -> None:
         ("if x:\n    from ..manager import x", {".manager"}),
     ],
 )
-def test_the_walk_itself_sees_what_is_imported(source: str, expected: set[str]) -> None:
-    """A test of the test, as if the source stood in ``core/wheel.py``."""
+def test_the_walk_finds_every_form_of_import(source: str, expected: set[str]) -> None:
+    """A test of the walk, as if the source stood in ``core/wheel.py``."""
     assert imports("core.wheel", source) == expected
 
 
-def test_the_walk_sees_what_is_imported_for_type_checkers_where_it_is_asked_to() -> None:
+def test_the_walk_finds_imports_for_type_checkers_when_asked_to() -> None:
     """As if the source stood in ``loop/readahead.py``."""
     source = "if TYPE_CHECKING:\n    from ..connection import Connection"
     assert imports("loop.readahead", source) == set()
     assert imports("loop.readahead", source, typed=True) == {".connection"}
 
 
-def test_the_walk_knows_where_a_package_is() -> None:
+def test_the_walk_resolves_relative_imports_of_a_package() -> None:
     """In an ``__init__.py`` one dot is the package itself."""
     assert imports("signals", "from .base import owner\nfrom ..tasks import x") == {".signals.base", ".tasks"}
     assert imports("__init__", "from .close import Close") == {".close"}

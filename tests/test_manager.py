@@ -1,4 +1,4 @@
-"""The manager: what applications call, each with its documented result and its errors."""
+"""The manager's public methods: their documented results and errors."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on asyncio and on trio."""
     return str(request.param)
 
 
-# Life.
+# Life cycle.
 
 
-async def test_the_representation_is_a_sentence() -> None:
-    """How many, what waits, and whether it is open."""
+async def test_the_repr_shows_connections_rooms_queued_bytes_and_state() -> None:
+    """For logs and debuggers."""
     async with on_stage(push_only, capable=True) as stage:
         ann, _ = await stage.named("ann", "bob")
         await stage.manager.join("ann", "lobby")
@@ -54,7 +54,7 @@ async def test_the_representation_is_a_sentence() -> None:
 
 
 async def test_the_configuration_is_a_frozen_copy() -> None:
-    """What is changed afterwards changes nothing."""
+    """Later changes to the original have no effect."""
     config = WebSocketConfig(max_connections=5)
     manager = WebSocketConnectionManager(config)
     config.max_connections = 1
@@ -63,8 +63,8 @@ async def test_the_configuration_is_a_frozen_copy() -> None:
         manager.config.max_connections = 2
 
 
-async def test_starts_are_counted() -> None:
-    """Each needs its shutdown; the last one stops."""
+async def test_each_start_needs_its_own_shutdown() -> None:
+    """Only the last shutdown stops the services."""
     manager = WebSocketConnectionManager()
     await manager.start()
     await manager.start()
@@ -76,8 +76,8 @@ async def test_starts_are_counted() -> None:
     assert manager.is_ready
 
 
-async def test_it_may_be_started_and_shut_down_again_and_again() -> None:
-    """More shutdowns than starts harm nothing."""
+async def test_a_manager_can_be_started_and_shut_down_repeatedly() -> None:
+    """More shutdowns than starts do no harm."""
     manager = WebSocketConnectionManager()
     for _ in range(3):
         await manager.start()
@@ -91,8 +91,8 @@ async def test_it_may_be_started_and_shut_down_again_and_again() -> None:
 # Names.
 
 
-async def test_until_it_is_named_a_connection_is_its_id() -> None:
-    """Lists, counts, sends and exclusion work from accept on."""
+async def test_a_connection_without_a_name_is_listed_under_its_id() -> None:
+    """Lists, sends and exclusion work with the id as soon as the socket is accepted."""
     async with on_stage(push_only) as stage:
         peer, other = await stage.open(), await stage.open()
         name = peer.connection.id
@@ -103,8 +103,8 @@ async def test_until_it_is_named_a_connection_is_its_id() -> None:
         assert peer.messages == ["1"]
 
 
-async def test_connect_gives_a_name_and_tells_of_it() -> None:
-    """With metadata; once for each new name."""
+async def test_connect_names_a_connection_and_emits_an_event() -> None:
+    """It takes metadata too, and emits the event once for each new name."""
     named: list[ConnectionIdentified] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -124,8 +124,8 @@ async def test_connect_gives_a_name_and_tells_of_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["", None, 5])
-async def test_a_name_is_a_text_that_is_not_empty(name: Any) -> None:
-    """Anything else is nobody's."""
+async def test_connect_refuses_a_client_id_that_is_no_text_or_empty(name: Any) -> None:
+    """No connection can have such a client id, so none is found."""
     manager = WebSocketConnectionManager()
     with pytest.raises(ConnectionNotFoundError):
         await manager.connect(name, AsyncMock())
@@ -133,7 +133,7 @@ async def test_a_name_is_a_text_that_is_not_empty(name: Any) -> None:
 
 
 async def test_naming_a_connection_that_has_ended_does_nothing() -> None:
-    """It was too late."""
+    """The peer has left before its handler names it."""
     async with on_stage() as stage:
         peer = await stage.open()
         peer.leaves()
@@ -142,8 +142,8 @@ async def test_naming_a_connection_that_has_ended_does_nothing() -> None:
         assert stage.manager.get_active_connections() == []
 
 
-async def test_what_nobody_holds_is_not_found() -> None:
-    """Or harmless, as the published package has it."""
+async def test_methods_fail_or_do_nothing_for_an_unknown_client_id() -> None:
+    """Which of the two is the choice of the published package."""
     manager = WebSocketConnectionManager()
     for call in (manager.disconnect("x"), manager.set_user_data("x", "k", 1), manager.join("x", "r")):
         with pytest.raises(ConnectionNotFoundError):
@@ -156,12 +156,12 @@ async def test_what_nobody_holds_is_not_found() -> None:
     assert (manager.get_connection("x"), manager.get_rooms("x"), manager.get_room_members("r")) == (None, [], [])
 
 
-# Several of one name.
+# Several connections with one client id.
 
 
 @pytest.mark.parametrize("real", [True, False])
-async def test_by_default_the_newer_one_replaces_the_older(real: bool) -> None:
-    """Which is closed for good with 4409."""
+async def test_by_default_a_newer_connection_replaces_the_older_one(real: bool) -> None:
+    """The older one is closed with 4409, after which a client does not come back."""
     async with on_stage(push_only) as stage:
         if real:
             old, new = await stage.named("ann", "ann")
@@ -179,8 +179,8 @@ async def test_by_default_the_newer_one_replaces_the_older(real: bool) -> None:
         await stage.manager.disconnect_all()
 
 
-async def test_a_taken_name_may_be_refused() -> None:
-    """The error carries its close; a double is then not connected at all."""
+async def test_a_client_id_that_is_taken_can_be_refused() -> None:
+    """The error carries its close, and a test double that is refused is not connected at all."""
     hits: list[LimitHit] = []
     manager = WebSocketConnectionManager(WebSocketConfig(duplicate_client="reject"))
     manager.on(LimitHit, hits.append)
@@ -196,7 +196,7 @@ async def test_a_taken_name_may_be_refused() -> None:
 
 
 async def test_a_refusal_that_the_handler_does_not_catch_closes_its_socket() -> None:
-    """With the close of the error."""
+    """The socket gets the code and the reason of the error."""
 
     async def handler(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -209,8 +209,8 @@ async def test_a_refusal_that_the_handler_does_not_catch_closes_its_socket() -> 
         assert (first.closed, second.closed) == (None, (4409, "client id is taken"))
 
 
-async def test_a_client_may_have_several_up_to_its_limit() -> None:
-    """Under ``allow``."""
+async def test_a_client_can_have_several_connections_up_to_its_limit() -> None:
+    """With ``duplicate_client="allow"``."""
     config = WebSocketConfig(duplicate_client="allow", max_connections_per_client=2)
     manager, sockets = await fleet("ann", "ann", config=config)
     with pytest.raises(ConnectionLimitExceededError) as caught:
@@ -224,8 +224,8 @@ async def test_a_client_may_have_several_up_to_its_limit() -> None:
     await manager.connect("ann", AsyncMock())
 
 
-async def test_a_reconnect_is_possible_at_the_limit() -> None:
-    """Somebody new is refused."""
+async def test_a_known_client_can_reconnect_at_the_connection_limit() -> None:
+    """It takes the place of its older connection; a new client is refused."""
     manager, _ = await fleet("ann", "bob", config=WebSocketConfig(max_connections=2))
     with pytest.raises(ConnectionLimitExceededError) as caught:
         await manager.connect("cid", AsyncMock())
@@ -238,11 +238,11 @@ async def test_a_reconnect_is_possible_at_the_limit() -> None:
     await manager.connect("cid", AsyncMock())
 
 
-# Goodbyes.
+# Disconnects.
 
 
-async def test_disconnect_closes_with_code_and_reason() -> None:
-    """Once; the handler learns it."""
+async def test_disconnect_closes_a_socket_with_the_given_code_and_reason() -> None:
+    """A second call finds no such client."""
     async with on_stage(echo) as stage:
         (peer,) = await stage.named("ann")
         await stage.manager.disconnect("ann", 4001, "bye")
@@ -252,8 +252,8 @@ async def test_disconnect_closes_with_code_and_reason() -> None:
             await stage.manager.disconnect("ann")
 
 
-async def test_a_handler_may_say_goodbye_after_the_end() -> None:
-    """Its own connection has ended, and that of its successor is none of its business."""
+async def test_a_late_disconnect_of_a_handler_spares_the_successor() -> None:
+    """Its own connection has been replaced and has ended; the newer one with the same client id stays open."""
     ended: list[str] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -273,8 +273,8 @@ async def test_a_handler_may_say_goodbye_after_the_end() -> None:
         assert stage.manager.get_connection("ann") is new.connection
 
 
-async def test_all_are_closed_a_slice_at_a_time_and_new_ones_are_let_in() -> None:
-    """``max_concurrent_cleanup``."""
+async def test_disconnect_all_closes_few_at_a_time_and_admits_new_connections_after() -> None:
+    """``max_concurrent_cleanup`` is the limit."""
     manager = WebSocketConnectionManager(WebSocketConfig(max_concurrent_cleanup=5, num_shards=2))
     sends, closes = Gauge(), Gauge()
     for number in range(23):
@@ -290,8 +290,8 @@ async def test_all_are_closed_a_slice_at_a_time_and_new_ones_are_let_in() -> Non
 # Rooms.
 
 
-async def test_rooms_are_those_that_have_members() -> None:
-    """They come with the first and go with the last."""
+async def test_a_room_exists_while_it_has_members() -> None:
+    """It appears with its first member and disappears with its last."""
     manager, _ = await fleet("ann", "bob")
     await manager.join("ann", "lobby")
     await manager.join("bob", "lobby")
@@ -307,8 +307,8 @@ async def test_rooms_are_those_that_have_members() -> None:
     assert manager.get_room_members("lobby") == ["ann"]
 
 
-async def test_all_sockets_of_a_client_enter_a_room_and_it_is_named_once() -> None:
-    """Under ``allow``."""
+async def test_all_sockets_of_a_client_join_a_room_that_lists_the_client_once() -> None:
+    """With ``duplicate_client="allow"``."""
     manager, sockets = await fleet("ann", "ann", config=WebSocketConfig(duplicate_client="allow"))
     await manager.join("ann", "lobby")
     assert manager.get_room_members("lobby") == ["ann"]
@@ -317,8 +317,8 @@ async def test_all_sockets_of_a_client_enter_a_room_and_it_is_named_once() -> No
         socket.send_text.assert_awaited_once_with("x")
 
 
-async def test_who_leaves_a_room_gets_what_was_said_before_and_nothing_after() -> None:
-    """In the order of the calls, without a pause between them."""
+async def test_a_member_gets_only_the_messages_between_its_join_and_its_leave() -> None:
+    """The order of the calls decides, even without a pause between them."""
     async with on_stage(push_only) as stage:
         (peer,) = await stage.named("ann")
         await stage.manager.broadcast("before", room="lobby")
@@ -333,8 +333,8 @@ async def test_who_leaves_a_room_gets_what_was_said_before_and_nothing_after() -
 # Memory and user data.
 
 
-async def test_metadata_is_counted_and_may_be_replaced() -> None:
-    """What is smaller gives room back."""
+async def test_metadata_counts_as_memory_and_can_be_replaced() -> None:
+    """Smaller metadata frees memory."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
     await manager.connect("ann", socket, {"data": "x" * 1000})
     large = manager.get_memory_usage()
@@ -347,8 +347,8 @@ async def test_metadata_is_counted_and_may_be_replaced() -> None:
     assert connection.statistics().memory == manager.statistics().memory
 
 
-async def test_metadata_over_the_limit_refuses_a_double_and_keeps_a_named_one() -> None:
-    """Who is connected already stays as it was."""
+async def test_metadata_over_the_limit_is_refused_and_the_earlier_one_stays() -> None:
+    """A socket that was not connected yet is not connected; one that was keeps its metadata."""
     manager, socket = WebSocketConnectionManager(WebSocketConfig(max_memory_per_connection=4096)), AsyncMock()
     with pytest.raises(MemoryLimitExceededError):
         await manager.connect("ann", socket, {"data": "x" * 5000})
@@ -361,11 +361,11 @@ async def test_metadata_over_the_limit_refuses_a_double_and_keeps_a_named_one() 
     assert connection.metadata == {"data": "small"}
 
 
-# Watching.
+# Events, statistics and logs.
 
 
-async def test_events_are_heard_by_callbacks_and_decorators() -> None:
-    """Each answers with what it was given; hooks hear the same."""
+async def test_events_reach_callbacks_decorated_functions_and_hooks() -> None:
+    """``on()`` returns the function that it was given."""
     heard: list[str] = []
     config = WebSocketConfig(hooks=Hooks(on_connect=lambda event: heard.append("hook")))
     manager = WebSocketConnectionManager(config)
@@ -384,8 +384,8 @@ async def test_events_are_heard_by_callbacks_and_decorators() -> None:
     assert sorted(heard) == ["ConnectionIdentified", "ConnectionOpened", "decorator", "hook"]
 
 
-async def test_a_callback_that_fails_closes_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged."""
+async def test_a_failing_callback_is_logged_and_closes_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has its traceback."""
     async with on_stage() as stage:
         stage.manager.on(ConnectionOpened, lambda event: 1 / 0)
         peer = await stage.open()
@@ -394,15 +394,15 @@ async def test_a_callback_that_fails_closes_nobody(caplog: pytest.LogCaptureFixt
     assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
 
 
-async def test_what_is_no_event_is_a_type_error() -> None:
-    """A typo must not be silence."""
+async def test_subscribing_to_a_class_that_is_no_event_is_a_type_error() -> None:
+    """Such a callback would never be called."""
     manager = WebSocketConnectionManager()
     with pytest.raises(TypeError):
         manager.on(str, print)  # type: ignore[arg-type]
 
 
 async def test_statistics_outlive_their_connections() -> None:
-    """Sums are of the manager's whole life."""
+    """They are totals over the whole life of the manager."""
     closed: list[ConnectionClosed] = []
     async with on_stage() as stage:
         stage.manager.on(ConnectionClosed, closed.append)
@@ -418,8 +418,8 @@ async def test_statistics_outlive_their_connections() -> None:
         assert len(closed) == 3
 
 
-async def test_latencies_are_measured_only_when_asked_for() -> None:
-    """``enable_metrics``: pings and broadcasts."""
+async def test_latencies_are_measured_only_with_enable_metrics() -> None:
+    """They are those of pings and of broadcasts."""
     for metrics in (False, True):
         async with on_stage(push_only, enable_metrics=metrics) as stage:
             await stage.named("ann", "bob")
@@ -431,8 +431,8 @@ async def test_latencies_are_measured_only_when_asked_for() -> None:
             assert not metrics or latencies["ping"].count == 0
 
 
-async def test_a_warning_is_given_once_and_there_is_an_end_to_new_ones(caplog: pytest.LogCaptureFixture) -> None:
-    """A hundred different ones of the operator's causes; those of peers have budgets of their own, see `Notices`."""
+async def test_each_warning_is_logged_once_and_their_number_is_limited(caplog: pytest.LogCaptureFixture) -> None:
+    """A hundred of those that the operator causes; peers have smaller budgets, see `Notices`."""
     manager = WebSocketConnectionManager()
     for by_peers in (True, False):
         for number in range(110):
@@ -441,8 +441,8 @@ async def test_a_warning_is_given_once_and_there_is_an_end_to_new_ones(caplog: p
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == FEW + 100
 
 
-async def test_tokens_are_those_of_the_manager() -> None:
-    """Made, validated once, and told of."""
+async def test_a_manager_issues_and_validates_its_tokens_and_emits_events() -> None:
+    """The token names the client that it was issued for."""
     heard: list[str] = []
     manager = WebSocketConnectionManager(WebSocketConfig(secret_key="a secret of some length"))
     manager.on(Event, lambda event: heard.append(type(event).__name__))
@@ -451,8 +451,8 @@ async def test_tokens_are_those_of_the_manager() -> None:
     assert heard == ["TokenIssued", "TokenUsed"]
 
 
-async def test_the_services_of_a_loop_go_with_its_last_connection() -> None:
-    """Unless it was started there: a test client makes a loop for each socket."""
+async def test_the_services_of_a_loop_end_with_its_last_connection() -> None:
+    """They stay if the manager was started there. A test client makes a new loop for each socket."""
     manager = WebSocketConnectionManager()
     await manager.connect("ann", AsyncMock())
     assert len(hub_of(manager).loops.services) == 1
