@@ -1,4 +1,4 @@
-"""The README's matrix is the kept result, and what makes it can be trusted."""
+"""The matrix of the README: it shows the kept result, and the code that makes it works."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = [str(each) for each in VARIANTS]
 
 
 def result_with(**cells: list[str]) -> dict[str, Any]:
-    """A result of one row; variants whose names are given (with ``_``) have those cells, others hold."""
+    """A result of one row: the named variants (with ``_`` for ``-``) have these cells, all others hold."""
     row = {name: cells.get(name.replace("-", "_"), ["holds"]) for name in NAMES}
     return {"python": "3.13.0", "versions": {"uvicorn": "1.0"}, "rows": {"Echo": row}}
 
@@ -42,7 +42,7 @@ def first_cell(recorder: Recorder) -> Any:
 
 
 def test_the_readme_shows_the_kept_result() -> None:
-    """And that result has the rows that there are, each with a cell for every variant."""
+    """That result has every row, and each row has a cell for every variant."""
     assert matrix.check(None) == []
     rows = json.loads(matrix.KEPT.read_text())["rows"]
     assert list(rows) == list(ROWS)
@@ -60,13 +60,13 @@ def test_the_readme_shows_the_kept_result() -> None:
         (["passed", "no ping", "failed"], ["failed"]),
     ],
 )
-def test_a_cell_is_what_its_tests_showed(outcomes: list[str], cell: list[str]) -> None:
-    """The worst counts, and reasons are told once."""
+def test_a_cell_sums_up_the_outcomes_of_its_tests(outcomes: list[str], cell: list[str]) -> None:
+    """The worst outcome decides, and each reason is listed once."""
     assert cell_of(outcomes) == cell
 
 
-def test_each_phase_of_a_test_counts(tmp_path: Path) -> None:
-    """What failed in its teardown has failed; what was expected to fail tells why."""
+def test_every_phase_of_a_test_counts_for_its_cell(tmp_path: Path) -> None:
+    """A test that fails in its teardown has failed; an expected failure gives its reason."""
     recorder = Recorder(tmp_path / "deep" / "matrix.json")
     assert first_cell(recorder) == ["missing"]
     recorder.pytest_runtest_logreport(report("passed", "setup"))
@@ -81,15 +81,15 @@ def test_each_phase_of_a_test_counts(tmp_path: Path) -> None:
     assert json.loads(recorder.path.read_text())["rows"] == recorder.result()["rows"]
 
 
-def test_a_test_that_was_skipped_has_failed(tmp_path: Path) -> None:
-    """Nothing is skipped here."""
+def test_a_skipped_test_counts_as_failed(tmp_path: Path) -> None:
+    """The conformance suite skips nothing."""
     recorder = Recorder(tmp_path / "matrix.json")
     recorder.pytest_runtest_logreport(report("skipped", "setup"))
     assert first_cell(recorder) == ["failed"]
 
 
-def test_servers_that_agree_have_one_column() -> None:
-    """Of those that do not, each part says what it is."""
+def test_variants_of_a_server_with_equal_cells_share_a_column() -> None:
+    """Where they differ, the title of each column names its variants."""
     table = matrix.table(result_with())
     assert "| Behind the middleware | uvicorn | hypercorn | granian | daphne |" in table
     assert "| Echo | ✓ | ✓ | ✓ | ✓ |" in table
@@ -100,8 +100,8 @@ def test_servers_that_agree_have_one_column() -> None:
     assert table.endswith("1. so\n2. why")
 
 
-def test_differences_are_told() -> None:
-    """A cell that changed, a row that is new, a row that was not run."""
+def test_differences_between_two_results_are_listed() -> None:
+    """A changed cell, a new row, and a row that was not run."""
     kept, run = result_with()["rows"], result_with(daphne_asyncio=["failed"])["rows"]
     assert matrix.differences(kept, kept) == []
     assert matrix.differences(kept, run) == ["Echo on daphne-asyncio: kept is ['holds'], the run gave ['failed']"]
@@ -109,7 +109,7 @@ def test_differences_are_told() -> None:
 
 
 def test_a_result_with_failures_is_not_kept(tmp_path: Path) -> None:
-    """Nor one of a run that left something out."""
+    """Nor is a result in which cells are missing."""
     path = tmp_path / "run.json"
     path.write_text(render(result_with(daphne_asyncio=["failed"], granian_uvloop=["missing"])))
     before = matrix.KEPT.read_text() if matrix.KEPT.exists() else None
@@ -117,8 +117,8 @@ def test_a_result_with_failures_is_not_kept(tmp_path: Path) -> None:
     assert (matrix.KEPT.read_text() if matrix.KEPT.exists() else None) == before
 
 
-def test_what_is_written_is_what_was_found() -> None:
-    """JSON, with a line for each cell."""
+def test_a_result_survives_rendering_as_json() -> None:
+    """Each cell has a line of its own."""
     result = result_with(daphne_asyncio=["lacks", "a “reason”"])
     assert json.loads(render(result)) == result
     assert len(render(result).splitlines()) == 4 + 3 + 3 + len(NAMES)

@@ -1,4 +1,4 @@
-"""The middleware: options, the scope, and what passes unchanged."""
+"""The middleware: its options, what it puts into the scope, and what it passes on unchanged."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from wsstab.types import Event, Receive, Scope, Send
 
 
 async def count(request: Request) -> JSONResponse:
-    """How many are connected."""
+    """Answer with the number of connections."""
     return JSONResponse({"count": request.state.manager.get_connection_count()})
 
 
 async def echo(websocket: WebSocket) -> None:
-    """Say everything back."""
+    """Send every text back."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
 
 
 def plain() -> Starlette:
-    """A socket and a page."""
+    """An application with two sockets and a page."""
     return Starlette(routes=[Route("/count", count), WebSocketRoute("/ws", echo), WebSocketRoute("/feed/x", echo)])
 
 
 @pytest.fixture(autouse=True)
 def level() -> Iterator[None]:
-    """The package's log level as it was."""
+    """Restores the log level of the package."""
     logger = logging.getLogger("wsstab")
     before = logger.level
     yield
@@ -56,8 +56,8 @@ def level() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("with_lifespan", [True, False])
-def test_sockets_and_pages_find_the_same_manager_again_and_again(with_lifespan: bool) -> None:
-    """With and without ``with``, on one application."""
+def test_sockets_and_pages_share_one_manager_in_every_session(with_lifespan: bool) -> None:
+    """With and without a lifespan, several times on one application."""
     app = WebSocketStabilizer(plain())
     for _ in range(3):
         client = TestClient(app)
@@ -70,7 +70,7 @@ def test_sockets_and_pages_find_the_same_manager_again_and_again(with_lifespan: 
 
 
 def talk(client: TestClient) -> None:
-    """One conversation."""
+    """Echo one message, and count the connections during and after it."""
     with client.websocket_connect("/ws") as socket:
         socket.send_text("hello")
         assert socket.receive_text() == "hello"
@@ -78,13 +78,13 @@ def talk(client: TestClient) -> None:
     assert client.get("/count").json() == {"count": 0}
 
 
-def test_options_are_fields_of_the_configuration() -> None:
-    """By name."""
+def test_keyword_options_become_fields_of_the_configuration() -> None:
+    """They keep their names."""
     assert WebSocketStabilizer(plain(), heartbeat_interval=25).manager.config.heartbeat_interval == 25
 
 
-def test_a_configuration_or_a_manager_may_be_given() -> None:
-    """The configuration is copied, the manager is used."""
+def test_a_configuration_or_a_manager_can_be_passed() -> None:
+    """The manager is used as it is."""
     config = WebSocketConfig(max_connections=3)
     assert WebSocketStabilizer(plain(), config=config).manager.config.max_connections == 3
     manager = WebSocketConnectionManager()
@@ -99,30 +99,30 @@ def test_a_configuration_or_a_manager_may_be_given() -> None:
         {"manager": WebSocketConnectionManager(), "heartbeat_interval": 5},
     ],
 )
-def test_only_one_way_to_configure_at_a_time(options: dict[str, Any]) -> None:
-    """Which would count, otherwise?"""
+def test_configuration_manager_and_options_exclude_each_other(options: dict[str, Any]) -> None:
+    """With two of them it would be unclear which counts."""
     with pytest.raises(TypeError, match="only one of them"):
         WebSocketStabilizer(plain(), **options)
 
 
-def test_it_needs_an_application() -> None:
-    """By position or by name, as older versions of Starlette pass it."""
+def test_the_middleware_needs_an_application() -> None:
+    """It takes the application by position, or by name as older versions of Starlette pass it."""
     with pytest.raises(TypeError, match="needs the application"):
         WebSocketStabilizer()
     app = plain()
     assert WebSocketStabilizer(app=app).app is app
 
 
-def test_wrong_options_are_refused_where_they_are_given() -> None:
-    """Unknown ones and wrong values."""
+def test_unknown_options_and_wrong_values_are_refused_at_construction() -> None:
+    """The error names the option."""
     with pytest.raises(TypeError, match="heart_beat"):
         WebSocketStabilizer(plain(), heart_beat=5)
     with pytest.raises(ValueError, match="heartbeat_interval"):
         WebSocketStabilizer(plain(), heartbeat_interval=-1)
 
 
-def test_both_keys_may_be_renamed() -> None:
-    """In the state of the scope."""
+def test_the_state_keys_of_manager_and_connection_can_be_renamed() -> None:
+    """The default keys are then absent from the scope's state."""
     seen: list[Any] = []
 
     async def handler(websocket: WebSocket) -> None:
@@ -139,8 +139,8 @@ def test_both_keys_may_be_renamed() -> None:
 
 
 @pytest.mark.parametrize("key", ["manager", "connection"])
-def test_a_foreign_value_under_a_key_is_an_error_that_names_the_option(key: str) -> None:
-    """It is never overwritten, and nothing stays counted."""
+def test_a_foreign_value_under_a_state_key_is_an_error_naming_the_option(key: str) -> None:
+    """The value is never overwritten, and the failed connection is not counted."""
     wrapped = WebSocketStabilizer(plain())
 
     async def stranger(scope: Any, receive: Any, send: Any) -> None:
@@ -156,8 +156,8 @@ def test_a_foreign_value_under_a_key_is_an_error_that_names_the_option(key: str)
     assert hub_of(wrapped.manager).admission.count == 0
 
 
-def test_manager_and_connection_are_dependencies_of_fastapi() -> None:
-    """Typed, in requests and sockets."""
+def test_manager_and_connection_work_as_fastapi_dependencies() -> None:
+    """They are typed, and work in requests and in sockets."""
     app = FastAPI()
 
     @app.get("/count")
@@ -180,8 +180,8 @@ def test_manager_and_connection_are_dependencies_of_fastapi() -> None:
         assert session.receive_text() == "True"
 
 
-def test_without_the_middleware_both_say_what_is_missing() -> None:
-    """The line that installs it."""
+def test_without_the_middleware_the_dependencies_say_how_to_install_it() -> None:
+    """Their error has the line that adds it."""
     scope = {"type": "websocket", "headers": []}
     with pytest.raises(RuntimeError, match="add_middleware"):
         get_manager(HTTPConnection(scope))
@@ -189,8 +189,8 @@ def test_without_the_middleware_both_say_what_is_missing() -> None:
         get_connection(WebSocket(scope, None, None))  # type: ignore[arg-type]
 
 
-def test_entered_twice_it_acts_once() -> None:
-    """The outer one, of a parent application and a mounted one."""
+def test_of_two_nested_middlewares_only_the_outer_one_acts() -> None:
+    """A mounted application may have been wrapped on its own."""
     inner = WebSocketStabilizer(plain())
     outer = WebSocketStabilizer(Starlette(routes=[Mount("/sub", app=inner)]))
     client = TestClient(outer)
@@ -202,7 +202,7 @@ def test_entered_twice_it_acts_once() -> None:
 
 
 def test_the_manager_starts_and_stops_with_the_application() -> None:
-    """Open sockets are closed at the end of the lifespan."""
+    """Its services run from the beginning of the lifespan to its end."""
     app = WebSocketStabilizer(plain())
     with TestClient(app):
         (services,) = hub_of(app.manager).loops.services.values()
@@ -211,8 +211,8 @@ def test_the_manager_starts_and_stops_with_the_application() -> None:
     assert app.manager.is_ready
 
 
-def test_a_route_may_have_options_of_its_own() -> None:
-    """The first pattern that matches."""
+def test_a_route_can_override_options() -> None:
+    """The pattern of ``routes`` decides; other paths keep the common options."""
     app = WebSocketStabilizer(plain(), max_message_size=10, routes={"/feed/*": Override(max_message_size=3)})
     client = TestClient(app)
     with client.websocket_connect("/ws") as socket:
@@ -223,8 +223,8 @@ def test_a_route_may_have_options_of_its_own() -> None:
         assert socket.receive()["code"] == 1009
 
 
-def test_a_test_client_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """``compression="none"`` and the default heartbeat cannot act, and nobody misses them."""
+def test_a_test_client_causes_no_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    """``compression="none"`` and the default heartbeat have no effect there, and nobody misses them."""
     client = TestClient(WebSocketStabilizer(plain(), compression="none"))
     for _ in range(2):
         with client.websocket_connect("/ws"):
@@ -232,8 +232,8 @@ def test_a_test_client_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_test_client_behind_middleware_is_told_nothing_either(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the client calls itself."""
+def test_a_test_client_behind_middleware_causes_no_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    """It is recognised whatever address it claims to have."""
     app = WebSocketStabilizer(plain())
 
     async def middleware(scope: Any, receive: Any, send: Any) -> None:
@@ -248,8 +248,8 @@ def test_a_test_client_behind_middleware_is_told_nothing_either(caplog: pytest.L
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_limit_is_an_http_denial() -> None:
-    """With a body and when to come back; the one inside is not harmed."""
+def test_a_connection_over_the_limit_gets_an_http_denial() -> None:
+    """The denial has a body and ``Retry-After``; the open connection goes on."""
     client = TestClient(WebSocketStabilizer(plain(), max_connections=1))
     with client.websocket_connect("/ws") as socket:
         with pytest.raises(WebSocketDenialResponse) as caught, client.websocket_connect("/ws"):
@@ -260,8 +260,8 @@ def test_a_limit_is_an_http_denial() -> None:
         assert socket.receive_text() == "x"
 
 
-def test_authorize_gives_the_name() -> None:
-    """The socket has it when its handler begins to talk."""
+def test_authorize_names_the_connection() -> None:
+    """The name is the client id of the connection from its first message on."""
 
     async def authorize(scope: Any) -> str:
         return str(scope["path"].strip("/"))
@@ -274,8 +274,8 @@ def test_authorize_gives_the_name() -> None:
         assert app.manager.get_active_connections() == ["ws"]
 
 
-def test_a_name_that_was_taken_meanwhile_closes_the_later_one() -> None:
-    """The door has checked, but another was faster."""
+def test_a_name_taken_between_authorize_and_accept_closes_the_later_socket() -> None:
+    """The name was free at the handshake, but another connection took it before this one was accepted."""
     manager: WebSocketConnectionManager
 
     async def named(websocket: WebSocket) -> None:
@@ -305,8 +305,8 @@ def test_a_name_that_was_taken_meanwhile_closes_the_later_one() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_an_error_is_not_lost_when_the_call_is_cancelled_while_its_close_goes_out(backend: str) -> None:
-    """A test client cancels right after it has closed; without us the error had ended the call by then."""
+def test_a_handler_error_survives_cancellation_during_its_close(backend: str) -> None:
+    """A test client cancels right after it has closed; without the middleware, the error has left the call by then."""
 
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

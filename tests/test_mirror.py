@@ -1,4 +1,4 @@
-"""The tests mirror the package: each module of a folder has the file that is about it."""
+"""The tests mirror the package: each module of these folders has a test file of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 
 FOLDERS = ["core", "config", "routes", "loop", "wires", "wires/uvicorn", "wires/hypercorn", "connection", "hub"]
 PROTOCOLS = {"loop/members"}
-"""What has no code to run."""
+"""Modules without code to run."""
 
 
 def modules(folder: str) -> list[str]:
@@ -29,13 +29,13 @@ def test_each_module_has_its_test_file(folder: str) -> None:
     assert [name for name in names if not (TESTS / folder / f"test_{name}.py").exists()] == []
 
 
-def test_each_test_file_of_a_machine_has_its_machine() -> None:
-    """None is about what is not there any more."""
+def test_each_test_file_in_core_has_its_module() -> None:
+    """No test file outlives the module that it tests."""
     tested = sorted(path.stem.removeprefix("test_") for path in (TESTS / "core").glob("test_*.py"))
     assert tested == modules("core")
 
 
 @pytest.mark.parametrize("name", modules("core"))
-def test_each_test_file_of_a_machine_is_about_it(name: str) -> None:
-    """It imports that machine."""
+def test_each_test_file_in_core_imports_its_module(name: str) -> None:
+    """A test file with the right name could still test something else."""
     assert f"from wsstab.core.{name} import" in (TESTS / "core" / f"test_{name}.py").read_text()

@@ -1,4 +1,4 @@
-"""Notices: what is told once, and what strangers can cause, within a budget."""
+"""Notices: warnings that are logged once, and those that strangers can cause, within a budget."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
-    """What was logged since this was asked last."""
+    """The lines that were logged since the last call."""
     found = [record.getMessage() for record in caplog.records if record.levelno >= level]
     caplog.clear()
     return found
 
 
-def test_the_operator_s_warnings_are_told_once_each(caplog: pytest.LogCaptureFixture) -> None:
-    """And there is an end to new ones."""
+def test_each_warning_for_the_operator_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """After the first hundred, new ones are left out."""
     notices = Notices()
     for _ in range(2):
         for number in range(MOST_ONCE + 10):
@@ -44,10 +44,10 @@ def test_the_operator_s_warnings_are_told_once_each(caplog: pytest.LogCaptureFix
     assert lines(caplog) == [f"warning {number}" for number in range(MOST_ONCE)]
 
 
-def test_a_few_of_a_kind_in_a_window_then_the_count_then_a_few_again(
+def test_a_window_logs_few_lines_of_a_kind_and_the_next_begins_with_the_count(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
-    """A thousand silence nobody for ever."""
+    """A thousand lines in one window do not silence the kind for ever."""
     notices = Notices()
     for number in range(1000):
         notices.of_peers(f"origin {number}", "origin %s", number)
@@ -57,8 +57,8 @@ def test_a_few_of_a_kind_in_a_window_then_the_count_then_a_few_again(
     assert lines(caplog) == [f"! {1000 - FEW} more lines of this kind were left out: origin", "origin late"]
 
 
-def test_kinds_do_not_silence_each_other(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
-    """Nor the operator's."""
+def test_each_kind_of_line_has_a_budget_of_its_own(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    """Lines that peers cause do not silence those for the operator either."""
     notices = Notices()
     for number in range(1000):
         notices.of_peers(f"origin {number}", "origin %s", number)
@@ -68,10 +68,8 @@ def test_kinds_do_not_silence_each_other(caplog: pytest.LogCaptureFixture, clock
     assert lines(caplog) == ["size", "operator"]
 
 
-def test_the_same_thing_is_told_once_and_costs_nothing_of_the_budget(
-    caplog: pytest.LogCaptureFixture, clock: Clock
-) -> None:
-    """As long as it is among the last thousand."""
+def test_a_repeated_line_is_logged_once_and_uses_no_more_budget(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    """It counts as repeated while it is among the last thousand."""
     notices = Notices()
     for _ in range(1000):
         notices.of_peers("origin same", "same")
@@ -86,8 +84,8 @@ def test_the_same_thing_is_told_once_and_costs_nothing_of_the_budget(
     assert len(notices._known) == MOST_KNOWN
 
 
-def test_what_was_left_out_is_told_at_the_end_in_any_case(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
-    """Once, and in its own level."""
+def test_the_count_of_omitted_lines_is_always_logged_at_the_end(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    """It is logged once, at the level of the omitted lines."""
     caplog.set_level(logging.INFO, "wsstab")
     notices = Notices()
     told = [notices.may_tell("refused", logging.INFO) for _ in range(FEW + 5)]
@@ -103,10 +101,10 @@ def test_what_was_left_out_is_told_at_the_end_in_any_case(caplog: pytest.LogCapt
 
 
 @pytest.mark.anyio
-async def test_a_stranger_s_thousand_origins_make_few_lines_of_little_text(
+async def test_a_thousand_origins_of_a_stranger_make_few_short_log_lines(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
-    """And the operator hears of what is wrong with the configuration all the same."""
+    """A warning about the configuration still reaches the operator."""
     caplog.set_level(logging.INFO, "wsstab")
     at = Entrance(max_connections_per_address=5)
     for number in range(1000):
@@ -125,8 +123,8 @@ async def test_a_stranger_s_thousand_origins_make_few_lines_of_little_text(
 
 
 @pytest.mark.anyio
-async def test_the_fields_of_a_line_are_cut_as_well(caplog: pytest.LogCaptureFixture) -> None:
-    """A formatter writes them too."""
+async def test_long_fields_of_a_log_record_are_cut_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    """A formatter may write them too."""
     caplog.set_level(logging.INFO, "wsstab")
     await Entrance(allowed_origins=[]).knock(path="/" + "p" * 60_000, origin="https://a.example")
     (record,) = [record for record in caplog.records if record.levelno == logging.INFO]
@@ -134,10 +132,8 @@ async def test_the_fields_of_a_line_are_cut_as_well(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.anyio
-async def test_an_authorize_that_breaks_on_what_strangers_send_floods_no_log(
-    caplog: pytest.LogCaptureFixture, clock: Clock
-) -> None:
-    """Each has a traceback."""
+async def test_an_authorize_that_raises_does_not_flood_the_log(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    """Strangers can make it raise, and each line has a traceback."""
 
     async def authorize(scope: object) -> bool:
         raise KeyError("on purpose")

@@ -1,4 +1,4 @@
-"""Payloads: what may be sent, and what it becomes."""
+"""Payloads: which messages may be sent, and how they are encoded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from wsstab.payload import encode
 
 
 class Point(BaseModel):
-    """A model of a user."""
+    """A pydantic model of an application."""
 
     x: int
     name: str = "é"
 
 
 class Colour(str, Enum):
-    """A text that prints as something else."""
+    """A string whose ``str()`` differs from its value."""
 
     RED = "red"
 
@@ -47,27 +47,27 @@ class Colour(str, Enum):
     ],
 )
 def test_each_kind_of_message_becomes_text_or_bytes(message: Any, encoded: str | bytes) -> None:
-    """Text and bytes as they are, the rest as JSON."""
+    """Text and bytes stay as they are; everything else becomes JSON."""
     assert encode(message) == encoded
     assert type(encode(message)) is type(encoded)
 
 
 @pytest.mark.parametrize("message", [None, 1, 1.5, True, {1, 2}, object(), iter("x"), Point, Mock(), dict])
-def test_anything_else_is_refused_with_what_is_allowed(message: Any) -> None:
-    """A double that has every attribute is no model, and neither is a class."""
+def test_a_message_of_another_type_is_refused_with_a_list_of_the_allowed_ones(message: Any) -> None:
+    """A mock that has every attribute does not count as a pydantic model, and neither does a class."""
     with pytest.raises(TypeError, match="must be str, bytes, bytearray, memoryview, dict, list, tuple or a pydantic"):
         encode(message)
 
 
 @pytest.mark.parametrize(("message", "error"), [({"a": object()}, TypeError), ([{1}], TypeError)])
-def test_json_says_itself_what_it_does_not_have(message: Any, error: type[Exception]) -> None:
-    """Within a dict or a list."""
+def test_a_value_that_json_cannot_hold_raises_the_error_of_json(message: Any, error: type[Exception]) -> None:
+    """The value is inside of a dict or a list."""
     with pytest.raises(error, match="not JSON serializable"):
         encode(message)
 
 
 def test_a_message_that_contains_itself_is_refused() -> None:
-    """As JSON does."""
+    """The error is that of ``json``."""
     message: list[Any] = []
     message.append(message)
     with pytest.raises(ValueError, match="Circular"):
@@ -82,14 +82,14 @@ JSON_VALUES = st.recursive(
 
 
 @given(message=st.lists(JSON_VALUES, max_size=4) | st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=4))
-def test_json_is_exactly_what_starlette_sends(message: Any) -> None:
-    """The rule of ``send_json``, for whatever it takes."""
+def test_json_is_encoded_by_the_rule_of_starlette(message: Any) -> None:
+    """For every value that ``send_json`` takes."""
     assert encode(message) == json.dumps(message, separators=(",", ":"), ensure_ascii=False)
 
 
 @pytest.mark.anyio
 async def test_starlette_itself_sends_the_same_json() -> None:
-    """Not only the rule that it is believed to have."""
+    """The test above compares with a copy of Starlette's rule; this one runs Starlette."""
     message = {"é": [1, 2.5, None], "b": {"c": "😀"}}
     sent: list[Any] = []
 

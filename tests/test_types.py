@@ -1,4 +1,4 @@
-"""What users copy from the documents, as their type checker sees it."""
+"""The type checker of a user accepts the code that the documents show."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ app = FastAPI()
 manager = WebSocketConnectionManager()
 ws_manager = manager
 """
-"""What a block that shows one line has around it."""
+"""The names that a code block of a single line needs."""
 
 
 def test_the_code_of_the_documents_passes_mypy(tmp_path: Path) -> None:
-    """Each block by itself; what needs no annotation in an application needs none here."""
+    """Each block is checked by itself, and unannotated functions are checked too."""
     programs = list[str]()
     for document in DOCUMENTS:
         for number, code in enumerate(CODE.findall((ROOT / document).read_text())):
