@@ -1,4 +1,4 @@
-"""`wsstab.wires.deflate`: what is answered to an offer."""
+"""`wsstab.wires.deflate`: the answer to an offer of permessage-deflate."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ BOTH = "server_no_context_takeover; client_no_context_takeover"
         (f"permessage-deflate;{BOTH}", f"permessage-deflate;{BOTH}"),
     ],
 )
-def test_each_side_is_named_once(answer: str, refused: str) -> None:
-    """A parameter that stands there twice would make the answer invalid (RFC 7692 section 7.1)."""
+def test_context_takeover_is_refused_once_for_each_side(answer: str, refused: str) -> None:
+    """A repeated parameter would make the answer invalid (RFC 7692 section 7.1)."""
     assert without_takeover(answer) == refused

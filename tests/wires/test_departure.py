@@ -1,4 +1,4 @@
-"""Whether an error of ``send`` is a server's word that its peer has left."""
+"""Departure: whether an error of ``send`` is the server's report that its peer has left."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Failing = Callable[[Event], Awaitable[None]]
 
 
 class Uvicorn:
-    """Stands for the protocol object of a server."""
+    """A double of the protocol object of a server."""
 
     async def send(self, event: Event) -> None:
-        """As a server's."""
+        """The ``send`` of the server."""
 
 
 Uvicorn.__module__ = "uvicorn.protocols.websockets.websockets_sansio_impl"
 
 
 def raising(error: Exception, module: str = "some.middleware") -> Failing:
-    """A ``send`` of this module that raises."""
+    """A ``send`` of this module that raises this error."""
 
     async def send(event: Event) -> None:
         raise error
@@ -39,7 +39,7 @@ def raising(error: Exception, module: str = "some.middleware") -> Failing:
 
 
 def wrapping(inner: Any) -> Failing:
-    """A ``send`` of somebody who calls another."""
+    """The ``send`` of a middleware, which calls another one."""
 
     async def send(event: Event) -> None:
         await inner(event)
@@ -48,7 +48,7 @@ def wrapping(inner: Any) -> Failing:
 
 
 def error_of(send: Failing) -> Exception:
-    """What it raises, with its traceback."""
+    """The error that ``send`` raises, with its traceback."""
     try:
         send({}).__await__().send(None)
     except Exception as error:
@@ -57,8 +57,8 @@ def error_of(send: Failing) -> Exception:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("context"), LookupError("user"), ConnectionRefusedError(), OSError()])
-def test_what_a_middleware_over_a_server_raises_says_nothing_of_the_peer(error: Exception) -> None:
-    """Whatever class it is of."""
+def test_an_error_of_middleware_around_a_server_is_no_departure(error: Exception) -> None:
+    """Whatever the class of the error: the server did not raise it."""
     send = raising(error)
     send.__wrapped__ = Uvicorn().send  # type: ignore[attr-defined]
     assert not is_departure(error_of(send), send)
@@ -66,47 +66,47 @@ def test_what_a_middleware_over_a_server_raises_says_nothing_of_the_peer(error: 
 
 @pytest.mark.parametrize("module", ["uvicorn.protocols.websockets.wsproto_impl", "hypercorn.protocol.ws_stream"])
 @pytest.mark.parametrize("error", [RuntimeError("after close"), ConnectionResetError()])
-def test_what_a_server_raises_does(module: str, error: Exception) -> None:
-    """However many stand before it."""
+def test_an_error_from_server_code_is_a_departure(module: str, error: Exception) -> None:
+    """However many middlewares are between the server and us."""
     send = wrapping(wrapping(raising(error, module)))
     assert is_departure(error_of(send), send)
 
 
-def test_the_class_of_a_server_does_wherever_it_was_raised() -> None:
+def test_an_error_class_of_a_server_is_a_departure_wherever_raised() -> None:
     """A middleware may raise it again."""
     send = raising(ClientDisconnected())
     assert is_departure(error_of(send), send)
 
 
 @pytest.mark.parametrize("module", ["websockets.legacy.protocol", "uvicorn.middleware.proxy_headers"])
-def test_a_library_that_servers_use_is_no_server(module: str) -> None:
-    """A middleware may be the client of another server."""
+def test_an_error_from_a_library_that_servers_use_is_no_departure(module: str) -> None:
+    """A middleware may itself be the client of another server."""
     send = raising(ConnectionClosedError(None, None), module)
     send.__wrapped__ = Uvicorn().send  # type: ignore[attr-defined]
     assert not is_departure(error_of(send), send)
 
 
-def test_a_keyerror_in_a_server_is_a_mistake() -> None:
-    """An event that it cannot read."""
+def test_a_keyerror_in_server_code_is_no_departure() -> None:
+    """The server raises it for an event that it cannot read."""
     send = raising(KeyError("type"), "uvicorn.protocols.websockets.wsproto_impl")
     assert not is_departure(error_of(send), send)
 
 
-def test_an_unknown_server_says_it_by_an_oserror_as_asgi_has_it() -> None:
-    """But not by a RuntimeError."""
+def test_an_oserror_of_an_unknown_server_is_a_departure() -> None:
+    """ASGI promises an ``OSError``; a ``RuntimeError`` means nothing there."""
     for error, says in ((OSError("gone"), True), (RuntimeError("gone"), False)):
         send = raising(error)
         assert is_departure(error_of(send), send) is says
 
 
-def test_granian_s_own_word_is_known_through_a_middleware() -> None:
-    """It comes from no Python code."""
+def test_the_runtimeerror_of_granian_is_recognised_by_its_text() -> None:
+    """It is raised outside of Python code, so its traceback shows no frame of granian."""
     send = raising(RuntimeError("ASGI transport error"))
     assert is_departure(error_of(send), send)
 
 
 def test_a_server_is_found_behind_closures_methods_and_partials() -> None:
-    """And a circle of them ends."""
+    """The search ends even if a callable wraps itself."""
     server = Uvicorn()
     assert reaches_a_server(server.send)
     assert reaches_a_server(wrapping(functools.partial(wrapping(server.send), {})))
@@ -116,8 +116,8 @@ def test_a_server_is_found_behind_closures_methods_and_partials() -> None:
     assert not reaches_a_server(circle)
 
 
-def test_it_is_not_looked_for_without_end() -> None:
-    """Past so many layers it counts as not there."""
+def test_the_search_for_a_server_ends_after_a_number_of_layers() -> None:
+    """A server behind more layers counts as not found."""
     send: Any = Uvicorn().send
     for _ in range(WIDEST):
         send = wrapping(send)
@@ -135,8 +135,8 @@ def nested(inner: Any) -> Failing:
 
 
 @pytest.mark.parametrize("around", [wrapping, nested, functools.partial(functools.partial, print, 1), lambda it: it])
-def test_somebodys_proxy_without_its_context_is_survived(around: Callable[[Any], Any]) -> None:
-    """Nothing of it can be asked, not even its class; the error of the application stays what it was."""
+def test_a_context_proxy_outside_its_context_does_not_break_the_search(around: Callable[[Any], Any]) -> None:
+    """It raises for every attribute, even its class; the error of the application must stay what it was."""
     send = around(LocalProxy())
     assert not reaches_a_server(send)
     assert promises_an_error({}, send)
@@ -148,7 +148,7 @@ def test_somebodys_proxy_without_its_context_is_survived(around: Callable[[Any],
 
 
 def test_a_server_is_found_behind_a_method_that_is_a_closure() -> None:
-    """As behind the function."""
+    """The method's function refers to the server in a cell."""
     assert reaches_a_server(nested(Uvicorn().send))
 
 
@@ -164,11 +164,11 @@ def test_a_server_is_found_behind_a_method_that_is_a_closure() -> None:
     ],
 )
 def test_the_version_of_asgi_says_whether_an_error_is_promised(asgi: dict[str, str], promised: bool) -> None:
-    """Since 2.4; a server that does not say is held to 2.0."""
+    """Version 2.4 and later promise one; a server that gives no version is held to 2.0."""
     assert promises_an_error({"asgi": asgi}, Uvicorn().send) is promised
 
 
-def test_without_a_version_a_known_server_promises_nothing() -> None:
-    """daphne says none; what is no server is held to the newest."""
+def test_without_asgi_in_the_scope_only_unknown_servers_promise_an_error() -> None:
+    """daphne gives no version; a ``send`` that reaches no server is held to the newest one."""
     assert not promises_an_error({}, Uvicorn().send)
     assert promises_an_error({}, raising(OSError()))

@@ -1,4 +1,4 @@
-"""Which wire a connection gets, and who is looked through for it."""
+"""Which wire a connection gets, and which observers are looked through to find it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRACE = 5
 
 
 async def observed(receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """What an application gets behind the log of messages that uvicorn has."""
+    """The callables that an application gets behind uvicorn's log of messages."""
     got: list[Any] = []
 
     async def app(scope: Any, inner_receive: Any, inner_send: Any) -> None:
@@ -33,13 +33,13 @@ async def observed(receive: Receive, send: Send) -> tuple[Receive, Send]:
 
 
 def sent(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The kinds of messages that this log saw on their way out."""
+    """The types of the messages that this log saw on their way out."""
     told = [record.getMessage() for record in caplog.records if " Send " in record.getMessage()]
     return [message.split("'type': '")[1].split("'")[0] for message in told]
 
 
-async def test_a_send_of_nobody_s_is_plain_asgi() -> None:
-    """With the receive and the send that were given."""
+async def test_an_unknown_server_gets_the_plain_asgi_wire() -> None:
+    """The wire uses the given ``receive`` and ``send``."""
     receive, send = AsyncMock(return_value={"type": "websocket.connect"}), AsyncMock()
     wire = wire_for({}, receive, send)
     assert type(wire) is AsgiWire
@@ -48,14 +48,14 @@ async def test_a_send_of_nobody_s_is_plain_asgi() -> None:
     send.assert_awaited_once_with({"type": "websocket.accept"})
 
 
-async def test_a_send_of_a_known_server_has_its_wire() -> None:
-    """Without a word to anybody else."""
+async def test_a_known_server_gets_its_own_wire() -> None:
+    """The wire is found by the ``send`` of the server."""
     made = Hypercorn("asyncio")
     assert type(wire_for({}, made.receive, made.stream.app_send)) is HypercornWire
 
 
-async def test_what_only_observes_is_looked_through_and_still_told(caplog: pytest.LogCaptureFixture) -> None:
-    """The server's wire is there behind it, and the observer sees the handshake and the close."""
+async def test_an_observer_around_a_known_server_is_looked_through(caplog: pytest.LogCaptureFixture) -> None:
+    """The server gets its own wire, and the observer still sees the handshake and the close."""
     made = Hypercorn("asyncio")
     with caplog.at_level(TRACE, "uvicorn.asgi"):
         receive, send = await observed(made.receive, made.stream.app_send)
@@ -66,8 +66,8 @@ async def test_what_only_observes_is_looked_through_and_still_told(caplog: pytes
     assert sent(caplog) == ["websocket.accept", "websocket.close"]
 
 
-async def test_what_observes_an_unknown_server_is_not_passed_by(caplog: pytest.LogCaptureFixture) -> None:
-    """All that is sent goes through it, as without us."""
+async def test_an_observer_around_an_unknown_server_sees_all_messages(caplog: pytest.LogCaptureFixture) -> None:
+    """Everything is sent through it, as without the middleware."""
     inner = AsyncMock()
     with caplog.at_level(TRACE, "uvicorn.asgi"):
         wire = wire_for({}, *await observed(AsyncMock(), inner))
@@ -77,7 +77,7 @@ async def test_what_observes_an_unknown_server_is_not_passed_by(caplog: pytest.L
     inner.assert_awaited_once()
 
 
-def test_the_server_that_runs_this_is_shielded() -> None:
-    """hypercorn's classes, where they are loaded."""
+def test_shield_server_patches_the_loaded_hypercorn() -> None:
+    """The patched class carries a mark."""
     shield_server()
     assert sys.modules["hypercorn.protocol.ws_stream"].WSStream._wsstab_shielded

@@ -1,4 +1,4 @@
-"""A server's queue and event without their deques: what asyncio's own do, as far as a server uses it."""
+"""The lean queue and event: they do what asyncio's own do, as far as a server uses them, with less memory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """They stand in for asyncio's."""
+    """The lean versions replace those of asyncio."""
     return "asyncio"
 
 
 @given(st.lists(st.integers(0, 3)))
-def test_what_is_put_comes_out_in_order(steps: list[int]) -> None:
-    """Each step but 0 puts an item; 0 gets one."""
+def test_items_come_out_in_the_order_they_were_put(steps: list[int]) -> None:
+    """A step of 0 gets an item, any other step puts one."""
     queue, model, number = LeanQueue[int](), list[int](), 0
     for step in steps:
         if step:
@@ -41,8 +41,8 @@ def test_what_is_put_comes_out_in_order(steps: list[int]) -> None:
         assert (queue.qsize(), queue.empty()) == (len(model), not model)
 
 
-async def test_whoever_waits_gets_what_is_put() -> None:
-    """Once."""
+async def test_a_waiting_reader_gets_each_item_once() -> None:
+    """Items that arrive together are not lost either."""
     queue, got = LeanQueue[str](), list[str]()
 
     async def read() -> None:
@@ -60,8 +60,8 @@ async def test_whoever_waits_gets_what_is_put() -> None:
     assert got == ["a", "b", "c"]
 
 
-async def test_a_get_that_is_cancelled_loses_nothing() -> None:
-    """Not even when the item came in the same turn."""
+async def test_a_cancelled_get_loses_no_item() -> None:
+    """Not even an item that arrived in the same turn of the loop."""
     queue = LeanQueue[str]()
     waiting = asyncio.ensure_future(queue.get())
     await anyio.lowlevel.checkpoint()
@@ -72,8 +72,8 @@ async def test_a_get_that_is_cancelled_loses_nothing() -> None:
     assert await queue.get() == "a"
 
 
-async def test_two_readers_at_a_time_are_an_error() -> None:
-    """The first one is not disturbed by it."""
+async def test_a_second_concurrent_get_is_an_error() -> None:
+    """It does not disturb the first one."""
     queue = LeanQueue[str]()
     first = asyncio.ensure_future(queue.get())
     await anyio.lowlevel.checkpoint()
@@ -83,8 +83,8 @@ async def test_two_readers_at_a_time_are_an_error() -> None:
     assert await first == "a"
 
 
-async def test_an_event_wakes_all_who_wait_and_forgets_who_left() -> None:
-    """It is set at first."""
+async def test_an_event_wakes_all_waiters_but_the_cancelled_ones() -> None:
+    """It is set initially."""
     event = LeanEvent()
     assert event.is_set()
     assert await event.wait()
@@ -101,14 +101,14 @@ async def test_an_event_wakes_all_who_wait_and_forgets_who_left() -> None:
 
 
 class Protocol(SimpleNamespace):
-    """As much of a server's protocol object as has them."""
+    """A server's protocol object, as far as ``make_lean`` uses it."""
 
     queue: Any
     writable: Any
 
 
 def protocol(*items: str) -> Protocol:
-    """One that has read so much."""
+    """A protocol object that has received these items."""
     made = Protocol(queue=asyncio.Queue(), writable=asyncio.Event())
     made.writable.set()
     for item in items:
@@ -116,8 +116,8 @@ def protocol(*items: str) -> Protocol:
     return made
 
 
-async def test_a_protocol_object_gets_them_with_all_that_waits() -> None:
-    """Which is the beginning of the connection, at least."""
+async def test_make_lean_replaces_queue_and_event_and_keeps_the_items() -> None:
+    """The queue has at least the event that opens the connection."""
     changed = protocol("connect", "message")
     make_lean(changed)
     assert isinstance(changed.queue, LeanQueue)
@@ -125,8 +125,8 @@ async def test_a_protocol_object_gets_them_with_all_that_waits() -> None:
     assert [await changed.queue.get(), await changed.queue.get()] == ["connect", "message"]
 
 
-async def test_one_that_somebody_may_wait_for_stays_as_it_is() -> None:
-    """Whoever waits for the old queue would wait for ever."""
+async def test_make_lean_does_not_change_a_protocol_that_a_task_may_wait_on() -> None:
+    """A task that waits for the old queue or event would wait for ever."""
     read, blocked = protocol(), protocol("connect")
     blocked.writable.clear()
     for each in (read, blocked):
@@ -135,8 +135,8 @@ async def test_one_that_somebody_may_wait_for_stays_as_it_is() -> None:
         assert type(each.writable) is asyncio.Event
 
 
-def test_they_are_lean() -> None:
-    """Under a tenth of what they replace."""
+def test_the_lean_versions_take_under_a_tenth_of_the_memory() -> None:
+    """Compared with the deques that asyncio's queue and event contain."""
     queue, event = asyncio.Queue[None](), asyncio.Event()
     deques = [queue._queue, queue._getters, event._waiters]  # type: ignore[attr-defined]
     old = sum(sys.getsizeof(each) for each in deques)

@@ -1,4 +1,4 @@
-"""The end of a TCP connection is seen in front of which unread bytes stand."""
+"""The end of a TCP connection is noticed even behind unread bytes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def pair() -> Iterator[Pair]:
         yield near, far
 
 
-def test_who_is_there_has_not_left(pair: Pair) -> None:
-    """Whether or not there is anything to read."""
+def test_a_connected_peer_has_not_left(pair: Pair) -> None:
+    """It does not matter whether there is anything to read."""
     near, far = pair
     assert not peer_has_left(near)
     far.sendall(b"unread")
@@ -34,9 +34,9 @@ def test_who_is_there_has_not_left(pair: Pair) -> None:
     assert not peer_has_left(near)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of it")
-def test_a_fin_behind_unread_bytes_is_seen(pair: Pair) -> None:
-    """And they stay where they are."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports it")
+def test_a_fin_behind_unread_bytes_is_noticed(pair: Pair) -> None:
+    """The unread bytes stay in the socket."""
     near, far = pair
     far.sendall(b"unread")
     far.close()
@@ -44,8 +44,8 @@ def test_a_fin_behind_unread_bytes_is_seen(pair: Pair) -> None:
     assert near.recv(100) == b"unread"
 
 
-def test_a_reset_is_seen(pair: Pair) -> None:
-    """With bytes before it, too."""
+def test_a_reset_is_noticed(pair: Pair) -> None:
+    """Here unread bytes precede it."""
     near, far = pair
     far.sendall(b"unread")
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -53,8 +53,8 @@ def test_a_reset_is_seen(pair: Pair) -> None:
     eventually(lambda: peer_has_left(near))
 
 
-def test_what_is_no_open_socket_has_nobody_to_leave(pair: Pair) -> None:
-    """It was closed here, or there is none."""
+def test_without_an_open_socket_no_peer_has_left(pair: Pair) -> None:
+    """The socket was closed here, or there never was one."""
     near, _ = pair
     near.close()
     assert not peer_has_left(near)
