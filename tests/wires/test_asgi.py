@@ -1,4 +1,4 @@
-"""The wire of plain ASGI, against a server whose every send can be held up or fail."""
+"""The wire of plain ASGI, against a server whose sends can be held up or made to fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on asyncio and on trio."""
     return str(request.param)
 
 
@@ -26,10 +26,10 @@ class StallingServer:
     """A server that records what it is sent, and stalls or fails when told to.
 
     Attributes:
-        sent: events that it took.
+        sent: events that it has taken.
         pending: sends that it has not taken yet.
-        most: how many were pending at once, at most.
-        fails: what the next sends raise.
+        most: the largest number of sends that were pending at once.
+        fails: the error that the next sends raise.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class StallingServer:
         self._open.set()
 
     async def receive(self) -> MutableMapping[str, Any]:
-        """Some event."""
+        """Return a message."""
         return {"type": "websocket.receive", "text": "hello"}
 
     async def send(self, event: MutableMapping[str, Any]) -> None:
@@ -65,12 +65,12 @@ class StallingServer:
 
     @property
     def texts(self) -> list[str]:
-        """The messages it took."""
+        """The messages that it has taken."""
         return [event["text"] for event in self.sent]
 
 
 class Ear:
-    """What a wire tells."""
+    """Records the callbacks of a wire."""
 
     def __init__(self, wire: AsgiWire) -> None:
         self.heard: list[str] = []
@@ -86,18 +86,18 @@ def build() -> tuple[StallingServer, AsgiWire, Ear]:
 
 
 def block(*texts: str) -> Block:
-    """Messages to write."""
+    """A block of these messages."""
     return Block([Outgoing(text) for text in texts])
 
 
 async def turn(count: int = 8) -> None:
-    """Let others run."""
+    """Let other tasks run."""
     for _ in range(count):
         await anyio.lowlevel.checkpoint()
 
 
-async def test_events_of_the_handshake_pass_as_they_are() -> None:
-    """In both directions, not looked at."""
+async def test_handshake_events_pass_unchanged() -> None:
+    """Those to the server are the very same objects."""
     server, wire, _ = build()
     assert (await wire.receive())["text"] == "hello"
     accept, deny = {"type": "websocket.accept", "subprotocol": "x"}, {"type": "websocket.http.response.start"}
@@ -107,15 +107,15 @@ async def test_events_of_the_handshake_pass_as_they_are() -> None:
     assert all(mine is theirs for mine, theirs in zip([accept, deny], server.sent, strict=True))
 
 
-async def test_it_claims_nothing_that_asgi_has_not() -> None:
-    """No ping and no abort that would be one."""
+async def test_the_wire_claims_nothing_that_plain_asgi_lacks() -> None:
+    """Plain ASGI has neither a ping nor an abort."""
     _, wire, _ = build()
     traits = wire.traits
     assert (traits.native_ping, traits.can_abort, traits.receive_cancellable, wire.ping(b"x")) == (False,) * 4
 
 
-async def test_a_message_of_the_handler_is_awaited_in_place() -> None:
-    """When the send returns, the server has it."""
+async def test_send_returns_when_the_server_has_taken_the_message() -> None:
+    """The wire is writable again then."""
     server, wire, ear = build()
     await wire.send(Outgoing("text"))
     await wire.send(Outgoing(b"bytes"))
@@ -127,8 +127,8 @@ async def test_a_message_of_the_handler_is_awaited_in_place() -> None:
     assert ear.heard == ["blocked", "writable"] * 2
 
 
-async def test_while_a_message_of_the_handler_is_pending_nothing_else_is_taken() -> None:
-    """Who waits is told when that is over."""
+async def test_the_wire_is_not_writable_while_a_message_of_the_handler_is_pending() -> None:
+    """The callback for a writable wire comes when the message is taken."""
     server, wire, ear = build()
     server.stall()
     async with anyio.create_task_group() as group:
@@ -139,8 +139,8 @@ async def test_while_a_message_of_the_handler_is_pending_nothing_else_is_taken()
     assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["blocked", "writable"])
 
 
-async def test_a_handler_does_not_wait_long_for_its_own_message() -> None:
-    """What its peer does not take stays with the writer, and the next message is the policy's business."""
+async def test_send_returns_after_a_moment_even_if_the_server_stalls() -> None:
+    """The message stays with the writer; the outbound policy decides about the next one."""
     server, wire, ear = build()
     server.stall()
     with anyio.fail_after(5):
@@ -151,8 +151,8 @@ async def test_a_handler_does_not_wait_long_for_its_own_message() -> None:
     assert (server.texts, wire.writable, ear.heard) == (["12345"], True, ["blocked", "writable"])
 
 
-async def test_a_handler_that_is_cancelled_loses_no_message() -> None:
-    """It was handed over."""
+async def test_a_cancelled_send_loses_no_message() -> None:
+    """The writer has the message already."""
     server, wire, _ = build()
     server.stall()
     async with anyio.create_task_group() as group:
@@ -165,8 +165,8 @@ async def test_a_handler_that_is_cancelled_loses_no_message() -> None:
 
 
 @pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
-async def test_a_failure_of_the_handler_s_send_is_the_handler_s(failure: Exception) -> None:
-    """It is raised, and nothing counts as in flight."""
+async def test_an_error_of_the_server_is_raised_in_the_sending_handler(failure: Exception) -> None:
+    """Nothing counts as in flight afterwards."""
     server, wire, ear = build()
     server.fails = failure
     with pytest.raises(type(failure)):
@@ -174,8 +174,8 @@ async def test_a_failure_of_the_handler_s_send_is_the_handler_s(failure: Excepti
     assert (wire.buffered(), ear.heard) == (0, ["blocked", "writable"])
 
 
-async def test_what_others_write_goes_out_in_order_one_send_at_a_time() -> None:
-    """Without anybody waiting for it."""
+async def test_written_messages_go_out_in_order_one_send_at_a_time() -> None:
+    """Nobody waits for a write."""
     server, wire, ear = build()
     wire.write(block("1", "2", "3"))
     assert (wire.writable, wire.buffered(), server.sent, ear.heard) == (False, 3, [], ["blocked"])
@@ -184,8 +184,8 @@ async def test_what_others_write_goes_out_in_order_one_send_at_a_time() -> None:
     assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["blocked", "writable"])
 
 
-async def test_a_block_that_follows_a_block_goes_behind_it() -> None:
-    """One writer for all."""
+async def test_blocks_go_out_in_the_order_of_their_writes() -> None:
+    """One writer task sends all of them."""
     server, wire, ear = build()
     server.stall()
     wire.write(block("1"))
@@ -199,7 +199,7 @@ async def test_a_block_that_follows_a_block_goes_behind_it() -> None:
     assert ear.heard == ["blocked", "writable"]
 
 
-async def test_a_writer_exists_only_while_there_is_something_to_write() -> None:
+async def test_the_writer_task_exists_only_while_there_is_something_to_write() -> None:
     """An idle connection costs no task."""
     _, wire, _ = build()
     wire.write(block("1"))
@@ -208,8 +208,8 @@ async def test_a_writer_exists_only_while_there_is_something_to_write() -> None:
     assert wire._writer is None
 
 
-async def test_what_is_written_by_who_is_told_that_it_is_writable_goes_out() -> None:
-    """As the connection does with what is queued."""
+async def test_a_block_written_in_the_writable_callback_goes_out() -> None:
+    """A connection writes its queue from there."""
     server, wire, _ = build()
     queued = ["3", "2"]
     wire.on_writable = lambda: wire.write(block(queued.pop())) if queued else None
@@ -220,10 +220,10 @@ async def test_what_is_written_by_who_is_told_that_it_is_writable_goes_out() -> 
 
 
 @pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
-async def test_a_peer_that_left_costs_what_was_waiting_and_nothing_else(
+async def test_a_failed_write_drops_the_waiting_messages_and_logs_nothing(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The reader is told of it; there is nothing to log here."""
+    """The reader learns that the peer has left."""
     server, wire, _ = build()
     server.fails = failure
     wire.write(block("1", "2"))
@@ -232,7 +232,7 @@ async def test_a_peer_that_left_costs_what_was_waiting_and_nothing_else(
 
 
 async def test_a_close_goes_to_the_server_with_code_and_reason() -> None:
-    """Once what was written has left."""
+    """The wire is not open any more afterwards."""
     server, wire, _ = build()
     wire.write(block("1"))
     await turn()
@@ -241,8 +241,8 @@ async def test_a_close_goes_to_the_server_with_code_and_reason() -> None:
     assert not wire.is_open()
 
 
-async def test_a_code_that_the_server_does_not_take_goes_as_a_private_one() -> None:
-    """daphne behind a middleware that hides it: 1012 is 4012 there, and the reason is its own business."""
+async def test_a_close_code_that_the_server_refuses_is_sent_as_a_private_one() -> None:
+    """daphne refuses 1012, and a middleware may hide that the server is daphne; it then gets 4012."""
     closes = list[MutableMapping[str, Any]]()
 
     async def send(event: MutableMapping[str, Any]) -> None:
@@ -256,8 +256,8 @@ async def test_a_code_that_the_server_does_not_take_goes_as_a_private_one() -> N
 
 
 @pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
-async def test_a_close_that_comes_too_late_is_not_tried_again(failure: Exception) -> None:
-    """The peer has left, or the server was faster."""
+async def test_a_close_that_fails_is_not_tried_again(failure: Exception) -> None:
+    """Either the peer has left or the server has closed first."""
     server = StallingServer()
     server.fails = failure
     with pytest.raises(type(failure)):
@@ -265,8 +265,8 @@ async def test_a_close_that_comes_too_late_is_not_tried_again(failure: Exception
     assert server.sent == []
 
 
-async def test_a_close_goes_after_all_that_was_written() -> None:
-    """How long that may take, the caller decides."""
+async def test_a_close_goes_out_after_all_written_messages() -> None:
+    """It waits without a limit; its caller sets the deadline."""
     server, wire, ear = build()
     server.stall()
     wire.write(block("1", "2"))
@@ -280,8 +280,8 @@ async def test_a_close_goes_after_all_that_was_written() -> None:
     assert (wire.buffered(), wire.writable, ear.heard) == (0, False, ["blocked"])
 
 
-async def test_a_close_that_is_given_up_leaves_the_rest_to_abort() -> None:
-    """A stalled peer's writer is cancelled, and what it held is dropped."""
+async def test_an_abort_after_a_cancelled_close_drops_the_rest() -> None:
+    """It cancels the writer of the stalled peer and drops what the writer held."""
     server, wire, _ = build()
     server.stall()
     wire.write(block("1", "2"))
@@ -295,8 +295,8 @@ async def test_a_close_that_is_given_up_leaves_the_rest_to_abort() -> None:
     assert (server.sent, wire.buffered()) == ([], 0)
 
 
-async def test_a_message_that_is_pending_at_the_close_leaves_nothing_in_flight() -> None:
-    """It is not counted out twice."""
+async def test_an_abort_during_a_send_leaves_nothing_in_flight() -> None:
+    """The bytes of the pending message are not subtracted twice."""
     server, wire, _ = build()
     server.stall()
     async with anyio.create_task_group() as group:
@@ -307,8 +307,8 @@ async def test_a_message_that_is_pending_at_the_close_leaves_nothing_in_flight()
 
 
 @pytest.mark.parametrize("end", [AsgiWire.abort, AsgiWire.detach])
-async def test_after_its_end_nothing_is_sent_any_more(end: Any) -> None:
-    """The writer is gone, the wire is not open, and nobody is told that it is writable."""
+async def test_nothing_is_sent_after_an_abort_or_a_detach(end: Any) -> None:
+    """The writer is cancelled, the wire is closed, and no callback says that it is writable."""
     server, wire, ear = build()
     server.stall()
     wire.write(block("1", "2"))
@@ -320,8 +320,8 @@ async def test_after_its_end_nothing_is_sent_any_more(end: Any) -> None:
     assert ear.heard == ["blocked"]
 
 
-async def test_a_message_of_the_handler_that_ends_after_the_close_does_not_open_the_wire_again() -> None:
-    """Closing is final."""
+async def test_a_send_that_ends_after_an_abort_does_not_reopen_the_wire() -> None:
+    """An abort is final."""
     server, wire, ear = build()
     server.stall()
     async with anyio.create_task_group() as group:
@@ -333,13 +333,13 @@ async def test_a_message_of_the_handler_that_ends_after_the_close_does_not_open_
 
 
 async def aborted(wire: AsgiWire) -> None:
-    """A handler's send that an abort ends."""
+    """Send a message of the handler, which an abort ends."""
     with pytest.raises(OSError):
         await wire.send(Outgoing("12345"))
 
 
 class PromptServer(StallingServer):
-    """A server whose send never waits, as most do not."""
+    """A server whose send does not suspend, like most servers' sends."""
 
     async def send(self, event: MutableMapping[str, Any]) -> None:
         """Take an event at once, unless told to stall."""
@@ -352,14 +352,14 @@ class PromptServer(StallingServer):
 
 
 def prompt() -> tuple[PromptServer, AsgiWire, Ear]:
-    """A wire to one."""
+    """A wire to a prompt server."""
     server = PromptServer()
     wire = AsgiWire(server.receive, server.send)
     return server, wire, Ear(wire)
 
 
-async def test_a_loop_of_sends_goes_out_in_order_and_one_at_a_time() -> None:
-    """Whether the server waits in between, or not."""
+async def test_consecutive_sends_go_out_in_order() -> None:
+    """Whether or not the server suspends in between."""
     server, wire, _ = prompt()
     async with anyio.create_task_group() as group:
         for number in range(40):
@@ -373,8 +373,8 @@ async def test_a_loop_of_sends_goes_out_in_order_and_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed"), LookupError("a middleware's own")])
-async def test_a_send_that_fails_at_once_fails_in_the_handler(failure: Exception) -> None:
-    """Whatever it is, and the next one is tried."""
+async def test_a_send_that_fails_at_once_raises_in_the_handler(failure: Exception) -> None:
+    """It may raise any error, and the next message is still tried."""
     server, wire, _ = prompt()
     failed = list[Exception]()
     wire.on_failed = failed.append
@@ -387,8 +387,8 @@ async def test_a_send_that_fails_at_once_fails_in_the_handler(failure: Exception
     assert (server.texts, failed, wire.buffered(), wire.writable) == (["next"], [], 0, True)
 
 
-async def test_a_send_from_within_a_send_goes_behind_it_and_waits_for_nobody() -> None:
-    """Middleware outside may answer a message with another one, or have everybody told of it."""
+async def test_a_send_from_within_a_send_goes_behind_it_and_returns_at_once() -> None:
+    """Middleware outside may answer a message with another one, or broadcast."""
     server = PromptServer()
     wires = list[AsgiWire]()
 
@@ -409,8 +409,8 @@ async def test_a_send_from_within_a_send_goes_behind_it_and_waits_for_nobody() -
     assert (wire.writable, wire.buffered()) == (True, 0)
 
 
-async def test_what_stands_outside_sees_the_context_of_the_handler() -> None:
-    """At the handler's own messages, as it does without us."""
+async def test_middleware_outside_sees_the_context_of_the_sending_handler() -> None:
+    """So it does without this package, too."""
     request = ContextVar("request", default="nobody")
     seen = list[str]()
 
@@ -425,8 +425,8 @@ async def test_what_stands_outside_sees_the_context_of_the_handler() -> None:
     assert seen == ["ann", "ben"]
 
 
-async def test_a_peer_that_stalls_in_the_middle_of_a_loop_is_aborted() -> None:
-    """The handler has gone on long before; nothing of its message is left."""
+async def test_an_abort_drops_the_message_of_a_stalled_peer() -> None:
+    """The handler's send has returned before, and later sends are ignored."""
     server, wire, ear = prompt()
     await wire.send(Outgoing("1"))
     server.stall()

@@ -1,4 +1,4 @@
-"""What every wire has in common."""
+"""The base class of all wires, and the helpers that wires share."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ SHORT = Outgoing("short")
     ("compress_from", "bits", "deflate"),
     [(None, 15, None), (1024, 0, None), (1024, 8, None), (1024, 9, Deflate(9, 1024)), (1, 15, Deflate(15, 1))],
 )
-def test_a_wire_compresses_what_is_wanted_with_a_window_that_zlib_has(
+def test_a_wire_compresses_only_with_a_window_that_zlib_supports(
     compress_from: int | None, bits: int, deflate: Deflate | None
 ) -> None:
-    """A window of 8 bits zlib has not."""
+    """zlib has no window of 8 bits."""
     wire = Wire()
     wire.compress_from = compress_from
     assert wire.deflate(bits) == deflate
 
 
-def test_a_new_wire_takes_data_and_promises_nothing_else() -> None:
-    """What a server really has, each kind of wire says for itself."""
+def test_a_base_wire_is_writable_and_promises_nothing_else() -> None:
+    """Each kind of wire adds what its server really supports."""
     wire = Wire()
     assert (wire.writable, wire.readable, wire.lost, wire.is_open()) == (True, True, False, True)
     assert (wire.traits, wire.peer_address()) == (ASGI, None)
@@ -55,8 +55,8 @@ def test_a_new_wire_takes_data_and_promises_nothing_else() -> None:
     )
 
 
-def test_nobody_need_listen_to_a_wire() -> None:
-    """What it has to say then goes nowhere, and an abort does nothing."""
+def test_the_default_callbacks_of_a_wire_do_nothing() -> None:
+    """Neither does an abort of the base class."""
     wire = Wire()
     wire.on_writable()
     wire.on_blocked()
@@ -65,8 +65,8 @@ def test_nobody_need_listen_to_a_wire() -> None:
     wire.abort()
 
 
-def test_a_detached_wire_tells_only_of_its_loss() -> None:
-    """The handler has gone; what waits for the end of the TCP connection has not."""
+def test_a_detached_wire_still_reports_its_loss_and_nothing_else() -> None:
+    """The handler has returned, but somebody may still wait for the end of the TCP connection."""
     wire, told = Wire(), list[str]()
     wire.on_writable = wire.on_blocked = lambda: told.append("traffic")
     wire.on_pong = lambda payload: told.append("pong")
@@ -90,8 +90,8 @@ def test_a_detached_wire_tells_only_of_its_loss() -> None:
     ],
     ids=["receive", "accept", "deny", "send", "close"],
 )
-def test_each_kind_of_wire_says_how_it_is_done(use: Callable[[Wire], object]) -> None:
-    """What is not said is no silent success."""
+def test_the_coroutines_of_the_base_wire_are_not_implemented(use: Callable[[Wire], object]) -> None:
+    """A subclass that forgets one fails loudly."""
 
     async def work() -> None:
         await use(Wire())  # type: ignore[misc]
@@ -100,14 +100,14 @@ def test_each_kind_of_wire_says_how_it_is_done(use: Callable[[Wire], object]) ->
         anyio.run(work)
 
 
-def test_a_wire_without_a_write_does_not_pretend_to_write() -> None:
-    """The same for what does not wait."""
+def test_the_write_of_the_base_wire_is_not_implemented() -> None:
+    """It is not a coroutine, and fails at the call."""
     with pytest.raises(NotImplementedError):
         Wire().write(Block([SHORT]))
 
 
-def test_what_a_wire_cannot_tell_it_does_not_claim() -> None:
-    """Where the server says nothing, there is neither a sign of life nor an end."""
+def test_a_base_wire_reports_neither_signs_of_life_nor_an_end() -> None:
+    """It knows nothing of its server; only a lost connection has ended."""
     wire = Wire()
     wire.announce_to(nothing_goes)
     wire.take_over_keepalive()
@@ -119,8 +119,8 @@ def test_what_a_wire_cannot_tell_it_does_not_claim() -> None:
     assert wire.ends_now()
 
 
-def test_a_server_s_own_bound_is_told_where_it_is_smaller() -> None:
-    """A limit below it is ours to keep."""
+def test_limit_message_size_returns_a_smaller_limit_of_the_server() -> None:
+    """A limit below that of the server is enforced by this package."""
     wire = type("Bounded", (Wire,), {"traits": replace(ASGI, largest_message=1000)})()
     assert (wire.limit_message_size(1001), wire.limit_message_size(1000)) == (1000, None)
     assert Wire().limit_message_size(1 << 40) is None
@@ -130,13 +130,13 @@ def test_a_server_s_own_bound_is_told_where_it_is_smaller() -> None:
     ("error", "gone"),
     [(ConnectionResetError(), True), (RuntimeError("closed"), True), (ValueError("a mistake"), False)],
 )
-def test_some_errors_say_that_the_peer_has_left(error: Exception, gone: bool) -> None:
-    """Others are somebody's mistake."""
+def test_some_errors_mean_that_the_peer_has_left(error: Exception, gone: bool) -> None:
+    """Any other error is a mistake in somebody's code."""
     assert Wire().says_gone(error) is gone
 
 
-def test_a_detached_wire_keeps_nothing_of_its_call() -> None:
-    """The application may have put into that context what refers to all of this."""
+def test_a_detached_wire_drops_the_context_of_its_call() -> None:
+    """The application may have put something into that context that refers back to the connection."""
     wire = Wire()
     assert wire.context is not None
     wire.detach()
@@ -146,24 +146,24 @@ def test_a_detached_wire_keeps_nothing_of_its_call() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("use", [nothing_comes, lambda: nothing_goes({})], ids=["receive", "send"])
-async def test_a_wire_that_has_let_go_says_that_it_is_over(use: Callable[[], Awaitable[object]]) -> None:
-    """Whoever still holds its receive or its send."""
+async def test_receive_and_send_of_a_released_wire_say_that_it_is_over(use: Callable[[], Awaitable[object]]) -> None:
+    """Somebody may still hold them."""
     with pytest.raises(ConnectionResetError, match="over"):
         await use()
     nothing_is_left()
 
 
 @pytest.mark.anyio
-async def test_an_observer_is_told_of_a_close() -> None:
-    """With code and reason, as an application would send it."""
+async def test_an_observer_sees_a_close() -> None:
+    """It sees the code and the reason, as an application would send them."""
     send = AsyncMock()
     await tell_of_close(send, 4001, "bye")
     send.assert_awaited_once_with({"type": "websocket.close", "code": 4001, "reason": "bye"})
 
 
 @pytest.mark.anyio
-async def test_an_observer_that_hangs_holds_up_no_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is cancelled after a while."""
+async def test_an_observer_that_hangs_at_a_close_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close waits for it no longer than `OBSERVING`."""
     monkeypatch.setattr("wsstab.wires.base.OBSERVING", 0.01)
     ended = list[bool]()
 
@@ -179,10 +179,10 @@ async def test_an_observer_that_hangs_holds_up_no_close(monkeypatch: pytest.Monk
 
 
 @pytest.mark.anyio
-async def test_the_error_of_an_observer_is_logged_a_few_times_in_a_minute(
+async def test_the_errors_of_an_observer_do_not_flood_the_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Peers close as they like."""
+    """Peers close as often as they like."""
     monkeypatch.setattr("wsstab.wires.base._notices", Notices())
     with caplog.at_level(logging.WARNING, "wsstab"):
         for _ in range(1000):
@@ -191,8 +191,8 @@ async def test_the_error_of_an_observer_is_logged_a_few_times_in_a_minute(
     assert "failed at a close" in caplog.records[0].getMessage()
 
 
-def test_what_is_lacking_is_logged_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it in one line; an attribute of an attribute counts as one name."""
+def test_missing_attributes_are_logged_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share one line; an attribute of an attribute counts as one name."""
     monkeypatch.setattr("wsstab.wires.base._lacking", set())
     server = SimpleNamespace(has=SimpleNamespace(this=1))
     with caplog.at_level(logging.WARNING, "wsstab"):
@@ -203,21 +203,21 @@ def test_what_is_lacking_is_logged_once(caplog: pytest.LogCaptureFixture, monkey
 
 
 class Stream:
-    """Of some server."""
+    """An object of some server."""
 
     async def send(self, event: Event) -> None:
-        """What a server passes to the application."""
+        """The method that the server passes to the application."""
 
 
 class Hostile:
-    """Raises whatever one asks of it."""
+    """An object that raises for every attribute."""
 
     def __getattr__(self, name: str) -> object:
         raise KeyError(name)
 
 
-def test_the_owner_of_a_method_is_the_object_of_the_server() -> None:
-    """Compiled methods have theirs as well; functions, proxies and what raises have none."""
+def test_the_owner_of_a_servers_send_is_the_object_of_its_method() -> None:
+    """Compiled methods have an owner as well; functions, proxies and objects that raise have none."""
     stream, compiled = Stream(), SimpleNamespace(__self__="the server's")
     assert owner_of(stream.send) is stream
     assert owner_of(compiled) == "the server's"
