@@ -22,8 +22,8 @@ class Transport:
     """A Twisted transport that keeps what is written.
 
     Attributes:
-        written: in order.
-        producer: who is told when it is full.
+        written: all bytes, in order.
+        producer: the object that is told when the transport is full.
         reading: whether the socket is read.
         aborted: whether the connection was aborted.
     """
@@ -61,7 +61,7 @@ class Protocol:
     """What daphne and autobahn do, as far as it matters here.
 
     Attributes:
-        told: what daphne was sent by the application.
+        told: events that the application sent to daphne.
         pings: payloads of pings that were sent.
         closes: close frames that were sent.
         cancelled: whether autobahn's timer for the handshake was cancelled.
@@ -127,7 +127,7 @@ Protocol.__module__ = "daphne.ws_protocol"
 
 
 async def handle_reply(protocol: Protocol, event: Event) -> None:
-    """What daphne does with an event of the application."""
+    """Handle an event of the application, like daphne."""
     protocol.told.append(event)
     if event["type"] == "websocket.accept":
         protocol.state = protocol.STATE_OPEN
@@ -151,7 +151,7 @@ async def opened() -> tuple[Protocol, DaphneWire]:
 
 
 async def test_a_send_of_daphne_is_recognised() -> None:
-    """And a refusal with a body becomes possible, which daphne has not."""
+    """The wire adds the extension for refusals with a body, which daphne lacks."""
     protocol, wire, scope = build()
     assert wire.peer_address() == "203.0.113.7"
     assert scope["extensions"] == {"websocket.http.response": {}}
@@ -160,19 +160,19 @@ async def test_a_send_of_daphne_is_recognised() -> None:
 
 
 async def plain(event: Event) -> None:
-    """A send of somebody else."""
+    """A send that is not daphne's."""
 
 
 @pytest.mark.parametrize("send", [plain, partial(plain), partial(handle_reply, object())])  # type: ignore[arg-type]
-async def test_another_send_is_not(send: Send) -> None:
-    """Nothing is done to its scope."""
+async def test_another_send_is_not_recognised(send: Send) -> None:
+    """Its scope stays unchanged."""
     scope: dict[str, Any] = {}
     assert recognise(scope, Protocol().queue.get, send) is None
     assert scope == {}
 
 
-async def test_one_that_lacks_something_is_not(caplog: pytest.LogCaptureFixture) -> None:
-    """Which is said in one line of the log."""
+async def test_a_daphne_that_lacks_an_attribute_is_not_recognised(caplog: pytest.LogCaptureFixture) -> None:
+    """This is logged once."""
     protocol = Protocol()
     del protocol.trafficStats
     with caplog.at_level(logging.WARNING):
@@ -183,8 +183,8 @@ async def test_one_that_lacks_something_is_not(caplog: pytest.LogCaptureFixture)
     ]
 
 
-async def test_an_accept_has_its_headers() -> None:
-    """As autobahn takes them: beside the subprotocol."""
+async def test_the_headers_of_an_accept_are_passed_beside_the_subprotocol() -> None:
+    """autobahn takes them as a pair."""
     protocol, wire, _ = build()
     headers = [(b"x-a", b"1"), (b"x-a", b"2")]
     await wire.accept({"type": "websocket.accept", "subprotocol": "chat", "headers": headers})
@@ -193,15 +193,15 @@ async def test_an_accept_has_its_headers() -> None:
 
 
 async def test_a_subprotocol_that_was_not_offered_is_left_out() -> None:
-    """autobahn would leave the peer without an answer."""
+    """autobahn would never answer the handshake."""
     protocol, wire, _ = build()
     await wire.accept({"type": "websocket.accept", "subprotocol": "other"})
     assert protocol.told[0]["subprotocol"] == (None, {})
 
 
 @pytest.mark.parametrize("header", [(b"x", b"a\r\nb: c"), (b"x\ny", b"")])
-async def test_a_header_has_one_line(header: tuple[bytes, bytes]) -> None:
-    """Nobody puts headers of his own, or a body, into an answer."""
+async def test_a_header_with_a_line_break_is_an_error(header: tuple[bytes, bytes]) -> None:
+    """Otherwise a value could add headers or a body to the response."""
     protocol, wire, _ = build()
     with pytest.raises(ValueError, match="line breaks"):
         await wire.accept({"type": "websocket.accept", "headers": [header]})
@@ -211,8 +211,8 @@ async def test_a_header_has_one_line(header: tuple[bytes, bytes]) -> None:
     assert protocol.transport.written == b""
 
 
-async def test_a_refusal_is_written_whole() -> None:
-    """Status, headers and all parts of the body; nothing can answer after it."""
+async def test_a_refusal_is_written_with_status_headers_and_body() -> None:
+    """Nothing else can answer the handshake after it."""
     protocol, wire, _ = build()
     await wire.deny({"type": "websocket.http.response.start", "status": 429, "headers": [(b"retry-after", b"5")]})
     await wire.deny({"type": "websocket.http.response.body", "body": b"too ", "more_body": True})
@@ -224,23 +224,23 @@ async def test_a_refusal_is_written_whole() -> None:
     assert protocol.transport.written == expected
 
 
-async def test_a_close_before_accept_is_daphne_s_own_refusal() -> None:
-    """Both as an event and as a call."""
+async def test_a_close_before_accept_is_passed_to_daphne() -> None:
+    """Both as an event and by ``close()``; daphne then refuses the handshake itself."""
     protocol, wire, _ = build()
     await wire.deny({"type": "websocket.close", "code": 1000})
     await wire.close(4001, "no")
     assert [event["type"] for event in protocol.told] == ["websocket.close"] * 2
 
 
-async def test_a_call_that_ends_without_an_answer_is_500() -> None:
-    """Daphne would leave the peer waiting."""
+async def test_a_call_that_ends_without_an_answer_is_refused_with_500() -> None:
+    """daphne would leave the peer waiting."""
     protocol, wire, _ = build()
     wire.detach()
     assert protocol.transport.written.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
 
 
-async def test_messages_are_frames_on_the_transport() -> None:
-    """Blocks, single ones and empty ones."""
+async def test_messages_are_written_as_frames_to_the_transport() -> None:
+    """A block, and a single message that is empty."""
     protocol, wire = await opened()
     wire.write(Block([Outgoing("a"), Outgoing(b"bc")]))
     assert wire.send_at_once(Outgoing(""))
@@ -248,15 +248,15 @@ async def test_messages_are_frames_on_the_transport() -> None:
     assert wire.buffered() == 7
 
 
-async def test_over_tls_both_buffers_count() -> None:
+async def test_over_tls_the_buffers_of_both_layers_count() -> None:
     """That of the TLS layer, and that of the transport below it."""
     protocol, wire = await opened()
     wire.transport = SimpleNamespace(_appSendBuffer=[b"ab", b"c"], transport=protocol.transport)
     assert wire.buffered() == 10
 
 
-async def test_nothing_is_written_behind_a_close() -> None:
-    """A send fails, a broadcast passes over it."""
+async def test_nothing_is_written_after_a_close() -> None:
+    """A send raises; a broadcast is ignored."""
     protocol, wire = await opened()
     await wire.close(1012, "restart é")
     wire.write(Block([Outgoing("late")]))
@@ -266,8 +266,8 @@ async def test_nothing_is_written_behind_a_close() -> None:
     assert (protocol.closeHandshakeTimeout, wire.server_closed()) == (10, False)
 
 
-async def test_the_transport_says_when_it_is_full() -> None:
-    """As the producer that Twisted asks to pause."""
+async def test_a_full_transport_blocks_the_wire() -> None:
+    """The wire is the producer that Twisted asks to pause."""
     protocol, wire = await opened()
     heard: list[str] = []
     wire.on_blocked, wire.on_writable = lambda: heard.append("blocked"), lambda: heard.append("writable")
@@ -278,8 +278,8 @@ async def test_the_transport_says_when_it_is_full() -> None:
     assert (wire.writable, heard) == (True, ["blocked", "writable"])
 
 
-async def test_pings_and_pongs_are_ours() -> None:
-    """Daphne's own ping is silent, and its interval is known."""
+async def test_the_wire_takes_over_pings_and_pongs() -> None:
+    """daphne's own ping is suppressed, and its interval is known."""
     protocol, wire = await opened()
     pongs: list[bytes] = []
     wire.on_pong = pongs.append
@@ -290,8 +290,8 @@ async def test_pings_and_pongs_are_ours() -> None:
 
 
 @pytest.mark.parametrize(("count", "size"), [(UNREAD_MESSAGES, 1), (1, UNREAD_BYTES)])
-async def test_a_socket_is_not_read_while_much_is_unread(count: int, size: int) -> None:
-    """Many messages or many bytes; it is read again when half is gone."""
+async def test_reading_pauses_while_many_messages_or_bytes_are_unread(count: int, size: int) -> None:
+    """It resumes when half of them have been read."""
     protocol, wire = await opened()
     for _ in range(count):
         assert not wire.reading_paused()
@@ -303,8 +303,8 @@ async def test_a_socket_is_not_read_while_much_is_unread(count: int, size: int) 
 
 
 @pytest.mark.parametrize("end", [lambda wire: wire.close(1000, ""), lambda wire: detach(wire)])
-async def test_nothing_is_kept_that_nobody_will_read(end: Callable[[DaphneWire], Awaitable[None]]) -> None:
-    """And the socket is read, for the peer's answer to our close."""
+async def test_messages_after_the_end_are_not_kept(end: Callable[[DaphneWire], Awaitable[None]]) -> None:
+    """The socket is read on, for the peer's answer to our close."""
     protocol, wire = await opened()
     for _ in range(UNREAD_MESSAGES):
         protocol.onMessage(b"x", True)
@@ -315,7 +315,7 @@ async def test_nothing_is_kept_that_nobody_will_read(end: Callable[[DaphneWire],
 
 
 async def detach(wire: DaphneWire) -> None:
-    """The ASGI call is over."""
+    """End the ASGI call."""
     wire.detach()
 
 
@@ -331,8 +331,8 @@ async def detach(wire: DaphneWire) -> None:
         ),
     ],
 )
-async def test_the_end_is_told_as_it_was(state: dict[str, Any], told: dict[str, Any]) -> None:
-    """Code and reason of the peer's close, or of autobahn's own."""
+async def test_a_disconnect_has_the_code_and_reason_of_the_close(state: dict[str, Any], told: dict[str, Any]) -> None:
+    """They are those of the peer's close frame, or of autobahn's own."""
     protocol, wire = await opened()
     vars(protocol).update(state)
     protocol.onClose(True, None, None)
@@ -340,8 +340,8 @@ async def test_the_end_is_told_as_it_was(state: dict[str, Any], told: dict[str, 
     assert wire.server_closed() is ("closedByMe" in state)
 
 
-async def test_a_lost_connection_gives_back_what_was_hidden() -> None:
-    """And says so to everybody who waits."""
+async def test_a_lost_connection_restores_daphnes_own_methods() -> None:
+    """It calls the callbacks for a lost and for a writable wire."""
     protocol, wire = await opened()
     heard: list[str] = []
     wire.on_lost, wire.on_writable = lambda: heard.append("lost"), lambda: heard.append("writable")
@@ -361,8 +361,8 @@ async def test_a_lost_connection_gives_back_what_was_hidden() -> None:
         (0, 1000, None, 1000),
     ],
 )
-async def test_the_limit_of_messages_is_autobahn_s(own: int, limit: int, told: int | None, holds: int) -> None:
-    """Except where daphne was told a smaller one; its default counts as not told."""
+async def test_the_message_limit_is_handed_to_autobahn(own: int, limit: int, told: int | None, holds: int) -> None:
+    """A smaller limit that daphne was configured with stays; the default does not count as configured."""
     protocol = Protocol()
     protocol.maxMessagePayloadSize = protocol.maxFramePayloadSize = own
     _, wire, _ = build(protocol)
@@ -370,8 +370,8 @@ async def test_the_limit_of_messages_is_autobahn_s(own: int, limit: int, told: i
     assert (protocol.maxMessagePayloadSize, protocol.maxFramePayloadSize) == (holds, holds)
 
 
-async def test_what_else_there_is() -> None:
-    """Abort, a sign of life of a message that is not complete, and no compression."""
+async def test_the_wire_supports_partial_and_abort_and_refuses_compression() -> None:
+    """``partial()`` shows that an incomplete message is still arriving."""
     protocol, wire = await opened()
     assert (wire.partial(), wire.refuse_compression()) == (7, True)
     assert (protocol.failByDrop, protocol.echoCloseCodeReason) == (False, True)
@@ -380,7 +380,7 @@ async def test_what_else_there_is() -> None:
 
 
 class Watched(Protocol):
-    """One that an application's events reach as they reach daphne's own: by three methods."""
+    """A protocol object with the three methods that daphne itself calls for an application's events."""
 
     def serverAccept(self, subprotocol: object = None) -> None:
         self.told.append(("accept", subprotocol))
@@ -397,7 +397,7 @@ Watched.__module__ = "daphne.ws_protocol"
 
 
 def watched() -> tuple[Watched, DaphneWire, list[str]]:
-    """A wire around which an observer stands, and the kinds of events that this one sees."""
+    """A wire with an observer around it, and the types of the events that the observer sees."""
     protocol, seen = Watched(), list[str]()
 
     async def observe(event: Event) -> None:
@@ -415,7 +415,7 @@ def watched() -> tuple[Watched, DaphneWire, list[str]]:
 
 
 async def test_an_observer_sees_the_handshake_and_the_close() -> None:
-    """Daphne is told of the headers, and of no close: the frame is out already."""
+    """daphne gets the headers, but not the close: its frame is out already."""
     protocol, wire, seen = watched()
     await wire.accept({"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-a", b"1")]})
     await wire.close(4000, "done")
@@ -423,8 +423,8 @@ async def test_an_observer_sees_the_handshake_and_the_close() -> None:
     assert (protocol.told, protocol.closes) == ([("accept", ("chat", {"x-a": ["1"]}))], [(4000, b"done")])
 
 
-async def test_an_observer_sees_a_refusal() -> None:
-    """As a close, which daphne does not answer: the response with its body does."""
+async def test_an_observer_sees_a_refusal_as_a_close() -> None:
+    """daphne does not answer this close; the response with the body does."""
     protocol, wire, seen = watched()
     await wire.deny({"type": "websocket.http.response.start", "status": 429})
     await wire.deny({"type": "websocket.http.response.body", "body": b"no"})
@@ -432,8 +432,8 @@ async def test_an_observer_sees_a_refusal() -> None:
     assert protocol.transport.written.endswith(b"\r\n\r\nno")
 
 
-async def test_what_is_held_of_an_unfinished_message_is_counted() -> None:
-    """Its frames so far, and what is no complete frame yet."""
+async def test_the_bytes_of_an_unfinished_message_are_counted() -> None:
+    """They are its complete frames, and the frame that is still arriving."""
     protocol, wire = await opened()
     vars(protocol).update(inside_message=False, message_data_total_length=50, data=b"abc")
     assert wire.unfinished() == 3

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on asyncio and on trio."""
     return str(request.param)
 
 
 class Handed:
-    """What granian's ``send()`` gives: it has begun, may be asked, awaited and cancelled."""
+    """The future that granian's ``send()`` returns: it has begun, and can be checked, awaited and cancelled."""
 
     def __init__(self, protocol: Protocol, event: Event) -> None:
         self._protocol = protocol
@@ -33,7 +33,7 @@ class Handed:
         self.done()
 
     def done(self) -> bool:
-        """Whether it was taken or given up."""
+        """Whether the event was taken or the send was cancelled."""
         protocol = self._protocol
         if protocol.free.is_set() and self._event in protocol.pending:
             protocol.pending.remove(self._event)
@@ -41,7 +41,7 @@ class Handed:
         return self._event not in protocol.pending
 
     def cancel(self) -> None:
-        """Give it up."""
+        """Cancel the send."""
         if not self.done():
             self._protocol.pending.remove(self._event)
             self._protocol.given_up.append(self._event["type"])
@@ -56,10 +56,10 @@ class Handed:
 
 
 class Protocol:
-    """Granian's object, which takes everything or nothing.
+    """A double of granian's object, which takes every event or none.
 
     Attributes:
-        sent: events that it took.
+        sent: events that it has taken.
         pending: events that it has not taken yet.
         given_up: events whose send was cancelled.
     """
@@ -72,19 +72,19 @@ class Protocol:
         self.free.set()
 
     async def receive(self) -> Event:
-        """Some event."""
+        """Return an event."""
         return {"type": "websocket.connect"}
 
     def send(self, event: Event) -> Awaitable[None]:
-        """Take an event, now or never."""
+        """Take an event, now or when ``free`` is set."""
         return Handed(self, event)
 
 
 class AnotherVersion(Protocol):
-    """One whose ``send()`` is a coroutine, which begins only when it is awaited."""
+    """A version whose ``send()`` is a coroutine, which begins only when it is awaited."""
 
     async def send(self, event: Event) -> None:
-        """Take an event, now or never."""
+        """Take an event, now or when ``free`` is set."""
         await Handed(self, event)
 
 
@@ -93,7 +93,7 @@ Protocol.__module__ = AnotherVersion.__module__ = "granian._granian"
 
 @pytest.fixture(params=[Protocol, AnotherVersion])
 def kind(request: pytest.FixtureRequest) -> type[Protocol]:
-    """What holds on every version."""
+    """Both versions: the tests that use this hold on either."""
     kind: type[Protocol] = request.param
     return kind
 
@@ -107,7 +107,7 @@ def build(kind: type[Protocol] = Protocol) -> tuple[Protocol, GranianWire]:
 
 
 async def stuck(kind: type[Protocol] = Protocol) -> tuple[Protocol, GranianWire]:
-    """A wire whose peer takes nothing, with a message on its way."""
+    """A wire whose peer takes nothing, with a message in flight."""
     protocol, wire = build(kind)
     protocol.free = anyio.Event()
     wire.write(Block([Outgoing("never")]))
@@ -118,7 +118,7 @@ async def stuck(kind: type[Protocol] = Protocol) -> tuple[Protocol, GranianWire]
 
 
 async def test_a_send_of_granian_is_recognised(kind: type[Protocol]) -> None:
-    """It is plain ASGI with its own row of traits."""
+    """Its wire is plain ASGI with a row of traits of its own."""
     protocol, wire = build(kind)
     assert wire.traits.server == "granian"
     assert (await wire.receive())["type"] == "websocket.connect"
@@ -127,24 +127,24 @@ async def test_a_send_of_granian_is_recognised(kind: type[Protocol]) -> None:
     assert [event["type"] for event in protocol.sent] == ["websocket.send", "websocket.close"]
 
 
-async def test_another_send_is_not() -> None:
-    """Neither a function nor a method of something else."""
+async def test_another_send_is_not_recognised() -> None:
+    """It is a function, not a method of granian's object."""
 
     async def send(event: Event) -> None:
-        """Somebody's."""
+        """The send of an unknown server."""
 
     assert recognise({}, Protocol().receive, send) is None
 
 
-async def test_a_limit_over_granian_s_own_is_told() -> None:
-    """Which is 16 MiB, and cannot be changed."""
+async def test_limit_message_size_returns_granians_own_limit_if_smaller() -> None:
+    """That limit is 16 MiB, and cannot be changed."""
     _, wire = build()
     assert wire.limit_message_size(1 << 20) is None
     assert wire.limit_message_size(1 << 30) == 1 << 24
 
 
-async def test_who_takes_nothing_is_dropped_at_the_deadline(kind: type[Protocol]) -> None:
-    """The send is cancelled first, then a close on its way: that makes granian drop the connection."""
+async def test_a_stalled_peer_is_dropped_at_the_deadline_of_its_close(kind: type[Protocol]) -> None:
+    """The pending send is cancelled, then a pending close: this makes granian drop the connection."""
     protocol, wire = await stuck(kind)
     with anyio.move_on_after(0.01) as patience:
         await wire.close(1013, "slow consumer")
@@ -153,8 +153,8 @@ async def test_who_takes_nothing_is_dropped_at_the_deadline(kind: type[Protocol]
     assert (protocol.pending, wire.buffered()) == ([], 0)
 
 
-async def test_an_abort_ends_a_close_that_waits(kind: type[Protocol]) -> None:
-    """As a drain does when its time is over."""
+async def test_an_abort_ends_a_waiting_close(kind: type[Protocol]) -> None:
+    """A drain does this when its time is over."""
     protocol, wire = await stuck(kind)
     failures: list[OSError] = []
 
@@ -173,8 +173,8 @@ async def test_an_abort_ends_a_close_that_waits(kind: type[Protocol]) -> None:
     assert (protocol.given_up[0], protocol.pending) == ("websocket.send", [])
 
 
-async def test_an_abort_without_a_close_ends_the_send(kind: type[Protocol]) -> None:
-    """A blocked one would make the worker panic when it is told to stop."""
+async def test_an_abort_cancels_a_pending_send(kind: type[Protocol]) -> None:
+    """A pending send would make the worker panic when it is told to stop."""
     protocol, wire = await stuck(kind)
     wire.abort()
     with anyio.fail_after(5):
@@ -183,8 +183,8 @@ async def test_an_abort_without_a_close_ends_the_send(kind: type[Protocol]) -> N
     assert protocol.given_up == ["websocket.send"]
 
 
-async def test_an_abort_is_over_when_no_thread_of_granian_has_a_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was cancelled is known to its threads a little later, and so long nobody may stop the worker."""
+async def test_an_abort_is_over_when_no_granian_thread_holds_a_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads learn of the cancellation a little later; until then the worker must not be stopped."""
     threads: list[Any] = []
 
     def hand(protocol: Protocol, event: Event) -> Awaitable[None]:
@@ -201,8 +201,8 @@ async def test_an_abort_is_over_when_no_thread_of_granian_has_a_send(monkeypatch
     assert wire.abort_is_over()
 
 
-async def test_a_close_ends_though_a_thread_of_granian_never_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of it nobody waits for ever; the stop of the worker waits no longer than the drain may take."""
+async def test_a_close_ends_even_if_a_granian_thread_never_lets_go_of_a_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for the threads has a limit; the abort just does not count as over."""
     monkeypatch.setattr("wsstab.wires.granian.LONGEST_GRIP", 0.02)
     threads: list[Any] = []
 
@@ -219,8 +219,8 @@ async def test_a_close_ends_though_a_thread_of_granian_never_lets_go(monkeypatch
     assert not wire.abort_is_over()
 
 
-async def test_after_the_call_nothing_refers_to_granian_s_object() -> None:
-    """It ends the TCP connection when the last reference is gone."""
+async def test_a_detached_wire_does_not_refer_to_granians_object() -> None:
+    """granian ends the TCP connection when the last reference is gone."""
     protocol, wire = build()
     wire.detach()
     held: list[Any] = [wire.receive, wire._send]
@@ -231,8 +231,8 @@ async def test_after_the_call_nothing_refers_to_granian_s_object() -> None:
         await wire.accept({"type": "websocket.accept"})
 
 
-async def test_one_send_is_on_its_way_at_a_time_and_the_order_is_kept(kind: type[Protocol]) -> None:
-    """Whatever comes while it waits goes behind it."""
+async def test_one_send_is_pending_at_a_time_and_the_order_is_kept(kind: type[Protocol]) -> None:
+    """Messages that are written meanwhile go behind it."""
     protocol, wire = await stuck(kind)
     wire.write(Block([Outgoing("b"), Outgoing("c")]))
     wire.write(Block([Outgoing("d")]))
@@ -248,7 +248,7 @@ async def test_one_send_is_on_its_way_at_a_time_and_the_order_is_kept(kind: type
 
 
 async def test_a_single_message_needs_no_task_and_leaves_the_wire_writable() -> None:
-    """The next one finds it taken."""
+    """The next write finds that the message was taken."""
     protocol, wire = build()
     for text in ("a", "b", "c"):
         wire.write(Block([Outgoing(text)]))
@@ -257,7 +257,7 @@ async def test_a_single_message_needs_no_task_and_leaves_the_wire_writable() -> 
 
 
 async def test_a_message_that_is_not_taken_soon_blocks_the_wire() -> None:
-    """Though nothing more is said: who stalls must be known to."""
+    """A stalled peer is noticed even if nothing more is written."""
     protocol, wire = await stuck()
     told = []
     wire.on_blocked = lambda: told.append("blocked")
@@ -274,8 +274,8 @@ async def test_a_message_that_is_not_taken_soon_blocks_the_wire() -> None:
     assert (told, wire.buffered(), len(protocol.sent)) == (["blocked", "writable"], 0, 1)
 
 
-async def test_a_close_that_waits_ends_with_the_call(kind: type[Protocol]) -> None:
-    """Nothing is on its way any more that it could wait for."""
+async def test_a_waiting_close_ends_when_the_wire_is_detached(kind: type[Protocol]) -> None:
+    """The send that it waits for is cancelled."""
     _, wire = await stuck(kind)
 
     async def close() -> None:
@@ -289,10 +289,10 @@ async def test_a_close_that_waits_ends_with_the_call(kind: type[Protocol]) -> No
             wire.detach()
 
 
-async def test_what_is_given_for_a_peer_that_has_left_is_no_other_version(
+async def test_the_result_of_a_send_to_a_departed_peer_is_not_reported_as_unknown(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It can be awaited, and no more; nothing is said of it."""
+    """It can only be awaited, unlike a future, but that does not mean another version of granian."""
     monkeypatch.setattr("wsstab.wires.base._lacking", set())
     protocol, wire = build()
     wire.write(Block([Outgoing("one")]))
@@ -308,8 +308,8 @@ async def test_what_is_given_for_a_peer_that_has_left_is_no_other_version(
     assert caplog.text == ""
 
 
-async def test_a_close_waits_for_a_message_on_its_way() -> None:
-    """And goes behind it."""
+async def test_a_close_waits_for_a_pending_message() -> None:
+    """It goes out behind the message."""
     protocol, wire = await stuck()
     async with anyio.create_task_group() as group:
         group.start_soon(wire.close, 1000, "")

@@ -18,18 +18,18 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on asyncio and on trio."""
     return str(request.param)
 
 
 class Point(BaseModel):
-    """A model of a user."""
+    """A pydantic model of an application."""
 
     x: int
 
 
 class SlowSocket:
-    """A double whose sends take a few turns, and which tells how many were under way at once."""
+    """A double whose sends take a few turns of the loop, and which counts how many overlap."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -46,7 +46,7 @@ class SlowSocket:
 
 
 def starlette_socket() -> tuple[WebSocket, list[Any]]:
-    """A real WebSocket of Starlette, accepted, and what it sends."""
+    """A real WebSocket of Starlette, and the events that it sends."""
     sent: list[Any] = []
 
     async def send(event: Any) -> None:
@@ -58,16 +58,16 @@ def starlette_socket() -> tuple[WebSocket, list[Any]]:
     return WebSocket({"type": "websocket"}, receive, send), sent
 
 
-async def test_a_real_websocket_is_known_by_its_scope() -> None:
-    """A mock has every attribute, but not one that is a dict."""
+async def test_a_real_websocket_is_recognised_by_its_scope() -> None:
+    """A mock has every attribute, but its scope is not a dict."""
     assert is_websocket(starlette_socket()[0])
     assert not is_websocket(AsyncMock())
     assert not is_websocket(object())
     assert not is_websocket(None)
 
 
-async def test_nothing_that_its_peer_sends_comes_by_here() -> None:
-    """The application reads by itself."""
+async def test_the_wire_of_a_standalone_object_is_not_readable() -> None:
+    """The application reads from the object itself."""
     wire = DoubleWire(AsyncMock())
     assert (wire.readable, wire.traits.native_ping, wire.traits.can_abort) == (False, False, False)
 
@@ -84,8 +84,8 @@ async def test_nothing_that_its_peer_sends_comes_by_here() -> None:
     ],
     ids=["text", "bytes", "bytearray", "dict", "list", "model"],
 )
-async def test_a_double_gets_each_message_by_the_method_of_its_kind(message: Any, method: str, given: Any) -> None:
-    """What JSON is made of goes unencoded, as tests of applications expect it."""
+async def test_a_double_gets_each_message_by_the_method_for_its_type(message: Any, method: str, given: Any) -> None:
+    """JSON data is passed unencoded, as tests of applications expect."""
     socket = AsyncMock()
     await DoubleWire(socket).deliver(message)
     getattr(socket, method).assert_awaited_once_with(given)
@@ -93,7 +93,7 @@ async def test_a_double_gets_each_message_by_the_method_of_its_kind(message: Any
 
 
 async def test_a_real_websocket_gets_json_as_text() -> None:
-    """Encoded once and by us, like everywhere else."""
+    """This package encodes it, as for every other wire."""
     socket, sent = starlette_socket()
     await socket.accept()
     await DoubleWire(socket).deliver({"a": "é"})
@@ -101,7 +101,7 @@ async def test_a_real_websocket_gets_json_as_text() -> None:
 
 
 async def test_sends_to_one_object_are_awaited_one_at_a_time() -> None:
-    """Most objects are not made for two at once."""
+    """Most objects do not support overlapping sends."""
     socket = SlowSocket()
     wire = DoubleWire(socket)
     async with anyio.create_task_group() as group:
@@ -110,8 +110,8 @@ async def test_sends_to_one_object_are_awaited_one_at_a_time() -> None:
     assert (sorted(socket.sent), socket.most) == (["1", "2", "3"], 1)
 
 
-async def test_what_the_object_raises_is_raised() -> None:
-    """It is the only thing that is ever known of the peer; the next send is not held up by it."""
+async def test_an_error_of_the_object_is_raised_and_the_next_send_goes_on() -> None:
+    """Such an error is all that is ever known of the peer."""
     socket = AsyncMock()
     socket.send_text.side_effect = [ConnectionResetError("gone"), None]
     wire = DoubleWire(socket)
@@ -121,8 +121,8 @@ async def test_what_the_object_raises_is_raised() -> None:
         await wire.deliver("2")
 
 
-async def test_what_is_no_message_is_refused() -> None:
-    """Before the object sees it."""
+async def test_an_invalid_message_is_refused() -> None:
+    """The object never sees it."""
     socket = AsyncMock()
     message: Any = object()
     with pytest.raises(TypeError, match="a message must be"):
@@ -130,8 +130,8 @@ async def test_what_is_no_message_is_refused() -> None:
     assert socket.mock_calls == []
 
 
-async def test_a_close_goes_to_the_object_by_keyword() -> None:
-    """As Starlette's has it."""
+async def test_a_close_is_passed_to_the_object_by_keyword() -> None:
+    """Starlette's ``close()`` has these keywords."""
     socket = AsyncMock()
     await DoubleWire(socket).close(1012, "service restart")
     socket.close.assert_awaited_once_with(code=1012, reason="service restart")

@@ -1,4 +1,4 @@
-"""A wire on an asyncio transport, where it needs no server."""
+"""The wire of an asyncio transport, without a server."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from wsstab.wires.transport import DEPARTED, TransportWire, observed
 
 
 class Transport(asyncio.Transport):
-    """One of which every answer is the test's."""
+    """A transport whose answers the test sets."""
 
     def __init__(self, closing: bool = True, unsent: int = 0, tls: bool = False) -> None:
         super().__init__({"sslcontext": object()} if tls else {})
         self._is_closing, self._unsent = closing, unsent
 
     def is_closing(self) -> bool:
-        """Whether it was told to close."""
+        """Whether the transport is closing."""
         return self._is_closing
 
     def get_write_buffer_size(self) -> int:
-        """What has not gone out."""
+        """The number of bytes that have not been sent."""
         return self._unsent
 
 
@@ -40,30 +40,30 @@ class Transport(asyncio.Transport):
         ({"unsent": 1}, False),
         ({"tls": True}, False),
     ],
-    ids=["nothing is left to do", "it is open", "bytes wait for the peer", "TLS asks the peer"],
+    ids=["nothing left to send", "open", "unsent bytes", "TLS closing handshake"],
 )
-def test_a_connection_ends_now_where_nothing_waits_for_the_peer(state: dict[str, Any], ends: bool) -> None:
-    """Then nobody need watch over its end."""
+def test_a_connection_ends_now_if_nothing_waits_for_the_peer(state: dict[str, Any], ends: bool) -> None:
+    """Its end then needs no watching."""
     wire = TransportWire(Transport(**state), None)
     assert wire.ends_now() is ends
 
 
-def test_a_connection_that_is_lost_has_ended() -> None:
-    """Whatever its transport says."""
+def test_a_lost_connection_has_ended() -> None:
+    """Even if its transport still holds bytes."""
     wire = TransportWire(Transport(unsent=1), None)
     wire.lost = True
     assert wire.ends_now()
 
 
-# On a real transport
+# On a real transport.
 
 
 class Server(asyncio.Protocol):
-    """What a server makes for each connection.
+    """The protocol object that a server makes for each connection.
 
     Attributes:
-        transport: of the connection.
-        called: by the transport, in order.
+        transport: the transport of the connection.
+        called: the calls of the transport, in order.
     """
 
     transport: asyncio.Transport
@@ -72,7 +72,7 @@ class Server(asyncio.Protocol):
         self.called: list[str] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """The connection is established."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
@@ -81,7 +81,7 @@ class Server(asyncio.Protocol):
         self.called.append("pause")
 
     def resume_writing(self) -> None:
-        """It is not any more."""
+        """The transport takes data again."""
         self.called.append("resume")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -91,7 +91,7 @@ class Server(asyncio.Protocol):
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[TransportWire, Server, socket.socket]]:
-    """A wire that is attached, the protocol object under it, and the other end."""
+    """An attached wire, its protocol object, and the socket of the peer."""
     server = Server()
     listening = await asyncio.get_running_loop().create_server(lambda: server, "127.0.0.1", 0)
     async with listening:
@@ -106,7 +106,7 @@ async def connected() -> AsyncIterator[tuple[TransportWire, Server, socket.socke
 
 
 async def read(peer: socket.socket, size: int) -> bytes:
-    """This many bytes, as a peer gets them."""
+    """Read this many bytes, as the peer."""
     data = bytearray()
     with anyio.fail_after(10):
         while len(data) < size:
@@ -117,8 +117,8 @@ async def read(peer: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.anyio
-async def test_frames_go_straight_to_the_peer() -> None:
-    """A block, a message of the handler's own and a ping, in the order in which they were written."""
+async def test_frames_reach_the_peer_in_the_order_they_were_written() -> None:
+    """A block, a message of the handler and a ping."""
     async with connected() as (wire, _, peer):
         wire.write(Block([Outgoing("a"), Outgoing(b"bc")]))
         assert wire.send_at_once(Outgoing("d"))
@@ -130,8 +130,8 @@ async def test_frames_go_straight_to_the_peer() -> None:
 
 
 @pytest.mark.anyio
-async def test_nothing_is_written_to_a_transport_that_closes() -> None:
-    """A send fails; what nobody waits for is passed over."""
+async def test_nothing_is_written_to_a_closing_transport() -> None:
+    """A send raises; a write and a ping are ignored."""
     async with connected() as (wire, server, peer):
         server.transport.close()
         wire.write(Block([Outgoing("late")]))
@@ -144,8 +144,8 @@ async def test_nothing_is_written_to_a_transport_that_closes() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_transport_says_whether_it_takes_more() -> None:
-    """To the wire and to the server, whose own methods are called as before."""
+async def test_a_full_transport_blocks_the_wire_until_it_is_drained() -> None:
+    """The server's own methods are called as well, as before."""
     async with connected() as (wire, server, peer):
         heard = list[str]()
         wire.on_blocked, wire.on_writable = lambda: heard.append("blocked"), lambda: heard.append("writable")
@@ -159,8 +159,8 @@ async def test_the_transport_says_whether_it_takes_more() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_abort_ends_tcp_and_gives_back_the_protocol_object() -> None:
-    """It is told of its loss, and then as it was; whoever waits to write is woken."""
+async def test_an_abort_ends_the_connection_and_restores_the_protocol_object() -> None:
+    """The object learns of the loss and gets its own class back; whoever waits to write is woken."""
     async with connected() as (wire, server, _):
         heard = list[str]()
         wire.on_lost, wire.on_writable = lambda: heard.append("lost"), lambda: heard.append("writable")
@@ -173,8 +173,8 @@ async def test_an_abort_ends_tcp_and_gives_back_the_protocol_object() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("first", ["the application", "the peer"])
-async def test_a_wire_lets_go_when_both_have_left(first: str) -> None:
-    """In either order; what is done with it then goes nowhere."""
+async def test_a_wire_drops_its_transport_when_application_and_peer_have_left(first: str) -> None:
+    """In either order; later calls have no effect."""
     async with connected() as (wire, server, peer):
         if first == "the application":
             wire.detach()
@@ -194,8 +194,8 @@ async def test_a_wire_lets_go_when_both_have_left(first: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_peer_that_has_left_is_seen_behind_what_is_unread() -> None:
-    """The kernel knows of it while the server does not read."""
+async def test_a_departed_peer_is_noticed_behind_unread_bytes() -> None:
+    """The kernel knows of it even while the server does not read."""
     async with connected() as (wire, server, peer):
         server.transport.pause_reading()
         peer.send(b"unread")
@@ -205,16 +205,16 @@ async def test_a_peer_that_has_left_is_seen_behind_what_is_unread() -> None:
         assert not wire.lost
 
 
-def test_over_tls_as_little_piles_up_as_without() -> None:
-    """Both loops would take eight times as much before they say so."""
+def test_the_write_buffer_limit_is_the_same_with_tls() -> None:
+    """By default, both loops would let eight times as much pile up over TLS."""
     transport, limits = Transport(tls=True), list[int | None]()
     transport.set_write_buffer_limits = lambda high=None, low=None: limits.append(high)  # type: ignore[method-assign]
     TransportWire(transport, Server()).attach()
     assert limits == [65_536]
 
 
-def test_a_connection_whose_protocol_is_forgotten_is_lost() -> None:
-    """uvloop does so where the connection ended before the application was called."""
+def test_a_transport_without_a_protocol_object_is_lost() -> None:
+    """uvloop drops the object if the connection ends before the application is called."""
     wire = TransportWire(Transport(), None)
     wire.attach()
     assert wire.lost
@@ -223,6 +223,6 @@ def test_a_connection_whose_protocol_is_forgotten_is_lost() -> None:
 
 
 def test_protocol_objects_of_one_class_share_an_observed_class() -> None:
-    """Which is made once, and named as the server named its own."""
+    """It is made once, and has the name of the server's own class."""
     assert observed(Server) is observed(Server)
     assert (observed(Server).__name__, issubclass(observed(Server), Server)) == ("Server", True)

@@ -1,4 +1,4 @@
-"""What is to be had from a connection of wsproto, on two ends that have shaken hands."""
+"""Access to the internals of a wsproto connection, on two ends after their handshake."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = 1_000_000
 
 
 def shaken(offer: PerMessageDeflate | None = None) -> tuple[Any, Any]:
-    """Both ends after the handshake, as HTTP/1.1 makes them: the server's connection, and the client's."""
+    """The server's and the client's connection after a handshake over HTTP/1.1."""
     server, client = WSConnection(ConnectionType.SERVER), WSConnection(ConnectionType.CLIENT)
     extensions: list[Any] = [offer] if offer else []
     server.receive_data(client.send(Request(host="a", target="/", extensions=extensions)))
@@ -30,50 +30,50 @@ def shaken(offer: PerMessageDeflate | None = None) -> tuple[Any, Any]:
 
 
 def heard(server: Any, data: bytes) -> list[Any]:
-    """What the server makes of some bytes."""
+    """The events that the server makes of these bytes."""
     server.receive_data(data)
     return list(server.events())
 
 
 def bomb(size: int) -> bytes:
-    """A binary frame, masked with nothing, that would become as many bytes."""
+    """A compressed binary frame, with a mask of zeros, that inflates to this many bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     payload = packer.compress(bytes(size)) + packer.flush(zlib.Z_SYNC_FLUSH)[:-4]
     return b"\xc2\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
 
 
-def test_the_window_is_what_was_negotiated() -> None:
-    """A peer may ask for a smaller one."""
+def test_window_bits_are_those_that_were_negotiated() -> None:
+    """A peer may ask for a smaller window."""
     server, _ = shaken(PerMessageDeflate(server_max_window_bits=10))
     assert deflate_of(server).enabled()
     assert window_bits(server) == 10
 
 
-def test_nothing_is_compressed_for_a_peer_that_offers_nothing() -> None:
-    """There is no extension then, no window, and no context to drop."""
+def test_without_an_offer_there_is_no_compression() -> None:
+    """There is then no extension, no window, and no context to drop."""
     server, _ = shaken()
     assert deflate_of(server) is None
     assert window_bits(server) == 0
     assert drop_contexts(server) is False
 
 
-def test_an_extension_of_another_name_is_passed_over() -> None:
-    """And so is one that was not agreed on."""
+def test_deflate_of_ignores_other_extensions_and_those_not_agreed_on() -> None:
+    """Only an enabled permessage-deflate counts."""
     other: Any = SimpleNamespace(name="x-other", enabled=lambda: True)
     assert deflate_of(Connection(ConnectionType.SERVER, [other, PerMessageDeflate()])) is None
 
 
 @pytest.mark.parametrize("connection", [None, object(), SimpleNamespace(_proto=None)])
-def test_where_something_is_missing_there_is_nothing(connection: object) -> None:
-    """A future wsproto costs what it keeps to itself, and no error."""
+def test_a_connection_without_the_expected_attributes_counts_as_uncompressed(connection: object) -> None:
+    """A wsproto that renames its internals costs the features, but causes no error."""
     assert deflate_of(connection) is None
     assert window_bits(connection) == 0
     assert undecoded(connection) == 0
     bound_inflating(connection, lambda: 1)
 
 
-def test_contexts_that_are_dropped_are_kept_by_neither_side() -> None:
-    """Each message is then read and written by itself."""
+def test_after_drop_contexts_each_message_is_compressed_by_itself() -> None:
+    """The same text then has the same size each time; with a kept context, the second one is smaller."""
     server, _ = shaken(PerMessageDeflate())
     assert drop_contexts(server) is True
     text = os.urandom(500).hex()
@@ -84,8 +84,8 @@ def test_contexts_that_are_dropped_are_kept_by_neither_side() -> None:
     assert len(frames[0]) > len(frames[1])
 
 
-def test_what_is_no_complete_header_yet_is_counted() -> None:
-    """A sign of life, and memory; complete frames are not."""
+def test_undecoded_counts_the_bytes_of_an_incomplete_header() -> None:
+    """They are a sign of life, and memory; complete frames do not count."""
     server, client = shaken()
     frame = client.send(BytesMessage(data=b"x" * 200))
     assert heard(server, frame[:3]) == []
@@ -94,8 +94,8 @@ def test_what_is_no_complete_header_yet_is_counted() -> None:
     assert undecoded(server) == 0
 
 
-def test_a_bounded_message_arrives_as_it_was_sent() -> None:
-    """In as many slices as it takes, one message after the other."""
+def test_a_message_within_the_inflating_limit_arrives_whole() -> None:
+    """However many slices it takes, and one message after the other."""
     server, client = shaken(PerMessageDeflate())
     bound_inflating(server, lambda: LARGE)
     for _ in range(2):
@@ -104,8 +104,8 @@ def test_a_bounded_message_arrives_as_it_was_sent() -> None:
         assert (bytes(event.data), event.message_finished) == (noise, True)
 
 
-def test_a_bomb_is_inflated_little_further_than_the_limit() -> None:
-    """What comes out is over it, and without an error of the data in its place."""
+def test_a_compression_bomb_is_inflated_only_a_little_past_the_limit() -> None:
+    """The result exceeds the limit, so it is refused for its size, not as invalid data."""
     server, _ = shaken(PerMessageDeflate())
     bound_inflating(server, lambda: 10_000)
     events = heard(server, bomb(20 * LARGE))
@@ -114,15 +114,15 @@ def test_a_bomb_is_inflated_little_further_than_the_limit() -> None:
     assert 10_000 < size <= 10_000 + SLICE * 1032
 
 
-def test_without_a_limit_a_message_is_inflated_whole() -> None:
-    """However much it becomes."""
+def test_without_a_limit_a_message_is_inflated_completely() -> None:
+    """Whatever its size."""
     server, _ = shaken(PerMessageDeflate())
     bound_inflating(server, lambda: None)
     assert sum(len(event.data) for event in heard(server, bomb(2 * LARGE))) == 2 * LARGE
 
 
-def test_data_that_is_not_compressed_as_agreed_is_an_error_still() -> None:
-    """wsproto's own, passed on as it is."""
+def test_invalid_compressed_data_is_still_an_error() -> None:
+    """It is wsproto's own error: 1007."""
     server, _ = shaken(PerMessageDeflate())
     bound_inflating(server, lambda: LARGE)
     (event,) = heard(server, b"\xc2\x84" + bytes(4) + b"\xff\xff\xff\xff")
