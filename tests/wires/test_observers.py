@@ -1,4 +1,4 @@
-"""Who stands around a server: known observers, strangers, and callables of every odd kind."""
+"""Callables between the server and us: known observers, strangers, and objects that break when they are inspected."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ SCOPE: Scope = {
 
 
 async def server_send(event: Event) -> None:
-    """What a server passes to the application."""
+    """The ``send`` that a server passes to the application."""
 
 
 async def server_receive() -> Event:
-    """The same."""
+    """The ``receive`` that a server passes to the application."""
     return {"type": "websocket.connect"}
 
 
 def sessions(app: ASGIApp) -> ASGIApp:
-    """Starlette's."""
+    """The session middleware of Starlette."""
     return SessionMiddleware(app, secret_key="of the tests")
 
 
 def exceptions(app: ASGIApp) -> ASGIApp:
-    """Starlette's, around each route."""
+    """The exception handler that Starlette puts around each route."""
     from starlette._exception_handler import wrap_app_handling_exceptions
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ def exceptions(app: ASGIApp) -> ASGIApp:
 
 
 def datadog(app: ASGIApp) -> ASGIApp:
-    """ddtrace's, which is imported here: it looks at the whole process."""
+    """The middleware of ddtrace, imported only when it is used, because it inspects the whole process."""
     from ddtrace.contrib.asgi import TraceMiddleware
     from ddtrace.trace import tracer
 
@@ -90,7 +90,7 @@ AROUND: list[Callable[[ASGIApp], ASGIApp]] = [
 
 
 async def inside(*around: Callable[[ASGIApp], ASGIApp]) -> tuple[Receive, Send]:
-    """What an application is given that stands inside of these, the outermost first."""
+    """The callables that an application gets inside of these middlewares, the outermost first."""
     given: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,37 +104,37 @@ async def inside(*around: Callable[[ASGIApp], ASGIApp]) -> tuple[Receive, Send]:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """These know asyncio alone."""
+    """These middlewares support only asyncio."""
     return "asyncio"
 
 
 @pytest.mark.parametrize("around", AROUND, ids=lambda around: around.__name__)
-async def test_each_package_of_the_table_is_looked_through(around: Callable[[ASGIApp], ASGIApp]) -> None:
-    """As it is installed here: what it wraps is found again."""
+async def test_each_observer_of_the_table_is_looked_through(around: Callable[[ASGIApp], ASGIApp]) -> None:
+    """With the installed versions, the callables that they wrap are found."""
     receive, send = await inside(around)
     assert send is not server_send
     assert look_through(send) is server_send
     assert look_through(receive) is server_receive
 
 
-async def test_all_of_them_one_around_the_other_are_looked_through() -> None:
-    """In whatever number."""
+async def test_observers_around_each_other_are_all_looked_through() -> None:
+    """Here all of them are nested."""
     receive, send = await inside(*AROUND)
     assert look_through(send) is server_send
     assert look_through(receive) is server_receive
 
 
 async def test_sentry_around_each_middleware_is_looked_through() -> None:
-    """Its Starlette integration wraps every middleware of an application, ours among them."""
+    """Sentry's Starlette integration wraps every middleware of an application, ours among them."""
     from sentry_sdk.integrations.starlette import StarletteIntegration, _enable_span_for_middleware
 
     given: list[Any] = []
 
     class Middleware:
-        """Some middleware of an application."""
+        """A middleware of an application."""
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            """Note what it is given."""
+            """Record the callables."""
             given.extend((receive, send))
 
     with sentry_sdk.new_scope():
@@ -149,8 +149,8 @@ async def test_sentry_around_each_middleware_is_looked_through() -> None:
     assert [look_through(each) for each in given] == [server_receive, server_send]
 
 
-def test_a_method_is_looked_through_to_what_its_object_holds() -> None:
-    """Channels' sessions; one that holds it elsewhere is not."""
+def test_a_method_is_looked_through_to_the_send_that_its_object_holds() -> None:
+    """The sessions of Channels are like this; without the expected attribute, the search ends at the method."""
     from channels.sessions import InstanceSessionWrapper
 
     session = object.__new__(InstanceSessionWrapper)
@@ -160,7 +160,7 @@ def test_a_method_is_looked_through_to_what_its_object_holds() -> None:
 
 
 async def test_litestar_is_looked_through() -> None:
-    """Its middleware for exceptions, which stands outside of every other."""
+    """Its exception middleware is outside of every other one."""
     from litestar import Litestar
     from litestar.middleware._internal.exceptions.middleware import ExceptionHandlerMiddleware
 
@@ -175,8 +175,8 @@ async def test_litestar_is_looked_through() -> None:
     assert sends != [server_send]
 
 
-async def test_a_stranger_ends_the_look() -> None:
-    """What it wraps may not be what it passes on; observers around it are looked through up to it."""
+async def test_looking_through_stops_at_an_unknown_wrapper() -> None:
+    """An unknown wrapper may change messages; only the observers between it and us are looked through."""
 
     def shouting(app: ASGIApp) -> ASGIApp:
         async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,7 +194,7 @@ async def test_a_stranger_ends_the_look() -> None:
 
 
 def known(inner: Any) -> Any:
-    """A function that says it is of OpenTelemetry, around something."""
+    """A function that looks like OpenTelemetry's, around something."""
     namespace: dict[str, Any] = {"__name__": "opentelemetry.instrumentation.asgi"}
     exec("async def otel_send(event): pass", namespace)
     function = namespace["otel_send"]
@@ -203,15 +203,15 @@ def known(inner: Any) -> Any:
     return function
 
 
-def test_a_version_that_holds_it_elsewhere_is_not_looked_through() -> None:
-    """Rather than to fail, or to go on with something that cannot be called."""
+def test_an_observer_that_holds_no_callable_where_expected_is_not_looked_through() -> None:
+    """Another version may hold it elsewhere; the search ends there without an error."""
     for inner in (None, "text", 3):
         send = known(inner)
         assert look_through(send) is send
 
 
-def test_a_circle_of_observers_comes_to_an_end() -> None:
-    """It wraps itself; and more than anybody has are not followed for ever."""
+def test_looking_through_ends_in_a_circle_and_after_many_observers() -> None:
+    """An observer may wrap itself, and the depth is limited."""
     send = known(server_send)
     send.__wrapped__ = send
     assert look_through(send) is send
@@ -220,8 +220,8 @@ def test_a_circle_of_observers_comes_to_an_end() -> None:
     assert isinstance(look_through(send), FunctionType)
 
 
-def test_what_only_looks_like_an_observer_is_a_stranger() -> None:
-    """A proxy around one has its globals and its code, and does what it likes."""
+def test_a_proxy_around_an_observer_is_not_looked_through() -> None:
+    """It shows the globals and the code of the observer, but may change messages."""
     seen: list[Any] = []
 
     def change(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -233,7 +233,7 @@ def test_what_only_looks_like_an_observer_is_a_stranger() -> None:
 
 
 class Hostile:
-    """Raises whatever it is asked for."""
+    """An object that raises for every attribute."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -243,45 +243,49 @@ class Hostile:
 
 
 class Holder:
-    """Middleware whose ``send`` is a method."""
+    """A middleware whose ``send`` is a method."""
 
     def __init__(self, send: Any) -> None:
         self._send = send
 
     async def send(self, event: Event) -> None:
-        """Pass it on."""
+        """Pass the event on."""
         await self._send(event)
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "unusual",
     [Hostile(), None, 3, print, Holder, functools.partial(print, 1), SimpleNamespace()],
     ids=["hostile", "none", "number", "built-in", "class", "partial", "namespace"],
 )
-def test_odd_callables_are_survived(odd: Any) -> None:
-    """By all who look."""
-    assert look_through(odd) is odd
-    assert server_behind(odd) is None
-    assert stranger(SCOPE, odd).server == ""
+def test_unusual_callables_do_not_break_the_inspection(unusual: Any) -> None:
+    """None of the functions that inspect a ``send`` raises."""
+    assert look_through(unusual) is unusual
+    assert server_behind(unusual) is None
+    assert stranger(SCOPE, unusual).server == ""
 
 
 @pytest.mark.parametrize("of", ["closure", "holder", "argument"])
-def test_odd_objects_inside_of_a_middleware_are_survived(of: str) -> None:
-    """And what stands beside them is found."""
-    odd: Any = LocalProxy()
+def test_a_broken_proxy_inside_a_middleware_does_not_hide_the_server(of: str) -> None:
+    """The server beside it is still found."""
+    unusual: Any = LocalProxy()
     send = Protocol().send
 
     async def closed(event: Event) -> None:
-        await (odd or send)(event)
+        await (unusual or send)(event)
 
     holder = Holder(send)
-    holder.odd = odd  # type: ignore[attr-defined]
-    ways: dict[str, Any] = {"closure": closed, "holder": holder.send, "argument": functools.partial(print, odd, send)}
+    holder.unusual = unusual  # type: ignore[attr-defined]
+    ways: dict[str, Any] = {
+        "closure": closed,
+        "holder": holder.send,
+        "argument": functools.partial(print, unusual, send),
+    }
     assert stranger(SCOPE, ways[of]).server == "uvicorn"
 
 
 class Protocol:
-    """As uvicorn's."""
+    """A double of uvicorn's protocol object."""
 
     __module__ = "uvicorn.protocols.websockets.some_impl"
     transport = None
@@ -292,7 +296,7 @@ class Protocol:
 
 
 def closure(send: Any) -> Any:
-    """Middleware as a closure."""
+    """A middleware whose ``send`` is a closure."""
 
     async def wrapper(event: Event) -> None:
         await send(event)
@@ -312,8 +316,8 @@ def closure(send: Any) -> Any:
     ],
     ids=["closure", "method", "partial", "argument", "proxy", "several"],
 )
-def test_the_server_behind_a_stranger_is_found(around: Callable[[Any], Any]) -> None:
-    """To say which one it is, and how it pings by itself."""
+def test_the_server_behind_an_unknown_wrapper_is_found(around: Callable[[Any], Any]) -> None:
+    """The log can then name it, and its ping interval is known."""
     protocol = Protocol()
     send = around(protocol.send)
     assert server_behind(send) is protocol
@@ -321,28 +325,28 @@ def test_the_server_behind_a_stranger_is_found(around: Callable[[Any], Any]) -> 
     assert (found.server, found.is_server, found.ping_interval) == ("uvicorn", False, 20.0)
 
 
-def test_a_proxy_around_a_server_is_not_taken_for_it() -> None:
-    """It has the server's ``__self__``, and does what it likes with messages."""
+def test_a_proxy_around_the_send_of_a_server_is_not_taken_for_the_server() -> None:
+    """It has the server's ``__self__``, but may change messages."""
     proxy = wrapt.FunctionWrapper(Protocol().send, lambda wrapped, instance, args, kwargs: wrapped(*args))
     assert isinstance(proxy.__self__, Protocol)
     assert owner_of(proxy) is None
     assert type(wire_for(SCOPE, server_receive, proxy)) is AsgiWire
 
 
-def test_a_server_of_an_unknown_version_is_no_stranger() -> None:
-    """Its own ``send``, for which there is no wire."""
+def test_the_send_of_an_unknown_server_version_is_known_as_the_servers_own() -> None:
+    """No wire exists for it, but no wrapper hides it either."""
     assert stranger(SCOPE, Protocol().send).is_server
 
 
-def test_a_pipe_is_a_test_only_in_a_test() -> None:
-    """Middleware that passes messages through a queue hides its server as well as any other."""
+def test_a_send_through_a_queue_is_a_test_client_only_without_a_client_address() -> None:
+    """Middleware that passes messages through a queue hides its server like any other wrapper."""
     queue: asyncio.Queue[Any] = asyncio.Queue()
     assert not stranger(SCOPE, closure(queue.put)).is_test
     assert stranger({"type": "websocket", "path": "/"}, closure(queue.put)).is_test
 
 
-def test_every_row_of_the_table_is_a_function_of_its_package() -> None:
-    """Whose name its code still has; those of frameworks that are not installed are left out."""
+def test_every_function_in_the_table_exists_in_its_package() -> None:
+    """The names are looked up in the source; a framework that is not installed is left out."""
     for observer in OBSERVERS:
         if observer.module.endswith(".starlite"):
             continue

@@ -1,1 +1,1 @@
-"""The wires to hypercorn, and what shields it."""
+"""Tests of the wires to hypercorn, and of the shield around it."""

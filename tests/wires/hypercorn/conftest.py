@@ -1,4 +1,4 @@
-"""What the tests of these wires share."""
+"""Fixtures that the tests of these wires share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.wires.hypercorn.doubles import Hypercorn
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each test runs on both."""
+    """Each test runs on asyncio and on trio."""
     return str(request.param)
 
 
 @pytest.fixture
 def hypercorn(anyio_backend: str) -> Hypercorn:
-    """One stream over HTTP/1.1."""
+    """A stream over HTTP/1.1."""
     return Hypercorn(anyio_backend)

@@ -1,4 +1,4 @@
-"""Streams of hypercorn that have all but a socket."""
+"""Streams of hypercorn that are complete but for the socket."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ OFFER = b"permessage-deflate"
 
 
 class Flow(asyncio.Protocol):
-    """What a transport tells of itself."""
+    """The protocol object of the transport, which gets the transport's calls."""
 
 
 class Hypercorn:
-    """A stream of hypercorn with all that is below it, and no socket.
+    """A stream of hypercorn with everything below it but the socket.
 
     Args:
-        backend: ``asyncio`` or ``trio``: which TCP server is below.
-        http: 1 or 2.
-        offer: of extensions.
+        backend: ``asyncio`` or ``trio``: the TCP server below the stream.
+        http: the version of HTTP, 1 or 2.
+        offer: the extensions that the peer offers.
     """
 
     def __init__(self, backend: str, http: int = 1, offer: bytes | None = None) -> None:
@@ -62,7 +62,7 @@ class Hypercorn:
         self.receive: Any = AsyncMock()
 
     async def take(self, protocol: Any, event: Any) -> None:
-        """What the stream sends, in place of the protocol."""
+        """Take an event that the stream sends, in place of the protocol."""
         if self.takes is not None:
             await self.takes.wait()
         self.sent.append(event)
@@ -76,7 +76,7 @@ class Hypercorn:
         return TCPServer(*arguments)
 
     def wire(self) -> Wire:
-        """The wire that is made for it."""
+        """The wire for this stream."""
         return wire_for({}, self.receive, self.stream.app_send)
 
     async def accepted(self) -> Any:
@@ -87,12 +87,12 @@ class Hypercorn:
         return wire
 
     def hear(self, *frames: bytes) -> list[Any]:
-        """What hypercorn sees when the peer sends this."""
+        """The events that hypercorn sees when the peer sends these frames."""
         self.stream.connection.receive_data(b"".join(frames))
         return list(self.stream.connection.events())
 
     async def end(self, wire: Wire) -> None:
-        """The application has returned, and the peer has left."""
+        """Let the application return, and the peer leave."""
         wire.detach()
         if isinstance(wire, HypercornWire):
             self.flow.connection_lost(None)
@@ -103,11 +103,11 @@ class Hypercorn:
 
     @property
     def frames(self) -> bytes:
-        """What was written."""
+        """All bytes that were written."""
         through_hypercorn = [event.data for event in self.sent if isinstance(event, Data)]
         return b"".join([call.args[0] for call in self.transport.write.call_args_list] + through_hypercorn)
 
 
 def client(extensions: list[Any] | None = None) -> Connection:
-    """The other end."""
+    """The connection of the peer."""
     return Connection(ConnectionType.CLIENT, extensions)

@@ -21,12 +21,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """The loop that has transports."""
+    """Only asyncio has transports."""
     return "asyncio"
 
 
-async def test_a_connection_that_was_lost_before_its_call_is_no_error(hypercorn: Hypercorn) -> None:
-    """uvloop has forgotten the protocol of its transport by then."""
+async def test_a_connection_lost_before_its_call_is_no_error(hypercorn: Hypercorn) -> None:
+    """uvloop has dropped the protocol object of the transport by then."""
     hypercorn.transport.get_protocol.return_value = None
     hypercorn.transport.is_closing.return_value = True
     wire = await hypercorn.accepted()
@@ -34,8 +34,8 @@ async def test_a_connection_that_was_lost_before_its_call_is_no_error(hypercorn:
     assert not wire.is_open()
 
 
-async def test_frames_close_and_pings_go_out_in_order(hypercorn: Hypercorn) -> None:
-    """As one peer would read them, and nothing follows the close frame."""
+async def test_messages_and_close_go_out_in_order(hypercorn: Hypercorn) -> None:
+    """Nothing follows the close frame."""
     wire, peer = await hypercorn.accepted(), client()
     wire.write(Block((Outgoing("one"), Outgoing("two"))))
     assert wire.send_at_once(Outgoing(b"three"))
@@ -50,8 +50,8 @@ async def test_frames_close_and_pings_go_out_in_order(hypercorn: Hypercorn) -> N
         wire.send_at_once(Outgoing("late"))
 
 
-async def test_large_messages_are_compressed_for_who_takes_it() -> None:
-    """With the window that was negotiated; the peer inflates them."""
+async def test_large_messages_are_compressed_for_a_peer_that_offers_it() -> None:
+    """With the negotiated window, so that the peer can inflate them."""
     made = Hypercorn("asyncio", offer=OFFER)
     wire, extension = await made.accepted(), PerMessageDeflate()
     extension.finalize("permessage-deflate")
@@ -62,8 +62,8 @@ async def test_large_messages_are_compressed_for_who_takes_it() -> None:
     assert [event.data for event in peer.events() if isinstance(event, TextMessage)] == ["x" * 5000, "y" * 5000]
 
 
-async def test_a_close_is_sent_once(hypercorn: Hypercorn) -> None:
-    """The second one comes too late, and so does one behind the close of the peer."""
+async def test_a_second_close_or_one_after_the_peers_close_sends_nothing(hypercorn: Hypercorn) -> None:
+    """Both come too late."""
     wire = await hypercorn.accepted()
     await wire.close(1000, "")
     written = hypercorn.frames
@@ -76,8 +76,8 @@ async def test_a_close_is_sent_once(hypercorn: Hypercorn) -> None:
     assert answered.frames == b""
 
 
-async def test_an_observer_sees_the_close_that_is_out_already(hypercorn: Hypercorn) -> None:
-    """As an event, which makes no second frame."""
+async def test_an_observer_sees_the_close_without_a_second_frame(hypercorn: Hypercorn) -> None:
+    """The frame is out before the event passes through the observer."""
     seen = list[Event]()
 
     async def observe(event: Event) -> None:
@@ -95,16 +95,16 @@ async def test_an_observer_sees_the_close_that_is_out_already(hypercorn: Hyperco
     assert [event.code for event in peer.events() if isinstance(event, CloseConnection)] == [4000]
 
 
-async def test_a_close_before_accept_is_hypercorn_s_refusal(hypercorn: Hypercorn) -> None:
-    """There is no frame to send yet."""
+async def test_a_close_before_accept_is_refused_by_hypercorn_with_403(hypercorn: Hypercorn) -> None:
+    """No frame can be sent yet."""
     wire = hypercorn.wire()
     await wire.close(1008, "no")
     (answer,) = [event for event in hypercorn.sent if isinstance(event, Response)]
     assert (answer.status_code, hypercorn.frames) == (403, b"")
 
 
-async def test_a_refusal_is_passed_on(hypercorn: Hypercorn) -> None:
-    """With status and headers of its own."""
+async def test_a_refusal_reaches_the_peer_with_its_status_and_headers(hypercorn: Hypercorn) -> None:
+    """hypercorn sends the response itself."""
     wire = hypercorn.wire()
     await wire.deny({"type": "websocket.http.response.start", "status": 429, "headers": [(b"retry-after", b"5")]})
     await wire.deny({"type": "websocket.http.response.body", "body": b""})
@@ -112,15 +112,15 @@ async def test_a_refusal_is_passed_on(hypercorn: Hypercorn) -> None:
     assert (answer.status_code, answer.headers) == (429, [(b"retry-after", b"5")])
 
 
-async def test_abort_ends_the_connection(hypercorn: Hypercorn) -> None:
-    """Whatever still waits in its transport."""
+async def test_an_abort_ends_the_connection_at_once(hypercorn: Hypercorn) -> None:
+    """Even if the transport still holds bytes."""
     wire = await hypercorn.accepted()
     wire.abort()
     hypercorn.transport.abort.assert_called_once_with()
 
 
-async def test_the_loss_of_the_connection_is_told(hypercorn: Hypercorn) -> None:
-    """And what was hidden is as before."""
+async def test_a_lost_connection_is_reported_and_restores_the_protocol_object(hypercorn: Hypercorn) -> None:
+    """The object gets its own class back."""
     wire, lost = await hypercorn.accepted(), list[bool]()
     wire.on_lost = lambda: lost.append(wire.lost)
     before = hypercorn.flow.__class__.__mro__[1]
@@ -130,8 +130,8 @@ async def test_the_loss_of_the_connection_is_told(hypercorn: Hypercorn) -> None:
     assert lost == [True]
 
 
-async def test_a_wire_that_is_over_holds_nothing_of_hypercorn(hypercorn: Hypercorn) -> None:
-    """Nor does hypercorn hold anything of it; a late call only learns that it is over."""
+async def test_a_finished_wire_and_hypercorn_do_not_refer_to_each_other(hypercorn: Hypercorn) -> None:
+    """A late call raises an error that says that the connection is over."""
     wire = await hypercorn.accepted()
     send = hypercorn.protocol.send
     await hypercorn.end(wire)
@@ -143,8 +143,8 @@ async def test_a_wire_that_is_over_holds_nothing_of_hypercorn(hypercorn: Hyperco
     assert not wire.is_open()
 
 
-async def test_a_peer_that_broke_the_rules_may_read_why(hypercorn: Hypercorn) -> None:
-    """TCP is half closed and read to its end before hypercorn closes it."""
+async def test_a_peer_that_broke_the_protocol_can_read_the_close_frame(hypercorn: Hypercorn) -> None:
+    """The connection is half closed and read to its end before hypercorn closes it."""
     wire = await hypercorn.accepted()
     assert isinstance(wire, HypercornWire)
     order, unread = list[str](), [b"more", b""]

@@ -1,4 +1,4 @@
-"""What hypercorn is recognised by, and which wire it gets."""
+"""How hypercorn is recognised, and which wire its streams get."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_each_kind_of_stream_has_its_wire(anyio_backend: str) -> None:
-    """By the loop below it, and by the version of HTTP."""
+    """The loop and the version of HTTP decide."""
     assert type(Hypercorn(anyio_backend).wire()) is (TrioWire if anyio_backend == "trio" else HypercornWire)
     assert type(Hypercorn(anyio_backend, http=2).wire()) is Http2Wire
 
 
-async def test_a_derived_class_is_recognised_too(hypercorn: Hypercorn) -> None:
-    """Who builds upon hypercorn keeps its modules among the bases."""
+async def test_a_derived_stream_class_is_recognised_too(hypercorn: Hypercorn) -> None:
+    """Its base classes are still in hypercorn's modules."""
     hypercorn.stream.__class__ = type("Own", (WSStream,), {})
     assert type(hypercorn.wire()) is not AsgiWire
 
 
 @pytest.mark.parametrize("http", [1, 2])
-async def test_the_state_of_a_connection_is_not_shared_by_its_streams(anyio_backend: str, http: int) -> None:
-    """Over HTTP/2 old versions hand the same one to all of them; what a stream put there is not the next one's."""
+async def test_each_stream_gets_its_own_copy_of_the_state(anyio_backend: str, http: int) -> None:
+    """Over HTTP/2, old versions of hypercorn pass the same object to all streams of a connection."""
     made, state = Hypercorn(anyio_backend, http=http), {"shared": 1}
     scope: dict[str, Any] = {"state": state}
     wire_for(scope, made.receive, made.stream.app_send)
@@ -40,21 +40,21 @@ async def test_the_state_of_a_connection_is_not_shared_by_its_streams(anyio_back
     assert (scope["state"], state) == ({"shared": 1, "own": 2}, {"shared": 1})
 
 
-async def test_what_is_not_hypercorn_s_is_left_alone() -> None:
-    """Any coroutine function, and any method."""
+async def test_a_send_that_is_not_hypercorns_gets_plain_asgi() -> None:
+    """Here a mock and a coroutine function."""
     assert type(wire_for({}, AsyncMock(), AsyncMock())) is AsgiWire
     assert type(wire_for({}, AsyncMock(), hear_nothing)) is AsgiWire
 
 
 async def hear_nothing(event: Event) -> None:
-    """A send of somebody."""
+    """A send that is not hypercorn's."""
 
 
 @pytest.mark.parametrize("name", ["handshake", "app_put", "state", "closed", "buffer", "_send_pings"])
-async def test_a_stream_that_lacks_something_gets_plain_asgi(
+async def test_a_stream_that_lacks_an_attribute_gets_plain_asgi(
     hypercorn: Hypercorn, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the log says what, once."""
+    """The log names the attribute, once."""
     monkeypatch.setattr("wsstab.wires.base._lacking", set())
     hypercorn.stream.__dict__.pop(name, None)
     if hasattr(WSStream, name):
@@ -66,10 +66,10 @@ async def test_a_stream_that_lacks_something_gets_plain_asgi(
 
 
 @pytest.mark.parametrize("http", [1, 2])
-async def test_what_is_below_may_lack_something_too(
+async def test_a_server_or_protocol_that_lacks_an_attribute_gets_plain_asgi(
     anyio_backend: str, http: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The TCP server of each loop, and HTTP/2."""
+    """Over HTTP/1.1 the TCP server of each loop is checked, over HTTP/2 the protocol."""
     monkeypatch.setattr("wsstab.wires.base._lacking", set())
     made = Hypercorn(anyio_backend, http)
     owner = made.server if http == 1 else made.protocol
@@ -80,7 +80,7 @@ async def test_what_is_below_may_lack_something_too(
     assert name in caplog.text
 
 
-async def test_http_3_is_plain_asgi(hypercorn: Hypercorn) -> None:
-    """Nothing is known of what is below it."""
+async def test_http_3_gets_plain_asgi(hypercorn: Hypercorn) -> None:
+    """There is no wire for what is below such a stream."""
     hypercorn.stream.send = AsyncMock()
     assert type(hypercorn.wire()) is AsgiWire

@@ -1,4 +1,4 @@
-"""What the peer sends, on its way from wsproto to hypercorn."""
+"""Data from the peer, on its way from wsproto to hypercorn."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from wsstab.wires.hypercorn.peer import Peer, linger_after_failure
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_pong_is_told(hypercorn: Hypercorn) -> None:
-    """hypercorn itself passes over it."""
+async def test_a_pong_is_reported(hypercorn: Hypercorn) -> None:
+    """hypercorn itself ignores pongs."""
     wire, pongs = await hypercorn.accepted(), list[bytes]()
     wire.on_pong = pongs.append
     hypercorn.hear(client().send(Ping(payload=b"no").response()), client().send(Ping(payload=b"beat").response()))
@@ -32,10 +32,10 @@ async def test_a_pong_is_told(hypercorn: Hypercorn) -> None:
 
 
 @pytest.mark.parametrize(("code", "reason", "seen"), [(4001, "bye", (4001, "bye")), (1005, None, (1005, ""))])
-async def test_the_close_of_the_peer_is_told(
+async def test_a_disconnect_has_the_code_and_reason_of_the_peers_close(
     hypercorn: Hypercorn, code: int, reason: str | None, seen: tuple[int, str]
 ) -> None:
-    """hypercorn says 1006 to all of them."""
+    """hypercorn itself always reports 1006."""
     wire = await hypercorn.accepted()
     hypercorn.receive.return_value = {"type": "websocket.disconnect", "code": 1006}
     assert await wire.receive() == {"type": "websocket.disconnect", "code": 1006}
@@ -48,8 +48,8 @@ async def test_the_close_of_the_peer_is_told(
 
 
 @pytest.mark.parametrize("event", [TextMessage(data="é" * 6), BytesMessage(data=b"x" * 11)])
-async def test_a_message_over_the_limit_fails_the_connection(hypercorn: Hypercorn, event: Any) -> None:
-    """Counted in bytes; hypercorn is told that the peer closed so, and answers with the same."""
+async def test_a_message_over_the_limit_fails_the_connection_with_1009(hypercorn: Hypercorn, event: Any) -> None:
+    """Its bytes count. hypercorn sees a peer's close with that code, and answers with the same one."""
     wire = await hypercorn.accepted()
     assert wire.limit_message_size(10) is None
     (seen,) = hypercorn.hear(client().send(event))
@@ -60,8 +60,8 @@ async def test_a_message_over_the_limit_fails_the_connection(hypercorn: Hypercor
     assert (await wire.receive())["code"] == 1009
 
 
-async def test_fragments_count_together_and_messages_do_not(hypercorn: Hypercorn) -> None:
-    """A part of a message is a sign of life."""
+async def test_the_fragments_of_a_message_count_together(hypercorn: Hypercorn) -> None:
+    """The count begins anew with each message, and a fragment is a sign of life."""
     wire, peer = await hypercorn.accepted(), client()
     wire.limit_message_size(10)
     for _ in range(3):
@@ -74,15 +74,15 @@ async def test_fragments_count_together_and_messages_do_not(hypercorn: Hypercorn
     assert isinstance(seen, CloseConnection)
 
 
-async def test_the_smaller_limit_wins(hypercorn: Hypercorn) -> None:
-    """hypercorn's own is told, and kept."""
+async def test_the_smaller_message_limit_wins(hypercorn: Hypercorn) -> None:
+    """hypercorn's own limit is returned if it is smaller."""
     wire = await hypercorn.accepted()
     assert wire.limit_message_size(1 << 40) == 16_777_216
     assert wire.limit_message_size(100) is None
 
 
-async def test_a_small_frame_that_would_become_large_is_hardly_inflated(anyio_backend: str) -> None:
-    """No further than the first look at it takes."""
+async def test_a_compression_bomb_is_inflated_only_a_little_past_the_limit(anyio_backend: str) -> None:
+    """wsproto itself would inflate everything that was read at once."""
     made = Hypercorn(anyio_backend, offer=OFFER)
     wire = await made.accepted()
     wire.limit_message_size(100_000)
@@ -93,16 +93,16 @@ async def test_a_small_frame_that_would_become_large_is_hardly_inflated(anyio_ba
     assert wire.partial() < 2_000_000
 
 
-async def test_what_breaks_the_protocol_is_answered(hypercorn: Hypercorn) -> None:
-    """wsproto says it, and hypercorn by itself would end TCP without a word."""
+async def test_a_protocol_error_is_answered_with_1002(hypercorn: Hypercorn) -> None:
+    """hypercorn by itself would end the connection without a close frame."""
     wire = await hypercorn.accepted()
     (seen,) = hypercorn.hear(b"\xa1\x80\x00\x00\x00\x00")
     assert (type(seen), seen.code) == (CloseConnection, 1002)
     assert wire.server_closed()
 
 
-async def test_after_our_close_messages_are_passed_over(hypercorn: Hypercorn) -> None:
-    """Only the peer's answer counts; hypercorn could not keep what nobody reads."""
+async def test_messages_after_our_close_are_ignored(hypercorn: Hypercorn) -> None:
+    """Only the peer's close counts; nobody reads messages any more."""
     wire, peer = await hypercorn.accepted(), client()
     await wire.close(4000, "done")
     seen = hypercorn.hear(peer.send(TextMessage(data="late")), peer.send(CloseConnection(code=4000)))
@@ -110,8 +110,8 @@ async def test_after_our_close_messages_are_passed_over(hypercorn: Hypercorn) ->
     assert not wire.server_closed()
 
 
-async def test_hypercorn_knows_of_our_close(hypercorn: Hypercorn) -> None:
-    """It would send 1011 when the application returns."""
+async def test_hypercorn_sends_no_second_close_after_ours(hypercorn: Hypercorn) -> None:
+    """Otherwise it would send 1011 when the application returns."""
     wire = await hypercorn.accepted()
     await wire.close(1000, "")
     await hypercorn.stream.app_send(None)
@@ -122,7 +122,7 @@ async def test_hypercorn_knows_of_our_close(hypercorn: Hypercorn) -> None:
 
 
 async def test_compression_can_be_refused(anyio_backend: str) -> None:
-    """Nothing is negotiated then; else with the peer's window."""
+    """The answer then names no extension; otherwise it does."""
     made = Hypercorn(anyio_backend, offer=OFFER + b"; server_max_window_bits=10")
     await made.accepted()
     extensions = [value for name, value in made.sent[0].headers if name == b"sec-websocket-extensions"]
@@ -133,8 +133,8 @@ async def test_compression_can_be_refused(anyio_backend: str) -> None:
     assert not [value for name, value in refused.sent[0].headers if name == b"sec-websocket-extensions"]
 
 
-async def test_the_keepalive_is_taken_over_for_this_stream_alone(hypercorn: Hypercorn) -> None:
-    """The configuration belongs to all of them."""
+async def test_the_keepalive_is_taken_over_for_one_stream_only(hypercorn: Hypercorn) -> None:
+    """All streams share the configuration."""
     hypercorn.config.websocket_ping_interval = 7.0
     wire = hypercorn.wire()
     wire.take_over_keepalive()
@@ -145,15 +145,15 @@ async def test_the_keepalive_is_taken_over_for_this_stream_alone(hypercorn: Hype
 
 
 async def test_without_a_keepalive_there_is_nothing_to_take_over(hypercorn: Hypercorn) -> None:
-    """Which is hypercorn's default."""
+    """This is hypercorn's default."""
     wire = hypercorn.wire()
     wire.take_over_keepalive()
     assert wire.server_ping_interval is None
     assert "_send_pings" not in hypercorn.stream.__dict__
 
 
-async def test_what_nobody_read_does_not_hold_up_the_end(hypercorn: Hypercorn) -> None:
-    """hypercorn waits for room in a queue; when its application has returned, there is always some."""
+async def test_unread_messages_do_not_block_the_end_of_a_stream(hypercorn: Hypercorn) -> None:
+    """hypercorn waits for room in a queue; after the application has returned, there always is room."""
     queue: asyncio.Queue[Event] = asyncio.Queue(2)
     queue.put_nowait({})
     queue.put_nowait({})
@@ -166,8 +166,8 @@ async def test_what_nobody_read_does_not_hold_up_the_end(hypercorn: Hypercorn) -
             await hypercorn.stream.app_put({})
 
 
-async def test_all_may_end_while_hypercorn_looks_at_what_was_read(hypercorn: Hypercorn) -> None:
-    """It waits for room in the middle of that; what raised then would raise in the server."""
+async def test_a_wire_can_end_while_hypercorn_iterates_over_events(hypercorn: Hypercorn) -> None:
+    """hypercorn may be waiting for room in its queue then, and an error would be raised in the server."""
     wire, peer = await hypercorn.accepted(), client()
     hypercorn.stream.connection.receive_data(peer.send(TextMessage("one")) + peer.send(TextMessage("two")))
     events = hypercorn.stream.connection.events()
@@ -179,7 +179,7 @@ async def test_all_may_end_while_hypercorn_looks_at_what_was_read(hypercorn: Hyp
 
 
 async def test_context_takeover_can_be_refused(anyio_backend: str) -> None:
-    """The answer says so for both sides, and both sides then keep nothing between messages."""
+    """The answer refuses it for both sides, and keeps the headers of the application."""
     made = Hypercorn(anyio_backend, offer=OFFER)
     wire = made.wire()
     assert wire.refuse_context_takeover()
@@ -190,23 +190,23 @@ async def test_context_takeover_can_be_refused(anyio_backend: str) -> None:
     assert headers[b"x-own"] == b"1"
 
 
-async def test_context_takeover_is_refused_to_nobody_who_offers_no_compression(hypercorn: Hypercorn) -> None:
-    """The answer names no extension then."""
+async def test_without_an_offer_the_answer_names_no_extension(hypercorn: Hypercorn) -> None:
+    """Context takeover is refused only to a peer that offers compression."""
     wire = hypercorn.wire()
     assert wire.refuse_context_takeover()
     await wire.accept({"type": "websocket.accept"})
     assert b"sec-websocket-extensions" not in dict(hypercorn.sent[0].headers)
 
 
-async def test_a_ping_of_the_peer_is_left_to_hypercorn(hypercorn: Hypercorn) -> None:
-    """Which answers it."""
+async def test_a_ping_of_the_peer_is_passed_to_hypercorn(hypercorn: Hypercorn) -> None:
+    """hypercorn answers it."""
     await hypercorn.accepted()
     (seen,) = hypercorn.hear(client().send(Ping(payload=b"who")))
     assert (type(seen), seen.payload) == (Ping, b"who")
 
 
-async def test_who_broke_the_rules_is_read_to_the_end_first() -> None:
-    """For a while, and whatever reading it raises; then hypercorn goes on as it would have."""
+async def test_a_failed_connection_is_read_to_its_end_before_it_is_closed() -> None:
+    """hypercorn closes it afterwards, whatever errors the reading or the half close raises."""
     protocol, order = SimpleNamespace(), list[str]()
     unread: list[bytes | Exception] = [b"more", ConnectionResetError()]
 
@@ -233,8 +233,10 @@ async def test_who_broke_the_rules_is_read_to_the_end_first() -> None:
     assert protocol.send is send
 
 
-async def test_a_peer_that_never_ends_holds_hypercorn_up_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then TCP is ended under it all the same."""
+async def test_a_failed_peer_that_never_leaves_delays_hypercorn_for_a_limited_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is then closed anyway."""
     monkeypatch.setattr("wsstab.wires.hypercorn.peer.LINGER", 0.01)
     protocol, send = SimpleNamespace(), AsyncMock()
     protocol.send, peer = send, Peer(Hypercorn("asyncio").stream, AsyncMock(), Wire())
@@ -245,8 +247,8 @@ async def test_a_peer_that_never_ends_holds_hypercorn_up_for_a_while_only(monkey
     send.assert_awaited_once()
 
 
-async def test_what_was_put_before_a_close_is_taken_back() -> None:
-    """Unless somebody else has put something of his own in front of it meanwhile."""
+async def test_the_function_put_around_the_protocols_send_is_removed_again() -> None:
+    """Unless another one has replaced it meanwhile."""
     protocol, send, other = SimpleNamespace(), AsyncMock(), AsyncMock()
     protocol.send, peer = send, Peer(Hypercorn("asyncio").stream, AsyncMock(), Wire())
     linger_after_failure(protocol, peer, AsyncMock(), AsyncMock())()

@@ -1,4 +1,4 @@
-"""What one peer does on hypercorn, on its real classes: it ends with that peer."""
+"""The shield, on hypercorn's real classes: a misbehaving peer affects only its own connection."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ ACCEPT = {"type": "websocket.accept"}
 
 
 class Call:
-    """A stream whose application has been called, with the queue in front of it.
+    """A stream whose application has been called, and the queue between them.
 
     Attributes:
-        stream: hypercorn's.
-        sent: what it sent to its protocol.
-        queue: what the application has not received yet, behind its connect.
+        stream: the stream of hypercorn.
+        sent: events that the stream sent to its protocol.
+        queue: events that the application has not received yet, after the connect.
     """
 
     def __init__(self, backend: str, room: int) -> None:
@@ -60,22 +60,22 @@ class Call:
         self.sent.append(event)
 
     async def say(self, data: bytes) -> None:
-        """The peer sends this."""
+        """Send these bytes, as the peer."""
         await self.stream.handle(Data(stream_id=1, data=data))
 
     def next(self) -> Event:
-        """What the application receives."""
+        """The next event that the application receives."""
         event: Event = self.queue.receive_nowait() if self._trio else self.queue.get_nowait()
         return event
 
     @property
     def statuses(self) -> list[int]:
-        """Of the answers that the peer got."""
+        """The status codes of the responses that the peer got."""
         return [event.status_code for event in self.sent if isinstance(event, Response)]
 
 
 async def called(backend: str, room: int = 3) -> Call:
-    """A handshake has come, and is not answered yet."""
+    """A call whose handshake has not been answered yet."""
     shield()
     call = Call(backend, room)
     await call.stream.handle(
@@ -88,13 +88,13 @@ async def called(backend: str, room: int = 3) -> Call:
 
 
 def texts(*messages: str) -> list[bytes]:
-    """The frames of a peer."""
+    """A peer's frames with these messages."""
     peer = client()
     return [peer.send(TextMessage(message)) for message in messages]
 
 
-async def test_what_comes_before_an_accept_follows_it_in_order(anyio_backend: str) -> None:
-    """More than the application's queue has room for, because who accepts cannot receive at the same time."""
+async def test_messages_before_an_accept_are_delivered_after_it_in_order(anyio_backend: str) -> None:
+    """Even more than the queue has room for, because an application cannot receive while it accepts."""
     call, words = await called(anyio_backend, room=1), [str(number) for number in range(10)]
     for frame in texts(*words):
         await call.say(frame)
@@ -108,8 +108,8 @@ async def test_what_comes_before_an_accept_follows_it_in_order(anyio_backend: st
     assert call.next()["text"] == "after"
 
 
-async def test_a_close_before_the_accept_ends_what_is_kept(anyio_backend: str) -> None:
-    """It is told behind what the peer said first, and nothing of the stream is kept."""
+async def test_a_peers_close_before_the_accept_follows_its_messages(anyio_backend: str) -> None:
+    """Nothing of the stream is kept afterwards."""
     call, peer = await called(anyio_backend), client()
     await call.say(peer.send(TextMessage("first")) + peer.send(CloseConnection(code=1000)))
     await call.stream.app_send(ACCEPT)
@@ -118,8 +118,8 @@ async def test_a_close_before_the_accept_ends_what_is_kept(anyio_backend: str) -
     assert "_wsstab_early" not in call.stream.__dict__
 
 
-async def test_behind_a_refusal_nobody_wants_what_was_sent(anyio_backend: str) -> None:
-    """Neither what came before it, nor what follows; the answer stays the application's."""
+async def test_a_refusal_discards_what_the_peer_sends_before_and_after_it(anyio_backend: str) -> None:
+    """The response is still that of the application."""
     call = await called(anyio_backend)
     await call.say(texts("before")[0])
     await call.stream.app_send({"type": "websocket.close", "code": 1008})
@@ -129,8 +129,8 @@ async def test_behind_a_refusal_nobody_wants_what_was_sent(anyio_backend: str) -
     assert "_wsstab_early" not in call.stream.__dict__
 
 
-async def test_a_refusal_in_parts_is_decided_with_its_body(anyio_backend: str) -> None:
-    """Until then what the peer sends is kept."""
+async def test_a_refusal_in_parts_takes_effect_with_its_body(anyio_backend: str) -> None:
+    """Until then, data of the peer is kept."""
     call = await called(anyio_backend)
     await call.say(texts("before")[0])
     await call.stream.app_send({"type": "websocket.http.response.start", "status": 429, "headers": []})
@@ -146,10 +146,10 @@ async def test_a_refusal_in_parts_is_decided_with_its_body(anyio_backend: str) -
         lambda call: call.stream.app_send({"type": "websocket.close"}),
         lambda call: call.stream.handle(StreamClosed(stream_id=1)),
     ],
-    ids=["an accept", "a refusal", "its end"],
+    ids=["accept", "refusal", "end of the stream"],
 )
-async def test_a_peer_that_says_much_too_early_is_not_read_from(anyio_backend: str, decide: Any) -> None:
-    """Until it is decided what becomes of it."""
+async def test_reading_pauses_when_a_peer_sends_much_before_the_accept(anyio_backend: str, decide: Any) -> None:
+    """It resumes when the handshake is decided."""
     call, read = await called(anyio_backend), list[bool]()
 
     async def say_much() -> None:
@@ -165,8 +165,8 @@ async def test_a_peer_that_says_much_too_early_is_not_read_from(anyio_backend: s
     assert read == [True]
 
 
-async def test_a_peer_that_leaves_before_the_accept_is_told_of(anyio_backend: str) -> None:
-    """And an accept that comes too late hands nothing over."""
+async def test_a_peer_that_leaves_before_the_accept_causes_a_disconnect(anyio_backend: str) -> None:
+    """A late accept delivers nothing."""
     call = await called(anyio_backend)
     await call.say(texts("first")[0])
     await call.stream.handle(StreamClosed(stream_id=1))
@@ -176,16 +176,16 @@ async def test_a_peer_that_leaves_before_the_accept_is_told_of(anyio_backend: st
     assert call.sent == []
 
 
-async def test_hypercorn_is_changed_once() -> None:
-    """However often it is asked for."""
+async def test_hypercorns_classes_are_patched_once() -> None:
+    """A second call of ``shield()`` changes nothing."""
     shield()
     before = WSStream.handle, WSStream.app_send, TrioTCPServer.run, TrioTCPServer._close
     shield()
     assert (WSStream.handle, WSStream.app_send, TrioTCPServer.run, TrioTCPServer._close) == before
 
 
-async def test_what_is_not_loaded_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another server runs then."""
+async def test_shield_does_not_import_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is not loaded, another server is running."""
     names = ("hypercorn.protocol.ws_stream", "hypercorn.trio.tcp_server")
     for name in names:
         monkeypatch.delitem(sys.modules, name)
@@ -193,8 +193,8 @@ async def test_what_is_not_loaded_is_left_alone(monkeypatch: pytest.MonkeyPatch)
     assert not set(names) & set(sys.modules)
 
 
-def test_a_queue_is_bounded_again_afterwards() -> None:
-    """Of both loops, also behind an error; one of which nothing is known is left as it is."""
+def test_unbounded_restores_the_bound_of_a_queue_even_after_an_error() -> None:
+    """For the queues of both loops; a callable that belongs to neither is left as it is."""
     queue: asyncio.Queue[int] = asyncio.Queue(2)
     channel, _ = trio.open_memory_channel[int](2)
 
@@ -207,17 +207,17 @@ def test_a_queue_is_bounded_again_afterwards() -> None:
     assert (queue.maxsize, channel.statistics().max_buffer_size) == (2, 2)
 
 
-# On trio
+# On trio.
 
 
 def served(stream: Any) -> Any:
-    """hypercorn's TCP server of one connection, without TLS."""
+    """hypercorn's TCP server for one connection, without TLS."""
     shield()
     return TrioTCPServer(MagicMock(), Config(), MagicMock(), {}, stream)
 
 
-def test_an_error_of_one_connection_ends_it_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """And is logged; by itself it ends the whole server."""
+def test_an_error_of_one_connection_ends_only_that_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged; without the shield it would end the whole server."""
 
     async def serve() -> bool:
         ours, theirs = trio.socket.socketpair()
@@ -236,8 +236,8 @@ def test_an_error_of_one_connection_ends_it_alone(caplog: pytest.LogCaptureFixtu
     assert record.exc_info is not None
 
 
-def test_a_connection_ends_between_two_writes() -> None:
-    """The peer reads to the end; nobody writes meanwhile, and the lock is free again."""
+def test_a_connection_is_closed_under_its_send_lock() -> None:
+    """So no write overlaps the end, and the lock is free again afterwards."""
 
     async def close() -> tuple[bytes, bool]:
         ours, theirs = trio.socket.socketpair()
@@ -258,8 +258,8 @@ def test_a_connection_ends_between_two_writes() -> None:
     assert trio.run(close) == (b"", False)
 
 
-def test_a_connection_that_ends_in_a_write_tells_the_writer() -> None:
-    """Who waits for a peer that takes nothing is told that it is closed."""
+def test_closing_a_connection_ends_a_blocked_write() -> None:
+    """The writing task gets an error that says that the stream is closed."""
 
     async def close() -> str:
         ours, theirs = trio.socket.socketpair()

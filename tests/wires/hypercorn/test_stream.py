@@ -1,4 +1,4 @@
-"""The wires to a stream on trio, and over HTTP/2 on any loop: frames go through hypercorn."""
+"""The wires to a stream over HTTP/1.1 on trio, and over HTTP/2 on any loop: frames go through hypercorn."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=[1, 2], ids=["http1", "http2"])
 def hypercorn(anyio_backend: str, request: pytest.FixtureRequest) -> Hypercorn:
-    """A stream of each kind: over HTTP/1.1 that is trio's, whichever loop the test runs on is below HTTP/2."""
+    """A stream of each kind: over HTTP/1.1 on trio, and over HTTP/2 on the loop of the test."""
     return Hypercorn("trio" if request.param == 1 else anyio_backend, http=request.param)
 
 
 @pytest.fixture
 def trio_stream() -> Hypercorn:
-    """A stream over HTTP/1.1, on trio's TCP server."""
+    """A stream over HTTP/1.1 on trio's TCP server."""
     return Hypercorn("trio")
 
 
@@ -43,8 +43,8 @@ def http2_stream(anyio_backend: str) -> Hypercorn:
     return Hypercorn(anyio_backend, http=2)
 
 
-async def test_frames_close_and_pings_go_out_in_order(hypercorn: Hypercorn) -> None:
-    """As one peer would read them, and nothing follows the close frame."""
+async def test_messages_pings_and_close_go_out_in_order(hypercorn: Hypercorn) -> None:
+    """Nothing follows the close frame."""
     wire, peer = await hypercorn.accepted(), client()
     wire.write(Block((Outgoing("one"), Outgoing("two"))))
     await until(lambda: wire.writable)
@@ -64,8 +64,8 @@ async def test_frames_close_and_pings_go_out_in_order(hypercorn: Hypercorn) -> N
         wire.send_at_once(Outgoing("late"))
 
 
-async def test_only_one_ping_is_under_way(hypercorn: Hypercorn) -> None:
-    """A peer that takes nothing does not pile them up; they go on when it does."""
+async def test_only_one_ping_is_pending_at_a_time(hypercorn: Hypercorn) -> None:
+    """Pings to a stalled peer do not pile up; they go on when it takes data again."""
     wire = await hypercorn.accepted()
     hypercorn.takes = anyio.Event()
     assert wire.ping(b"first")
@@ -77,8 +77,8 @@ async def test_only_one_ping_is_under_way(hypercorn: Hypercorn) -> None:
 
 
 @pytest.mark.parametrize("http", [1, 2])
-async def test_large_messages_are_compressed_for_who_takes_it(anyio_backend: str, http: int) -> None:
-    """With the window that was negotiated; the peer inflates them."""
+async def test_large_messages_are_compressed_for_a_peer_that_offers_it(anyio_backend: str, http: int) -> None:
+    """With the negotiated window, so that the peer can inflate them."""
     made = Hypercorn("trio" if http == 1 else anyio_backend, http, OFFER)
     wire, extension = await made.accepted(), PerMessageDeflate()
     extension.finalize("permessage-deflate")
@@ -90,8 +90,8 @@ async def test_large_messages_are_compressed_for_who_takes_it(anyio_backend: str
     assert [event.data for event in peer.events() if isinstance(event, TextMessage)] == ["x" * 5000, "y" * 5000]
 
 
-async def test_a_close_is_sent_once(hypercorn: Hypercorn) -> None:
-    """And what waited before it still goes out."""
+async def test_a_second_close_sends_nothing(hypercorn: Hypercorn) -> None:
+    """Messages that waited before the first one still go out."""
     wire = await hypercorn.accepted()
     hypercorn.takes = anyio.Event()
     wire.write(Block((Outgoing("first"),)))
@@ -104,16 +104,16 @@ async def test_a_close_is_sent_once(hypercorn: Hypercorn) -> None:
     assert [getattr(event, "data", None) or getattr(event, "code", None) for event in peer.events()] == ["first", 1000]
 
 
-async def test_a_close_before_accept_is_hypercorn_s_refusal(hypercorn: Hypercorn) -> None:
-    """There is no frame to send yet."""
+async def test_a_close_before_accept_is_refused_by_hypercorn_with_403(hypercorn: Hypercorn) -> None:
+    """No frame can be sent yet."""
     wire = hypercorn.wire()
     await wire.close(1008, "no")
     (answer,) = [event for event in hypercorn.sent if isinstance(event, Response)]
     assert (answer.status_code, hypercorn.frames) == (403, b"")
 
 
-async def test_an_observer_sees_the_close_that_is_on_its_way(hypercorn: Hypercorn) -> None:
-    """Which makes neither a second frame nor an end before ours."""
+async def test_an_observer_sees_the_close_without_a_second_frame(hypercorn: Hypercorn) -> None:
+    """Its event does not end the stream before our frame either."""
     seen = list[Event]()
 
     async def observe(event: Event) -> None:
@@ -132,8 +132,8 @@ async def test_an_observer_sees_the_close_that_is_on_its_way(hypercorn: Hypercor
     assert [event.code for event in peer.events() if isinstance(event, CloseConnection)] == [4000]
 
 
-async def test_nothing_follows_the_close_of_the_peer(hypercorn: Hypercorn) -> None:
-    """What waits when it comes is left out."""
+async def test_nothing_is_sent_after_the_peers_close(hypercorn: Hypercorn) -> None:
+    """A message that waits at that time is dropped."""
     wire = await hypercorn.accepted()
     wire.write(Block((Outgoing("late"),)))
     hypercorn.hear(client().send(CloseConnection(code=1000)))
@@ -141,16 +141,16 @@ async def test_nothing_follows_the_close_of_the_peer(hypercorn: Hypercorn) -> No
     assert hypercorn.frames == b""
 
 
-async def test_the_end_of_hypercorn_s_own_goes_through(hypercorn: Hypercorn) -> None:
-    """Where we have closed nothing, and where our frame is out."""
+async def test_the_end_of_a_stream_by_hypercorn_passes_through(hypercorn: Hypercorn) -> None:
+    """The wire has not closed anything itself here."""
     await hypercorn.accepted()
     await hypercorn.stream.send(EndData(stream_id=1))
     await hypercorn.stream.send(StreamClosed(stream_id=1))
     assert [type(event) for event in hypercorn.sent[1:]] == [EndData, StreamClosed]
 
 
-async def test_hypercorn_s_end_on_trio_waits_for_our_close_frame(trio_stream: Hypercorn) -> None:
-    """However long that takes: there it is in the task of the application."""
+async def test_on_trio_hypercorns_end_of_a_stream_waits_for_our_close_frame(trio_stream: Hypercorn) -> None:
+    """It may wait for long, because it runs in the task of the application."""
     wire = await trio_stream.accepted()
     trio_stream.takes = anyio.Event()
     await wire.close(1000, "")
@@ -162,8 +162,8 @@ async def test_hypercorn_s_end_on_trio_waits_for_our_close_frame(trio_stream: Hy
     assert [type(event) for event in trio_stream.sent[1:]] == [Data, EndData, StreamClosed]
 
 
-async def test_an_application_that_returns_leaves_nothing_to_write(hypercorn: Hypercorn) -> None:
-    """Where it has not closed; what was written before a close still goes out."""
+async def test_a_detached_wire_drops_its_messages_if_it_has_not_closed(hypercorn: Hypercorn) -> None:
+    """After a close, messages that were written before it would still go out."""
     wire = await hypercorn.accepted()
     hypercorn.takes = anyio.Event()
     wire.write(Block((Outgoing("first"),)))
@@ -174,8 +174,8 @@ async def test_an_application_that_returns_leaves_nothing_to_write(hypercorn: Hy
     assert (wire.buffered(), hypercorn.frames) == (0, b"")
 
 
-async def test_the_loss_of_the_connection_is_told(hypercorn: Hypercorn) -> None:
-    """And a wire whose application has returned as well is let go."""
+async def test_a_lost_connection_is_reported_and_releases_a_detached_wire(hypercorn: Hypercorn) -> None:
+    """Later calls say that the connection is over."""
     wire, lost = await hypercorn.accepted(), list[bool]()
     wire.on_lost = lambda: lost.append(wire.lost)
     await hypercorn.end(wire)
@@ -185,8 +185,8 @@ async def test_the_loss_of_the_connection_is_told(hypercorn: Hypercorn) -> None:
         await wire.receive()
 
 
-async def test_a_connection_that_ends_twice_is_let_go_once(trio_stream: Hypercorn) -> None:
-    """hypercorn may do that: where it is idle, and where the peer leaves at the same time."""
+async def test_a_connection_that_hypercorn_ends_twice_is_released_once(trio_stream: Hypercorn) -> None:
+    """This happens when it is idle and its peer leaves at the same time."""
     wire = await trio_stream.accepted()
     close = trio_stream.server._close
     await close()
@@ -196,18 +196,18 @@ async def test_a_connection_that_ends_twice_is_let_go_once(trio_stream: Hypercor
     assert not wire.is_open()
 
 
-# On trio
+# On trio.
 
 
-async def test_abort_on_trio_closes_the_socket_below_tls(trio_stream: Hypercorn) -> None:
-    """Whoever is in the middle of sending is told."""
+async def test_an_abort_on_trio_closes_the_socket_below_tls(trio_stream: Hypercorn) -> None:
+    """A task in the middle of a write gets an error."""
     wire = await trio_stream.accepted()
     wire.abort()
     trio_stream.server.stream.transport_stream.socket.close.assert_called_once_with()
 
 
-async def test_the_address_of_a_peer_on_trio_is_its_socket_s(trio_stream: Hypercorn) -> None:
-    """Without TLS that is the socket of the stream itself; one that has gone has none, nor has a Unix socket."""
+async def test_on_trio_the_address_of_a_peer_comes_from_its_socket(trio_stream: Hypercorn) -> None:
+    """Without TLS that is the socket of the stream; a closed socket or a Unix socket has no address."""
     socket = MagicMock()
     trio_stream.server.stream = SimpleNamespace(socket=socket)
     wire = trio_stream.wire()
@@ -215,8 +215,8 @@ async def test_the_address_of_a_peer_on_trio_is_its_socket_s(trio_stream: Hyperc
     assert [wire.peer_address() for _ in range(3)] == ["203.0.113.7", None, None]
 
 
-async def test_a_peer_on_trio_that_has_left_is_seen_behind_what_is_unread(trio_stream: Hypercorn) -> None:
-    """The kernel knows of it before anybody has read so far."""
+async def test_on_trio_a_departed_peer_is_noticed_behind_unread_bytes(trio_stream: Hypercorn) -> None:
+    """The kernel knows of it before the bytes are read."""
     ours, theirs = socketpair()
     with ours, theirs:
         trio_stream.server.stream = SimpleNamespace(socket=ours)
@@ -227,8 +227,8 @@ async def test_a_peer_on_trio_that_has_left_is_seen_behind_what_is_unread(trio_s
         assert wire.peer_left()
 
 
-async def test_a_peer_on_trio_that_broke_the_rules_may_read_why(trio_stream: Hypercorn) -> None:
-    """TCP is half closed and read to its end before hypercorn closes it."""
+async def test_on_trio_a_peer_that_broke_the_protocol_can_read_the_close_frame(trio_stream: Hypercorn) -> None:
+    """The connection is half closed and read to its end before hypercorn closes it."""
     await trio_stream.accepted()
     order, unread = list[str](), [b"more", b""]
 
@@ -244,11 +244,11 @@ async def test_a_peer_on_trio_that_broke_the_rules_may_read_why(trio_stream: Hyp
     assert order == ["end of ours", "read", "read"]
 
 
-# Over HTTP/2
+# Over HTTP/2.
 
 
-async def test_what_comes_behind_the_close_of_both_is_passed_over(http2_stream: Hypercorn) -> None:
-    """wsproto would raise, in the task that reads for all streams; before that everything is handed on."""
+async def test_data_after_both_close_frames_is_ignored(http2_stream: Hypercorn) -> None:
+    """wsproto would raise for it, in the task that reads for all streams; earlier data is delivered."""
     wire, peer = await http2_stream.accepted(), client()
     await http2_stream.stream.handle(Body(stream_id=1, data=peer.send(TextMessage("one"))))
     http2_stream.stream.app_put.assert_awaited_with({"type": "websocket.receive", "bytes": None, "text": "one"})
@@ -258,8 +258,8 @@ async def test_what_comes_behind_the_close_of_both_is_passed_over(http2_stream: 
     await until(lambda: isinstance(http2_stream.sent[-1], StreamClosed))
 
 
-async def test_the_end_of_a_stream_is_told_once(http2_stream: Hypercorn) -> None:
-    """However often hypercorn hears of it."""
+async def test_the_end_of_a_stream_is_reported_once(http2_stream: Hypercorn) -> None:
+    """hypercorn may end it several times."""
     wire, lost = await http2_stream.accepted(), list[bool]()
     wire.on_lost = lambda: lost.append(wire.lost)
     for _ in range(2):
@@ -267,8 +267,8 @@ async def test_the_end_of_a_stream_is_told_once(http2_stream: Hypercorn) -> None
     assert lost == [True]
 
 
-async def test_what_is_said_to_a_stream_that_has_gone_ends_nothing(http2_stream: Hypercorn) -> None:
-    """hypercorn asks for it by its number, and finds one that listens to nothing; two wires of one connection agree."""
+async def test_an_event_for_an_unknown_stream_does_not_end_the_connection(http2_stream: Hypercorn) -> None:
+    """hypercorn looks streams up by number, and gets one that ignores events; several wires share this table."""
     http2_stream.wire()
     streams = http2_stream.protocol.streams
     gone = streams[77]
@@ -279,8 +279,8 @@ async def test_what_is_said_to_a_stream_that_has_gone_ends_nothing(http2_stream:
     assert http2_stream.protocol.streams is streams
 
 
-async def test_a_write_over_http_2_waits_until_hypercorn_has_handed_it_on(http2_stream: Hypercorn) -> None:
-    """By itself it takes ever more for a peer that lets it send nothing."""
+async def test_over_http_2_a_write_waits_until_hypercorns_buffer_is_drained(http2_stream: Hypercorn) -> None:
+    """By itself, hypercorn buffers without limit for a peer whose flow-control window is full."""
     wire = await http2_stream.accepted()
     drained = anyio.Event()
     http2_stream.protocol.stream_buffers[1] = SimpleNamespace(drain=drained.wait)
@@ -292,9 +292,9 @@ async def test_a_write_over_http_2_waits_until_hypercorn_has_handed_it_on(http2_
     await until(lambda: wire.writable)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["that is open", "that has ended"])
-async def test_abort_over_http_2_resets_only_the_stream(http2_stream: Hypercorn, known: bool) -> None:
-    """The connection below it goes on, also where there is no such stream any more."""
+@pytest.mark.parametrize("known", [True, False], ids=["open", "ended"])
+async def test_over_http_2_an_abort_resets_only_the_stream(http2_stream: Hypercorn, known: bool) -> None:
+    """The connection below it goes on, even if the stream has ended already."""
     protocol = http2_stream.protocol
     protocol.connection = connection = H2Connection(H2Configuration(client_side=False))
     other = H2Connection(H2Configuration())
@@ -318,8 +318,8 @@ async def test_abort_over_http_2_resets_only_the_stream(http2_stream: Hypercorn,
         await until(lambda: buffer.close.await_count == 1)
 
 
-async def test_a_stream_that_is_lost_is_not_reset(http2_stream: Hypercorn) -> None:
-    """Its number may be unknown by then."""
+async def test_a_lost_stream_is_not_reset(http2_stream: Hypercorn) -> None:
+    """h2 may have forgotten its number by then."""
     wire = await http2_stream.accepted()
     await http2_stream.stream.handle(StreamClosed(stream_id=1))
     http2_stream.protocol.connection = MagicMock()
@@ -328,14 +328,14 @@ async def test_a_stream_that_is_lost_is_not_reset(http2_stream: Hypercorn) -> No
     http2_stream.protocol.connection.reset_stream.assert_not_called()
 
 
-async def test_all_may_end_while_a_stream_takes_nothing(anyio_backend: str) -> None:
-    """hypercorn's own end of it waits behind our close frame, and is forgotten with it."""
+async def test_over_http_2_a_connection_can_end_while_a_stream_is_stalled(anyio_backend: str) -> None:
+    """hypercorn's own end of the stream waits behind our close frame, and is dropped with it."""
     hypercorn = Hypercorn(anyio_backend, http=2)
     wire = await hypercorn.accepted()
     before, hypercorn.takes = len(hypercorn.sent), anyio.Event()
     await wire.close(1000, "")
     with anyio.fail_after(5):
-        # At once: it may be in the task that reads, for all streams.
+        # Must not wait: it may run in the task that reads for all streams.
         await hypercorn.stream.send(StreamClosed(stream_id=1))
     await anyio.wait_all_tasks_blocked()
     assert len(hypercorn.sent) == before
@@ -345,8 +345,8 @@ async def test_all_may_end_while_a_stream_takes_nothing(anyio_backend: str) -> N
     assert not any(isinstance(event, StreamClosed) for event in hypercorn.sent)
 
 
-async def test_hypercorn_s_end_of_a_stream_follows_our_close_frame(anyio_backend: str) -> None:
-    """However long that takes."""
+async def test_over_http_2_hypercorns_end_of_a_stream_follows_our_close_frame(anyio_backend: str) -> None:
+    """Even if the close frame has to wait for the peer."""
     hypercorn = Hypercorn(anyio_backend, http=2)
     wire = await hypercorn.accepted()
     hypercorn.takes = anyio.Event()
