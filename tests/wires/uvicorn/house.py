@@ -1,7 +1,7 @@
-"""A real uvicorn in a thread of this process, whose application is the test's.
+"""A real uvicorn in a thread of this process, which runs an application of the test.
 
-The application talks to the wire itself, with nothing of the package above it. The test meets each
-call as a `Call`, and does on the loop of the server what it wants done there.
+The application uses the wire directly, without the rest of the package. The test sees each call of it as
+a `Call`, and runs its own steps on the event loop of the server.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from wsstab.wires import wire_for
 __all__ = ["OFFER", "Call", "House", "house_of", "listen"]
 
 OFFER = "permessage-deflate; client_max_window_bits"
-"""What a browser offers."""
+"""The extension that a browser offers."""
 
 
 class Call:
     """One call of the application.
 
     Attributes:
-        scope: its scope.
-        wire: chosen as the package chooses it.
-        protocol: the server's object of this connection.
-        events: what the handler received after the connect.
-        pongs: payloads of the pongs that were told.
-        error: what the handler raised.
+        scope: the scope of the connection.
+        wire: the wire that the package chooses for it.
+        protocol: the server's protocol object.
+        events: events that the handler received after the connect.
+        pongs: payloads of the reported pongs.
+        error: the error that the handler raised.
         over: whether the handler has returned.
-        step: set by the test, for handlers that wait for it.
+        step: an event that the test sets, for handlers that wait for it.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +64,7 @@ class Call:
         return event["code"], event.get("reason") or ""
 
     async def hear(self) -> Event:
-        """Receive one event, and note it."""
+        """Receive one event and record it."""
         event: Event = await self.wire.receive()
         self.events.append(event)
         return event
@@ -89,21 +89,21 @@ async def listen(call: Call) -> None:
 
 
 def leave_alone(wire: Any) -> None:
-    """Prepare nothing."""
+    """Do not prepare the wire."""
 
 
 class House:
-    """One server.
+    """One running server.
 
     Args:
-        ws: which WebSocket implementation, as uvicorn's option has it.
-        around: middleware that stands between the server and us.
-        settings: more of uvicorn's configuration.
+        ws: the WebSocket implementation, as in uvicorn's option.
+        around: middleware between the server and us.
+        settings: further configuration of uvicorn.
 
     Attributes:
-        calls: of the application, in order.
-        handler: what the next one does.
-        prepare: done to its wire at first.
+        calls: the calls of the application, in order.
+        handler: the handler of the next call.
+        prepare: a function that the next call applies to its wire first.
     """
 
     def __init__(self, ws: str, around: Callable[[ASGIApp], ASGIApp] | None = None, **settings: Any) -> None:
@@ -133,7 +133,7 @@ class House:
             call.over = True
 
     def dial(self, handler: Handler = listen, prepare: Callable[[Any], object] = leave_alone, **options: Any) -> Peer:
-        """A client that goes to this handler."""
+        """A client whose call gets this handler."""
         self.handler, self.prepare = handler, prepare
         return Peer(self.socket.getsockname(), **options)
 
@@ -141,7 +141,7 @@ class House:
     def connected(
         self, handler: Handler = listen, prepare: Callable[[Any], object] = leave_alone, **options: Any
     ) -> Iterator[tuple[Peer, Call]]:
-        """A client and its call; at the end the client leaves, and the handler must have returned without an error."""
+        """A client and its call. At the end the client leaves; the handler must then have returned without an error."""
         before = len(self.calls)
         with self.dial(handler, prepare, **options) as peer:
             call = eventually(lambda: self.calls[before:])[0]
@@ -151,11 +151,11 @@ class House:
         assert call.error is None
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """What a coroutine gives that runs on the loop of the server."""
+        """Run a coroutine on the loop of the server and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a function gives that is called on the loop of the server."""
+        """Call a function on the loop of the server and return its result."""
 
         async def work() -> Any:
             return function(*arguments)
@@ -167,23 +167,23 @@ class House:
         self.do(call.wire.write, Block(tuple(Outgoing(text) for text in texts)))
 
     def go_on(self, call: Call) -> None:
-        """Let a handler that waits take its next step."""
+        """Let a waiting handler take its next step."""
         self.do(call.step.set)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """That of the server."""
+        """The event loop of the server."""
         return self.server.servers[0].get_loop()
 
     async def _attached(self, call: Call) -> None:
-        # The answer has arrived: the rest of accept() is done within a few turns.
+        # The client has the answer; the rest of accept() takes only a few turns of the loop.
         while not (call.wire._attached or call.over):
             await asyncio.sleep(0)
 
 
 @contextmanager
 def house_of(ws: str, around: Callable[[ASGIApp], ASGIApp] | None = None, **settings: Any) -> Iterator[House]:
-    """A server while the block runs; every call of its application must be over then."""
+    """Run a server during the block; all calls of its application must have ended afterwards."""
     house = House(ws, around, **settings)
     house.thread.start()
     try:

@@ -1,4 +1,4 @@
-"""What the wires to uvicorn have in common, on its two implementations that run no tasks of their own."""
+"""The common part of the wires to uvicorn, on the two implementations that run no tasks of their own."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from wsstab.wires.uvicorn.base import UvicornWire, lower, window_bits
 
 @pytest.fixture(scope="module", params=["websockets-sansio", "wsproto"])
 def house(request: pytest.FixtureRequest) -> Iterator[House]:
-    """A server that pings by itself, and often."""
+    """A server with frequent pings of its own."""
     with house_of(request.param, ws_ping_interval=0.05) as running:
         yield running
 
 
 def own(wire: Any) -> Any:
-    """Leave nothing to the server."""
+    """Take over the keepalive."""
     wire.take_over_keepalive()
 
 
-# The keepalive
+# The keepalive.
 
 
-def test_a_pong_is_told_where_the_keepalive_is_ours(house: House) -> None:
-    """Asked for or not: who counts it knows its payload."""
+def test_every_pong_is_reported_once_the_wire_owns_the_keepalive(house: House) -> None:
+    """Even an unsolicited one; the heartbeat knows the payload of its own ping."""
     with house.connected(prepare=own) as (peer, call):
         assert house.do(call.wire.ping, b"beat")
         assert peer.next_frame().payload == b"beat"
@@ -41,25 +41,25 @@ def test_a_pong_is_told_where_the_keepalive_is_ours(house: House) -> None:
         eventually(lambda: call.pongs == [b"beat", b"unasked"])
 
 
-def test_the_server_does_not_ping_where_the_keepalive_is_ours(house: House) -> None:
-    """Its interval is told, so that ours may be the same."""
+def test_the_server_stops_pinging_once_the_wire_owns_the_keepalive(house: House) -> None:
+    """Its interval is kept, so that our heartbeat can use the same one."""
     with house.connected(prepare=own) as (_, call):
         assert call.wire.server_ping_interval == 0.05
         assert (call.protocol.ping_interval, call.protocol.ping_timer) == (None, None)
 
 
-def test_a_keepalive_that_stays_with_the_server_goes_on(house: House) -> None:
-    """A pong that it waits for has it ping again, and is not told."""
+def test_a_keepalive_that_the_wire_does_not_take_over_goes_on(house: House) -> None:
+    """The server gets the pong that it waits for and pings again; the wire does not report it."""
     with house.connected() as (peer, call):
         peer.read_until(lambda frames: len(frames) == 3)
         assert call.pongs == []
 
 
-# The handshake
+# The handshake.
 
 
-def test_a_close_before_accept_is_a_refusal(house: House) -> None:
-    """The server answers 403."""
+def test_a_close_before_accept_is_refused_with_403(house: House) -> None:
+    """The server sends the response."""
 
     async def refuse(call: Call) -> None:
         await call.wire.receive()
@@ -70,8 +70,8 @@ def test_a_close_before_accept_is_a_refusal(house: House) -> None:
     assert denied.value.status == 403
 
 
-def test_an_accept_that_somebody_keeps_is_an_error(house: House) -> None:
-    """A frame of ours would come before any answer of the server."""
+def test_an_accept_that_does_not_reach_the_server_is_an_error(house: House) -> None:
+    """Otherwise frames of ours would precede the server's answer to the handshake."""
     send = AsyncMock()
     with pytest.raises(Denied) as denied:
         house.dial(prepare=lambda wire: wire.announce_to(send))
@@ -82,7 +82,7 @@ def test_an_accept_that_somebody_keeps_is_an_error(house: House) -> None:
 
 
 def test_a_connection_that_ends_before_accept_is_no_error(house: House) -> None:
-    """The server answers nothing, and need not."""
+    """The server cannot answer the handshake any more."""
 
     async def accept_in_vain(call: Call) -> None:
         call.wire.abort()
@@ -96,11 +96,11 @@ def test_a_connection_that_ends_before_accept_is_no_error(house: House) -> None:
     assert not call.wire.is_open()
 
 
-# What goes out
+# Data in both directions.
 
 
 def test_the_shortcut_is_the_transport_of_the_server(house: House) -> None:
-    """With what was negotiated for it."""
+    """It comes with the negotiated compression."""
     with house.connected(prepare=compress, extensions=OFFER) as (peer, call):
         transport, deflates = call.wire.shortcut()
         assert transport is call.protocol.transport
@@ -112,21 +112,21 @@ def test_the_shortcut_is_the_transport_of_the_server(house: House) -> None:
 
 
 def compress(wire: Any) -> None:
-    """Compress all but the smallest."""
+    """Compress all but the smallest messages."""
     own(wire)
     wire.compress_from = 64
 
 
-def test_reading_is_paused_while_the_handler_does_not_look(house: House) -> None:
-    """So that silence proves nothing."""
+def test_reading_is_paused_while_the_handler_does_not_receive(house: House) -> None:
+    """Silence of the peer then proves nothing."""
 
-    async def look_when_told(call: Call) -> None:
+    async def receive_when_told(call: Call) -> None:
         await call.accept()
         await call.step.wait()
         while (await call.hear())["type"] == "websocket.receive":
             pass
 
-    with house.connected(look_when_told, own) as (peer, call):
+    with house.connected(receive_when_told, own) as (peer, call):
         assert not call.wire.reading_paused()
         peer.send("unread")
         eventually(call.wire.reading_paused)
@@ -135,10 +135,10 @@ def test_reading_is_paused_while_the_handler_does_not_look(house: House) -> None
         assert call.texts == ["unread"]
 
 
-# The close
+# The close.
 
 
-def test_a_close_goes_behind_what_a_stalled_peer_has_not_taken(house: House) -> None:
+def test_a_close_goes_behind_the_data_of_a_stalled_peer_without_waiting(house: House) -> None:
     """The server's own send would wait for the peer."""
     with house.connected(prepare=own, receive_buffer=4096) as (peer, call):
         text = "x" * 1_000_000
@@ -153,8 +153,8 @@ def test_a_close_goes_behind_what_a_stalled_peer_has_not_taken(house: House) -> 
         assert (close.code, close.reason) == (4000, "done")
 
 
-def test_a_close_of_who_has_left_says_so(house: House) -> None:
-    """As an error that tells of a peer, not of a mistake."""
+def test_a_close_to_a_departed_peer_raises_a_connection_error(house: House) -> None:
+    """The error must not look like a mistake of the application."""
     with house.connected(prepare=own) as (peer, call):
         peer.close()
         assert call.end == (1000, "")
@@ -163,7 +163,7 @@ def test_a_close_of_who_has_left_says_so(house: House) -> None:
 
 
 def failing(send: Send) -> Send:
-    """An observer that fails at each close."""
+    """An observer that raises at each close."""
 
     async def observer(event: Event) -> None:
         if event["type"] == "websocket.close":
@@ -173,16 +173,16 @@ def failing(send: Send) -> Send:
     return observer
 
 
-def test_an_observer_that_fails_does_not_keep_a_close(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    """The log tells of it."""
+def test_a_failing_observer_does_not_prevent_a_close(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is logged."""
     with house.connected(prepare=lambda wire: wire.announce_to(failing(wire._send))) as (peer, call):
         house.run(call.wire.close(4000, "done"))
         assert peer.receive_close().code == 4000
     assert "what stands around the server failed at a close" in caplog.text
 
 
-def test_an_observer_that_fails_after_the_peer_has_left_is_told_of(house: House) -> None:
-    """There is nobody to send a close to."""
+def test_the_error_of_an_observer_is_raised_if_the_connection_has_ended(house: House) -> None:
+    """No close frame can be sent any more."""
 
     def cut_and_fail(wire: Any) -> None:
         async def observer(event: Event) -> None:
@@ -200,21 +200,21 @@ def test_an_observer_that_fails_after_the_peer_has_left_is_told_of(house: House)
         assert peer.ended() == "fin"
 
 
-def test_what_the_server_says_to_a_close_is_told(house: House) -> None:
-    """A second one is a mistake of ours."""
+def test_a_second_close_raises_the_error_of_the_server(house: House) -> None:
+    """Closing twice is a mistake of ours."""
     with house.connected(prepare=own) as (peer, call):
         house.run(call.wire.close(1000, ""))
-        # Older versions have ended the connection by then, and say that.
+        # Older versions have ended the connection by then, and report that.
         with pytest.raises((RuntimeError, ConnectionResetError), match=r"Unexpected ASGI message|the peer has left"):
             house.run(call.wire.close(1000, ""))
         peer.receive_close()
 
 
-# The end
+# The end.
 
 
-def test_a_wire_that_is_over_holds_nothing_of_the_server(house: House) -> None:
-    """Both would be a cycle that only the garbage collector frees."""
+def test_a_finished_wire_does_not_refer_to_the_server(house: House) -> None:
+    """Such references would form a cycle that only the garbage collector frees."""
     with house.connected(listen, own) as (peer, call):
         peer.vanish()
         eventually(lambda: call.wire.protocol is DEPARTED)
@@ -226,28 +226,28 @@ def test_a_wire_that_is_over_holds_nothing_of_the_server(house: House) -> None:
             house.run(ended())
 
 
-# Helpers
+# Helpers.
 
 
 @pytest.mark.parametrize(
     ("current", "smaller", "after"), [(None, None, 100), (200, None, 100), (100, None, 100), (50, 50, 50)]
 )
-def test_the_smaller_limit_wins(current: int | None, smaller: int | None, after: int) -> None:
-    """That of the server is told, and kept."""
+def test_the_smaller_message_limit_wins(current: int | None, smaller: int | None, after: int) -> None:
+    """A smaller limit of the server is returned and stays."""
     owner = SimpleNamespace(max_size=current)
     assert lower(owner, "max_size", 100) == smaller
     assert owner.max_size == after
 
 
-def test_the_window_is_that_of_the_deflate_extension() -> None:
-    """Any other says nothing."""
+def test_window_bits_are_those_of_the_deflate_extension() -> None:
+    """Other extensions have no window."""
     other = SimpleNamespace(name="x-other")
     assert window_bits([]) == window_bits([other]) == 0
     assert window_bits([other, SimpleNamespace(name="permessage-deflate", local_max_window_bits=12)]) == 12
 
 
-def test_what_was_negotiated_is_for_each_implementation_to_say() -> None:
-    """There is no answer for all."""
+def test_the_base_class_does_not_know_the_negotiated_window() -> None:
+    """Each implementation keeps it elsewhere."""
     wire = UvicornWire(SimpleNamespace(transport=None), AsyncMock(), AsyncMock())
     with pytest.raises(NotImplementedError):
         wire._negotiated_bits()

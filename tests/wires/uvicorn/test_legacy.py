@@ -14,7 +14,7 @@ from tests.wires.uvicorn.house import OFFER, Call, House, house_of
 from wsstab.wires.uvicorn.legacy import LegacyWire
 
 pytestmark = [
-    # Both say so when they are imported, and the library with each connection.
+    # uvicorn and the library warn when they are imported, and the library warns at each connection.
     pytest.mark.filterwarnings("ignore:The `websockets` implementation is deprecated:UserWarning"),
     pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:websockets.server.WebSocketServerProtocol is deprecated:DeprecationWarning"),
@@ -24,21 +24,21 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    """A server."""
+    """A server with this implementation."""
     with house_of("websockets", ws_ping_interval=None) as running:
         yield running
 
 
 def limit(wire: Any) -> None:
-    """No message over 100 bytes."""
+    """Allow no message over 100 bytes."""
     assert wire.limit_message_size(100) is None
 
 
-# The handshake
+# The handshake.
 
 
-def test_a_message_goes_either_way(house: House) -> None:
-    """Frames of ours behind the server's own answer; nothing goes past the wire."""
+def test_messages_go_in_both_directions(house: House) -> None:
+    """Our frames follow the server's answer to the handshake; there is no shortcut past the wire."""
     with house.connected() as (peer, call):
         assert isinstance(call.wire, LegacyWire)
         assert call.wire.shortcut() is None
@@ -50,14 +50,14 @@ def test_a_message_goes_either_way(house: House) -> None:
 
 @pytest.mark.parametrize("offer", [OFFER, None])
 def test_compression_can_be_refused(house: House, offer: str | None) -> None:
-    """The handshake reads the list of what there is after the application has accepted."""
+    """The server reads its list of extensions only after the application has accepted."""
     with house.connected(prepare=lambda wire: wire.refuse_compression(), extensions=offer) as (peer, call):
         assert (peer.extensions, call.wire.deflates) == (None, None)
 
 
 @pytest.mark.parametrize("offer", [OFFER, None])
 def test_context_takeover_can_be_refused(house: House, offer: str | None) -> None:
-    """For both directions; who offers nothing gets nothing."""
+    """For both directions; without an offer there is no compression at all."""
 
     def spare(wire: Any) -> None:
         wire.compress_from = 64
@@ -72,8 +72,8 @@ def test_context_takeover_can_be_refused(house: House, offer: str | None) -> Non
             assert peer.receive() == "y" * 5000
 
 
-def test_an_extension_of_somebody_else_is_left_alone(house: House) -> None:
-    """Only permessage-deflate has contexts."""
+def test_another_extension_is_not_changed(house: House) -> None:
+    """Only permessage-deflate has a context."""
 
     class Other:
         name = "x-other"
@@ -91,8 +91,8 @@ def test_an_extension_of_somebody_else_is_left_alone(house: House) -> None:
         assert "server_no_context_takeover" in (peer.extensions or "")
 
 
-def test_a_refusal_is_the_server_s(house: House) -> None:
-    """It answers 403."""
+def test_a_close_before_accept_is_refused_with_403(house: House) -> None:
+    """The server sends the response."""
 
     async def refuse(call: Call) -> None:
         await call.wire.receive()
@@ -103,8 +103,8 @@ def test_a_refusal_is_the_server_s(house: House) -> None:
     assert denied.value.status == 403
 
 
-def test_who_leaves_while_he_is_accepted_is_no_error(house: House) -> None:
-    """Nothing was read of him then."""
+def test_a_connection_that_ends_before_accept_is_no_error(house: House) -> None:
+    """The handler receives a disconnect with 1006."""
 
     async def accept_in_vain(call: Call) -> None:
         call.wire.abort()
@@ -118,11 +118,11 @@ def test_who_leaves_while_he_is_accepted_is_no_error(house: House) -> None:
     assert (call.error, call.end[0], call.wire.is_open()) == (None, 1006, False)
 
 
-# Pings
+# Pings.
 
 
-def test_a_pong_is_told(house: House) -> None:
-    """Only one that was asked for: the server keeps account of its pings."""
+def test_a_pong_that_answers_a_ping_is_reported(house: House) -> None:
+    """The server matches pongs to its pings, so an unsolicited one is not reported."""
     with house.connected() as (peer, call):
         peer.pong(b"unasked")
         assert house.do(call.wire.ping, b"beat")
@@ -130,8 +130,8 @@ def test_a_pong_is_told(house: House) -> None:
         eventually(lambda: call.pongs == [b"beat"])
 
 
-def test_a_ping_that_nobody_answers_ends_with_the_connection(house: House) -> None:
-    """And tells of nothing; after it there is nothing to send."""
+def test_an_unanswered_ping_ends_with_the_connection(house: House) -> None:
+    """It reports no pong, and a later ping is ignored."""
     with house.connected(answer_pings=False) as (peer, call):
         assert house.do(call.wire.ping, b"beat")
         assert peer.next_frame().payload == b"beat"
@@ -141,11 +141,11 @@ def test_a_ping_that_nobody_answers_ends_with_the_connection(house: House) -> No
     assert call.pongs == []
 
 
-# The close
+# The close.
 
 
-def test_a_close_returns_when_its_frame_is_out(house: House) -> None:
-    """The server's own close waits for the peer, and for the end of TCP."""
+def test_a_close_returns_when_its_frame_has_been_sent(house: House) -> None:
+    """The server's own close would wait for the peer and for the end of the TCP connection."""
     with house.connected() as (peer, call):
         house.run(call.wire.close(4000, "done"))
         assert not call.wire.is_open()
@@ -156,8 +156,8 @@ def test_a_close_returns_when_its_frame_is_out(house: House) -> None:
         assert peer.after_close() == []
 
 
-def test_a_close_of_who_has_left_is_over_at_once(house: House) -> None:
-    """Whatever the server says to it."""
+def test_a_close_to_a_departed_peer_returns_at_once(house: House) -> None:
+    """No second close frame is sent."""
     with house.connected() as (peer, call):
         peer.close(4001, "bye")
         assert call.end == (4001, "bye")
@@ -166,8 +166,8 @@ def test_a_close_of_who_has_left_is_over_at_once(house: House) -> None:
         assert peer.count(CLOSE) == 1
 
 
-def test_a_handler_learns_of_a_close_while_the_peer_keeps_its_end(house: House) -> None:
-    """The server is the first to end TCP; by itself it would wait for the peer."""
+def test_a_handler_receives_the_peers_close_before_the_peer_ends_tcp(house: House) -> None:
+    """The wire ends the TCP connection first; by itself the server would wait for the peer."""
     with house.connected() as (peer, call):
         peer.close(1000)
         assert peer.receive_close(reply=False).code == 1000
@@ -176,8 +176,8 @@ def test_a_handler_learns_of_a_close_while_the_peer_keeps_its_end(house: House) 
         assert not call.wire.server_closed()
 
 
-def test_a_message_over_the_limit_is_told_with_its_code(house: House) -> None:
-    """The server itself says 1006; a peer that does not answer is let go after a while."""
+def test_a_message_over_the_limit_fails_the_connection_with_1009(house: House) -> None:
+    """The server itself would report 1006. A peer that does not answer is cut off after a while."""
     with house.connected(prepare=limit) as (peer, call):
         peer.send("x" * 101)
         assert peer.receive_close(reply=False).code == 1009
@@ -186,11 +186,11 @@ def test_a_message_over_the_limit_is_told_with_its_code(house: House) -> None:
         assert call.texts == []
 
 
-# What is known
+# Signs of life, and the end.
 
 
-def test_a_part_of_a_message_is_a_sign_of_life(house: House) -> None:
-    """Bytes that have arrived and are no whole frame."""
+def test_a_part_of_a_frame_is_a_sign_of_life(house: House) -> None:
+    """``partial()`` counts its bytes."""
     with house.connected() as (peer, call):
         assert call.wire.partial() == 0
         data = Frame(TEXT, b"x" * 50).encode()
@@ -200,8 +200,8 @@ def test_a_part_of_a_message_is_a_sign_of_life(house: House) -> None:
         eventually(lambda: call.wire.partial() == before + 10)
 
 
-def test_the_server_s_tasks_may_still_ask_when_the_wire_is_over(house: House) -> None:
-    """Its protocol object stays with it."""
+def test_a_finished_wire_keeps_its_protocol_object(house: House) -> None:
+    """Tasks of the server may still use the wire."""
     with house.connected() as (peer, call):
         peer.vanish()
         eventually(lambda: call.wire.lost)

@@ -1,4 +1,4 @@
-"""uvicorn's protocol class that is found behind any middleware."""
+"""The protocol class for uvicorn that the package finds behind any middleware."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SEEN: list[str] = []
 
 
 class Pipe:
-    """Passes events on from objects that show nothing of what is behind them."""
+    """A middleware object that reveals nothing of the ``send`` behind it."""
 
     __slots__ = ("_next",)
 
@@ -30,13 +30,13 @@ class Pipe:
         self._next = following
 
     async def send(self, event: Event) -> None:
-        """One event, noted."""
+        """Record an event and pass it on."""
         SEEN.append(event["type"])
         await self._next[0](event)
 
 
 def around(app: ASGIApp) -> ASGIApp:
-    """Middleware that hides the server, and makes a deep copy of the scope."""
+    """Middleware that hides the server and makes a deep copy of the scope."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_on() -> Event:
@@ -49,13 +49,13 @@ def around(app: ASGIApp) -> ASGIApp:
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    """A server with this class, behind such middleware."""
+    """A server with this protocol class behind such middleware."""
     with house_of("wsstab.wires.uvicorn:Protocol", around) as running:
         yield running
 
 
 def test_the_server_is_found_behind_any_middleware(house: House) -> None:
-    """By the scope, in which the protocol object copies as itself."""
+    """It is in the scope, and a deep copy keeps the same protocol object."""
     with house.connected() as (peer, call):
         assert type(call.wire) is SansioWire
         assert call.scope["extensions"][EXTENSION] is call.protocol
@@ -66,8 +66,8 @@ def test_the_server_is_found_behind_any_middleware(house: House) -> None:
         eventually(lambda: call.texts == ["back"])
 
 
-def test_the_middleware_sees_the_handshake_and_the_close(house: House) -> None:
-    """And no message: those go straight to the transport."""
+def test_the_middleware_sees_the_handshake_and_the_close_but_no_messages(house: House) -> None:
+    """Messages go straight to the transport."""
     SEEN.clear()
     with house.connected() as (peer, call):
         house.say(call, "straight")
@@ -77,8 +77,8 @@ def test_the_middleware_sees_the_handshake_and_the_close(house: House) -> None:
     assert SEEN == ["websocket.accept", "websocket.close"]
 
 
-def test_the_class_of_uvicorn_is_not_found_behind_it() -> None:
-    """Such middleware leaves nothing but plain ASGI."""
+def test_uvicorns_own_protocol_class_is_not_found_behind_such_middleware() -> None:
+    """Only plain ASGI is left then."""
 
     async def look(call: Call) -> None:
         await call.wire.receive()
@@ -92,8 +92,8 @@ def test_the_class_of_uvicorn_is_not_found_behind_it() -> None:
         assert EXTENSION not in call.scope["extensions"]
 
 
-def test_a_handshake_that_is_none_is_refused_by_the_server(house: House) -> None:
-    """There is no call then, and no scope."""
+def test_an_invalid_handshake_is_refused_by_the_server(house: House) -> None:
+    """The application is not called."""
     before = len(house.calls)
     with pytest.raises(Denied) as denied:
         house.dial(headers=[("Sec-WebSocket-Version", "12")])

@@ -15,25 +15,25 @@ from tests.wires.uvicorn.house import OFFER, Call, House, house_of, listen
 from wsstab.wires.uvicorn.sansio import SansioWire, without_contexts
 
 BROKEN = Frame(TEXT, b"x", reserved=2).encode()
-"""A frame with a reserved bit that nobody has negotiated."""
+"""A frame with a reserved bit that was not negotiated."""
 
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    """A server."""
+    """A server with this implementation."""
     with house_of("websockets-sansio") as running:
         yield running
 
 
 def limit(wire: Any) -> None:
-    """No message over 100 bytes."""
+    """Allow no message over 100 bytes."""
     assert wire.limit_message_size(100) is None
 
 
-# Pings
+# Pings.
 
 
-def test_a_ping_is_answered_until_we_close(house: House) -> None:
+def test_a_ping_is_answered_until_our_close(house: House) -> None:
     """Nothing may follow a close frame."""
     with house.connected() as (peer, call):
         assert isinstance(call.wire, SansioWire)
@@ -46,11 +46,11 @@ def test_a_ping_is_answered_until_we_close(house: House) -> None:
         assert (peer.count(PONG), peer.after_close()) == (1, [])
 
 
-# A peer that breaks the rules
+# A peer that breaks the protocol.
 
 
-def test_a_message_over_the_limit_fails_the_connection(house: House) -> None:
-    """In our words; the library's tell how the frames were cut. What comes after is discarded."""
+def test_a_message_over_the_limit_fails_the_connection_with_1009(house: House) -> None:
+    """With our reason, because the library's own one depends on the frames; later data is discarded."""
     with house.connected(prepare=limit) as (peer, call):
         peer.send("x" * 100)
         eventually(lambda: call.texts == ["x" * 100])
@@ -64,8 +64,8 @@ def test_a_message_over_the_limit_fails_the_connection(house: House) -> None:
         assert not call.wire.is_open()
 
 
-def test_a_failed_connection_is_the_server_s_close(house: House) -> None:
-    """And lingers, so that the peer can read why."""
+def test_a_protocol_error_is_a_close_by_the_server(house: House) -> None:
+    """The connection lingers, so that the peer can read why it ends."""
     with house.connected(wait_and_listen) as (peer, call):
         assert not call.wire.server_closed()
         told: list[bool] = []
@@ -73,7 +73,7 @@ def test_a_failed_connection_is_the_server_s_close(house: House) -> None:
         peer.send_raw(BROKEN)
         assert peer.receive_close(reply=False).code == 1002
         assert house.do(call.wire.server_closed)
-        # Whoever writes past the wire looks again, and finds it closed.
+        # Code that writes past the wire checks again, and finds it closed.
         assert told == [False]
         assert call.protocol.close_sent
         house.do(call.wire.fail_gently)
@@ -83,23 +83,23 @@ def test_a_failed_connection_is_the_server_s_close(house: House) -> None:
 
 
 async def wait_and_listen(call: Call) -> None:
-    """Accept, and look at what came when told to."""
+    """Accept, and begin to receive when told to."""
     await call.accept()
     await call.step.wait()
     while (await call.hear())["type"] == "websocket.receive":
         pass
 
 
-def test_text_that_is_none_fails_the_connection(house: House) -> None:
-    """The server finds it, not its parser."""
+def test_text_that_is_not_utf8_fails_the_connection_with_1007(house: House) -> None:
+    """The server finds the error, not its parser."""
     with house.connected() as (peer, call):
         peer.send_frame(TEXT, b"\xff")
         assert peer.receive_close().code == 1007
         assert call.end[0] == 1007
 
 
-def test_what_came_before_in_the_same_segment_reaches_the_handler(house: House) -> None:
-    """A ping among it is answered, and what the handler says to it goes out before the close frame."""
+def test_a_message_before_a_broken_frame_in_one_segment_is_delivered(house: House) -> None:
+    """A ping before it is answered too, and the handler's reply goes out before the close frame."""
 
     async def echo(call: Call) -> None:
         await call.accept()
@@ -113,8 +113,8 @@ def test_what_came_before_in_the_same_segment_reaches_the_handler(house: House) 
         assert (call.texts, call.end[0]) == (["before"], 1002)
 
 
-def test_text_that_is_none_before_a_broken_frame_is_passed_over(house: House) -> None:
-    """One failure is told."""
+def test_of_two_errors_in_one_segment_only_the_parsers_is_reported(house: House) -> None:
+    """The text that is not UTF-8 comes first, but the server would find it later."""
     with house.connected() as (peer, call):
         peer.send_raw(Frame(TEXT, b"\xff").encode() + BROKEN)
         assert peer.receive_close().code == 1002
@@ -122,8 +122,8 @@ def test_text_that_is_none_before_a_broken_frame_is_passed_over(house: House) ->
         assert peer.count(CLOSE) == 1
 
 
-def test_a_failing_connection_is_read_from_again(house: House) -> None:
-    """An unread message has paused it; with data unread the kernel would send a reset."""
+def test_reading_resumes_when_a_connection_fails(house: House) -> None:
+    """An unread message has paused it; with unread data the kernel would send a reset."""
     with house.connected(wait_and_listen) as (peer, call):
         peer.send_raw(Frame(TEXT, b"unread").encode() + BROKEN)
         assert peer.receive_close(reply=False).code == 1002
@@ -134,8 +134,8 @@ def test_a_failing_connection_is_read_from_again(house: House) -> None:
         assert (call.texts, call.end[0]) == (["unread"], 1002)
 
 
-def test_a_close_of_ours_gives_way_to_the_failure(house: House) -> None:
-    """The handler cannot know yet that the connection fails; one close frame says why."""
+def test_a_protocol_error_replaces_the_close_of_the_handler(house: House) -> None:
+    """The handler cannot know of the error yet; only one close frame is sent, and it gives the error."""
 
     async def close_at_once(call: Call) -> None:
         await call.accept()
@@ -151,8 +151,8 @@ def test_a_close_of_ours_gives_way_to_the_failure(house: House) -> None:
         assert call.end[0] == 1002
 
 
-def test_nothing_is_written_to_who_is_cut_off_while_failing(house: House) -> None:
-    """A handler may do that in the same turn of the loop; it still learns of the failure."""
+def test_nothing_is_written_if_a_failing_connection_is_aborted(house: House) -> None:
+    """A handler may abort in the same turn of the loop; it still receives the error's close code."""
 
     async def abort_at_once(call: Call) -> None:
         await call.accept()
@@ -167,11 +167,11 @@ def test_nothing_is_written_to_who_is_cut_off_while_failing(house: House) -> Non
         assert call.end[0] == 1002
 
 
-@pytest.mark.parametrize("can_end", [False, OSError("not connected")], ids=["over TLS", "the peer has reset it"])
-def test_an_end_that_cannot_be_told_hinders_nothing(
+@pytest.mark.parametrize("can_end", [False, OSError("not connected")], ids=["over TLS", "reset by the peer"])
+def test_a_failed_connection_ends_even_without_a_half_close(
     house: House, can_end: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The close frame goes out all the same, and the connection ends."""
+    """The close frame still goes out."""
 
     def write_eof() -> None:
         raise can_end
@@ -185,14 +185,14 @@ def test_an_end_that_cannot_be_told_hinders_nothing(
         peer.send_raw(BROKEN)
         assert peer.receive_close().code == 1002
         assert call.end[0] == 1002
-        # Without an end of ours the system may send a reset, for what is left unread.
+        # Without a half close, the system may send a reset because of unread data.
         assert peer.ended() in ("fin", "rst")
 
 
-# The handshake
+# The handshake.
 
 
-def test_a_refusal_with_a_body_is_no_error(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_with_a_body_logs_no_missing_handshake(house: House, caplog: pytest.LogCaptureFixture) -> None:
     """The server forgets that it has answered, and would log that it has not."""
 
     async def refuse(call: Call) -> None:
@@ -212,7 +212,7 @@ def test_a_refusal_with_a_body_is_no_error(house: House, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("offer", [OFFER, None])
 def test_compression_can_be_refused(house: House, offer: str | None) -> None:
-    """The server has negotiated it by then, but has not said so."""
+    """The server has negotiated it by then, but has not sent its answer."""
     with house.connected(prepare=lambda wire: wire.refuse_compression(), extensions=offer) as (peer, call):
         assert peer.extensions is None
         assert (call.protocol.conn.extensions, call.wire.deflates) == ([], None)
@@ -220,7 +220,7 @@ def test_compression_can_be_refused(house: House, offer: str | None) -> None:
 
 @pytest.mark.parametrize("offer", [OFFER, None])
 def test_context_takeover_can_be_refused(house: House, offer: str | None) -> None:
-    """For both directions; who offers nothing gets nothing."""
+    """For both directions; without an offer there is no compression at all."""
 
     def spare(wire: Any) -> None:
         wire.compress_from = 64
@@ -235,17 +235,17 @@ def test_context_takeover_can_be_refused(house: House, offer: str | None) -> Non
             assert peer.receive() == "y" * 5000
 
 
-def test_another_extension_is_left_alone() -> None:
-    """Only permessage-deflate has contexts."""
+def test_another_extension_is_not_changed() -> None:
+    """Only permessage-deflate has a context."""
     other = SimpleNamespace(name="x-other")
     assert without_contexts(other) is other
 
 
-# What is known
+# Signs of life.
 
 
-def test_a_part_of_a_message_is_a_sign_of_life(house: House) -> None:
-    """Bytes of a frame, and whole frames of a message."""
+def test_a_part_of_a_frame_is_a_sign_of_life(house: House) -> None:
+    """``partial()`` counts its bytes."""
     with house.connected(listen) as (peer, call):
         assert call.wire.partial() == 0
         data = Frame(TEXT, b"x" * 50).encode()
@@ -256,8 +256,8 @@ def test_a_part_of_a_message_is_a_sign_of_life(house: House) -> None:
     assert (call.wire.partial(), call.wire.server_closed()) == (0, False)
 
 
-def test_a_fragment_counts_too(house: House) -> None:
-    """Until its message is complete."""
+def test_a_fragment_is_a_sign_of_life_until_its_message_is_complete(house: House) -> None:
+    """It counts although its frame is complete."""
     with house.connected() as (peer, call):
         peer.send_frame(TEXT, b"x" * 50, fin=False)
         eventually(lambda: call.wire.partial() == 50)

@@ -20,27 +20,27 @@ from wsstab.wires.uvicorn.wsproto import MOST_EARLY, WsprotoWire
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    """A server."""
+    """A server with this implementation."""
     with house_of("wsproto") as running:
         yield running
 
 
 def early_bytes(call: Call) -> int:
-    """How much is kept of a peer that is not accepted yet."""
+    """The number of bytes kept of a peer that is not accepted yet."""
     return len(call.wire._early._data)
 
 
 def early_frames(count: int, size: int) -> bytes:
-    """Binary messages as bytes."""
+    """The frames of this many binary messages."""
     return Frame(BINARY, bytes(size)).encode() * count
 
 
-# What comes before accept
+# Data before accept.
 
 
 @pytest.mark.parametrize("size", [10, MOST_EARLY])
-def test_what_comes_before_accept_reaches_the_handler_after_it(house: House, size: int) -> None:
-    """However much it is: from some point on the peer is not read from until then."""
+def test_messages_before_accept_reach_the_handler_after_it(house: House, size: int) -> None:
+    """Whatever their size: above `MOST_EARLY` bytes, reading pauses until the accept."""
 
     async def accept_late(call: Call) -> None:
         await call.step.wait()
@@ -62,8 +62,8 @@ def test_what_comes_before_accept_reaches_the_handler_after_it(house: House, siz
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_what_comes_before_a_refusal_is_forgotten(house: House, answers: bool) -> None:
-    """The peer gets its answer all the same; from a handler that says nothing it is the server's."""
+def test_messages_before_a_refusal_are_dropped(house: House, answers: bool) -> None:
+    """The peer still gets the response, which is the server's own 500 if the handler sends none."""
 
     async def refuse(call: Call) -> None:
         await call.wire.receive()
@@ -87,8 +87,8 @@ def test_what_comes_before_a_refusal_is_forgotten(house: House, answers: bool) -
     assert early_bytes(call) == 0
 
 
-def test_what_came_before_accept_is_not_read_when_the_connection_has_ended(house: House) -> None:
-    """The transport would refuse to go on reading."""
+def test_messages_before_accept_are_dropped_if_the_connection_has_ended(house: House) -> None:
+    """The transport would raise an error if its reading were resumed."""
 
     async def accept_in_vain(call: Call) -> None:
         await call.step.wait()
@@ -110,11 +110,11 @@ def test_what_came_before_accept_is_not_read_when_the_connection_has_ended(house
     assert (call.error, early_bytes(call), call.end) == (None, 0, (1006, ""))
 
 
-# The handshake
+# The handshake.
 
 
 def test_compression_can_be_refused(house: House) -> None:
-    """By a configuration that all connections of the server share, beside its own."""
+    """Such connections share a second configuration, beside that of the server."""
     own = house.server.config
     plain = set()
     for _ in range(2):
@@ -131,7 +131,7 @@ def test_compression_can_be_refused(house: House) -> None:
 
 @pytest.mark.parametrize("offer", [OFFER, None])
 def test_context_takeover_can_be_refused(house: House, offer: str | None) -> None:
-    """For both directions; who offers nothing gets nothing."""
+    """For both directions; without an offer there is no compression at all."""
 
     def spare(wire: Any) -> None:
         wire.compress_from = 64
@@ -147,8 +147,8 @@ def test_context_takeover_can_be_refused(house: House, offer: str | None) -> Non
             assert peer.receive() == "y" * 5000
 
 
-def test_a_refusal_passes_by_what_waits_for_the_answer(house: House) -> None:
-    """It has no extensions to speak to."""
+def test_a_handshake_refused_after_refusing_context_takeover_gets_403(house: House) -> None:
+    """The response names no extensions that could be changed."""
 
     async def refuse(call: Call) -> None:
         await call.wire.receive()
@@ -159,11 +159,11 @@ def test_a_refusal_passes_by_what_waits_for_the_answer(house: House) -> None:
     assert denied.value.status == 403
 
 
-# What the peer sends
+# Data from the peer.
 
 
-def test_a_message_over_the_limit_fails_the_connection(house: House) -> None:
-    """The server's own limit was larger."""
+def test_a_message_over_the_limit_fails_the_connection_with_1009(house: House) -> None:
+    """The server's own limit is larger."""
     with house.connected(prepare=limit) as (peer, call):
         peer.send("x" * 1000)
         eventually(lambda: call.texts == ["x" * 1000])
@@ -174,12 +174,12 @@ def test_a_message_over_the_limit_fails_the_connection(house: House) -> None:
 
 
 def limit(wire: Any) -> None:
-    """No message over 1000 bytes."""
+    """Allow no message over 1000 bytes."""
     assert wire.limit_message_size(1000) is None
 
 
-def test_a_small_frame_that_would_become_large_is_hardly_inflated(house: House) -> None:
-    """No further than the first look at it takes."""
+def test_a_compression_bomb_is_inflated_only_a_little_past_the_limit(house: House) -> None:
+    """wsproto itself would inflate everything that was read at once."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = deflater.compress(bytes(20_000_000)) + deflater.flush(zlib.Z_SYNC_FLUSH)[:-4]
     largest = 0
@@ -203,7 +203,7 @@ def test_a_small_frame_that_would_become_large_is_hardly_inflated(house: House) 
 
 
 def test_a_part_of_a_message_is_a_sign_of_life(house: House) -> None:
-    """Bytes of a frame, and whole frames of a message."""
+    """``partial()`` counts the bytes of incomplete frames, and complete frames of an incomplete message."""
     with house.connected() as (peer, call):
         assert call.wire.partial() == 0
         peer.send_frame(TEXT, b"x" * 50, fin=False)
@@ -213,8 +213,8 @@ def test_a_part_of_a_message_is_a_sign_of_life(house: House) -> None:
     assert (call.wire.partial(), call.wire.server_closed()) == (0, False)
 
 
-def test_a_close_of_ours_is_the_server_s(house: House) -> None:
-    """Until the wire is over."""
+def test_our_close_counts_as_a_close_by_the_server(house: House) -> None:
+    """Until the wire has ended."""
     with house.connected() as (peer, call):
         house.run(call.wire.close(4000, "done"))
         # Older versions end the connection with the close, and the wire with it.
