@@ -1,5 +1,5 @@
-"""What Starlette and FastAPI document for WebSockets, behind the middleware.
+"""What Starlette and FastAPI document for WebSockets works behind the middleware.
 
-The programs here call what the documentation calls, in its order; the only line of ours is the one
-that adds the middleware. They are written anew, except one that is read from FastAPI itself.
+The programs here make the same calls as the documentation, in the same order; our only line is the one that adds
+the middleware. All but one are written for these tests; that one is read from FastAPI itself.
 """

@@ -1,4 +1,4 @@
-"""The two ways to use Starlette's TestClient, each on an application that is used again and again."""
+"""The two ways to use Starlette's TestClient, each on an application that is used several times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def with_lifespan(app: ASGIApp) -> Iterator[TestClient]:
 
 @contextmanager
 def bare(app: ASGIApp) -> Iterator[TestClient]:
-    """A client without lifespan: each socket has a loop and a thread of its own."""
+    """A client without a lifespan: each socket has its own event loop and thread."""
     yield TestClient(app)
 
 

@@ -1,4 +1,4 @@
-"""FastAPI's page on WebSockets: each shape it shows, behind the middleware."""
+"""FastAPI's page on WebSockets: every pattern that it shows works behind the middleware."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ documented = from_the_docstring()
 
 
 class ConnectionManager:
-    """A list of sockets, and a loop over it: what the page shows before it recommends something else."""
+    """A list of sockets and a loop over it, as the page shows before it recommends other libraries."""
 
     def __init__(self) -> None:
         self.active_connections: list[WebSocket] = []
 
     async def connect(self, websocket: WebSocket) -> None:
-        """Accept and remember."""
+        """Accept a socket and add it to the list."""
         await websocket.accept()
         self.active_connections.append(websocket)
 
     def disconnect(self, websocket: WebSocket) -> None:
-        """Forget."""
+        """Remove a socket from the list."""
         self.active_connections.remove(websocket)
 
     async def send_personal_message(self, message: str, websocket: WebSocket) -> None:
-        """Tell one."""
+        """Send a message to one socket."""
         await websocket.send_text(message)
 
     async def broadcast(self, message: str) -> None:
-        """Tell all, one after the other."""
+        """Send a message to all sockets, one after the other."""
         for connection in self.active_connections:
             await connection.send_text(message)
 
@@ -62,7 +62,7 @@ manager = ConnectionManager()
 
 @clients_app.websocket("/ws/{client_id}")
 async def multiple_clients(websocket: WebSocket, client_id: int) -> None:
-    """Tell the sender what it said, tell everybody, and tell the rest when it leaves."""
+    """Answer the sender, broadcast its message, and tell the others when it leaves."""
     await manager.connect(websocket)
     try:
         while True:
@@ -83,7 +83,7 @@ async def cookie_or_token(
     session: Annotated[str | None, Cookie()] = None,
     token: Annotated[str | None, Query()] = None,
 ) -> str:
-    """A dependency that refuses with an exception."""
+    """A dependency that refuses by raising an exception."""
     if session is None and token is None:
         raise WebSocketException(code=1008, reason="neither cookie nor token")
     return session or token or ""
@@ -97,7 +97,7 @@ async def items(
     q: int | None = None,
     credentials: Annotated[str, Depends(cookie_or_token)],
 ) -> None:
-    """Path, query, cookie and dependency in one handler."""
+    """A handler with path and query parameters, a cookie and a dependency."""
     await websocket.accept()
     while True:
         data = await websocket.receive_text()
@@ -109,7 +109,7 @@ async def items(
 
 @every_client
 def test_the_example_in_fastapis_own_docstring_works_unchanged(client_of: MakeClient, repetition: int) -> None:
-    """It echoes, and the disconnect that it lets escape harms nobody."""
+    """It echoes; the disconnect that it does not catch causes no error."""
     with client_of(documented) as client, client.websocket_connect("/ws") as socket:
         for text in ("one", "two"):
             socket.send_text(text)
@@ -118,13 +118,13 @@ def test_the_example_in_fastapis_own_docstring_works_unchanged(client_of: MakeCl
 
 @every_client
 def test_a_handwritten_connection_manager_works_unchanged(client_of: MakeClient, repetition: int) -> None:
-    """Two clients, on one loop or on two, and the news that one left."""
+    """Two clients, on one event loop or on two; one of them hears that the other has left."""
     with (
         client_of(clients_app) as client,
         client.websocket_connect("/ws/1234") as one,
         client.websocket_connect("/ws/5678") as two,
     ):
-        eventually(lambda: len(manager.active_connections) == 2)  # They are accepted before they are listed.
+        eventually(lambda: len(manager.active_connections) == 2)  # A socket is accepted before it is listed.
         one.send_text("hello")
         assert one.receive_text() == "you: hello"
         assert two.receive_text() == "1234: hello"
@@ -145,7 +145,7 @@ def test_a_handwritten_connection_manager_works_unchanged(client_of: MakeClient,
 def test_dependencies_with_cookie_and_query_work_unchanged(
     client_of: MakeClient, repetition: int, path: str, cookies: dict[str, str], credentials: str
 ) -> None:
-    """Both ways to show who one is."""
+    """Either of them gives the credentials."""
     with client_of(dependencies_app) as client:
         client.cookies.update(cookies)
         with client.websocket_connect(path) as socket:
@@ -157,7 +157,7 @@ def test_dependencies_with_cookie_and_query_work_unchanged(
 
 @every_client
 def test_a_query_parameter_works_unchanged(client_of: MakeClient, repetition: int) -> None:
-    """Converted to its type."""
+    """It is converted to its type."""
     with client_of(dependencies_app) as client, client.websocket_connect("/items/bar/ws?token=t&q=3") as socket:
         socket.send_text("x")
         assert [socket.receive_text() for _ in range(3)] == ["credentials: t", "q: 3", "bar: x"]
@@ -165,15 +165,15 @@ def test_a_query_parameter_works_unchanged(client_of: MakeClient, repetition: in
 
 @every_client
 @pytest.mark.parametrize("path", ["/items/foo/ws", "/items/foo/ws?token=t&q=not-a-number"])
-def test_a_dependency_that_refuses_keeps_its_code(client_of: MakeClient, repetition: int, path: str) -> None:
-    """1008 before accept: FastAPI's own for a parameter, the dependency's for the rest."""
+def test_a_refusing_dependency_keeps_its_close_code(client_of: MakeClient, repetition: int, path: str) -> None:
+    """1008 before accept: from the dependency itself, or from FastAPI for a wrong parameter."""
     with client_of(dependencies_app) as client, pytest.raises(WebSocketDisconnect) as closed:
         client.websocket_connect(path).__enter__()
     assert closed.value.code == 1008
 
 
 async def accept_then_raise(websocket: WebSocket) -> None:
-    """Refuse after accept."""
+    """Raise a WebSocketException after accept."""
     await websocket.accept()
     raise WebSocketException(code=4400, reason="bad first word")
 
@@ -182,8 +182,8 @@ dependencies_app.add_api_websocket_route("/late", accept_then_raise)
 
 
 @every_client
-def test_a_websocket_exception_keeps_its_code_after_accept(client_of: MakeClient, repetition: int) -> None:
-    """Code and reason are the handler's."""
+def test_a_websocket_exception_after_accept_keeps_code_and_reason(client_of: MakeClient, repetition: int) -> None:
+    """The handler chose both."""
     app: ASGIApp = dependencies_app
     with (
         client_of(app) as client,

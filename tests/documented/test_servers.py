@@ -1,4 +1,4 @@
-"""What our documents say of options of servers, on the servers; and of our own numbers, in our code."""
+"""What our documents say of server options and of our own limits is true."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ MEBIBYTE = 1_048_576
     ],
     ids=str,
 )
-def test_a_limit_of_the_server_counts_sockets_or_not(
+def test_open_sockets_count_for_a_servers_http_limit_as_documented(
     app: str, variant: Variant, settings: dict[str, Any], status: int
 ) -> None:
-    """uvicorn's refuses HTTP for them, and lets them in past it; granian's knows nothing of them."""
+    """uvicorn's limit refuses HTTP requests because of them; granian's ignores them."""
     with Server(app, variant, settings=settings) as server, contextlib.ExitStack() as sockets:
         for _ in range(8):
             sockets.callback(Peer(server.address, "/echo").vanish)
@@ -53,13 +53,13 @@ def test_a_limit_of_the_server_counts_sockets_or_not(
         f"{MAX_LOG_BYTES // 1024} KiB or {MAX_LOG_ENTRIES:,} messages",
     ],
 )
-def test_the_numbers_of_how_senders_are_paced_are_those_of_the_code(promise: str) -> None:
-    """README says how long a call waits for slow peers."""
+def test_the_pacing_limits_in_the_readme_are_those_of_the_code(promise: str) -> None:
+    """The README says how long a call waits for slow peers."""
     assert promise in " ".join((ROOT / "README.md").read_text().split())
 
 
-def test_a_stalled_peer_holds_broadcasts_for_half_a_second_in_all() -> None:
-    """And no call for longer; then its policy decides."""
+def test_a_stalled_peer_delays_broadcasts_for_half_a_second_in_total() -> None:
+    """Afterwards its policy decides, and no broadcast waits for it."""
     with (
         Server(SERVICE, UVICORN[1], {"outbound": {"policy": "drop_newest"}}) as server,
         Crowd(server.address) as crowd,
@@ -69,16 +69,16 @@ def test_a_stalled_peer_holds_broadcasts_for_half_a_second_in_all() -> None:
         crowd.open("/push", 1)
         eventually(lambda: server.get("/-/count") == 2)
         times = [seconds(server) for _ in range(40)]
-    # What a request takes anyway comes on top.
+    # The usual duration of a request is not counted as waiting.
     usual = sorted(times)[20]
     waited = [each - usual for each in times if each > 3 * usual + 0.05]
     assert PATIENCE * 0.8 < max(waited) < 2 * PATIENCE
-    # Were it waited for each time, it would be ten seconds.
+    # If each broadcast waited, the sum would be ten seconds.
     assert sum(waited) < 6 * PATIENCE
 
 
 def seconds(server: Server) -> float:
-    """How long a call takes that broadcasts a quarter of a mebibyte."""
+    """The duration of a request that broadcasts a quarter of a mebibyte."""
     began = time.monotonic()
     server.post(f"/-/broadcast?count=1&size={MEBIBYTE // 4}")
     return time.monotonic() - began
@@ -90,13 +90,13 @@ HELP = {
     "granian": ["granian"],
     "daphne": ["daphne"],
 }
-"""Whose options a chapter of this name tells of."""
+"""The commands whose options the chapter of this name mentions."""
 
 
 @pytest.mark.parametrize("server", HELP)
 @pytest.mark.parametrize("document", ["docs/deployment.md", "docs/servers.md"])
-def test_the_options_in_the_chapter_of_a_server_are_options_of_it(document: str, server: str) -> None:
-    """By its own ``--help``."""
+def test_each_option_in_the_chapter_of_a_server_exists(document: str, server: str) -> None:
+    """The ``--help`` of its command lists it."""
     (chapter,) = re.findall(rf"^## {server}\n(.*?)^## ", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", chapter))
     assert named

@@ -1,4 +1,4 @@
-"""Starlette's pages on WebSockets and on endpoints: each shape they show, behind the middleware."""
+"""Starlette's pages on WebSockets and endpoints: every pattern that they show works behind the middleware."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ async def greeting(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def iter_text(websocket: WebSocket) -> None:
-    """Iterate over what arrives, until the peer leaves."""
+    """Answer each message until the peer leaves."""
     await websocket.accept()
     async for message in websocket.iter_text():
         await websocket.send_text(f"text: {message}")
 
 
 async def iter_bytes(websocket: WebSocket) -> None:
-    """The same for binary messages."""
+    """Answer each binary message until the peer leaves."""
     await websocket.accept()
     async for message in websocket.iter_bytes():
         await websocket.send_bytes(b"bytes: " + message)
 
 
 async def iter_json(websocket: WebSocket) -> None:
-    """The same for JSON, answered in both modes."""
+    """Answer each JSON message in both modes until the peer leaves."""
     await websocket.accept()
     async for message in websocket.iter_json():
         await websocket.send_json(message)
@@ -49,7 +49,7 @@ async def iter_json(websocket: WebSocket) -> None:
 
 
 async def denial(websocket: WebSocket) -> None:
-    """Refuse with a response in the place of the handshake."""
+    """Refuse the handshake with an HTTP response."""
     await websocket.send_denial_response(PlainTextResponse("not today", status_code=401, headers={"x-why": "closed"}))
 
 
@@ -65,7 +65,7 @@ async def subprotocol(websocket: WebSocket) -> None:
 
 
 async def raw(websocket: WebSocket) -> None:
-    """Send and receive ASGI messages as they are."""
+    """Send and receive ASGI events directly."""
     await websocket.accept()
     message = await websocket.receive()
     await websocket.send({"type": "websocket.send", "text": f"{message['type']} {message['text']}"})
@@ -73,7 +73,7 @@ async def raw(websocket: WebSocket) -> None:
 
 
 class Endpoint(WebSocketEndpoint):
-    """A class with one method for each happening; what it receives, each encoding does its way."""
+    """A class with one method for each event; subclasses choose the encoding of messages."""
 
     codes: list[int] = []  # noqa: RUF012
 
@@ -82,42 +82,42 @@ class Endpoint(WebSocketEndpoint):
         await websocket.accept()
 
     async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
-        """Note how it ended."""
+        """Record the close code."""
         self.codes.append(close_code)
 
 
 class BytesEcho(Endpoint):
-    """Binary in, binary out."""
+    """Receives and sends binary messages."""
 
     encoding = "bytes"
 
     async def on_receive(self, websocket: WebSocket, data: Any) -> None:
-        """Answer in kind."""
+        """Answer in the same encoding."""
         await websocket.send_bytes(b"message: " + data)
 
 
 class TextEcho(Endpoint):
-    """Text in, text out."""
+    """Receives and sends text."""
 
     encoding = "text"
 
     async def on_receive(self, websocket: WebSocket, data: Any) -> None:
-        """Answer in kind."""
+        """Answer in the same encoding."""
         await websocket.send_text(f"message: {data}")
 
 
 class JsonEcho(Endpoint):
-    """JSON in, JSON out."""
+    """Receives and sends JSON."""
 
     encoding = "json"
 
     async def on_receive(self, websocket: WebSocket, data: Any) -> None:
-        """Answer in kind."""
+        """Answer in the same encoding."""
         await websocket.send_json({"message": data})
 
 
 async def homepage(_: Any) -> PlainTextResponse:
-    """HTTP beside the sockets."""
+    """A page beside the sockets."""
     return PlainTextResponse("home")
 
 
@@ -141,8 +141,8 @@ app = Starlette(
 
 
 @every_client
-def test_a_bare_application_greets_and_closes(client_of: MakeClient, repetition: int) -> None:
-    """Accept, send, close: three calls, and the peer sees all of them."""
+def test_a_bare_asgi_application_accepts_sends_and_closes(client_of: MakeClient, repetition: int) -> None:
+    """The peer sees the message and the close."""
     with client_of(app) as client, client.websocket_connect("/greeting/room") as socket:
         assert socket.receive_text() == "hello from /greeting/room"
         with pytest.raises(WebSocketDisconnect) as closed:
@@ -152,7 +152,7 @@ def test_a_bare_application_greets_and_closes(client_of: MakeClient, repetition:
 
 @every_client
 def test_iter_text_ends_when_the_peer_leaves(client_of: MakeClient, repetition: int) -> None:
-    """Each message is answered; leaving ends the loop without an error."""
+    """It answers each message, and ends without an error."""
     with client_of(app) as client, client.websocket_connect("/iter_text") as socket:
         for text in ("one", "", "zwölf"):
             socket.send_text(text)
@@ -161,7 +161,7 @@ def test_iter_text_ends_when_the_peer_leaves(client_of: MakeClient, repetition: 
 
 @every_client
 def test_iter_bytes_answers_binary_messages(client_of: MakeClient, repetition: int) -> None:
-    """Binary stays binary."""
+    """The answers are binary, too."""
     with client_of(app) as client, client.websocket_connect("/iter_bytes") as socket:
         socket.send_bytes(b"\x00\xff")
         assert socket.receive_bytes() == b"bytes: \x00\xff"
@@ -169,7 +169,7 @@ def test_iter_bytes_answers_binary_messages(client_of: MakeClient, repetition: i
 
 @every_client
 def test_iter_json_answers_in_both_modes(client_of: MakeClient, repetition: int) -> None:
-    """JSON as text and as bytes."""
+    """JSON is sent as text and as bytes."""
     with client_of(app) as client, client.websocket_connect("/iter_json") as socket:
         socket.send_json({"a": [1, None, "ü"]})
         assert socket.receive_json() == {"a": [1, None, "ü"]}
@@ -177,8 +177,8 @@ def test_iter_json_answers_in_both_modes(client_of: MakeClient, repetition: int)
 
 
 @every_client
-def test_a_denial_response_is_an_http_response(client_of: MakeClient, repetition: int) -> None:
-    """Status, header and body reach the peer as the handler wrote them."""
+def test_a_denial_response_reaches_the_peer_unchanged(client_of: MakeClient, repetition: int) -> None:
+    """It keeps its status, header and body."""
     with client_of(app) as client, pytest.raises(WebSocketDenialResponse) as denied:
         client.websocket_connect("/denial").__enter__()
     response = denied.value
@@ -186,8 +186,8 @@ def test_a_denial_response_is_an_http_response(client_of: MakeClient, repetition
 
 
 @every_client
-def test_closing_before_accepting_refuses(client_of: MakeClient, repetition: int) -> None:
-    """The code and the reason are the handler's."""
+def test_a_close_before_accept_keeps_code_and_reason(client_of: MakeClient, repetition: int) -> None:
+    """The handler chose both."""
     with client_of(app) as client, pytest.raises(WebSocketDisconnect) as closed:
         client.websocket_connect("/refusal").__enter__()
     assert (closed.value.code, closed.value.reason) == (4003, "no")
@@ -195,15 +195,15 @@ def test_closing_before_accepting_refuses(client_of: MakeClient, repetition: int
 
 @every_client
 def test_an_unknown_path_is_refused(client_of: MakeClient, repetition: int) -> None:
-    """The router closes before accepting, and that is what the peer sees."""
+    """The router closes before accept, and the peer sees its code."""
     with client_of(app) as client, pytest.raises(WebSocketDisconnect) as closed:
         client.websocket_connect("/nowhere").__enter__()
     assert closed.value.code == 1000
 
 
 @every_client
-def test_subprotocol_headers_code_and_reason_pass(client_of: MakeClient, repetition: int) -> None:
-    """What the handler chose arrives."""
+def test_subprotocol_headers_code_and_reason_reach_the_peer(client_of: MakeClient, repetition: int) -> None:
+    """The handler chose all of them."""
     with client_of(app) as client, client.websocket_connect("/subprotocol", subprotocols=["chat.v2"]) as socket:
         assert socket.accepted_subprotocol == "chat.v2"
         assert (b"x-room", b"lobby") in (socket.extra_headers or [])
@@ -213,8 +213,8 @@ def test_subprotocol_headers_code_and_reason_pass(client_of: MakeClient, repetit
 
 
 @every_client
-def test_raw_messages_pass(client_of: MakeClient, repetition: int) -> None:
-    """``receive()`` and ``send()`` speak ASGI."""
+def test_raw_asgi_events_pass(client_of: MakeClient, repetition: int) -> None:
+    """``receive()`` returns ASGI events, and ``send()`` takes them."""
     with client_of(app) as client, client.websocket_connect("/raw") as socket:
         socket.send_text("hi")
         assert socket.receive_text() == "websocket.receive hi"
@@ -222,7 +222,7 @@ def test_raw_messages_pass(client_of: MakeClient, repetition: int) -> None:
 
 @every_client
 def test_an_endpoint_class_receives_in_its_encoding(client_of: MakeClient, repetition: int) -> None:
-    """Bytes, text and JSON; each is told the code the peer left with."""
+    """Bytes, text and JSON; ``on_disconnect`` gets the peer's close code."""
     Endpoint.codes.clear()
     with client_of(app) as client:
         with client.websocket_connect("/echo/bytes") as socket:
@@ -241,8 +241,8 @@ def test_an_endpoint_class_receives_in_its_encoding(client_of: MakeClient, repet
 
 
 @every_client
-def test_an_endpoint_class_closes_on_a_wrong_encoding(client_of: MakeClient, repetition: int) -> None:
-    """Text for a class that wants bytes: 1003, as documented."""
+def test_an_endpoint_class_closes_with_1003_on_a_wrong_encoding(client_of: MakeClient, repetition: int) -> None:
+    """The peer sends text to a class that expects bytes."""
 
     def speak_text(client: TestClient) -> None:
         with client.websocket_connect("/echo/bytes") as socket:
@@ -256,8 +256,8 @@ def test_an_endpoint_class_closes_on_a_wrong_encoding(client_of: MakeClient, rep
 
 
 @every_client
-def test_http_goes_on_beside_the_sockets(client_of: MakeClient, repetition: int) -> None:
-    """A request passes while a socket is open."""
+def test_http_requests_are_served_beside_open_sockets(client_of: MakeClient, repetition: int) -> None:
+    """The socket goes on as well."""
     with client_of(app) as client, client.websocket_connect("/iter_text") as socket:
         assert client.get("/").text == "home"
         socket.send_text("after")

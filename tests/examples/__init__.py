@@ -1,1 +1,1 @@
-"""Each example does what its first lines promise."""
+"""Each example does what its docstring promises."""

@@ -1,4 +1,4 @@
-"""A browser without a window, and what a person does with the demo in it."""
+"""A headless browser, and the actions of a person who uses the demo in it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ ARGUMENTS = (
     "--disable-sync",
 )
 PATIENCE = 20.0
-"""Seconds; they only matter when something is broken."""
+"""Seconds to wait at most; a wait ends earlier unless something is broken."""
 
 
 class Person:
-    """Somebody at the demo's page.
+    """A person at the demo's page.
 
     Args:
         driver: the browser.
-        url: where the demo is.
-        name: what to sign in as.
+        url: the address of the demo.
+        name: the name to sign in with.
     """
 
     def __init__(self, driver: Chrome, url: str, name: str) -> None:
@@ -51,11 +51,11 @@ class Person:
         field.send_keys(name, Keys.ENTER)
 
     def find(self, selector: str) -> WebElement:
-        """The first element of a selector."""
+        """The first element that matches a selector."""
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def texts(self, selector: str) -> list[str]:
-        """The texts of all elements of a selector, read in one go."""
+        """The texts of all elements that match a selector, read at once."""
         script = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
         texts = self.driver.execute_script(script, selector)
         assert isinstance(texts, list)
@@ -63,7 +63,7 @@ class Person:
 
     @property
     def state(self) -> str | None:
-        """What the pill at the top is about: ``open``, ``waiting``, ``final``…"""
+        """The state that the pill at the top shows: ``open``, ``waiting``, ``final``…"""
         return self.find("#status").get_attribute("data-state")
 
     def is_in(self) -> None:
@@ -71,11 +71,11 @@ class Person:
         eventually(lambda: self.state == "open", PATIENCE)
 
     def sees(self, selector: str, text: str) -> None:
-        """Wait until an element of a selector has a text."""
+        """Wait until an element that matches a selector has this text."""
         eventually(lambda: text in self.texts(selector) or None, PATIENCE)
 
     def reads(self, text: str) -> None:
-        """Wait for a message in the conversation that is shown, taken in by the server."""
+        """Wait for a message in the open conversation that the server has accepted."""
         self.sees(".message:not(.pending) .what", text)
 
     def says(self, text: str) -> None:
@@ -83,11 +83,11 @@ class Person:
         self.find("#text").send_keys(text, Keys.ENTER)
 
     def opens(self, pane: str, name: str) -> None:
-        """Choose a conversation or a person in the list at one side."""
+        """Choose a conversation or a person in a list."""
         eventually(lambda: self._clicks(pane, name), PATIENCE)
 
     def unread(self, pane: str, name: str) -> str:
-        """The number at a conversation, read in one go."""
+        """The number of unread messages shown at a conversation, read at once."""
         script = """
             const rows = [...document.querySelectorAll(`#${arguments[0]} button`)]
             const row = rows.find((one) => one.querySelector(".name")?.textContent === arguments[1])
@@ -97,7 +97,7 @@ class Person:
         return words[0] if words else ""
 
     def complaints(self) -> list[str]:
-        """Errors of scripts, styles and the page's policy; sockets that were cut are no mistake of the page."""
+        """Errors of scripts, styles and the page's policy; a socket that was cut is not an error of the page."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [
             str(entry["message"]) for entry in entries if entry["source"] in ("javascript", "security", "rendering")
@@ -109,7 +109,7 @@ class Person:
             if row is not None:
                 row.click()
         except StaleElementReferenceException:
-            # The list was drawn anew in between.
+            # The list has been redrawn meanwhile.
             return False
         return row is not None
 
@@ -121,7 +121,7 @@ class Person:
 
 @contextmanager
 def browser() -> Iterator[Chrome]:
-    """A browser of its own, until the end of the block."""
+    """A browser that lives until the end of the block."""
     options = ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for argument in ARGUMENTS:
@@ -133,6 +133,6 @@ def browser() -> Iterator[Chrome]:
 
 @contextmanager
 def person(url: str, name: str) -> Iterator[Person]:
-    """Somebody in a browser of their own, until the end of the block."""
+    """A person with a browser of their own, until the end of the block."""
     with browser() as driver:
         yield Person(driver, url, name)

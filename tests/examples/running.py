@@ -1,4 +1,4 @@
-"""An example in a process of its own, as its docstring says to start it."""
+"""The demo in a process of its own, started as its docstring says."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ADDRESS = re.compile(r"The chat is at (http://\S+)")
 
 
 class RunningDemo:
-    """``python -m examples``, on the first free port from one that is given.
+    """``python -m examples``, on the first free port from the given one on.
 
     Args:
-        port: where the search for a port begins.
+        port: the port at which the search begins.
     """
 
     def __init__(self, port: int) -> None:
@@ -49,12 +49,12 @@ class RunningDemo:
 
     @property
     def log(self) -> str:
-        """What it printed so far."""
+        """The output so far."""
         return os.pread(self._output.fileno(), 1 << 20, 0).decode()
 
     @property
     def url(self) -> str:
-        """The address that it printed, once the application is up."""
+        """The address in the output, once the application has started."""
         eventually(lambda: "startup complete" in self.log, within=30)
         match = ADDRESS.search(self.log)
         assert match is not None, self.log
@@ -62,11 +62,11 @@ class RunningDemo:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         return int(self.url.rpartition(":")[2])
 
     def stop(self) -> None:
-        """Ask it to end, as a deployment does; it has the time of its drain."""
+        """Ask it to end with SIGTERM, as a deployment does, and wait for its drain."""
         if self.process.poll() is None:
             self.process.terminate()
         try:

@@ -1,4 +1,4 @@
-"""The chat's server side: what the page relies on, and what it refuses."""
+"""The server side of the chat: what its page relies on, and what it refuses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(autouse=True)
 def silence() -> Iterator[None]:
-    """Each test begins with rooms in which nothing was said."""
+    """Each test begins with empty rooms."""
     yield
     for room in set(history) - set(ROOMS):
         del history[room]
@@ -32,7 +32,7 @@ def client() -> Iterator[TestClient]:
 
 
 def hear(socket: WebSocketTestSession, kind: str) -> dict[str, Any]:
-    """The next message of a kind; the others are passed over."""
+    """The next message of a type; others are skipped."""
     while (message := socket.receive_json())["type"] != kind:
         pass
     assert isinstance(message, dict)
@@ -40,7 +40,7 @@ def hear(socket: WebSocketTestSession, kind: str) -> dict[str, Any]:
 
 
 def hello(socket: WebSocketTestSession, name: str, *rooms: str, key: str = "a key of mine") -> None:
-    """Sign in and wait until it is done."""
+    """Sign in, and wait until the server has listed the person."""
     socket.send_json({"type": "hello", "name": name, "key": key, "rooms": rooms or ["lobby"]})
     assert hear(socket, "welcome")["name"] == name
     room = f"#{(rooms or ('lobby',))[0]}"
@@ -54,8 +54,8 @@ def close_of(socket: WebSocketTestSession) -> tuple[int, str]:
     return closed.value.code, closed.value.reason
 
 
-def test_the_page_is_served_and_may_load_nothing_from_elsewhere(client: TestClient) -> None:
-    """Its policy says so, and every address in it is one of ours."""
+def test_the_page_loads_nothing_from_other_sites(client: TestClient) -> None:
+    """Its content security policy forbids it, and every address in the page is one of this server."""
     page = client.get("/")
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     for address in re.findall(r'(?:href|src)="([^"#]+)"', page.text):
@@ -71,7 +71,7 @@ def test_the_page_is_served_and_may_load_nothing_from_elsewhere(client: TestClie
 
 
 def test_a_newcomer_gets_the_history_and_the_roster(client: TestClient) -> None:
-    """What was said before it came, and who is there."""
+    """The history has earlier messages, and the roster has the people who are present."""
     with client.websocket_connect("/ws") as ann:
         hello(ann, "Ann")
         ann.send_json({"type": "say", "id": "message-1", "room": "lobby", "text": "early"})
@@ -84,8 +84,8 @@ def test_a_newcomer_gets_the_history_and_the_roster(client: TestClient) -> None:
             assert roster["rooms"][0] == {"name": "lobby", "members": ["Ann", "Bob"]}
 
 
-def test_a_message_that_comes_twice_is_said_once(client: TestClient) -> None:
-    """A browser that did not see its message come back sends it again."""
+def test_a_repeated_message_reaches_the_others_once(client: TestClient) -> None:
+    """A browser repeats a message that it has not seen come back; only that browser gets it again."""
     with client.websocket_connect("/ws") as ann, client.websocket_connect("/ws") as bob:
         hello(ann, "Ann")
         hello(bob, "Bob", key="another key")
@@ -95,8 +95,8 @@ def test_a_message_that_comes_twice_is_said_once(client: TestClient) -> None:
         assert [hear(ann, "message")["text"] for _ in range(3)] == ["once", "once", "next"]
 
 
-def test_nobody_speaks_in_a_room_without_being_in_it(client: TestClient) -> None:
-    """It is passed over."""
+def test_a_message_to_a_room_from_outside_is_ignored(client: TestClient) -> None:
+    """The sender has not joined that room."""
     with client.websocket_connect("/ws") as ann:
         hello(ann, "Ann")
         ann.send_json({"type": "say", "id": "message-1", "room": "random", "text": "hidden"})
@@ -104,8 +104,8 @@ def test_nobody_speaks_in_a_room_without_being_in_it(client: TestClient) -> None
         assert hear(ann, "message")["text"] == "shown"
 
 
-def test_typing_is_told_to_the_others_in_the_room(client: TestClient) -> None:
-    """Not to the one who types."""
+def test_typing_is_announced_to_others_in_the_room(client: TestClient) -> None:
+    """The announcement names the room and the person."""
     with client.websocket_connect("/ws") as ann, client.websocket_connect("/ws") as bob:
         hello(ann, "Ann")
         hello(bob, "Bob", key="another key")
@@ -113,8 +113,8 @@ def test_typing_is_told_to_the_others_in_the_room(client: TestClient) -> None:
         assert hear(bob, "typing") == {"type": "typing", "room": "lobby", "name": "Ann"}
 
 
-def test_a_tab_in_the_background_shows_as_away(client: TestClient) -> None:
-    """And as present again when it comes back."""
+def test_a_person_shows_as_away_and_as_present_again(client: TestClient) -> None:
+    """The page reports both when its tab changes to and from the background."""
     with client.websocket_connect("/ws") as ann:
         hello(ann, "Ann")
         hear(ann, "roster")
@@ -123,8 +123,8 @@ def test_a_tab_in_the_background_shows_as_away(client: TestClient) -> None:
             assert hear(ann, "roster")["people"] == [{"name": "Ann", "away": away}]
 
 
-def test_a_room_that_everybody_left_is_forgotten(client: TestClient) -> None:
-    """Those that were there from the beginning stay."""
+def test_an_empty_room_is_removed_with_its_history(client: TestClient) -> None:
+    """The predefined rooms stay."""
     with client.websocket_connect("/ws") as ann:
         hello(ann, "Ann", "attic")
         assert "attic" in history
@@ -132,8 +132,8 @@ def test_a_room_that_everybody_left_is_forgotten(client: TestClient) -> None:
     assert set(ROOMS) <= set(history)
 
 
-def test_rooms_and_histories_are_bounded(client: TestClient) -> None:
-    """No more than a hundred rooms, and the last fifty messages of each."""
+def test_the_numbers_of_rooms_and_of_kept_messages_are_limited(client: TestClient) -> None:
+    """A hundred rooms, and the last fifty messages of each."""
     with client.websocket_connect("/ws") as ann:
         hello(ann, "Ann", *(f"room-{number}" for number in range(MOST_ROOMS)))
         hear(ann, "roster")
@@ -145,8 +145,8 @@ def test_rooms_and_histories_are_bounded(client: TestClient) -> None:
         assert len(history["room-1"]) == KEPT_MESSAGES
 
 
-def test_a_name_is_for_the_browser_that_holds_it(client: TestClient) -> None:
-    """Another key is refused with 4409; the same key takes over, and the old socket is told."""
+def test_a_name_belongs_to_the_browser_with_its_key(client: TestClient) -> None:
+    """Another key is refused with 4409; the same key takes over, and the older socket is closed."""
     with client.websocket_connect("/ws") as ann, client.websocket_connect("/ws") as impostor:
         hello(ann, "Ann")
         impostor.send_json({"type": "hello", "name": "Ann", "key": "not the key"})
@@ -167,8 +167,8 @@ def test_a_name_is_for_the_browser_that_holds_it(client: TestClient) -> None:
         '{"type": "hello", "name": "Ann", "key": "a key of mine", "rooms": ["Not A Room"]}',
     ],
 )
-def test_what_is_no_message_of_this_chat_closes_with_1003(client: TestClient, text: str) -> None:
-    """The page never sends it."""
+def test_an_invalid_message_closes_with_1003(client: TestClient, text: str) -> None:
+    """The page never sends one."""
     with client.websocket_connect("/ws") as socket:
         socket.send_text(text)
         assert close_of(socket) == (1003, "not a message of this chat")

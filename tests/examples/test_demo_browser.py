@@ -1,7 +1,7 @@
 """The demo, in real browsers.
 
-This is the one file whose tests need something that pip cannot install, a browser: where there is
-none they say so and are skipped. ``.ci/run`` installs one and fails when any test was skipped.
+Only these tests need something that pip cannot install, a browser. Without one they are skipped;
+``.ci/run`` installs one and fails when any test was skipped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def two(demo: RunningDemo) -> Iterator[tuple[Person, Person]]:
 
 
 def test_two_people_talk_in_a_room(two: tuple[Person, Person]) -> None:
-    """What one says both read, each once."""
+    """Both read each message, and each message once."""
     ann, bob = two
     ann.says("good morning")
     bob.reads("good morning")
@@ -46,8 +46,8 @@ def test_two_people_talk_in_a_room(two: tuple[Person, Person]) -> None:
     assert ann.texts(".what") == bob.texts(".what") == ["good morning", "<b>good</b> evening"]
 
 
-def test_presence_shows_who_comes_and_goes(demo: RunningDemo, two: tuple[Person, Person]) -> None:
-    """A third person appears in the lists of the others, and vanishes."""
+def test_a_third_person_appears_in_the_lists_and_disappears(demo: RunningDemo, two: tuple[Person, Person]) -> None:
+    """The lists of both others show it."""
     ann, bob = two
     with person(demo.url, "Cid") as cid:
         cid.is_in()
@@ -58,8 +58,8 @@ def test_presence_shows_who_comes_and_goes(demo: RunningDemo, two: tuple[Person,
         eventually(lambda: "Cid" not in somebody.texts("#here .name"), PATIENCE)  # noqa: B023
 
 
-def test_a_room_of_ones_own_counts_its_unread_messages(two: tuple[Person, Person]) -> None:
-    """Both are in a new room; the one who looks elsewhere gets a number, and reading takes it away."""
+def test_a_new_room_counts_its_unread_messages(two: tuple[Person, Person]) -> None:
+    """The number appears for a member who looks at another room, and disappears when the message is read."""
     ann, bob = two
     ann.find("#room-name").send_keys("Release Notes\n")
     ann.sees("#title", "# release-notes")
@@ -77,8 +77,8 @@ def test_a_room_of_ones_own_counts_its_unread_messages(two: tuple[Person, Person
         somebody.sees("#title", "# lobby")
 
 
-def test_a_private_message_reaches_one_person(demo: RunningDemo, two: tuple[Person, Person]) -> None:
-    """Bob gets it, with a number; a third person sees nothing of it."""
+def test_a_private_message_reaches_only_its_recipient(demo: RunningDemo, two: tuple[Person, Person]) -> None:
+    """Bob sees it with a number; a third person sees nothing."""
     ann, bob = two
     with person(demo.url, "Cid") as cid:
         cid.is_in()
@@ -93,8 +93,10 @@ def test_a_private_message_reaches_one_person(demo: RunningDemo, two: tuple[Pers
         somebody.opens("rooms", "lobby")
 
 
-def test_a_message_to_somebody_who_left_says_so(demo: RunningDemo, two: tuple[Person, Person]) -> None:
-    """The sender learns that it was not delivered."""
+def test_a_private_message_to_an_absent_person_is_marked_as_undelivered(
+    demo: RunningDemo, two: tuple[Person, Person]
+) -> None:
+    """Its sender sees why."""
     ann, _ = two
     with person(demo.url, "Cid") as cid:
         cid.is_in()
@@ -105,14 +107,14 @@ def test_a_message_to_somebody_who_left_says_so(demo: RunningDemo, two: tuple[Pe
     ann.opens("rooms", "lobby")
 
 
-def test_the_latency_that_the_server_measures_is_shown(two: tuple[Person, Person]) -> None:
-    """A ping after five quiet seconds, and its round trip in the pill."""
+def test_the_page_shows_the_latency_that_the_server_measures(two: tuple[Person, Person]) -> None:
+    """The server pings after five quiet seconds, and the pill shows the round trip."""
     ann, _ = two
     eventually(lambda: ann.texts("#latency")[0].endswith(" ms"), PATIENCE)
 
 
-def test_a_name_that_somebody_holds_is_refused(demo: RunningDemo, two: tuple[Person, Person]) -> None:
-    """4409 is final: the page asks for another name and does not come back by itself."""
+def test_a_name_that_is_in_use_is_refused(demo: RunningDemo, two: tuple[Person, Person]) -> None:
+    """4409 is final: the page asks for another name and does not reconnect by itself."""
     with person(demo.url, "Bob") as impostor:
         impostor.sees("#sign-in-error", "That name is taken.")
         assert impostor.state == "connecting"
@@ -121,8 +123,8 @@ def test_a_name_that_somebody_holds_is_refused(demo: RunningDemo, two: tuple[Per
         impostor.is_in()
 
 
-def test_a_copied_tab_takes_over_and_the_old_one_stays_quiet(demo: RunningDemo) -> None:
-    """The old tab offers to come back, and does when told to."""
+def test_a_copied_tab_takes_over_and_the_old_one_does_not_reconnect(demo: RunningDemo) -> None:
+    """The old tab offers to take over again, and does so when its button is clicked."""
     with person(demo.url, "Dora") as dora:
         dora.is_in()
         first = dora.driver.current_window_handle
@@ -137,8 +139,8 @@ def test_a_copied_tab_takes_over_and_the_old_one_stays_quiet(demo: RunningDemo) 
         dora.is_in()
 
 
-def test_the_keyboard_is_enough(two: tuple[Person, Person]) -> None:
-    """Alt and an arrow switch the conversation, and the message box has the focus."""
+def test_the_keyboard_switches_conversations_and_keeps_the_focus(two: tuple[Person, Person]) -> None:
+    """Alt and an arrow key switch; the message box keeps the focus."""
     ann, _ = two
     ann.find("#room-name").send_keys("keys\n")
     ann.sees("#title", "# keys")
@@ -149,8 +151,10 @@ def test_the_keyboard_is_enough(two: tuple[Person, Person]) -> None:
     ann.opens("rooms", "lobby")
 
 
-def test_the_page_makes_no_mistakes_and_asks_nobody_else(demo: RunningDemo, two: tuple[Person, Person]) -> None:
-    """No error in the console; every resource comes from the demo itself."""
+def test_the_page_has_no_errors_and_loads_everything_from_the_demo(
+    demo: RunningDemo, two: tuple[Person, Person]
+) -> None:
+    """The console of the browser has no error."""
     for somebody in two:
         assert somebody.complaints() == []
         loaded = somebody.driver.execute_script(
@@ -160,8 +164,8 @@ def test_the_page_makes_no_mistakes_and_asks_nobody_else(demo: RunningDemo, two:
         assert all(str(name).startswith(demo.url) for name in loaded)
 
 
-def test_both_come_back_by_themselves_when_the_server_restarts() -> None:
-    """The server drains with 1012 and starts again on its port; what was written meanwhile arrives."""
+def test_both_reconnect_by_themselves_when_the_server_restarts() -> None:
+    """The server drains and starts again on the same port; a message that was written meanwhile arrives."""
     with RunningDemo(18_200) as before:
         url, port = before.url, before.port
         with person(url, "Ann Lee") as ann, person(url, "Bob") as bob:
@@ -185,8 +189,8 @@ def test_both_come_back_by_themselves_when_the_server_restarts() -> None:
                 assert ann.texts(".what") == ["before", "written while it was away", "after"]
 
 
-def test_the_demo_takes_the_next_port_when_its_own_is_taken() -> None:
-    """And prints the one it took."""
+def test_the_demo_takes_a_higher_port_if_its_own_is_taken() -> None:
+    """It prints the address that it uses."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with RunningDemo(port) as demo, urlopen(demo.url) as answer:
@@ -195,7 +199,7 @@ def test_the_demo_takes_the_next_port_when_its_own_is_taken() -> None:
 
 
 def test_on_a_narrow_screen_the_lists_are_drawers(demo: RunningDemo) -> None:
-    """A button opens the rooms, choosing one closes them again, and so does Escape."""
+    """A button opens the list of rooms; choosing a room or pressing Escape closes it."""
     with person(demo.url, "Emil") as emil:
         emil.driver.set_window_size(420, 800)
         emil.is_in()

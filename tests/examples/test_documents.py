@@ -1,4 +1,4 @@
-"""What the documents show is true: their code runs, and their tables are complete."""
+"""The documents are correct: their code runs, their tables are complete, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def blocks() -> list[str]:
-    """All Python in the documents."""
+    """All blocks of Python in the documents."""
     return [code for document in DOCUMENTS for code in CODE.findall(document.read_text())]
 
 
 def default_of(field: Any) -> Any:
-    """What a dataclass takes when nothing is given."""
+    """The default of a dataclass field."""
     return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
 def manager_of(app: FastAPI) -> WebSocketConnectionManager:
-    """The manager of the middleware that stands around an application."""
+    """The manager of the middleware around an application."""
     layer: Any = app.middleware_stack
     while not isinstance(layer, WebSocketStabilizer):
         layer = layer.app
     return layer.manager
 
 
-def test_the_first_screen_is_an_application_that_runs() -> None:
-    """Two people in the lobby, and a notification from an endpoint."""
+def test_the_first_example_of_the_readme_runs() -> None:
+    """Two people talk in the lobby, and an endpoint notifies them."""
     names: dict[str, Any] = {}
     exec(blocks()[0], names)
     cookies = {user: {"cookie": f"session={secret}"} for secret, user in names["SESSIONS"].items()}
@@ -70,8 +70,8 @@ def test_the_first_screen_is_an_application_that_runs() -> None:
 
 @pytest.mark.parametrize("cookie", ["", "session=", "session=ann", "session=7f3", "user=7f3a", "session=7f3a2"])
 @pytest.mark.parametrize("path", ["/ws", "/ws/ann"])
-def test_nobody_takes_the_place_of_another_on_the_first_screen(path: str, cookie: str) -> None:
-    """Whoever does not prove who they are is refused, hears nothing, and throws nobody out."""
+def test_the_first_example_refuses_clients_without_a_valid_session(path: str, cookie: str) -> None:
+    """Such a client cannot take over another one's connection or send to it."""
     names: dict[str, Any] = {}
     exec(blocks()[0], names)
     headers = {"cookie": cookie} if cookie else {}
@@ -86,23 +86,23 @@ def test_nobody_takes_the_place_of_another_on_the_first_screen(path: str, cookie
 
 
 @pytest.mark.parametrize("code", blocks())
-def test_every_block_of_python_is_python_and_imports_what_there_is(code: str) -> None:
-    """It parses, and each name it takes from wsstab is exported."""
+def test_every_block_of_python_parses_and_imports_only_exported_names(code: str) -> None:
+    """Names from ``wsstab`` are compared with its ``__all__``."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module == "wsstab":
             assert {name.name for name in node.names} <= set(wsstab.__all__)
 
 
 def test_every_option_has_a_row_with_its_default() -> None:
-    """In the tables of the configuration, as Python writes it."""
+    """The tables of the configuration show the default as Python writes it."""
     text = (ROOT / "docs/configuration.md").read_text()
     shown = dict(re.findall(r"^\| `(\w+)`(?: ●)? \| `([^`]+)` \|", text, re.MULTILINE))
     for field in fields(WebSocketConfig):
         assert eval(shown[field.name], vars(wsstab) | {"timedelta": timedelta}) == default_of(field), field.name
 
 
-def test_every_option_that_can_differ_by_path_is_marked() -> None:
-    """And no other."""
+def test_exactly_the_options_that_can_differ_by_path_are_marked() -> None:
+    """They are the fields of ``Override``."""
     text = (ROOT / "docs/configuration.md").read_text()
     marked = set(re.findall(r"^\| `(\w+)` ●", text, re.MULTILINE))
     assert marked == set(PER_CONNECTION)
@@ -110,7 +110,7 @@ def test_every_option_that_can_differ_by_path_is_marked() -> None:
 
 @pytest.mark.parametrize("group", GROUPS.values())
 def test_every_field_of_a_group_has_a_row_with_its_default(group: type[Any]) -> None:
-    """The groups' table is complete."""
+    """A field without a default has an empty cell."""
     text = (ROOT / "docs/configuration.md").read_text()
     for field in fields(group):
         row = re.search(rf"^\| `{group.__name__}\.{field.name}` \|(?: `([^`]+)`)? \|", text, re.MULTILINE)
@@ -119,8 +119,8 @@ def test_every_field_of_a_group_has_a_row_with_its_default(group: type[Any]) -> 
         assert row[1] is None or ast.literal_eval(row[1]) == field.default
 
 
-def test_the_variables_that_are_shown_are_those_there_are() -> None:
-    """All of them in the tables, and only such in the other documents."""
+def test_the_documented_environment_variables_are_the_existing_ones() -> None:
+    """The tables have all of them, and no other document names one that does not exist."""
     known = variables(CHECKS, GROUPS)
     rows = re.findall(r"\| `([A-Z_]+)`(?: \(\w+\))? \|$", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
     assert set(rows) == {name for name, variable in known.items() if not variable.group}
@@ -129,8 +129,8 @@ def test_the_variables_that_are_shown_are_those_there_are() -> None:
         assert set(shown) <= set(known)
 
 
-def test_every_close_has_a_row_with_what_it_is_before_accept() -> None:
-    """Code, reason, advice, and the answer to a handshake where that is possible."""
+def test_every_close_has_a_row_with_its_answer_before_accept() -> None:
+    """The row shows code, reason, whether to reconnect, and the HTTP response if the handshake can be refused."""
     text = (ROOT / "docs/configuration.md").read_text()
     rows = re.findall(r"^\| (\d{4}) \| ([^|]+) \| ([^|]+) \| ([^|]*)\|", text, re.MULTILINE)
     for close in (each for each in CLOSES.values() if each.cause is Cause.STABILIZER):
@@ -141,14 +141,14 @@ def test_every_close_has_a_row_with_what_it_is_before_accept() -> None:
 
 
 def headings(document: Path) -> set[str]:
-    """The names by which Markdown makes headings known."""
+    """The anchors that Markdown gives to the headings of a document."""
     found = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 @pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
-def test_every_link_leads_somewhere(document: Path) -> None:
-    """Those to files of this repository, and to headings in them."""
+def test_every_link_leads_to_an_existing_file_and_heading(document: Path) -> None:
+    """Links to other sites are not checked."""
     for target in LINK.findall(document.read_text()):
         if target.startswith("https://"):
             continue
@@ -159,7 +159,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
-    """Nobody looks into a folder."""
+    """A reader would not look into the folder."""
     text = (ROOT / "README.md").read_text()
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name}" not in text] == []
 
@@ -171,21 +171,21 @@ def rows_of(title: str) -> str:
 
 
 @pytest.mark.parametrize(("title", "root"), [("Manager and connection", Exception), ("Events", wsstab.Event)])
-def test_the_readme_names_all_errors_and_all_events(title: str, root: type) -> None:
-    """Those that are offered."""
+def test_the_readme_names_all_exported_errors_and_events(title: str, root: type) -> None:
+    """Each kind has a chapter of its own."""
     kinds = {name for name in wsstab.__all__ if is_kind(getattr(wsstab, name), root)} - {"Event"}
     assert len(kinds) > 8
     assert kinds - set(re.findall(r"\w+", rows_of(title))) == set()
 
 
 def is_kind(thing: object, root: type) -> bool:
-    """Whether it is a class below this one."""
+    """Whether this is a class derived from ``root``."""
     return isinstance(thing, type) and issubclass(thing, root)
 
 
 @pytest.mark.parametrize("kind", [wsstab.WebSocketConnectionManager, wsstab.Connection])
-def test_what_the_readme_calls_is_there(kind: type) -> None:
-    """Each method and attribute in its tables, and awaited where it must be."""
+def test_the_methods_and_attributes_in_the_readme_exist(kind: type) -> None:
+    """Those with ``await`` are coroutine functions, and no others."""
     table = rows_of("Manager and connection").partition(f"\n| `{kind.__name__}` |")[2].partition("\n\n")[0]
     cells = [row.split(" | ")[0] for row in table.splitlines()[2:]]
     named = [(bool(awaited), name) for cell in cells for awaited, name in re.findall(r"`(await )?(\w+)", cell)]
@@ -196,26 +196,26 @@ def test_what_the_readme_calls_is_there(kind: type) -> None:
 
 
 def test_the_readme_names_all_options_that_need_the_middleware() -> None:
-    """Where it promises that a changed import is enough."""
+    """The chapter on moving says where a changed import is not enough."""
     chapter = rows_of("Moving from fastapi-websocket-stabilizer")
     assert [name for name in sorted(NEED_THE_MIDDLEWARE) if f"`{name}`" not in chapter] == []
 
 
-def test_every_name_that_is_offered_is_in_a_document() -> None:
-    """README or the pages that it links."""
+def test_every_exported_name_is_in_a_document() -> None:
+    """In any page but the changelog."""
     text = " ".join(page.read_text() for page in PAGES if page.name != "CHANGELOG.md")
     assert [name for name in wsstab.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
-def test_the_readme_names_all_observers_that_are_looked_through() -> None:
-    """Whoever uses another knows what to do."""
+def test_the_readme_names_all_known_observers() -> None:
+    """It also says what users of other middleware can do."""
     chapter = rows_of("Beside other middleware").lower()
     assert [each.package for each in OBSERVERS if each.package not in chapter] == []
     assert "--ws wsstab.wires.uvicorn:Protocol".lower() in chapter
     assert "app = WebSocketStabilizer(app)".lower() in chapter
 
 
-def test_the_ten_invariants_are_printed() -> None:
-    """Numbered, for contributors to refer to."""
+def test_the_ten_invariants_are_numbered() -> None:
+    """Contributors refer to them by number."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     assert re.findall(r"^(\d+)\. \*\*", text, re.MULTILINE) == [str(number) for number in range(1, 11)]

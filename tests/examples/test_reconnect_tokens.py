@@ -17,7 +17,7 @@ from wsstab import WebSocketConfig, WebSocketConnectionManager
 
 
 def newcomer(client: TestClient) -> dict[str, Any]:
-    """Collect one word and leave; what was told last."""
+    """Put one word into a new basket and leave; return the last message of the server."""
     with client.websocket_connect("/basket") as socket:
         socket.send_json({"token": None})
         assert socket.receive_json()["basket"] == []
@@ -28,14 +28,14 @@ def newcomer(client: TestClient) -> dict[str, Any]:
 
 
 def close_of(socket: WebSocketTestSession) -> tuple[int, str]:
-    """Code and reason that the server closes with next."""
+    """Code and reason of the server's close, which must come next."""
     with pytest.raises(WebSocketDisconnect) as closed:
         socket.receive_text()
     return closed.value.code, closed.value.reason
 
 
-def test_a_token_in_the_first_message_brings_the_basket_back() -> None:
-    """For browsers, which cannot set headers."""
+def test_a_token_in_the_first_message_restores_the_basket() -> None:
+    """Browsers cannot set headers."""
     with TestClient(app) as client:
         token = newcomer(client)["token"]
         with client.websocket_connect("/basket") as socket:
@@ -43,8 +43,8 @@ def test_a_token_in_the_first_message_brings_the_basket_back() -> None:
             assert socket.receive_json()["basket"] == ["apple"]
 
 
-def test_a_token_in_the_header_brings_the_basket_back() -> None:
-    """For clients that can."""
+def test_a_token_in_the_header_restores_the_basket() -> None:
+    """For clients that can set headers."""
     with TestClient(app) as client:
         token = newcomer(client)["token"]
         with client.websocket_connect("/basket", headers={"Authorization": f"Bearer {token}"}) as socket:
@@ -54,7 +54,7 @@ def test_a_token_in_the_header_brings_the_basket_back() -> None:
 
 
 def test_a_token_works_once() -> None:
-    """The second use closes with 1008, and the reason says why."""
+    """Its second use is closed with 1008 and a reason."""
     with TestClient(app) as client:
         headers = {"Authorization": f"Bearer {newcomer(client)['token']}"}
         with client.websocket_connect("/basket", headers=headers) as socket:
@@ -73,19 +73,19 @@ def test_a_token_works_once() -> None:
         ('{"token": ""}', "malformed"),
     ],
 )
-def test_a_first_message_that_is_no_token_closes_with_1008(first: str, why: str) -> None:
-    """Whatever it is; and says why."""
+def test_an_invalid_first_message_closes_with_1008(first: str, why: str) -> None:
+    """The reason says what is wrong with it."""
     with TestClient(app) as client, client.websocket_connect("/basket") as socket:
         socket.send_text(first)
         assert close_of(socket) == (1008, f"reconnect token refused: {why}")
 
 
-def test_a_token_that_is_too_old_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client may begin anew instead of trying again."""
+def test_an_expired_token_closes_with_1008_and_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client can then start over instead of trying again."""
     desk = WebSocketConnectionManager(WebSocketConfig(secret_key="key", reconnect_token_ttl=timedelta(milliseconds=1)))
     token = desk.generate_reconnect_token("ann")
     monkeypatch.setattr("examples.reconnect_tokens.manager.validate_reconnect_token", desk.validate_reconnect_token)
-    eventually(lambda: is_old(token))
+    eventually(lambda: has_expired(token))
     with TestClient(app) as client, client.websocket_connect("/basket") as socket:
         socket.send_json({"token": token})
         code, reason = close_of(socket)
@@ -93,13 +93,13 @@ def test_a_token_that_is_too_old_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         assert re.fullmatch(r"reconnect token expired \d+ ms ago", reason)
 
 
-def is_old(token: str) -> bool:
-    """Whether the time of a token is over; it is its third part, in milliseconds."""
+def has_expired(token: str) -> bool:
+    """Whether a token has expired; its third part is the time of its expiry in milliseconds."""
     return int(token.split(".")[2]) < time.time_ns() // 1_000_000
 
 
 @pytest.mark.parametrize("header", ["Basic abc", "Bearer", "nonsense"])
-def test_a_header_that_is_no_bearer_token_is_passed_over(header: str) -> None:
+def test_a_header_without_a_bearer_token_is_ignored(header: str) -> None:
     """The first message decides then."""
     with TestClient(app) as client, client.websocket_connect("/basket", headers={"Authorization": header}) as socket:
         socket.send_json({"token": None})

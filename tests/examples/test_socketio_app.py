@@ -11,8 +11,8 @@ from tests.support.server import VARIANTS, Server
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_socket_io_client_is_served_as_if_nothing_were_around_it() -> None:
-    """The acknowledgement comes back to the one who shouts, and the shout to another."""
+async def test_a_socket_io_client_works_through_the_middleware() -> None:
+    """The sender gets its acknowledgement, and another client gets the event."""
     with Server("examples.socketio_app:app", VARIANTS[0]) as server:
         url = "http://{}:{}".format(*server.address)
         async with socketio.AsyncSimpleClient() as listener:
@@ -25,7 +25,7 @@ async def test_a_socket_io_client_is_served_as_if_nothing_were_around_it() -> No
 
 
 async def test_a_client_that_begins_with_polling_upgrades() -> None:
-    """Engine.IO's HTTP long polling passes, and so does the move to a WebSocket."""
+    """HTTP long polling of Engine.IO passes, and so does the upgrade to a WebSocket."""
     with Server("examples.socketio_app:app", VARIANTS[0]) as server:
         url = "http://{}:{}".format(*server.address)
         async with socketio.AsyncSimpleClient() as client:

@@ -9,8 +9,8 @@ from examples.starlette_app import app
 
 
 @pytest.mark.parametrize("repetition", range(2))
-def test_a_room_hears_what_is_said_in_it_and_nothing_else(repetition: int) -> None:
-    """Two in one room, one in another."""
+def test_a_room_gets_only_the_messages_sent_in_it(repetition: int) -> None:
+    """Two people are in one room, and a third one is in another."""
     with (
         TestClient(app) as client,
         client.websocket_connect("/rooms/lobby") as ann,

@@ -1,4 +1,4 @@
-"""The push-only example."""
+"""The example that only pushes messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 
 
 def test_a_reader_gets_the_price_of_every_symbol() -> None:
-    """More than one round arrives, all of them messages of the known symbols."""
+    """Three rounds arrive, with messages of the known symbols only."""
     with TestClient(app) as client, client.websocket_connect("/prices") as reader:
         heard = [reader.receive_json() for _ in range(3 * len(PRICES))]
     assert {price["symbol"] for price in heard} == set(PRICES)
@@ -17,7 +17,7 @@ def test_a_reader_gets_the_price_of_every_symbol() -> None:
 
 
 def test_a_handler_that_never_receives_ends_when_its_reader_leaves() -> None:
-    """Nobody is left behind."""
+    """The connection does not stay listed."""
     with TestClient(app) as client:
         with client.websocket_connect("/prices") as reader:
             reader.receive_json()
