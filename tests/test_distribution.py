@@ -79,7 +79,7 @@ def test_the_source_distribution_has_every_file_of_the_project_folders(unpacked:
     assert "benchmarks/plan.py" in files(unpacked)
 
 
-def test_programs_in_the_source_distribution_find_all_they_import_from_it(unpacked: Path) -> None:
+def test_every_project_import_in_the_source_distribution_resolves(unpacked: Path) -> None:
     """The tests of the benchmarks, for example, need the benchmarks."""
     ours = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.name in FOLDERS}
     missing = set[str]()

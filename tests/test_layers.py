@@ -211,8 +211,8 @@ def test_an_import_never_goes_up(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core.")])
-def test_a_machine_imports_no_machine_that_it_is_not_made_of(module: str) -> None:
-    """Otherwise a machine imports the words, the standard library, and ``itsdangerous`` where tokens are signed."""
+def test_a_machine_imports_only_the_machines_that_it_is_made_of(module: str) -> None:
+    """It may also import the words, the standard library, and ``itsdangerous`` where tokens are signed."""
     assert other_machines(module) == set()
 
 
@@ -230,7 +230,7 @@ def test_a_folder_never_imports_a_higher_folder_even_for_type_checkers(module: s
 
 @pytest.mark.parametrize("module", modules())
 def test_a_module_imports_only_declared_packages(module: str) -> None:
-    """Beside the standard library, these are the packages of the table, each for the modules named there."""
+    """They are the standard library and the packages of the table, each for the modules named there."""
     assert undeclared(module) == set()
 
 

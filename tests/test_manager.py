@@ -124,7 +124,7 @@ async def test_connect_names_a_connection_and_emits_an_event() -> None:
 
 
 @pytest.mark.parametrize("name", ["", None, 5])
-async def test_connect_refuses_a_client_id_that_is_no_text_or_empty(name: Any) -> None:
+async def test_connect_refuses_a_client_id_that_is_empty_or_not_a_string(name: Any) -> None:
     """No connection can have such a client id, so none is found."""
     manager = WebSocketConnectionManager()
     with pytest.raises(ConnectionNotFoundError):
@@ -273,8 +273,8 @@ async def test_a_late_disconnect_of_a_handler_spares_the_successor() -> None:
         assert stage.manager.get_connection("ann") is new.connection
 
 
-async def test_disconnect_all_closes_few_at_a_time_and_admits_new_connections_after() -> None:
-    """``max_concurrent_cleanup`` is the limit."""
+async def test_disconnect_all_limits_concurrent_closes_and_keeps_the_manager_open() -> None:
+    """``max_concurrent_cleanup`` is the limit; new connections are admitted afterwards."""
     manager = WebSocketConnectionManager(WebSocketConfig(max_concurrent_cleanup=5, num_shards=2))
     sends, closes = Gauge(), Gauge()
     for number in range(23):
@@ -419,7 +419,7 @@ async def test_statistics_outlive_their_connections() -> None:
 
 
 async def test_latencies_are_measured_only_with_enable_metrics() -> None:
-    """They are those of pings and of broadcasts."""
+    """It measures those of pings and of broadcasts."""
     for metrics in (False, True):
         async with on_stage(push_only, enable_metrics=metrics) as stage:
             await stage.named("ann", "bob")

@@ -164,7 +164,7 @@ def test_the_page_has_no_errors_and_loads_everything_from_the_demo(
         assert all(str(name).startswith(demo.url) for name in loaded)
 
 
-def test_both_reconnect_by_themselves_when_the_server_restarts() -> None:
+def test_both_browsers_reconnect_when_the_server_restarts() -> None:
     """The server drains and starts again on the same port; a message that was written meanwhile arrives."""
     with RunningDemo(18_200) as before:
         url, port = before.url, before.port

@@ -102,7 +102,7 @@ def test_every_option_has_a_row_with_its_default() -> None:
 
 
 def test_exactly_the_options_that_can_differ_by_path_are_marked() -> None:
-    """They are the fields of ``Override``."""
+    """They are the options that `Override` takes."""
     text = (ROOT / "docs/configuration.md").read_text()
     marked = set(re.findall(r"^\| `(\w+)` ●", text, re.MULTILINE))
     assert marked == set(PER_CONNECTION)

@@ -58,7 +58,7 @@ class Transport:
 
 
 class Protocol:
-    """What daphne and autobahn do, as far as it matters here.
+    """A double of daphne's protocol object, with the parts of autobahn that the wire uses.
 
     Attributes:
         told: events that the application sent to daphne.
@@ -171,8 +171,8 @@ async def test_another_send_is_not_recognised(send: Send) -> None:
     assert scope == {}
 
 
-async def test_a_daphne_that_lacks_an_attribute_is_not_recognised(caplog: pytest.LogCaptureFixture) -> None:
-    """This is logged once."""
+async def test_a_daphne_version_that_lacks_an_attribute_is_not_recognised(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the attribute, once."""
     protocol = Protocol()
     del protocol.trafficStats
     with caplog.at_level(logging.WARNING):
@@ -304,7 +304,7 @@ async def test_reading_pauses_while_many_messages_or_bytes_are_unread(count: int
 
 @pytest.mark.parametrize("end", [lambda wire: wire.close(1000, ""), lambda wire: detach(wire)])
 async def test_messages_after_the_end_are_not_kept(end: Callable[[DaphneWire], Awaitable[None]]) -> None:
-    """The socket is read on, for the peer's answer to our close."""
+    """The socket is still read, for the peer's answer to our close."""
     protocol, wire = await opened()
     for _ in range(UNREAD_MESSAGES):
         protocol.onMessage(b"x", True)

@@ -117,8 +117,8 @@ async def test_each_observer_of_the_table_is_looked_through(around: Callable[[AS
     assert look_through(receive) is server_receive
 
 
-async def test_observers_around_each_other_are_all_looked_through() -> None:
-    """Here all of them are nested."""
+async def test_nested_observers_are_all_looked_through() -> None:
+    """All of the above are nested here."""
     receive, send = await inside(*AROUND)
     assert look_through(send) is server_send
     assert look_through(receive) is server_receive

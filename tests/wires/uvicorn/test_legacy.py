@@ -130,8 +130,8 @@ def test_a_pong_that_answers_a_ping_is_reported(house: House) -> None:
         eventually(lambda: call.pongs == [b"beat"])
 
 
-def test_an_unanswered_ping_ends_with_the_connection(house: House) -> None:
-    """It reports no pong, and a later ping is ignored."""
+def test_an_unanswered_ping_reports_no_pong_when_the_connection_ends(house: House) -> None:
+    """A later ping is ignored."""
     with house.connected(answer_pings=False) as (peer, call):
         assert house.do(call.wire.ping, b"beat")
         assert peer.next_frame().payload == b"beat"

@@ -113,8 +113,8 @@ def test_a_message_before_a_broken_frame_in_one_segment_is_delivered(house: Hous
         assert (call.texts, call.end[0]) == (["before"], 1002)
 
 
-def test_of_two_errors_in_one_segment_only_the_parsers_is_reported(house: House) -> None:
-    """The text that is not UTF-8 comes first, but the server would find it later."""
+def test_a_broken_frame_hides_an_earlier_text_that_is_not_utf8(house: House) -> None:
+    """The parser finds the broken frame before the server decodes the text; only one close frame is sent."""
     with house.connected() as (peer, call):
         peer.send_raw(Frame(TEXT, b"\xff").encode() + BROKEN)
         assert peer.receive_close().code == 1002

@@ -114,7 +114,7 @@ def test_messages_before_accept_are_dropped_if_the_connection_has_ended(house: H
 
 
 def test_compression_can_be_refused(house: House) -> None:
-    """Such connections share a second configuration, beside that of the server."""
+    """Connections without compression share a second configuration; that of the server is unchanged."""
     own = house.server.config
     plain = set()
     for _ in range(2):
