@@ -1,7 +1,7 @@
 """Measures each machine of ``core/`` by its own test file: ``python -m tests.core_coverage [wheel queue ...]``.
 
-A machine that only the tests of others cover is a machine that nobody has thought through. The run fails when
-the test file of a machine misses one of its branches.
+A machine that is covered only by the tests of other modules has not been thought through. The run fails when the
+test file of a machine misses one of its branches.
 """
 
 from __future__ import annotations

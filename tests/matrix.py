@@ -78,7 +78,7 @@ def table(result: dict[str, Any]) -> str:
         signs = [sign_of(cells[str(column.members[0])], reasons) for column in shown]
         lines.append(f"| {title} | " + " | ".join(signs) + " |")
     notes = [f"{number}. {reason}" for reason, number in reasons.items()]
-    return "\n".join([*lines, "", told(result), *([""] if notes else []), *notes])
+    return "\n".join([*lines, "", caption(result), *([""] if notes else []), *notes])
 
 
 def sign_of(cell: list[str], reasons: dict[str, int]) -> str:
@@ -87,7 +87,7 @@ def sign_of(cell: list[str], reasons: dict[str, int]) -> str:
     return SIGNS[cell[0]] + "".join(f" <sup>{number}</sup>" for number in numbers)
 
 
-def told(result: dict[str, Any]) -> str:
+def caption(result: dict[str, Any]) -> str:
     """The line below the table: the versions that were measured, and what the signs mean."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return f"Python {result['python']}; {versions}. ✓ holds (with a number: but for that), – does not."

@@ -1,4 +1,4 @@
-"""Every value is parsed when the configuration is made: none is accepted that fails only when it is used.
+"""Every value is checked when the configuration is made; a value that would fail in use is refused there.
 
 Each field of `WebSocketConfig` and of each group has a row of values that look right and are wrong. In the other
 direction, unusual values that are accepted must work for a handshake, a message and a drain.

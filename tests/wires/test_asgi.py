@@ -69,7 +69,7 @@ class StallingServer:
         return [event["text"] for event in self.sent]
 
 
-class Ear:
+class Recorder:
     """Records the callbacks of a wire."""
 
     def __init__(self, wire: AsgiWire) -> None:
@@ -78,11 +78,11 @@ class Ear:
         wire.on_writable = lambda: self.heard.append("writable")
 
 
-def build() -> tuple[StallingServer, AsgiWire, Ear]:
+def build() -> tuple[StallingServer, AsgiWire, Recorder]:
     """A wire to a server that takes everything."""
     server = StallingServer()
     wire = AsgiWire(server.receive, server.send)
-    return server, wire, Ear(wire)
+    return server, wire, Recorder(wire)
 
 
 def block(*texts: str) -> Block:
@@ -116,7 +116,7 @@ async def test_the_wire_claims_nothing_that_plain_asgi_lacks() -> None:
 
 async def test_send_returns_when_the_server_has_taken_the_message() -> None:
     """The wire is writable again then."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     await wire.send(Outgoing("text"))
     await wire.send(Outgoing(b"bytes"))
     assert server.sent == [
@@ -124,31 +124,31 @@ async def test_send_returns_when_the_server_has_taken_the_message() -> None:
         {"type": "websocket.send", "bytes": b"bytes"},
     ]
     assert (wire.writable, wire.buffered()) == (True, 0)
-    assert ear.heard == ["blocked", "writable"] * 2
+    assert recorder.heard == ["blocked", "writable"] * 2
 
 
 async def test_the_wire_is_not_writable_while_a_message_of_the_handler_is_pending() -> None:
     """The callback for a writable wire comes when the message is taken."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     server.stall()
     async with anyio.create_task_group() as group:
         group.start_soon(wire.send, Outgoing("12345"))
         await turn()
-        assert (wire.writable, wire.buffered(), ear.heard) == (False, 5, ["blocked"])
+        assert (wire.writable, wire.buffered(), recorder.heard) == (False, 5, ["blocked"])
         server.go_on()
-    assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["blocked", "writable"])
+    assert (wire.writable, wire.buffered(), recorder.heard) == (True, 0, ["blocked", "writable"])
 
 
 async def test_send_returns_after_a_moment_even_if_the_server_stalls() -> None:
     """The message stays with the writer; the outbound policy decides about the next one."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     server.stall()
     with anyio.fail_after(5):
         await wire.send(Outgoing("12345"))
     assert (wire.writable, wire.buffered(), server.pending) == (False, 5, 1)
     server.go_on()
     await turn()
-    assert (server.texts, wire.writable, ear.heard) == (["12345"], True, ["blocked", "writable"])
+    assert (server.texts, wire.writable, recorder.heard) == (["12345"], True, ["blocked", "writable"])
 
 
 async def test_a_cancelled_send_loses_no_message() -> None:
@@ -167,26 +167,26 @@ async def test_a_cancelled_send_loses_no_message() -> None:
 @pytest.mark.parametrize("failure", [OSError("gone"), RuntimeError("closed")])
 async def test_an_error_of_the_server_is_raised_in_the_sending_handler(failure: Exception) -> None:
     """Nothing counts as in flight afterwards."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     server.fails = failure
     with pytest.raises(type(failure)):
         await wire.send(Outgoing("lost"))
-    assert (wire.buffered(), ear.heard) == (0, ["blocked", "writable"])
+    assert (wire.buffered(), recorder.heard) == (0, ["blocked", "writable"])
 
 
 async def test_written_messages_go_out_in_order_one_send_at_a_time() -> None:
     """Nobody waits for a write."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     wire.write(block("1", "2", "3"))
-    assert (wire.writable, wire.buffered(), server.sent, ear.heard) == (False, 3, [], ["blocked"])
+    assert (wire.writable, wire.buffered(), server.sent, recorder.heard) == (False, 3, [], ["blocked"])
     await turn()
     assert (server.texts, server.most) == (["1", "2", "3"], 1)
-    assert (wire.writable, wire.buffered(), ear.heard) == (True, 0, ["blocked", "writable"])
+    assert (wire.writable, wire.buffered(), recorder.heard) == (True, 0, ["blocked", "writable"])
 
 
 async def test_blocks_go_out_in_the_order_of_their_writes() -> None:
     """One writer task sends all of them."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     server.stall()
     wire.write(block("1"))
     await turn()
@@ -196,7 +196,7 @@ async def test_blocks_go_out_in_the_order_of_their_writes() -> None:
     server.go_on()
     await turn()
     assert (server.texts, server.most) == (["1", "2", "3"], 1)
-    assert ear.heard == ["blocked", "writable"]
+    assert recorder.heard == ["blocked", "writable"]
 
 
 async def test_the_writer_task_exists_only_while_there_is_something_to_write() -> None:
@@ -267,7 +267,7 @@ async def test_a_close_that_fails_is_not_tried_again(failure: Exception) -> None
 
 async def test_a_close_goes_out_after_all_written_messages() -> None:
     """It waits without a limit; its caller sets the deadline."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     server.stall()
     wire.write(block("1", "2"))
     await turn()
@@ -277,7 +277,7 @@ async def test_a_close_goes_out_after_all_written_messages() -> None:
         assert server.sent == []
         server.go_on()
     assert [event["type"] for event in server.sent] == ["websocket.send", "websocket.send", "websocket.close"]
-    assert (wire.buffered(), wire.writable, ear.heard) == (0, False, ["blocked"])
+    assert (wire.buffered(), wire.writable, recorder.heard) == (0, False, ["blocked"])
 
 
 async def test_an_abort_after_a_cancelled_close_drops_the_rest() -> None:
@@ -309,7 +309,7 @@ async def test_an_abort_during_a_send_leaves_nothing_in_flight() -> None:
 @pytest.mark.parametrize("end", [AsgiWire.abort, AsgiWire.detach])
 async def test_nothing_is_sent_after_an_abort_or_a_detach(end: Any) -> None:
     """The writer is cancelled, the wire is closed, and no callback says that it is writable."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     server.stall()
     wire.write(block("1", "2"))
     await turn()
@@ -317,19 +317,19 @@ async def test_nothing_is_sent_after_an_abort_or_a_detach(end: Any) -> None:
     server.go_on()
     await turn()
     assert (server.sent, wire.is_open(), wire.writable, wire.buffered()) == ([], False, False, 0)
-    assert ear.heard == ["blocked"]
+    assert recorder.heard == ["blocked"]
 
 
 async def test_a_send_that_ends_after_an_abort_does_not_reopen_the_wire() -> None:
     """An abort is final."""
-    server, wire, ear = build()
+    server, wire, recorder = build()
     server.stall()
     async with anyio.create_task_group() as group:
         group.start_soon(aborted, wire)
         await turn()
         wire.abort()
     server.go_on()
-    assert (wire.writable, wire.is_open(), ear.heard) == (False, False, ["blocked"])
+    assert (wire.writable, wire.is_open(), recorder.heard) == (False, False, ["blocked"])
 
 
 async def aborted(wire: AsgiWire) -> None:
@@ -351,11 +351,11 @@ class PromptServer(StallingServer):
             await super().send(event)
 
 
-def prompt() -> tuple[PromptServer, AsgiWire, Ear]:
+def prompt() -> tuple[PromptServer, AsgiWire, Recorder]:
     """A wire to a prompt server."""
     server = PromptServer()
     wire = AsgiWire(server.receive, server.send)
-    return server, wire, Ear(wire)
+    return server, wire, Recorder(wire)
 
 
 async def test_consecutive_sends_go_out_in_order() -> None:
@@ -427,12 +427,12 @@ async def test_middleware_outside_sees_the_context_of_the_sending_handler() -> N
 
 async def test_an_abort_drops_the_message_of_a_stalled_peer() -> None:
     """The handler's send has returned before, and later sends are ignored."""
-    server, wire, ear = prompt()
+    server, wire, recorder = prompt()
     await wire.send(Outgoing("1"))
     server.stall()
     with anyio.fail_after(5):
         await wire.send(Outgoing("2"))
-    assert (wire.writable, server.pending, ear.heard[-1]) == (False, 1, "blocked")
+    assert (wire.writable, server.pending, recorder.heard[-1]) == (False, 1, "blocked")
     wire.abort()
     await turn()
     assert (server.pending, server.texts, wire.buffered()) == (0, ["1"], 0)

@@ -193,7 +193,7 @@ async def test_looking_through_stops_at_an_unknown_wrapper() -> None:
     assert (stranger(SCOPE, send).module, stranger(SCOPE, send).function) == (__name__, "shout")
 
 
-def known(inner: Any) -> Any:
+def like_opentelemetry(inner: Any) -> Any:
     """A function that looks like OpenTelemetry's, around something."""
     namespace: dict[str, Any] = {"__name__": "opentelemetry.instrumentation.asgi"}
     exec("async def otel_send(event): pass", namespace)
@@ -206,17 +206,17 @@ def known(inner: Any) -> Any:
 def test_an_observer_that_holds_no_callable_where_expected_is_not_looked_through() -> None:
     """Another version may hold it elsewhere; the search ends there without an error."""
     for inner in (None, "text", 3):
-        send = known(inner)
+        send = like_opentelemetry(inner)
         assert look_through(send) is send
 
 
 def test_looking_through_ends_in_a_circle_and_after_many_observers() -> None:
     """An observer may wrap itself, and the depth is limited."""
-    send = known(server_send)
+    send = like_opentelemetry(server_send)
     send.__wrapped__ = send
     assert look_through(send) is send
     for _ in range(DEEPEST + 5):
-        send = known(send)
+        send = like_opentelemetry(send)
     assert isinstance(look_through(send), FunctionType)
 
 
@@ -227,7 +227,7 @@ def test_a_proxy_around_an_observer_is_not_looked_through() -> None:
     def change(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         seen.append(args)
 
-    proxy = wrapt.FunctionWrapper(known(server_send), change)
+    proxy = wrapt.FunctionWrapper(like_opentelemetry(server_send), change)
     assert proxy.__code__.co_name == "otel_send"
     assert look_through(proxy) is proxy
 

@@ -43,10 +43,10 @@ async def test_each_stream_gets_its_own_copy_of_the_state(anyio_backend: str, ht
 async def test_a_send_that_is_not_hypercorns_gets_plain_asgi() -> None:
     """Here a mock and a coroutine function."""
     assert type(wire_for({}, AsyncMock(), AsyncMock())) is AsgiWire
-    assert type(wire_for({}, AsyncMock(), hear_nothing)) is AsgiWire
+    assert type(wire_for({}, AsyncMock(), other_send)) is AsgiWire
 
 
-async def hear_nothing(event: Event) -> None:
+async def other_send(event: Event) -> None:
     """A send that is not hypercorn's."""
 
 

@@ -24,7 +24,7 @@ def house(request: pytest.FixtureRequest) -> Iterator[House]:
         yield running
 
 
-def own(wire: Any) -> Any:
+def take_over(wire: Any) -> Any:
     """Take over the keepalive."""
     wire.take_over_keepalive()
 
@@ -34,7 +34,7 @@ def own(wire: Any) -> Any:
 
 def test_every_pong_is_reported_once_the_wire_owns_the_keepalive(house: House) -> None:
     """Even an unsolicited one; the heartbeat knows the payload of its own ping."""
-    with house.connected(prepare=own) as (peer, call):
+    with house.connected(prepare=take_over) as (peer, call):
         assert house.do(call.wire.ping, b"beat")
         assert peer.next_frame().payload == b"beat"
         peer.pong(b"unasked")
@@ -43,7 +43,7 @@ def test_every_pong_is_reported_once_the_wire_owns_the_keepalive(house: House) -
 
 def test_the_server_stops_pinging_once_the_wire_owns_the_keepalive(house: House) -> None:
     """Its interval is kept, so that our heartbeat can use the same one."""
-    with house.connected(prepare=own) as (_, call):
+    with house.connected(prepare=take_over) as (_, call):
         assert call.wire.server_ping_interval == 0.05
         assert (call.protocol.ping_interval, call.protocol.ping_timer) == (None, None)
 
@@ -113,7 +113,7 @@ def test_the_shortcut_is_the_transport_of_the_server(house: House) -> None:
 
 def compress(wire: Any) -> None:
     """Compress all but the smallest messages."""
-    own(wire)
+    take_over(wire)
     wire.compress_from = 64
 
 
@@ -126,7 +126,7 @@ def test_reading_is_paused_while_the_handler_does_not_receive(house: House) -> N
         while (await call.hear())["type"] == "websocket.receive":
             pass
 
-    with house.connected(receive_when_told, own) as (peer, call):
+    with house.connected(receive_when_told, take_over) as (peer, call):
         assert not call.wire.reading_paused()
         peer.send("unread")
         eventually(call.wire.reading_paused)
@@ -140,7 +140,7 @@ def test_reading_is_paused_while_the_handler_does_not_receive(house: House) -> N
 
 def test_a_close_goes_behind_the_data_of_a_stalled_peer_without_waiting(house: House) -> None:
     """The server's own send would wait for the peer."""
-    with house.connected(prepare=own, receive_buffer=4096) as (peer, call):
+    with house.connected(prepare=take_over, receive_buffer=4096) as (peer, call):
         text = "x" * 1_000_000
         sent = 0
         while call.wire.writable:
@@ -155,7 +155,7 @@ def test_a_close_goes_behind_the_data_of_a_stalled_peer_without_waiting(house: H
 
 def test_a_close_to_a_departed_peer_raises_a_connection_error(house: House) -> None:
     """The error must not look like a mistake of the application."""
-    with house.connected(prepare=own) as (peer, call):
+    with house.connected(prepare=take_over) as (peer, call):
         peer.close()
         assert call.end == (1000, "")
         with pytest.raises(ConnectionResetError, match="the peer has left"):
@@ -202,7 +202,7 @@ def test_the_error_of_an_observer_is_raised_if_the_connection_has_ended(house: H
 
 def test_a_second_close_raises_the_error_of_the_server(house: House) -> None:
     """Closing twice is a mistake of ours."""
-    with house.connected(prepare=own) as (peer, call):
+    with house.connected(prepare=take_over) as (peer, call):
         house.run(call.wire.close(1000, ""))
         # Older versions have ended the connection by then, and report that.
         with pytest.raises((RuntimeError, ConnectionResetError), match=r"Unexpected ASGI message|the peer has left"):
@@ -215,7 +215,7 @@ def test_a_second_close_raises_the_error_of_the_server(house: House) -> None:
 
 def test_a_finished_wire_does_not_refer_to_the_server(house: House) -> None:
     """Such references would form a cycle that only the garbage collector frees."""
-    with house.connected(listen, own) as (peer, call):
+    with house.connected(listen, take_over) as (peer, call):
         peer.vanish()
         eventually(lambda: call.wire.protocol is DEPARTED)
     assert call.wire.lost
