@@ -24,15 +24,15 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "Handler returns: 1000": (
         "test_closing.py::test_a_handler_that_returns_closes_with_1000",
-        "test_closing.py::test_what_was_sent_before_the_close_arrives_before_it",
-        "test_closing.py::test_a_handler_that_returns_before_accept_is_a_refusal",
+        "test_closing.py::test_messages_sent_before_the_close_arrive_before_it",
+        "test_closing.py::test_a_handler_that_returns_before_accept_refuses_the_handshake",
     ),
     "Handler raises: 1011": ("test_closing.py::test_a_handler_that_raises_closes_with_1011",),
     "Handler raises before accept: 500": ("test_closing.py::test_a_handler_that_raises_before_accept_answers_500",),
     "Handler closes: code and reason arrive, made legal": (
         "test_closing.py::test_a_close_of_the_handler_passes_unchanged",
-        "test_closing.py::test_a_code_that_may_not_travel_is_clamped",
-        "test_closing.py::test_a_reason_is_cut_to_what_fits",
+        "test_closing.py::test_a_code_that_may_not_be_sent_is_replaced",
+        "test_closing.py::test_a_reason_that_is_too_long_is_cut",
         "test_closing.py::test_a_close_from_outside_ends_the_handler",
     ),
     "Client closes with 1000, with 4001 and a reason: the handler learns both": (
@@ -40,7 +40,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_closing.py::test_a_peer_may_close_without_a_code",
         "test_closing.py::test_iterating_ends_when_the_peer_closes",
     ),
-    "Client vanishes by FIN or RST": ("test_disconnects.py::test_a_handler_that_receives_learns_at_once",),
+    "Client vanishes by FIN or RST": ("test_disconnects.py::test_a_receiving_handler_learns_of_a_lost_peer_at_once",),
     "Client vanishes by silence": (
         "test_heartbeat.py::test_a_half_open_peer_is_gone",
         "test_heartbeat.py::test_a_stopped_client_is_gone",
@@ -52,8 +52,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_echo.py::test_pings_of_the_peer_are_answered",
     ),
     "Push-only handler learns of a vanished client within a second": (
-        "test_disconnects.py::test_a_push_only_handler_learns_within_a_second",
-        "test_disconnects.py::test_a_deaf_handler_does_not_keep_its_peer_in_the_lists",
+        "test_disconnects.py::test_a_push_only_handler_learns_of_a_lost_peer_within_a_second",
+        "test_disconnects.py::test_a_deaf_handler_does_not_keep_a_lost_peer_registered",
     ),
     "A client that has left is noticed whatever its handler does: receives, pauses, is delayed, never reads, closes": (
         "test_ghosts.py::*",
@@ -63,13 +63,13 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "Frames before accept arrive; who leaves then leaves nothing": (
         "test_doorstep.py::test_frames_before_accept_arrive_in_order",
-        "test_doorstep.py::test_much_before_accept_arrives",
-        "test_doorstep.py::test_what_is_behind_the_handshake_harms_nobody_and_leaves_nothing",
-        "test_doorstep.py::test_who_leaves_before_accept_leaves_nothing",
+        "test_doorstep.py::test_large_messages_before_accept_arrive",
+        "test_doorstep.py::test_data_behind_the_handshake_harms_nobody_and_leaves_nothing",
+        "test_doorstep.py::test_a_peer_that_leaves_before_accept_leaves_nothing",
     ),
     "Stalled client dropped, its TCP connection freed": (
-        "test_backpressure.py::test_who_takes_nothing_for_too_long_is_cut_off",
-        "test_backpressure.py::test_who_was_cut_off_has_no_connection_any_more",
+        "test_backpressure.py::test_a_peer_that_takes_nothing_for_too_long_is_cut_off",
+        "test_backpressure.py::test_cutting_a_peer_off_ends_its_tcp_connection",
         "test_backpressure.py::test_one_stalled_reader_harms_nobody",
     ),
     "Ten tasks send at once": ("test_concurrency.py::test_ten_tasks_send_at_once",),
@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_disconnects.py::test_the_disconnect_is_received_exactly_once",
         "test_disconnects.py::test_messages_that_came_before_the_end_are_still_received",
     ),
-    "Receive with a timeout loses nothing": ("test_echo.py::test_receive_may_be_cancelled",),
+    "Receive with a timeout loses nothing": ("test_echo.py::test_a_cancelled_receive_loses_nothing",),
     "Message over the limit: 1009": (
         "test_limits.py::test_a_larger_message_closes_with_1009",
         "test_limits.py::test_fragments_are_too_large_together",
@@ -96,8 +96,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_limits.py::test_a_refusal_is_plain_text",
         "test_limits.py::test_connections_of_an_address_are_limited",
         "test_origin.py::test_by_default_only_the_same_host_is_allowed",
-        "test_authorize.py::test_false_refuses",
-        "test_authorize.py::test_a_close_refuses_in_its_own_words",
+        "test_authorize.py::test_false_refuses_the_handshake",
+        "test_authorize.py::test_a_returned_close_sets_status_and_body_of_the_refusal",
     ),
     "Unfinished messages count as memory, and their time is limited": ("test_unfinished.py::*",),
     "No spelling of a path leads past its guard": ("test_paths.py::*",),
@@ -116,7 +116,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_drain.py::test_a_service_with_all_kinds_of_clients_stops_in_time",
     ),
     "The same with the signal sent to the whole group": (
-        "test_drain.py::test_a_signal_to_the_whole_group_is_the_same",
+        "test_drain.py::test_a_signal_to_the_whole_process_group_drains_too",
     ),
     "Hooks that misbehave hold up nobody": ("test_hooks.py::*",),
     "Errors are told, and end nobody but whom they concern": ("test_errors.py::*",),

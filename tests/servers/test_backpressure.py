@@ -1,4 +1,4 @@
-"""A slow peer pays for itself: by its policy, in bounded memory, and nobody waits for it."""
+"""A slow peer harms only itself: its policy applies, its memory is bounded, and nobody waits for it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stalled(lab: Lab, path: str = "/push") -> Peer:
 
 
 def fill(lab: Lab) -> int:
-    """Broadcast to a stalled peer until its socket takes no more: some servers write it a little in each turn.
+    """Broadcast to a stalled peer until its socket takes no more; some servers write only a little in each turn.
 
     Returns:
         How many messages that took, all with one key.
@@ -50,7 +50,7 @@ def fill(lab: Lab) -> int:
 
 
 def numbers(peer: Peer, last: int, within: float = 20.0) -> list[int]:
-    """Read up to the message with this number; the numbers of all that arrived."""
+    """Read up to the message with this number and return the numbers of all that arrived."""
     ending = f"{last:08d}".encode()
     peer.read_until(lambda frames: bool(frames) and frames[-1].payload[:8] == ending, within)
     return [int(frame.payload[:8]) for frame in peer.frames if frame.opcode == BINARY]
@@ -71,7 +71,7 @@ def test_one_stalled_reader_harms_nobody(serve: MakeServer, variant: Variant) ->
 @pytest.mark.usefixtures("heavy")
 @pytest.mark.parametrize("policy", ["block", "drop_oldest", "drop_newest", "latest"])
 def test_one_stalled_reader_harms_nobody_under_any_policy(serve: MakeServer, policy: str) -> None:
-    """What is queued and what is dropped is decided before a server is asked, so one variant tells."""
+    """Queueing and dropping happen before a server is involved, so one variant is enough."""
     stall_one_of_many(serve("tests.support.apps.lab:app", VARIANTS[1], log_level="warning"), policy)
 
 
@@ -93,8 +93,8 @@ def stall_one_of_many(server: Server, policy: str) -> None:
         assert len(made.events("ConnectionClosed")) == 1
 
 
-def test_drop_oldest_keeps_what_is_new(lab: MakeLab) -> None:
-    """The last message arrives, with an unbroken run of those before it, and the gap is counted."""
+def test_drop_oldest_keeps_the_newest_messages(lab: MakeLab) -> None:
+    """The last message arrives after an unbroken run of those before it, and the dropped ones are counted."""
     made = lab(**outbound("drop_oldest"))
     peer = stalled(made)
     result = made.burst(1000, SIZE, text=False)
@@ -105,8 +105,8 @@ def test_drop_oldest_keeps_what_is_new(lab: MakeLab) -> None:
     assert result["dropped"] == 0 or result["dropped"] == result["failed"]
 
 
-def test_drop_newest_keeps_what_is_old(lab: MakeLab) -> None:
-    """An unbroken run from the first on, and the rest is told to the sender."""
+def test_drop_newest_keeps_the_oldest_messages(lab: MakeLab) -> None:
+    """An unbroken run from the first message on arrives, and the sender is told how many were dropped."""
     made = lab(**outbound("drop_newest"))
     peer = stalled(made)
     result = made.burst(1000, SIZE, text=False)
@@ -117,14 +117,14 @@ def test_drop_newest_keeps_what_is_old(lab: MakeLab) -> None:
 
 
 def test_latest_keeps_the_newest_of_each_key(lab: MakeLab) -> None:
-    """Behind what had already left, one message for each key, and no older one."""
+    """After what was already sent, the peer gets one message for each key: the newest."""
     made = lab(**outbound("latest"))
     peer = stalled(made)
     filled = fill(made)
     made.burst(600, SIZE, text=False, key="first")
     made.burst(600, SIZE, text=False, key="second")
     made.call("broadcast", "the end", key="third")
-    # The three keys, and that of what filled it, unless a kernel that grew its buffer has taken some of them since.
+    # One message for each of the three keys and one of fill(), unless a kernel that grew its buffer has taken some.
     assert made.connections[0]["statistics"]["queued_messages"] <= 4
     messages: list[str | bytes] = []
     while not messages or messages[-1] != "the end":
@@ -136,9 +136,9 @@ def test_latest_keeps_the_newest_of_each_key(lab: MakeLab) -> None:
 
 
 def test_close_ends_a_peer_that_is_too_far_behind(lab: MakeLab) -> None:
-    """When the queue overflows, with an event before it; others get everything.
+    """The peer is closed when its queue overflows, after a ``SlowConsumer`` event; other peers get everything.
 
-    Where a send cannot be overtaken, it may take ``send_timeout`` until it is over.
+    Where nothing can overtake a send, the connection may take ``send_timeout`` to end.
     """
     made = lab(**outbound("close", send_timeout=3.0))
     stalled(made)
@@ -165,8 +165,8 @@ def test_block_makes_a_handler_wait_for_its_own_peer(lab: MakeLab) -> None:
     assert made.note() == {"sent": 1000}
 
 
-def test_block_drops_for_a_slow_peer_what_others_send(lab: MakeLab) -> None:
-    """A broadcast waits for nobody."""
+def test_block_drops_broadcasts_to_a_slow_peer(lab: MakeLab) -> None:
+    """Only a peer's own handler waits for it; a broadcast does not."""
     made = lab(**outbound("block"))
     stalled(made)
     with Crowd(made.server.address) as crowd:
@@ -181,14 +181,14 @@ def test_block_drops_for_a_slow_peer_what_others_send(lab: MakeLab) -> None:
 def test_a_handler_does_not_wait_where_messages_may_be_dropped(lab: MakeLab, policy: str) -> None:
     """Its own sends go on although its peer reads nothing."""
     made = lab(**outbound(policy))
-    # Not waited for: its handler may be done before anybody looks.
+    # The test does not wait for the connection to appear: its handler may be done before that.
     made.connect("/flood?count=2000", receive_buffer=65536)
     assert made.note() == {"sent": 2000}
 
 
 @pytest.mark.parametrize("policy", ["close", "block", "drop_oldest", "drop_newest", "latest"])
-def test_who_takes_nothing_for_too_long_is_cut_off(lab: MakeLab, policy: str) -> None:
-    """Under every policy."""
+def test_a_peer_that_takes_nothing_for_too_long_is_cut_off(lab: MakeLab, policy: str) -> None:
+    """``send_timeout`` applies under every policy."""
     made = lab(outbound={"policy": policy, "send_timeout": 0.5, "max_bytes": 64 * MEBIBYTE, "max_messages": 10_000})
     stalled(made)
     began = time.monotonic()
@@ -198,8 +198,8 @@ def test_who_takes_nothing_for_too_long_is_cut_off(lab: MakeLab, policy: str) ->
     assert event["code"] == 1013
 
 
-def test_who_was_cut_off_has_no_connection_any_more(lab: MakeLab) -> None:
-    """Its TCP connection is gone too, so that no shutdown hangs on it."""
+def test_cutting_a_peer_off_ends_its_tcp_connection(lab: MakeLab) -> None:
+    """A TCP connection left open would hold up the server's shutdown."""
     made = lab(outbound={"send_timeout": 0.5, "max_bytes": 64 * MEBIBYTE, "max_messages": 10_000})
     peer = stalled(made)
     made.burst(600, SIZE, text=False)
@@ -207,8 +207,8 @@ def test_who_was_cut_off_has_no_connection_any_more(lab: MakeLab) -> None:
     assert peer.ended(within=5) in ("fin", "rst")
 
 
-def test_who_takes_nothing_and_pings_is_cut_off_alone(lab: MakeLab) -> None:
-    """The answers that a server writes to its pings are under way when it is aborted."""
+def test_cutting_off_a_stalled_peer_that_pings_harms_no_other(lab: MakeLab) -> None:
+    """The server's pongs are still being written when the connection is aborted."""
     made = lab(outbound={"send_timeout": 0.5, "max_bytes": 64 * MEBIBYTE, "max_messages": 10_000})
     peer = stalled(made)
     made.burst(600, SIZE, text=False)
@@ -222,7 +222,7 @@ def test_who_takes_nothing_and_pings_is_cut_off_alone(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("policy", ["close", "block"])
 def test_the_send_of_a_handler_fails_when_its_peer_takes_nothing(lab: MakeLab, policy: str) -> None:
-    """It waited for room, as long as it was told to, and gets the error of its framework."""
+    """The send waits ``send_timeout`` for room, then raises the error of the framework."""
     made = lab(outbound={"policy": policy, "send_timeout": 0.5})
     stalled(made, "/flood")
     note = made.note()
@@ -258,7 +258,7 @@ def test_no_frame_follows_a_close_frame(lab: MakeLab) -> None:
         assert crowd.report()[0]["after_close"] == 0
 
 
-def test_a_close_comes_behind_what_was_sent_before_it(lab: MakeLab) -> None:
+def test_a_close_follows_everything_sent_before_it(lab: MakeLab) -> None:
     """A handler may return with megabytes in its queue; they are sent, then the close frame."""
     made = lab(**outbound("block", max_bytes=64 * MEBIBYTE, max_messages=10_000))
     peer = made.connect("/flood?count=600", receive_buffer=65536)
@@ -267,8 +267,8 @@ def test_a_close_comes_behind_what_was_sent_before_it(lab: MakeLab) -> None:
     assert peer.receive_close().code == 1000
 
 
-def test_a_peer_that_left_is_no_failure_of_a_broadcast(lab: MakeLab) -> None:
-    """It is not in the audience any more."""
+def test_a_broadcast_does_not_count_a_peer_that_left(lab: MakeLab) -> None:
+    """The peer is no longer part of the audience, so it is not a failure either."""
     made = lab()
     gone, here = made.connect("/push"), made.connect("/push")
     made.wait_for_connections(2)

@@ -15,14 +15,14 @@ MEBIBYTE = 1 << 20
 
 @functools.cache
 def bomb(size: int) -> bytes:
-    """So many zeros, deflated as permessage-deflate has it (RFC 7692 section 7.2.1)."""
+    """This many zeros, deflated as permessage-deflate sends them (RFC 7692 section 7.2.1)."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = b"".join(deflater.compress(bytes(MEBIBYTE)) for _ in range(size // MEBIBYTE))
     return (data + deflater.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
 
 
 def test_a_decompression_bomb_is_not_inflated(serve: MakeServer, variant: Variant) -> None:
-    """256 MiB in 256 KiB: 1009, or a protocol error where nothing is compressed; others are served on."""
+    """256 MiB in 256 KiB: 1009, or a protocol error where compression is not negotiated. Others are unaffected."""
     server = serve("tests.support.apps.lab:app", variant)
     with Lab(server) as made:
         bystander, peer = made.connect("/echo"), made.connect("/echo", extensions="permessage-deflate")

@@ -1,4 +1,4 @@
-"""A broadcast reaches whom it should, in one order for everyone."""
+"""A broadcast reaches its audience, in one order for everybody."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def member(lab: Lab, name: str, rooms: str = "", **handshake: object) -> Peer:
 
 
 def test_everybody_gets_everything(lab: MakeLab) -> None:
-    """Text, bytes and JSON, each as what it is; the result counts them."""
+    """Text and bytes arrive unchanged, a dict as JSON; the result counts the peers."""
     made = lab()
     peers = [made.connect("/push") for _ in range(10)]
     result = made.call("broadcast", {"n": 1, "é": None})
@@ -33,7 +33,7 @@ def test_everybody_gets_everything(lab: MakeLab) -> None:
 
 
 def test_everybody_hears_the_same_order(lab: MakeLab) -> None:
-    """Three peers speak at once; what one hears is what all hear."""
+    """Three peers send at once, and each of them receives the same sequence."""
     made = lab()
     peers = [made.connect("/relay") for _ in range(3)]
     made.wait_for_connections(3)
@@ -48,7 +48,7 @@ def test_everybody_hears_the_same_order(lab: MakeLab) -> None:
 
 
 def test_a_broadcast_keeps_its_place_among_direct_sends(lab: MakeLab) -> None:
-    """Whatever way a handler sends, its peer gets it in the order of the calls."""
+    """Whichever ways a handler uses to send, its peer receives in the order of the calls."""
     made = lab()
     peer = made.connect("/interleave?count=200")
     ways = ("broadcast", "connection", "websocket", "client")
@@ -56,7 +56,7 @@ def test_a_broadcast_keeps_its_place_among_direct_sends(lab: MakeLab) -> None:
 
 
 def test_a_room_reaches_its_members(lab: MakeLab) -> None:
-    """And nobody else; who leaves hears no more."""
+    """Nobody else receives its messages, nor does a member after leaving it."""
     made = lab()
     ann, bob, cat = member(made, "ann", "red"), member(made, "bob", "red,blue"), member(made, "cat")
     assert made.call("broadcast", "to red", room="red")["succeeded"] == 2
@@ -72,8 +72,8 @@ def test_a_room_reaches_its_members(lab: MakeLab) -> None:
     assert made.call("get_room_members", "red") == ["ann"]
 
 
-def test_a_member_that_goes_leaves_its_rooms(lab: MakeLab) -> None:
-    """And an empty room is no room."""
+def test_a_peer_that_disconnects_leaves_its_rooms(lab: MakeLab) -> None:
+    """A room without members ceases to exist."""
     made = lab()
     member(made, "ann", "red").close()
     made.wait_for_connections(0)
@@ -94,8 +94,8 @@ def test_clients_can_be_excluded_or_named(lab: MakeLab) -> None:
     assert peers["cat"].receive_many(3) == ["not ann", "only cat", "end"]
 
 
-def test_a_subprotocol_is_left_alone(lab: MakeLab) -> None:
-    """A message of ours would be an unknown message there, unless it was asked for."""
+def test_a_broadcast_skips_peers_with_a_subprotocol_of_their_own(lab: MakeLab) -> None:
+    """They would not know the message, unless they ask for it by taking a client id or joining a room."""
     made = lab()
     foreign = made.connect("/negotiate", subprotocols=["graphql-transport-ws"])
     asked = member(made, "ann", "red", subprotocols=["chat.v2"])
@@ -109,8 +109,8 @@ def test_a_subprotocol_is_left_alone(lab: MakeLab) -> None:
     assert foreign.receive() == "by name"
 
 
-def test_engine_io_is_left_alone(lab: MakeLab) -> None:
-    """Socket.IO negotiates no subprotocol; its query string tells it."""
+def test_a_broadcast_skips_engine_io(lab: MakeLab) -> None:
+    """Socket.IO negotiates no subprotocol and is recognised by its query string."""
     made = lab()
     engine = made.connect("/echo?EIO=4&transport=websocket")
     made.connect("/push")
@@ -120,7 +120,7 @@ def test_engine_io_is_left_alone(lab: MakeLab) -> None:
 
 
 def test_a_route_can_stay_out_of_broadcasts(lab: MakeLab) -> None:
-    """``broadcast=False`` is meant for feeds of their own; rooms still work there."""
+    """``broadcast=False`` suits routes with a feed of their own; rooms still work there."""
     made = lab(routes={"/member/*": {"broadcast": False}})
     quiet, plain = member(made, "ann", "red"), made.connect("/push")
     assert made.call("broadcast", "to all")["total"] == 1
@@ -129,7 +129,7 @@ def test_a_route_can_stay_out_of_broadcasts(lab: MakeLab) -> None:
     assert plain.receive() == "to all"
 
 
-def test_a_chat_written_as_the_readme_has_it(lab: MakeLab) -> None:
+def test_a_chat_written_as_in_the_readme_works(lab: MakeLab) -> None:
     """FastAPI, rooms, private messages from HTTP, dependencies, and no clean-up code."""
     made = lab(CHAT)
     ann, bob = made.connect("/ws/ann"), made.connect("/ws/bob")

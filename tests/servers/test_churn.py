@@ -1,4 +1,4 @@
-"""Nothing is left of connections that have gone."""
+"""Connections that have ended leave nothing behind."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from tests.support.server import VARIANTS, Server, Variant
 from tests.support.waiting import eventually
 
 FREEING = [each for each in VARIANTS if each.implementation != "websockets" and each.loop != "trio"]
-"""The deprecated implementation of uvicorn is a cycle itself, and keeps the scope, and with it the connection.
+"""Variants that free a connection without the help of the garbage collector.
 
-On trio an exception in the end of a TCP connection may keep the frames of hypercorn's.
+The deprecated implementation of uvicorn is a reference cycle itself and keeps the scope, and with it the connection.
+On trio an exception at the end of a TCP connection may keep the frames of hypercorn's.
 """
 
 
 def churn(server: Server, path: str) -> None:
-    """A thousand connections, a hundred at a time, that end in three ways."""
+    """Open a thousand connections, a hundred at a time, and end them in three ways."""
     for number in range(10):
         with Crowd(server.address) as crowd:
             assert crowd.open(path, 100) == [101] * 100
@@ -28,7 +29,7 @@ def churn(server: Server, path: str) -> None:
 
 
 def test_a_thousand_connections_leave_no_trace(lab: MakeLab) -> None:
-    """No connection, room, name or byte in the registries; the tasks are checked when the lab closes."""
+    """No connection, room, name or byte stays in the registries; the tasks are checked when the lab closes."""
     made = lab()
     churn(made.server, made.path("/name/client-{i}"))
     made.wait_for_connections(0, within=15)
@@ -41,8 +42,8 @@ def test_a_thousand_connections_leave_no_trace(lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("variant", FREEING, indirect=True, ids=str)
-def test_what_has_gone_is_freed_at_once(serve: MakeServer, variant: Variant) -> None:
-    """However it ended, and without the garbage collector, which stops the loop: nothing of ours is a cycle."""
+def test_a_connection_that_has_ended_is_freed_at_once(serve: MakeServer, variant: Variant) -> None:
+    """This holds for every ending and without the garbage collector, which would stop the loop: there are no cycles."""
     server = serve("tests.support.apps.service:app", variant, {"max_connections": 30}, log_level="warning")
     server.post("/-/collector?run=false")
     for path in ("/echo", "/push"):
@@ -66,7 +67,7 @@ def test_what_has_gone_is_freed_at_once(serve: MakeServer, variant: Variant) -> 
     ids=str,
 )
 def test_memory_does_not_grow_with_churn(serve: MakeServer, variant: Variant, path: str) -> None:
-    """Soon a thousand more cost nothing: with a leak every round would, at least 20 MiB.
+    """After a few rounds a thousand more connections cost nothing; a leak would cost 20 MiB or more in every round.
 
     The first rounds warm up Python's allocator, whose peak depends on how many connections
     happened to be open at once.
@@ -78,7 +79,7 @@ def test_memory_does_not_grow_with_churn(serve: MakeServer, variant: Variant, pa
 
 
 def growth(server: Server, path: str) -> int:
-    """Bytes that the server has more after a thousand connections than before them."""
+    """How many bytes of memory the server gains by serving a thousand connections."""
     before = server.rss
     churn(server, path)
     eventually(lambda: server.get("/-/count") == 0, within=15)

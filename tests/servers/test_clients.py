@@ -1,4 +1,4 @@
-"""One name, several sockets: the newer one, the older one, or both."""
+"""Several sockets with one client id: the newer one stays, the older one stays, or both do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def named(lab: Lab, name: str) -> Peer:
     return peer
 
 
-def test_until_it_is_named_a_socket_has_the_id_of_its_connection(lab: MakeLab) -> None:
-    """And can be reached under it."""
+def test_an_unnamed_socket_has_the_id_of_its_connection(lab: MakeLab) -> None:
+    """It can be reached under that id until it gets a client id."""
     made = lab()
     peer = made.connect("/echo")
     connection = made.connections[0]
@@ -29,7 +29,7 @@ def test_until_it_is_named_a_socket_has_the_id_of_its_connection(lab: MakeLab) -
 
 
 def test_a_newer_socket_replaces_the_older(lab: MakeLab) -> None:
-    """The old one is told not to come back, and its late clean-up does not touch the new one."""
+    """The old socket is told not to come back, and its late clean-up does not touch the new one."""
     made = lab()
     old = named(made, "ann")
     new = named(made, "ann")
@@ -43,7 +43,7 @@ def test_a_newer_socket_replaces_the_older(lab: MakeLab) -> None:
 
 
 def test_a_newer_socket_can_be_rejected(lab: MakeLab) -> None:
-    """``connect`` raises, and what escapes the handler closes with 4409."""
+    """``connect`` raises, and when the error escapes the handler it closes the new socket with 4409."""
     made = lab(duplicate_client="reject")
     old = named(made, "ann")
     assert made.connect("/name/ann").receive_close().code == 4409
@@ -53,7 +53,7 @@ def test_a_newer_socket_can_be_rejected(lab: MakeLab) -> None:
 
 
 def test_several_sockets_of_one_client_can_be_allowed(lab: MakeLab) -> None:
-    """All are reached."""
+    """A message to the client reaches all of them."""
     made = lab(duplicate_client="allow")
     both = [named(made, "ann"), named(made, "ann")]
     assert made.call("get_connection_count") == 2
@@ -62,7 +62,7 @@ def test_several_sockets_of_one_client_can_be_allowed(lab: MakeLab) -> None:
 
 
 def test_sockets_of_one_client_can_be_limited(lab: MakeLab) -> None:
-    """The one too many is closed, the others stay."""
+    """A socket over the limit is closed; the others stay."""
     made = lab(duplicate_client="allow", max_connections_per_client=2)
     named(made, "ann")
     named(made, "ann")
@@ -72,7 +72,7 @@ def test_sockets_of_one_client_can_be_limited(lab: MakeLab) -> None:
 
 
 def test_a_client_may_return_when_all_places_are_taken(lab: MakeLab) -> None:
-    """A name that ``authorize`` gives takes the place of its older socket."""
+    """A client that ``authorize`` has named takes the place of its own older socket."""
     made = lab(max_connections=1, authorize="@tests.support.apps.doors:name")
     old = made.connect("/echo", headers=[("X-Name", "ann")])
     new = made.connect("/echo", headers=[("X-Name", "ann")])
@@ -81,8 +81,8 @@ def test_a_client_may_return_when_all_places_are_taken(lab: MakeLab) -> None:
     assert new.receive() == "back again"
 
 
-def test_data_of_a_client_is_kept_with_it(lab: MakeLab) -> None:
-    """And counted, and gone when it leaves."""
+def test_user_data_lives_as_long_as_its_client(lab: MakeLab) -> None:
+    """It counts as memory, and is freed when the client leaves."""
     made = lab()
     peer = named(made, "ann")
     made.call("set_user_data", "ann", "theme", "dark")
@@ -95,8 +95,8 @@ def test_data_of_a_client_is_kept_with_it(lab: MakeLab) -> None:
     assert made.call("get_memory_usage")["total_memory"] == 0
 
 
-def test_who_holds_too_much_is_evicted(lab: MakeLab) -> None:
-    """The least recently used goes first, told to come back, and it is an event."""
+def test_over_the_memory_limit_the_least_recently_active_client_is_evicted(lab: MakeLab) -> None:
+    """The close code 1013 tells it to come back later, and an event reports the eviction."""
     made = lab(max_total_memory=1_000_000, memory_check_interval=0.2)
     peers = {name: named(made, name) for name in ("ann", "bob", "cat")}
     for name in ("ann", "bob"):
@@ -110,7 +110,7 @@ def test_who_holds_too_much_is_evicted(lab: MakeLab) -> None:
 
 
 def active_after(lab: Lab, peer: Peer, other: str) -> bool:
-    """Have ann be active, and tell whether that was well after another client was."""
+    """Make ann active, and tell whether that was well after the last activity of the other client."""
     peer.send("ann is active")
     peer.receive()
     seen = {entry["client_id"]: entry["last_activity"] for entry in lab.connections}
@@ -118,15 +118,15 @@ def active_after(lab: Lab, peer: Peer, other: str) -> bool:
 
 
 def test_data_of_one_client_is_limited(lab: MakeLab) -> None:
-    """What does not fit is refused, and nothing of it is kept."""
+    """A value that does not fit is refused, and no part of it is kept."""
     made = lab(max_memory_per_connection=100_000)
     named(made, "ann")
     assert made.call("set_user_data", "ann", "blob", "x" * 200_000)["error"] == "MemoryLimitExceededError"
     assert made.call("get_user_data", "ann", "blob") is None
 
 
-def test_a_name_and_rooms_given_before_accept_hold_from_then_on(lab: MakeLab) -> None:
-    """Whoever held the name is replaced, as after accept."""
+def test_a_name_and_rooms_set_before_accept_hold_after_it(lab: MakeLab) -> None:
+    """An older socket with the same name is replaced, as it would be after accept."""
     made = lab()
     old = named(made, "ann")
     new = made.connect("/early/ann")
@@ -139,8 +139,8 @@ def test_a_name_and_rooms_given_before_accept_hold_from_then_on(lab: MakeLab) ->
     assert made.call("get_user_data", "ann", "colour") == "green"
 
 
-def test_a_name_that_is_taken_before_accept_refuses_the_handshake(lab: MakeLab) -> None:
-    """Under ``reject``, with the status of 4409."""
+def test_taking_a_used_name_before_accept_refuses_the_handshake(lab: MakeLab) -> None:
+    """Under ``reject`` the answer is 409, the HTTP status that belongs to 4409."""
     made = lab(duplicate_client="reject")
     old = named(made, "ann")
     with pytest.raises(Denied) as denied:

@@ -30,22 +30,22 @@ def denial_of(lab: Lab, path: str) -> Denied:
 
 
 def test_a_handler_that_returns_closes_with_1000(lab: MakeLab) -> None:
-    """Uvicorn alone would end with no frame at all."""
+    """Uvicorn by itself would end the connection without a close frame."""
     made = lab()
     assert close_of(made.connect("/returns")) == (1000, "")
     event = made.event("ConnectionClosed")
     assert (event["code"], event["cause"]) == (1000, "application")
 
 
-def test_what_was_sent_before_the_close_arrives_before_it(lab: MakeLab) -> None:
-    """A handler may return the moment it has sent."""
+def test_messages_sent_before_the_close_arrive_before_it(lab: MakeLab) -> None:
+    """A handler may return right after a large send."""
     peer = lab().connect("/returns-late")
     assert peer.receive() == b"x" * 1_000_000
     assert close_of(peer) == (1000, "")
 
 
 def test_a_handler_that_raises_closes_with_1011(lab: MakeLab) -> None:
-    """The peer learns that it was the server's fault, the log learns what."""
+    """The peer learns that the fault is the server's; the log has the exception."""
     made = lab()
     made.forgive("Failure")
     assert close_of(made.connect("/raises")) == (1011, "internal error")
@@ -53,14 +53,14 @@ def test_a_handler_that_raises_closes_with_1011(lab: MakeLab) -> None:
 
 
 def test_a_handler_that_raises_before_accept_answers_500(lab: MakeLab) -> None:
-    """And its exception is logged by the server."""
+    """The server logs the exception."""
     made = lab()
     made.forgive("Failure")
     assert denial_of(made, "/raises-early").status == 500
     eventually(lambda: "Failure" in made.log)
 
 
-def test_a_handler_that_returns_before_accept_is_a_refusal(lab: MakeLab) -> None:
+def test_a_handler_that_returns_before_accept_refuses_the_handshake(lab: MakeLab) -> None:
     """The peer is answered and not left waiting."""
     assert denial_of(lab(), "/returns-early").status in (403, 500)
 
@@ -73,16 +73,16 @@ def test_an_unknown_path_is_refused(lab: MakeLab) -> None:
 
 
 def test_a_websocket_exception_keeps_its_code(lab: MakeLab) -> None:
-    """What FastAPI offers for closing is not overridden."""
+    """FastAPI's own way to close from a handler is not overridden."""
     assert close_of(lab().connect("/raises-policy")) == (4321, "house rules")
 
 
-def test_a_websocket_exception_before_accept_is_a_refusal(lab: MakeLab) -> None:
+def test_a_websocket_exception_before_accept_refuses_the_handshake(lab: MakeLab) -> None:
     """A close before accept is 403 in HTTP."""
     assert denial_of(lab(), "/raises-policy-early").status == 403
 
 
-def test_a_close_before_accept_is_a_refusal(lab: MakeLab) -> None:
+def test_a_close_before_accept_refuses_the_handshake(lab: MakeLab) -> None:
     """A close before accept is 403 in HTTP."""
     assert denial_of(lab(), "/closes-early").status == 403
 
@@ -106,21 +106,23 @@ def test_a_close_of_the_handler_passes_unchanged(lab: MakeLab, code: int, reason
 @pytest.mark.parametrize(
     ("code", "sent"), [(0, 1000), (1005, 1000), (1006, 1011), (1015, 1011), (2000, 1011), (5000, 1011)]
 )
-def test_a_code_that_may_not_travel_is_clamped(lab: MakeLab, code: int, sent: int) -> None:
-    """Some of these make a server drop the connection, some go out and break the peer."""
+def test_a_code_that_may_not_be_sent_is_replaced(lab: MakeLab, code: int, sent: int) -> None:
+    """With some of these codes a server drops the connection; others are sent and break the peer."""
     assert close_of(lab().connect(f"/closes?code={code}"))[0] == sent
 
 
-def test_a_reason_is_cut_to_what_fits(lab: MakeLab) -> None:
-    """A control frame carries 123 bytes of reason; the cut is at a character."""
+def test_a_reason_that_is_too_long_is_cut(lab: MakeLab) -> None:
+    """A close frame has room for 123 bytes of reason; the cut falls between two characters."""
     assert close_of(lab().connect(f"/closes?code=1000&reason={'%C3%A9' * 100}")) == (1000, "é" * 61)
 
 
 @pytest.mark.parametrize(
     ("which", "close"), [("limit", (1013, "connection limit reached")), ("token", (1008, "not authorized"))]
 )
-def test_an_error_of_the_package_closes_with_its_close(lab: MakeLab, which: str, close: tuple[int, str]) -> None:
-    """What escapes a handler says by itself how to end, which one warning tells, and is no traceback."""
+def test_an_escaped_error_of_the_package_closes_with_its_own_code(
+    lab: MakeLab, which: str, close: tuple[int, str]
+) -> None:
+    """The error itself says how to close; one warning reports it, and there is no traceback."""
     made = lab()
     assert close_of(made.connect(f"/raises-ours?which={which}")) == close
     eventually(lambda: made.log.count("! an error escaped the handler of /raises-ours") == 1)
@@ -131,7 +133,7 @@ def test_an_error_of_the_package_closes_with_its_close(lab: MakeLab, which: str,
 def test_the_handler_sees_code_and_reason_of_the_peer(
     lab: MakeLab, path: str, code: int, reason: str, seen: int
 ) -> None:
-    """And the peer gets its code back; a disconnect that escapes ends quietly."""
+    """The peer gets its code back, and a disconnect that escapes the handler ends quietly."""
     made = lab()
     peer = made.connect(path)
     peer.close(code, reason)
@@ -142,7 +144,7 @@ def test_the_handler_sees_code_and_reason_of_the_peer(
 
 
 def test_a_peer_may_close_without_a_code(lab: MakeLab) -> None:
-    """Which is 1005 to the handler (RFC 6455 section 7.1.5)."""
+    """The handler then sees 1005 (RFC 6455 section 7.1.5)."""
     made = lab()
     peer = made.connect("/echo")
     peer.close(None)
@@ -151,7 +153,7 @@ def test_a_peer_may_close_without_a_code(lab: MakeLab) -> None:
 
 
 def test_iterating_ends_when_the_peer_closes(lab: MakeLab) -> None:
-    """The handler runs on behind its loop."""
+    """The handler continues after its ``async for`` loop."""
     made = lab()
     made.connect("/iterate").close(1000)
     assert made.note() == "iteration ended"
@@ -168,7 +170,7 @@ def test_a_close_from_outside_ends_the_handler(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS[1::4], indirect=True, ids=str)
 def test_a_peer_that_ignores_a_close_is_cut_off(lab: MakeLab) -> None:
-    """No connection waits for ever for an answer to its close frame: ten seconds, so two variants must do."""
+    """No connection waits for ever for an answer to its close frame. It waits ten seconds, so two variants must do."""
     made = lab()
     peer = made.connect("/returns")
     peer.receive_close(reply=False)
@@ -177,9 +179,9 @@ def test_a_peer_that_ignores_a_close_is_cut_off(lab: MakeLab) -> None:
 
 
 def test_a_protocol_error_ends_the_connection(lab: MakeLab, variant: Variant) -> None:
-    """A reserved bit that nobody negotiated; the handler hears of the end.
+    """A reserved bit that was not negotiated is an error, and the handler learns of the end.
 
-    wsproto sends no close frame for it, granian one with no code.
+    wsproto sends no close frame for it, and granian sends one without a code.
     """
     made = lab()
     peer = made.connect("/echo")
@@ -193,15 +195,15 @@ def test_a_protocol_error_ends_the_connection(lab: MakeLab, variant: Variant) ->
 BAD_TEXT = Frame(1, b"\xff").encode()
 
 
-def test_an_error_of_a_peer_that_resets_at_once_is_told_to_nobody(lab: MakeLab, variant: Variant) -> None:
-    """Its answer meets a transport that is gone; the log has nothing to say of it."""
+def test_an_invalid_frame_followed_by_a_reset_logs_no_error(lab: MakeLab, variant: Variant) -> None:
+    """The answer meets a transport that is already gone, which is not worth a log entry."""
     made = lab()
     if variant.sansio:
-        # uvicorn logs text that is none, and how it found it.
+        # uvicorn logs text that is not UTF-8, with a traceback.
         made.forgive("UnicodeDecodeError")
     for bad in (BAD_TEXT, Frame(1, b"odd", reserved=2).encode()) * 10:
         peer = made.connect("/echo")
-        # The answer to the ping finds that nobody is there.
+        # The answer to the ping finds that the peer is gone.
         peer.send_raw(Frame(9, b"?").encode() + bad)
         peer.vanish("rst")
     eventually(lambda: made.statistics["connections"] == 0)
@@ -211,12 +213,12 @@ def test_an_error_of_a_peer_that_resets_at_once_is_told_to_nobody(lab: MakeLab, 
 @pytest.mark.parametrize(
     "after",
     [BAD_TEXT, Frame(1, b"odd", reserved=2).encode(), Frame(1, b"late").encode(), Frame(9, b"?").encode()],
-    ids=["another", "a protocol error", "a message", "a ping"],
+    ids=["a second one", "a protocol error", "a message", "a ping"],
 )
-def test_nothing_after_an_error_in_the_same_segment_counts(lab: MakeLab, after: bytes) -> None:
-    """Of two errors one is told, and no message has an answer (RFC 6455 section 7.1.7)."""
+def test_data_after_an_error_in_the_same_segment_is_ignored(lab: MakeLab, after: bytes) -> None:
+    """Only one of two errors is reported, and no message after an error is answered (RFC 6455 section 7.1.7)."""
     made = lab()
-    # uvicorn logs text that is none, and how it found it.
+    # uvicorn logs text that is not UTF-8, with a traceback.
     made.forgive("UnicodeDecodeError")
     peer = made.connect("/echo")
     peer.send_raw(Frame(1, b"one").encode() + BAD_TEXT + after)
@@ -229,8 +231,8 @@ def test_nothing_after_an_error_in_the_same_segment_counts(lab: MakeLab, after: 
 
 
 @pytest.mark.parametrize("variant", [each for each in VARIANTS if each.sansio], indirect=True, ids=str)
-def test_what_came_before_a_protocol_error_is_answered(lab: MakeLab) -> None:
-    """In one segment or in two; the server by itself forgets what came in the same."""
+def test_messages_before_a_protocol_error_are_answered(lab: MakeLab) -> None:
+    """They may share a segment with the error or not; the server by itself forgets those that do."""
     made = lab()
     for apart in (False, True):
         peer = made.connect("/echo")
@@ -244,8 +246,8 @@ def test_what_came_before_a_protocol_error_is_answered(lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("variant", [each for each in VARIANTS if each.sansio], indirect=True, ids=str)
-def test_who_only_gets_messages_ends_with_the_error_that_was_told(lab: MakeLab) -> None:
-    """What is broadcast before its handler has read of the end is not queued, and makes it no slow peer."""
+def test_a_push_only_connection_keeps_the_code_of_its_protocol_error(lab: MakeLab) -> None:
+    """Broadcasts before its handler has read the end are not queued and do not make it a slow peer."""
     made = lab()
     peer = made.connect("/push")
     peer.send_frame(1, b"odd", reserved=2)
@@ -255,8 +257,8 @@ def test_who_only_gets_messages_ends_with_the_error_that_was_told(lab: MakeLab) 
     assert made.statistics["dropped_outbound"] == 0
 
 
-def test_the_log_tells_whose_connection_it_was_and_how_it_ended(lab: MakeLab) -> None:
-    """In the sentence, and on one line whatever stands in the path and the name."""
+def test_the_log_says_whose_connection_ended_and_how(lab: MakeLab) -> None:
+    """The message itself says it, on one line whatever the path and the client id contain."""
     made = lab()
     peer = made.connect("/name/ann%0A%27%20b")
     assert peer.receive() == "named"

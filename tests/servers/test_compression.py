@@ -14,7 +14,7 @@ OFFER = "permessage-deflate; client_max_window_bits"
 
 
 def test_deflate_is_negotiated_where_it_is_offered(lab: MakeLab) -> None:
-    """And a broadcast that is made once is right for those with it and those without."""
+    """A broadcast reaches peers with and without compression correctly, although it is encoded once."""
     made = lab()
     deflated, plain = made.connect("/push", extensions=OFFER), made.connect("/push")
     assert "permessage-deflate" in (deflated.extensions or "")
@@ -28,7 +28,7 @@ def test_deflate_is_negotiated_where_it_is_offered(lab: MakeLab) -> None:
 
 
 def test_no_context_is_taken_over(lab: MakeLab) -> None:
-    """So nothing has to be kept for an idle connection, in either direction."""
+    """An idle connection therefore keeps no compression state, in either direction."""
     made = lab()
     peer = made.connect("/echo", extensions="permessage-deflate; client_max_window_bits=10; server_max_window_bits=11")
     answer = [parameter.strip() for parameter in (peer.extensions or "").split(";")]
@@ -42,7 +42,7 @@ def test_no_context_is_taken_over(lab: MakeLab) -> None:
 
 
 def test_small_messages_go_uncompressed(lab: MakeLab) -> None:
-    """From the threshold on they are compressed."""
+    """Messages from the threshold on are compressed."""
     peer = lab(compression_threshold=300).connect("/echo", extensions=OFFER)
     for size in (299, 300):
         peer.send("x" * size)
@@ -51,7 +51,7 @@ def test_small_messages_go_uncompressed(lab: MakeLab) -> None:
 
 
 def test_compressed_messages_are_echoed(lab: MakeLab) -> None:
-    """A client of the websockets library, with its own context takeover, in both directions."""
+    """The client is that of the websockets library, with context takeover of its own."""
     made = lab()
     host, port = made.server.address
     with connect(f"ws://{host}:{port}{made.path('/echo')}", compression="deflate", max_size=None) as client:
@@ -62,7 +62,7 @@ def test_compressed_messages_are_echoed(lab: MakeLab) -> None:
 
 
 def test_direct_sends_and_broadcasts_share_a_compressed_stream(lab: MakeLab) -> None:
-    """However they are mixed, the client's decompressor follows."""
+    """The client's decompressor copes with any mix of them."""
     made = lab()
     host, port = made.server.address
     with connect(f"ws://{host}:{port}{made.path('/interleave?count=100')}", compression="deflate") as client:
@@ -71,7 +71,7 @@ def test_direct_sends_and_broadcasts_share_a_compressed_stream(lab: MakeLab) -> 
 
 
 def test_compression_can_be_off(lab: MakeLab) -> None:
-    """Then nothing is negotiated, whatever the peer offers."""
+    """No compression is negotiated, whatever the peer offers."""
     peer = lab(compression="none").connect("/echo", extensions=OFFER)
     peer.send("x" * 5000)
     assert peer.receive() == "x" * 5000

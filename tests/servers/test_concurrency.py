@@ -14,7 +14,7 @@ WAYS = ["websocket", "connection", "manager"]
 
 
 def test_ten_tasks_send_at_once(lab: MakeLab) -> None:
-    """Each message arrives whole and once, and those of one task in its order."""
+    """Each message arrives whole and once, and the messages of one task arrive in order."""
     peer = lab(outbound={"policy": "block"}).connect("/ten-senders?count=30")
     got = [message if isinstance(message, str) else message.decode() for message in peer.receive_many(300, 30)]
     for sender in range(10):
@@ -25,7 +25,7 @@ def test_ten_tasks_send_at_once(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_close_gets_past_a_pending_receive(lab: MakeLab, way: str) -> None:
-    """The close frame leaves at once, and the receive gives the disconnect."""
+    """The close frame leaves at once, and the receive returns the disconnect."""
     made = lab()
     peer = made.connect(f"/close-beside-receive?way={way}")
     peer.send("close, please")
@@ -37,8 +37,8 @@ def test_a_close_gets_past_a_pending_receive(lab: MakeLab, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_close_comes_behind_a_blocked_send(lab: MakeLab, way: str) -> None:
-    """A slow peer gets what was sent before, then the close frame, and nothing behind it."""
+def test_a_close_follows_a_blocked_send(lab: MakeLab, way: str) -> None:
+    """A slow peer gets what was sent before, then the close frame, and nothing after it."""
     made = lab(outbound={"policy": "block"})
     peer = made.connect(f"/close-beside-send?way={way}", receive_buffer=65536)
     eventually(lambda: made.connections[0]["statistics"]["queued_bytes"] > 500_000)
@@ -52,7 +52,7 @@ def test_a_close_comes_behind_a_blocked_send(lab: MakeLab, way: str) -> None:
 
 
 def test_a_close_is_not_held_up_by_a_blocked_send(lab: MakeLab) -> None:
-    """A peer that reads nothing is let go of in time, and the send that waited for it fails."""
+    """A peer that reads nothing is dropped in time, and the send that waited for it fails."""
     made = lab(outbound={"policy": "block", "send_timeout": 1.0})
     peer = made.connect("/close-beside-send?way=websocket", receive_buffer=4096)
     eventually(lambda: made.connections[0]["statistics"]["queued_bytes"] > 500_000)

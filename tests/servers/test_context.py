@@ -1,4 +1,4 @@
-"""What is done for a connection runs in the context of its call, whoever does it."""
+"""Everything done for a connection runs in the context of its ASGI call, whichever task does it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BEAT = {"heartbeat_type": "custom", "heartbeat_interval": 0.3, "custom_heartbeat
 
 
 def seen(server: Server) -> list[Any]:
-    """What the middleware outside noted."""
+    """What the outer middleware noted."""
     return list(server.get("/seen"))
 
 
-def test_a_middleware_outside_finds_its_variables_whenever_it_is_called(serve: MakeServer, variant: Variant) -> None:
-    """Own messages, those of others and of requests, heartbeats, what is read ahead, and the close."""
+def test_an_outer_middleware_finds_its_context_variables_in_every_call(serve: MakeServer, variant: Variant) -> None:
+    """The calls: messages of the handler, of others and of requests, heartbeats, reads ahead, and the close."""
     server = serve(APP, variant, BEAT)
     with Peer(server.address, "/ann") as ann, Peer(server.address, "/deaf") as deaf:
         ann.send("hello")

@@ -25,7 +25,7 @@ def leave(peer: Peer, how: str) -> float:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_a_handler_that_receives_learns_at_once(lab: MakeLab, how: str) -> None:
+def test_a_receiving_handler_learns_of_a_lost_peer_at_once(lab: MakeLab, how: str) -> None:
     """The event says 1006, because no close frame was exchanged (RFC 6455 section 7.1.5)."""
     made = lab()
     left = leave(made.connect("/echo"), how)
@@ -36,8 +36,8 @@ def test_a_handler_that_receives_learns_at_once(lab: MakeLab, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "fin", "rst"])
-def test_a_push_only_handler_learns_within_a_second(lab: MakeLab, how: str) -> None:
-    """However many messages of its peer it left unread: none, one, forty."""
+def test_a_push_only_handler_learns_of_a_lost_peer_within_a_second(lab: MakeLab, how: str) -> None:
+    """It does so with zero, one or forty messages of its peer unread."""
     made = lab()
     peers = [made.connect("/push") for _ in range(3)]
     for peer, unread in zip(peers, (0, 1, 40), strict=True):
@@ -63,7 +63,7 @@ def test_a_handler_that_only_sends_gets_the_error_of_its_framework(lab: MakeLab,
 
 
 def test_a_handler_that_floods_stops_when_its_peer_is_gone(lab: MakeLab) -> None:
-    """A loop of sends must let the server see that the peer left; others are served meanwhile."""
+    """A loop of sends must give the server a chance to see that the peer left."""
     made = lab()
     peer = made.connect("/flood?count=1000000")
     peer.receive()
@@ -83,15 +83,15 @@ def test_the_disconnect_is_received_exactly_once(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("how", ["close", "fin", "rst"])
 def test_sending_to_a_peer_that_left_raises_an_oserror(lab: MakeLab, how: str) -> None:
-    """At once, and one class on every implementation."""
+    """The send fails at once, with the same class of error on every implementation."""
     made = lab(BARE)
     leave(made.connect("/send-after-gone"), how)
     assert made.note() == [{"error": "PeerGoneError", "os_error": True}] * 2
 
 
 @pytest.mark.parametrize("how", ["close", "fin", "rst"])
-def test_a_handler_that_greets_who_has_left_meets_its_disconnect(lab: MakeLab, how: str) -> None:
-    """Frameworks clean up on that; the send fails only where the version of ASGI promises it."""
+def test_a_handler_that_sends_to_a_lost_peer_receives_its_disconnect(lab: MakeLab, how: str) -> None:
+    """Frameworks clean up on the disconnect; the send fails only where the ASGI version promises an error."""
     made = lab(BARE)
     leave(made.connect("/send-before-told"), how)
     sent, received = made.note(within=10)
@@ -101,15 +101,15 @@ def test_a_handler_that_greets_who_has_left_meets_its_disconnect(lab: MakeLab, h
 
 
 @pytest.mark.parametrize("how", ["close", "rst"])
-def test_a_handler_that_only_sends_comes_to_its_error(lab: MakeLab, how: str) -> None:
-    """On every server: it never asks for the disconnect."""
+def test_a_handler_that_never_receives_gets_its_error_from_send(lab: MakeLab, how: str) -> None:
+    """It never asks for the disconnect, so on every server a send must fail in the end."""
     made = lab(BARE)
     leave(made.connect("/send-on"), how)
     assert made.note(within=10) == {"error": "PeerGoneError", "os_error": True}
 
 
 def test_messages_that_came_before_the_end_are_still_received(lab: MakeLab) -> None:
-    """In order, then the disconnect with its code."""
+    """They are received in order, then the disconnect with its code."""
     made = lab(BARE)
     peer = made.connect("/receive-late")
     for number in range(20):
@@ -118,8 +118,8 @@ def test_messages_that_came_before_the_end_are_still_received(lab: MakeLab) -> N
     assert made.note() == [*(f"message {number}" for number in range(20)), 4002]
 
 
-def test_a_deaf_handler_does_not_keep_its_peer_in_the_lists(lab: MakeLab) -> None:
-    """The connection is over when the peer left, however long its handler sleeps on."""
+def test_a_deaf_handler_does_not_keep_a_lost_peer_registered(lab: MakeLab) -> None:
+    """The connection is over once the peer leaves, however long its handler sleeps on."""
     made = lab()
     peer = made.connect("/deaf")
     made.wait_for_connections(1)

@@ -1,4 +1,4 @@
-"""Before accept: what peers send then, and who leaves then."""
+"""Before accept: frames that arrive early, and peers that leave early."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ BEHIND = {
 
 
 def open_gate(made: Lab) -> Peer:
-    """Let those accept who wait for somebody else."""
+    """Connect a neighbour, for which the handlers of ``/gate`` wait before they accept."""
     return made.connect("/echo")
 
 
 def send_before_accept(made: Lab, *pieces: bytes) -> Peer:
-    """A peer whose frames arrive when its handler runs and has not accepted."""
+    """A peer whose frames arrive while its handler runs but has not accepted yet."""
 
     def meanwhile(peer: Peer) -> None:
         eventually(lambda: made.held.get("calls") == 1)
@@ -46,13 +46,11 @@ def send_before_accept(made: Lab, *pieces: bytes) -> Peer:
 
 
 @pytest.mark.parametrize("path", ["/echo", "/gate", "/refuse-late"])
-def test_what_is_behind_the_handshake_harms_nobody_and_leaves_nothing(
-    lab: MakeLab, variant: Variant, path: str
-) -> None:
-    """A neighbour talks on, and whoever sent it is gone as soon as it has left."""
+def test_data_behind_the_handshake_harms_nobody_and_leaves_nothing(lab: MakeLab, variant: Variant, path: str) -> None:
+    """A neighbour is still served, and the connection of the sender is gone as soon as it leaves."""
     made = lab(accept_timeout=1.0)
     if variant.sansio:
-        # Its HTTP parser has dropped the beginning of many frames, and what is no frame before accept it asserts away.
+        # Its HTTP parser drops the start of many frames, and an assertion of it fails on what is then no valid frame.
         made.forgive("AssertionError$")
     for behind in BEHIND.values():
         neighbour = open_gate(made) if path == "/echo" else None
@@ -67,7 +65,7 @@ def test_what_is_behind_the_handshake_harms_nobody_and_leaves_nothing(
 
 
 def test_frames_behind_the_handshake_arrive_in_order(lab: MakeLab) -> None:
-    """In the same packet; more of them than a server keeps for its application at a time."""
+    """They are in the same packet, and more than a server keeps for its application at a time."""
     early = [f"early {number}" for number in range(30)]
     peer = lab().connect("/echo", early=b"".join(Frame(TEXT, each.encode()).encode() for each in early))
     peer.send("late")
@@ -75,7 +73,7 @@ def test_frames_behind_the_handshake_arrive_in_order(lab: MakeLab) -> None:
 
 
 def test_frames_before_accept_arrive_in_order(lab: MakeLab) -> None:
-    """In packets of their own, the last one in two halves around accept."""
+    """They come in packets of their own, the last one in two halves around accept."""
     made = lab()
     early = [f"early {number}" for number in range(30)]
     frames = [Frame(TEXT, each.encode()).encode() for each in early]
@@ -85,8 +83,8 @@ def test_frames_before_accept_arrive_in_order(lab: MakeLab) -> None:
     assert peer.receive_many(32) == [*early, "whole", "late"]
 
 
-def test_much_before_accept_arrives(lab: MakeLab) -> None:
-    """More than anybody keeps of it."""
+def test_large_messages_before_accept_arrive(lab: MakeLab) -> None:
+    """Together they are larger than any buffer that holds them before accept."""
     made = lab()
     pieces = [bytes([number]) * 20_000 for number in range(10)]
     peer = send_before_accept(made, *[Frame(BINARY, each).encode() for each in pieces])
@@ -94,11 +92,11 @@ def test_much_before_accept_arrives(lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("path", ["/wait-for-more", "/sleep", "/wait-for-event"])
-def test_who_leaves_before_accept_leaves_nothing(lab: MakeLab, path: str) -> None:
-    """Whatever its handler waits for, and however it leaves, after ``accept_timeout`` at the latest."""
+def test_a_peer_that_leaves_before_accept_leaves_nothing(lab: MakeLab, path: str) -> None:
+    """All is free after ``accept_timeout`` at the latest, whatever its handler waits for and however it leaves."""
     made = lab(accept_timeout=1.0, max_connections=6)
     if made.server.variant.legacy:
-        # By itself it answers 500 to who has left, which uvloop does not allow.
+        # By itself it answers 500 to a peer that has left, which uvloop does not allow.
         made.forgive(*LEFT_BEFORE_ITS_500)
     before = made.server.sockets
     silent = []

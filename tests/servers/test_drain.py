@@ -1,4 +1,4 @@
-"""A process that is told to stop lets go of everybody in good order, and in time."""
+"""A process that is told to stop closes all connections in good order and in time."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def service(serve: MakeServer, variant: Variant, **drain: Any) -> Server:
 
 
 def test_a_service_with_all_kinds_of_clients_stops_in_time(serve: MakeServer, variant: Variant) -> None:
-    """50 healthy, 2 stalled in the middle of a flood, 2 with handlers that hear of nothing."""
+    """50 are healthy, 2 stall in the middle of a flood, and 2 have handlers that never receive."""
     server = service(serve, variant, timeout=3.0, batch_size=10, interval=0.15)
     stop_with_all_kinds_of_clients(server, server.signal)
 
 
-def test_a_signal_to_the_whole_group_is_the_same(serve: MakeServer, variant: Variant) -> None:
+def test_a_signal_to_the_whole_process_group_drains_too(serve: MakeServer, variant: Variant) -> None:
     """A terminal and some supervisors signal every process of a server, and its parent signals the others again."""
     server = service(serve, variant, timeout=3.0, batch_size=10, interval=0.15)
     stop_with_all_kinds_of_clients(server, server.signal_group)
 
 
 def stop_with_all_kinds_of_clients(server: Server, send_signal: Callable[[int], None]) -> None:
-    """Open them, send the signal, and see how it ends."""
+    """Open clients of all kinds, send the signal, and check how clients and process end."""
     variant = server.variant
     with Crowd(server.address) as healthy, Crowd(server.address) as others:
         assert healthy.open("/echo", 50) == [101] * 50
@@ -61,7 +61,7 @@ def stop_with_all_kinds_of_clients(server: Server, send_signal: Callable[[int], 
 
 
 def test_a_service_with_healthy_clients_does_not_wait(serve: MakeServer, variant: Variant) -> None:
-    """The timeout is for those who need it."""
+    """The process stops as soon as the last client has closed, long before the timeout."""
     server = service(serve, variant, timeout=20.0, batch_size=100)
     with Crowd(server.address) as crowd:
         crowd.open("/echo", 30)
@@ -73,7 +73,7 @@ def test_a_service_with_healthy_clients_does_not_wait(serve: MakeServer, variant
 
 @each_implementation
 def test_ctrl_c_drains_too(serve: MakeServer, variant: Variant) -> None:
-    """SIGINT is the same wish."""
+    """SIGINT drains just as SIGTERM does."""
     server = service(serve, variant, timeout=5.0)
     with Peer(server.address, "/echo") as peer:
         server.signal(signal.SIGINT)
@@ -85,8 +85,8 @@ def test_ctrl_c_drains_too(serve: MakeServer, variant: Variant) -> None:
 
 
 @each_implementation
-def test_newcomers_are_sent_away_while_draining(serve: MakeServer, variant: Variant) -> None:
-    """With 503 and the time to come back; readiness turns red, liveness stays."""
+def test_new_connections_are_refused_while_draining(serve: MakeServer, variant: Variant) -> None:
+    """The answer is 503 with Retry-After; readiness turns false while liveness stays."""
     server = service(serve, variant, timeout=4.0)
     with Peer(server.address, "/deaf") as peer:
         assert server.get("/-/ready") is True
@@ -114,8 +114,8 @@ def test_a_signal_that_comes_twice_at_once_is_one_signal(serve: MakeServer, vari
 
 
 @each_implementation
-def test_a_second_signal_later_ends_the_patience(serve: MakeServer, variant: Variant) -> None:
-    """Somebody who asks again after a while means now: all processes, since a parent tells its workers only once."""
+def test_a_later_second_signal_ends_the_drain_at_once(serve: MakeServer, variant: Variant) -> None:
+    """Asking again after a while means now. It goes to all processes, as a parent tells its workers only once."""
     server = service(serve, variant, timeout=60.0)
     with Crowd(server.address) as crowd:
         crowd.open("/deaf", 2)
@@ -131,7 +131,7 @@ def test_a_second_signal_later_ends_the_patience(serve: MakeServer, variant: Var
 
 @each_implementation
 def test_signals_can_be_left_to_the_server(serve: MakeServer, variant: Variant) -> None:
-    """Then it closes as it always did, with a close of its own or none."""
+    """The server then closes in its own way, with or without a close frame."""
     server = service(serve, variant, handle_signals=False, timeout=1.0)
     with Peer(server.address, "/echo") as peer:
         server.signal(signal.SIGTERM)
@@ -141,8 +141,8 @@ def test_signals_can_be_left_to_the_server(serve: MakeServer, variant: Variant) 
         assert server.wait(within=10) == variant.status()
 
 
-def test_a_drain_is_ours_to_call(lab: MakeLab, variant: Variant) -> None:
-    """It reports what it counted, and the manager stays closed until it is started again."""
+def test_an_application_can_drain_by_itself(lab: MakeLab, variant: Variant) -> None:
+    """``drain`` reports its counts, and the manager stays closed until it is started again."""
     made = lab(drain={"timeout": 5.0, "batch_size": 4, "interval": 0.05, "code": 1001, "reason": "moving"})
     with Crowd(made.server.address) as crowd:
         crowd.open(made.path("/echo"), 20)
@@ -163,7 +163,7 @@ def test_a_drain_is_ours_to_call(lab: MakeLab, variant: Variant) -> None:
     assert peer.receive() == "open again"
 
 
-def test_batches_grow_so_that_the_last_one_is_told_by_half_of_the_timeout(lab: MakeLab) -> None:
+def test_batches_grow_so_that_all_are_closed_by_half_of_the_timeout(lab: MakeLab) -> None:
     """One at a time, 80 clients would take 16 seconds."""
     made = lab(drain={"timeout": 4.0, "batch_size": 1, "interval": 0.2})
     with Crowd(made.server.address) as crowd:
@@ -176,8 +176,8 @@ def test_batches_grow_so_that_the_last_one_is_told_by_half_of_the_timeout(lab: M
     assert len(made.events("DrainRound")) <= 11
 
 
-def test_a_shutdown_is_a_drain_with_no_pacing(lab: MakeLab, variant: Variant) -> None:
-    """All at once; a peer that reads nothing is counted as failed, and the next socket starts it again."""
+def test_a_shutdown_is_a_drain_without_pacing(lab: MakeLab, variant: Variant) -> None:
+    """All close at once; a peer that reads nothing counts as failed, and the next socket starts the manager again."""
     made = lab(drain={"batch_size": 1, "interval": 5.0}, outbound={"policy": "block"})
     stalled = made.connect("/member/stalled?rooms=flooded", receive_buffer=4096)
     made.wait_for_connections(1)
@@ -197,7 +197,7 @@ def test_a_shutdown_is_a_drain_with_no_pacing(lab: MakeLab, variant: Variant) ->
 
 
 def test_a_handler_is_told_of_a_drain(lab: MakeLab) -> None:
-    """Its receive yields the disconnect with the code of the drain."""
+    """Its receive returns the disconnect with the code of the drain."""
     made = lab()
     with Crowd(made.server.address) as crowd:
         crowd.open(made.path("/echo"), 1)

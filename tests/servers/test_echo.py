@@ -13,7 +13,7 @@ SIZES = [0, 1, 125, 126, 127, 65535, 65536, 300_000, 1_048_576]
 
 
 def test_messages_of_every_size_come_back(lab: MakeLab) -> None:
-    """Text and binary, from nothing to the largest that is allowed."""
+    """Text and binary, from empty to the largest allowed size."""
     peer = lab().connect("/echo")
     for size in SIZES:
         for message in ("t" * size, os.urandom(size)):
@@ -22,7 +22,7 @@ def test_messages_of_every_size_come_back(lab: MakeLab) -> None:
 
 
 def test_every_kind_of_bytes_arrives(lab: MakeLab) -> None:
-    """A bytearray and a memoryview, which the handler fills anew right after its send."""
+    """The handler sends a bytearray and memoryviews, and overwrites them right after the send."""
     peer = lab().connect("/views")
     for size in (1, 1000, 100_000):
         data = os.urandom(size)
@@ -49,7 +49,7 @@ def test_fragments_arrive_as_one_message(lab: MakeLab) -> None:
 
 
 def test_many_messages_keep_their_order(lab: MakeLab) -> None:
-    """What is sent in one go comes back in that order, nothing twice, nothing lost."""
+    """Messages sent in one go come back in order, none of them twice and none lost."""
     peer = lab().connect("/echo")
     for number in range(500):
         peer.send(str(number))
@@ -57,7 +57,7 @@ def test_many_messages_keep_their_order(lab: MakeLab) -> None:
 
 
 def test_pings_of_the_peer_are_answered(lab: MakeLab) -> None:
-    """Also where the handler never receives, and behind unread messages."""
+    """The pong comes even if the handler never receives and unread messages precede the ping."""
     peer = lab().connect("/push")
     peer.send("unread")
     peer.send("unread")
@@ -66,7 +66,7 @@ def test_pings_of_the_peer_are_answered(lab: MakeLab) -> None:
 
 
 def test_a_subprotocol_is_selected(lab: MakeLab) -> None:
-    """The one that the handler names, of those that were offered."""
+    """The handler picks one of those that were offered."""
     peer = lab().connect("/negotiate", subprotocols=["first", "second"])
     assert peer.subprotocol == "second"
     peer.send("spoken")
@@ -94,8 +94,8 @@ def test_nothing_but_the_echo_arrives(lab: MakeLab) -> None:
     assert peer.count(PING) == 0
 
 
-def test_receive_may_be_cancelled(lab: MakeLab) -> None:
-    """A handler that receives with a timeout of a few milliseconds loses nothing."""
+def test_a_cancelled_receive_loses_nothing(lab: MakeLab) -> None:
+    """The handler receives with a timeout of a few milliseconds."""
     peer = lab("tests.support.apps.bare:app").connect("/receive-cancelled")
     for number in range(200):
         peer.send(str(number))

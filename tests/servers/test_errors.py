@@ -1,4 +1,4 @@
-"""Errors are what they are, and belong to whom they belong."""
+"""Errors keep their meaning, and affect only the connection that they belong to."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Connect: TypeAlias = Callable[[Server, str], Peer]
 
 APP = "tests.support.apps.errors:app"
 RAISED = (1011, 4011)
-"""As it arrives; daphne lets an application send no code below 3000 through somebody else's ``send``."""
+"""1011 as it may arrive: behind another middleware, daphne sends no code between 1000 and 3000."""
 OUTSIDE = ["runtime", "lookup", "refused", "timeout", "upstream"]
 AT_THE_END = ["file", "refused", "pipe", "timeout"]
 
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Connects peers, and lets go of them in the end."""
+    """Connects peers, and closes them at the end of the test."""
     with ExitStack() as stack:
         yield lambda server, path: stack.enter_context(Peer(server.address, path))
 
@@ -34,10 +34,10 @@ def logged(server: Server, word: str, since: int) -> bool:
     return word in server.log[since:] and "Traceback" in server.log[since:]
 
 
-def test_an_error_of_a_middleware_outside_is_an_error_of_the_application(
+def test_an_error_of_an_outer_middleware_is_an_error_of_the_application(
     serve: MakeServer, variant: Variant, connect: Connect
 ) -> None:
-    """Of whatever class: 1011 and a traceback, and never a peer that has left."""
+    """Whatever its class, it closes with 1011, logs a traceback, and is not taken for a peer that left."""
     server = serve(APP, variant)
     for kind in OUTSIDE:
         peer = connect(server, f"/outside/{kind}")
@@ -46,16 +46,16 @@ def test_an_error_of_a_middleware_outside_is_an_error_of_the_application(
         assert peer.receive() == "hello"
         peer.send("fail")
         assert peer.receive_close().code in RAISED
-        # The deprecated implementation of uvicorn waits for that, and the handler with it.
+        # The deprecated implementation of uvicorn waits for the peer to leave, and the handler with it.
         peer.vanish()
-        # Of an OSError Starlette makes a disconnect, and some servers log only that.
+        # Starlette turns an OSError into a disconnect, and some servers log only that.
         eventually(lambda since=since: "Traceback" in server.log[since:])  # type: ignore[misc]
 
 
-def test_an_error_of_a_middleware_outside_for_a_broadcast_ends_who_it_was_for(
+def test_an_outer_middleware_error_on_a_broadcast_ends_only_its_receiver(
     serve: MakeServer, variant: Variant, connect: Connect
 ) -> None:
-    """Nobody awaits such a message, so it is logged and closes with 1011."""
+    """No handler awaits the send of a broadcast, so the error is logged and closes the receiver with 1011."""
     server = serve(APP, variant)
     peer, healthy = connect(server, "/broadcast/outside/runtime"), connect(server, "/chat/healthy")
     peer.send("hello")
@@ -66,10 +66,10 @@ def test_an_error_of_a_middleware_outside_for_a_broadcast_ends_who_it_was_for(
     eventually(lambda: logged(server, "boom-runtime", 0))
 
 
-def test_an_error_of_cleaning_up_is_told_with_its_traceback(
+def test_an_error_while_cleaning_up_is_logged_with_its_traceback(
     serve: MakeServer, variant: Variant, connect: Connect
 ) -> None:
-    """A file that is not there, a database that refuses: the peer has left, but that is not how one learns of it."""
+    """A missing file or a database that refuses is an error of its own, even though the peer has left."""
     server = serve(APP, variant)
     for kind in AT_THE_END:
         since = len(server.log)
@@ -80,8 +80,10 @@ def test_an_error_of_cleaning_up_is_told_with_its_traceback(
         eventually(lambda kind=kind, since=since: logged(server, f"boom-{kind}", since))  # type: ignore[misc]
 
 
-def test_a_reader_and_a_writer_in_a_group_leave_quietly(serve: MakeServer, variant: Variant, connect: Connect) -> None:
-    """A group of disconnects is a disconnect; one with another error in it is told whole."""
+def test_a_reader_and_a_writer_in_a_task_group_end_quietly(
+    serve: MakeServer, variant: Variant, connect: Connect
+) -> None:
+    """An exception group of disconnects is a disconnect; one with another error in it is logged whole."""
     server = serve(APP, variant)
     for how in ("fin", "rst"):
         peer = connect(server, "/group/plain")
@@ -98,7 +100,7 @@ def test_a_reader_and_a_writer_in_a_group_leave_quietly(serve: MakeServer, varia
     eventually(lambda: "Traceback" in server.log)
 
 
-def test_a_chat_does_not_end_who_speaks_to_those_who_have_left(
+def test_a_chat_member_survives_sending_to_a_peer_that_has_left(
     serve: MakeServer, variant: Variant, connect: Connect
 ) -> None:
     """The error would be raised in a handler that has done nothing wrong."""
@@ -116,10 +118,10 @@ def test_a_chat_does_not_end_who_speaks_to_those_who_have_left(
     assert "Traceback" not in server.log
 
 
-def test_a_relay_on_bare_asgi_outlives_those_who_have_left(
+def test_a_relay_on_bare_asgi_survives_sending_to_a_peer_that_has_left(
     serve: MakeServer, variant: Variant, connect: Connect
 ) -> None:
-    """Where no framework stands between."""
+    """No framework stands between, so nothing else could catch the error."""
     server = serve(APP, variant)
     healthy, leaving = connect(server, "/relay"), connect(server, "/relay")
     healthy.send("hello")
@@ -134,7 +136,7 @@ def test_a_relay_on_bare_asgi_outlives_those_who_have_left(
 def test_a_handler_that_answers_too_late_gets_its_disconnect(
     serve: MakeServer, variant: Variant, connect: Connect
 ) -> None:
-    """By the error of its send where ASGI promises one, elsewhere by receive: frameworks clean up there."""
+    """It comes from send where ASGI promises an error there, and from receive elsewhere: frameworks clean up on it."""
     server = serve(APP, variant)
     peer = connect(server, "/late")
     peer.send("question")
@@ -144,20 +146,22 @@ def test_a_handler_that_answers_too_late_gets_its_disconnect(
 
 
 def test_a_handler_that_never_receives_again_still_ends(serve: MakeServer, variant: Variant, connect: Connect) -> None:
-    """Within seconds: what waits for its disconnect to be fetched does not wait for ever."""
+    """The connection waits only a few seconds for its disconnect to be received."""
     server = serve(APP, variant, {"drain": {"timeout": 20.0}})
     peer = connect(server, "/never")
     peer.send("begin")
     peer.receive()
     peer.vanish("rst")
     eventually(lambda: "= closed /never" in server.log)
-    # A handler that goes on would be waited for until the end of the drain.
+    # The drain would wait for a handler that goes on until its timeout.
     server.stop(within=10)
     assert "ignored the drain" not in server.log
 
 
-def test_an_error_of_ours_that_escapes_a_handler_is_told(serve: MakeServer, variant: Variant, connect: Connect) -> None:
-    """A mistyped name closes with 1011, and one warning has the traceback."""
+def test_an_error_of_the_package_that_escapes_a_handler_is_logged(
+    serve: MakeServer, variant: Variant, connect: Connect
+) -> None:
+    """A mistyped client id closes with 1011, and one warning has the traceback."""
     server = serve(APP, variant)
     peer = connect(server, "/mistyped")
     assert peer.receive_close().code in RAISED
@@ -165,10 +169,10 @@ def test_an_error_of_ours_that_escapes_a_handler_is_told(serve: MakeServer, vari
     assert server.log.count("! an error escaped the handler of /mistyped") == 1
 
 
-def test_a_message_over_the_limit_is_told_once_for_each_path(
+def test_a_message_over_the_limit_is_logged_once_for_each_path(
     serve: MakeServer, variant: Variant, connect: Connect
 ) -> None:
-    """With the option that says so: the page behind it may connect again for ever."""
+    """The warning names the option. It is not repeated, since a page may reconnect and send the message for ever."""
     server = serve(APP, variant, {"max_message_size": 1000})
     reasons = set()
     for path in ("/chat/a", "/chat/a", "/chat/b"):
