@@ -1,4 +1,4 @@
-"""Test doubles in the place of a WebSocket, as tests of applications make them."""
+"""Test doubles for a WebSocket, as tests of applications make them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["CountingSocket", "Gauge", "fleet"]
 
 
 class Gauge:
-    """How many are inside at once, and how many there were at most."""
+    """Counts how many visits overlap, at the moment and at most."""
 
     def __init__(self) -> None:
         self.inside = 0
@@ -29,7 +29,7 @@ class Gauge:
 
 
 class CountingSocket:
-    """Starlette's coroutines, counted: sends and closes of a whole fleet share two gauges."""
+    """Stands for Starlette's WebSocket; the sockets of a fleet share one gauge for sends and one for closes."""
 
     def __init__(self, sends: Gauge, closes: Gauge) -> None:
         self._sends = sends

@@ -81,7 +81,7 @@ def bare_client() -> Iterator[TestClient]:
 
 
 def leave(socket: WebSocketTestSession, client_id: str) -> None:
-    """Close, and wait for the handler's goodbye: older test clients cancel it where their context ends."""
+    """Close, and wait until the handler has disconnected: older test clients cancel it where their context ends."""
     socket.close()
     eventually(lambda: client_id not in basic_app.ws_manager.get_active_connections())
 
@@ -99,7 +99,7 @@ def test_only_the_import_line_differs_from_what_is_published() -> None:
 @clients
 @pytest.mark.parametrize("round_number", range(3))
 def test_two_clients_chat_again_and_again_on_one_app(make_client: MakeClient, round_number: int) -> None:
-    """What one says both hear, and afterwards nobody is left."""
+    """Both receive what either of them sends, and no connection remains afterwards."""
     with make_client() as client, ExitStack() as stack:
         ann = stack.enter_context(client.websocket_connect("/ws/ann"))
         ann.send_text("alone")
@@ -116,7 +116,7 @@ def test_two_clients_chat_again_and_again_on_one_app(make_client: MakeClient, ro
 
 @clients
 def test_a_pong_is_taken_as_a_sign_of_life_and_not_broadcast(make_client: MakeClient) -> None:
-    """The next thing heard after a pong is the next message."""
+    """The first message received after a pong is the next one that was sent."""
     with make_client() as client, client.websocket_connect("/ws/ann") as ann:
         ann.send_text("pong")
         ann.send_text("after")
@@ -125,7 +125,7 @@ def test_a_pong_is_taken_as_a_sign_of_life_and_not_broadcast(make_client: MakeCl
 
 @clients
 def test_the_rest_go_on_when_one_leaves(make_client: MakeClient) -> None:
-    """A client that left is in no list, and its leaving hurts nobody."""
+    """A client that left is no longer listed, and the others are not affected."""
     with make_client() as client, client.websocket_connect("/ws/ann") as ann:
         with client.websocket_connect("/ws/bob") as bob:
             bob.send_text("short visit")

@@ -45,7 +45,7 @@ async def test_a_double_is_sent_each_message_unencoded(message: Any, coroutine: 
 
 
 async def test_a_delivery_that_fails_is_reported_and_the_others_arrive() -> None:
-    """``errors`` says who and what."""
+    """``errors`` names the client and the error."""
     manager, (ann, bob) = await fleet("ann", "bob")
     ann.send_text.side_effect = RuntimeError("gone")
     result = await manager.broadcast("hello")
@@ -56,8 +56,8 @@ async def test_a_delivery_that_fails_is_reported_and_the_others_arrive() -> None
     bob.send_text.assert_awaited_once_with("hello")
 
 
-async def test_a_broadcast_of_which_nothing_arrives_raises() -> None:
-    """All failed: the error holds the result."""
+async def test_a_broadcast_that_fails_for_every_client_raises() -> None:
+    """The error holds the result."""
     manager, (ann,) = await fleet("ann")
     ann.send_text.side_effect = RuntimeError("gone")
     with pytest.raises(BroadcastFailedError) as caught:
@@ -66,6 +66,6 @@ async def test_a_broadcast_of_which_nothing_arrives_raises() -> None:
 
 
 async def test_a_broadcast_to_nobody_is_no_failure() -> None:
-    """No audience, no error."""
+    """A result that counts zero is returned, and no error is raised."""
     manager, _ = await fleet()
     assert await manager.broadcast("hello") == BroadcastResult(total=0, succeeded=0, failed=0, errors=[])

@@ -53,7 +53,7 @@ CONFIGURATIONS = {
     "high load": HIGH_LOAD,
 }
 QUICKLY = 0.01
-"""The published seconds, a hundredth of them: the behaviour is the same and the test is short."""
+"""What the published seconds are multiplied by: the behaviour is the same and the test is short."""
 
 every_configuration = pytest.mark.parametrize("config", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 
@@ -206,7 +206,7 @@ async def test_the_high_load_configuration_limits_the_memory_of_a_connection() -
 
 @pytest.mark.anyio
 async def test_the_high_load_configuration_evicts_the_least_recently_used() -> None:
-    """Over the total, the one that was silent for longest makes room, with 1013."""
+    """Over the total limit, the client that was silent for longest is closed with 1013."""
     config = replace(HIGH_LOAD, max_total_memory=25_000)
     manager, (ann, bob, cid) = await fleet("ann", "bob", "cid", config=config)
     await manager.start()

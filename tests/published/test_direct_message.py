@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_direct_message_reaches_one_client() -> None:
-    """True when it was handed over, and nobody else hears it."""
+    """The call returns true once the message is handed over, and no other client gets it."""
     manager, (ann, bob) = await fleet("ann", "bob")
     success = await manager.send_to_client("ann", "Direct message")
     assert success
@@ -26,22 +26,22 @@ async def test_a_direct_message_may_be_a_dict() -> None:
     ann.send_json.assert_awaited_once_with({"type": "note"})
 
 
-async def test_a_message_to_a_client_that_has_left_is_false() -> None:
-    """No error: the caller decides what it means."""
+async def test_sending_to_a_client_that_has_left_returns_false() -> None:
+    """It raises no error: the caller decides what it means."""
     manager, (ann,) = await fleet("ann")
     await manager.disconnect("ann")
     assert not await manager.send_to_client("ann", "Direct message")
     ann.close.assert_awaited_once()
 
 
-async def test_a_message_whose_send_fails_is_false() -> None:
-    """A socket that raises is as good as gone."""
+async def test_sending_to_a_socket_that_raises_returns_false() -> None:
+    """A socket that raises counts as gone."""
     manager, (ann,) = await fleet("ann")
     ann.send_text.side_effect = RuntimeError("gone")
     assert not await manager.send_to_client("ann", "Direct message")
 
 
-async def test_disconnecting_a_name_that_nobody_holds_raises() -> None:
+async def test_disconnecting_an_unknown_client_raises() -> None:
     """As published: the error names the client."""
     manager, _ = await fleet()
     with pytest.raises(ConnectionNotFoundError, match="nobody"):

@@ -1,6 +1,6 @@
-"""What README's "Moving" says: the same program with the published package and with this one, without the middleware.
+"""README's "Moving": the same program with the published package and with this one, without the middleware.
 
-Each difference is shown with both, and so is what is the same, so that nothing is promised that is no news.
+Each difference is shown with both packages. So is what is the same, so that the README lists no difference too many.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Case = Callable[[ModuleType], Awaitable[object]]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The published package knows no other."""
+    """The published package supports no other backend."""
     return "asyncio"
 
 
 async def manager_of(package: ModuleType, *names: str, **options: Any) -> tuple[Any, list[AsyncMock]]:
-    """A manager of this package, with a socket for each name."""
+    """A manager from this package, with a socket for each name."""
     manager = package.WebSocketConnectionManager(package.WebSocketConfig(**options))
     sockets = [AsyncMock() for _ in names]
     for name, socket in zip(names, sockets, strict=True):
@@ -54,21 +54,21 @@ async def outcome(call: Awaitable[object]) -> object:
 
 
 async def replaced(package: ModuleType) -> object:
-    """The old socket of a name that connects again."""
+    """How the old socket is closed when its client connects again."""
     _, sockets = await manager_of(package, "ann", "ann")
     await until(lambda: closed(sockets[0]))
     return closed(sockets[0])
 
 
 async def shut_down(package: ModuleType) -> object:
-    """Everybody at a shutdown."""
+    """How a socket is closed at a shutdown."""
     manager, (socket,) = await manager_of(package, "ann")
     await manager.graceful_shutdown(timeout=1)
     return closed(socket)
 
 
 async def never_answered(package: ModuleType) -> object:
-    """A client that lets every ping pass."""
+    """The clients that remain when one of them answers no ping."""
     manager, (socket,) = await manager_of(package, "ann", heartbeat_interval=0.05, heartbeat_timeout=0.05)
     await manager.start()
     await until(lambda: socket.send_json.await_count + socket.send_text.await_count)
@@ -80,13 +80,13 @@ async def never_answered(package: ModuleType) -> object:
 
 
 async def idle_memory(package: ModuleType) -> object:
-    """Whether a connection that holds nothing counts."""
+    """Whether a connection without data counts as memory."""
     manager, _ = await manager_of(package, "ann")
     return manager.get_memory_usage()["total_memory"] > 0
 
 
 async def evicted(package: ModuleType) -> object:
-    """Who must go for somebody else's data."""
+    """How a client is closed that is evicted because of another one's data."""
     manager, (ann, _) = await manager_of(package, "ann", "bob", max_total_memory=3000)
     await manager.set_user_data("ann", "key", "x" * 2000)
     await manager.connect("cat", AsyncMock(), {"note": "y" * 2000})
@@ -95,7 +95,7 @@ async def evicted(package: ModuleType) -> object:
 
 
 async def late_goodbye(package: ModuleType) -> object:
-    """``disconnect`` of a handler whose socket was replaced."""
+    """The clients that remain when a handler whose socket was replaced calls ``disconnect``."""
     manager = package.WebSocketConnectionManager()
     connected, leave = asyncio.Event(), asyncio.Event()
 
@@ -115,7 +115,7 @@ async def late_goodbye(package: ModuleType) -> object:
 
 
 def websocket() -> Any:
-    """Starlette's own, accepted, of a client that says nothing."""
+    """An accepted WebSocket of Starlette, whose client sends nothing."""
     from starlette.websockets import WebSocket, WebSocketState
 
     made = WebSocket({"type": "websocket", "path": "/", "headers": []}, AsyncMock(), AsyncMock())
@@ -124,7 +124,7 @@ def websocket() -> Any:
 
 
 async def disabled_tokens(package: ModuleType) -> object:
-    """A token where tokens are off."""
+    """Whether a token can be had where tokens are switched off."""
     manager, _ = await manager_of(package, enable_reconnect=False)
     try:
         return bool(manager.generate_reconnect_token("ann"))
@@ -133,13 +133,13 @@ async def disabled_tokens(package: ModuleType) -> object:
 
 
 async def dotted_name(package: ModuleType) -> object:
-    """A token for a name with a dot, such as an address of mail."""
+    """What validating a token for a name with a dot, such as a mail address, returns."""
     manager, _ = await manager_of(package)
     return await outcome(manager.validate_reconnect_token(manager.generate_reconnect_token("ann@example.com")))
 
 
 async def changed_later(package: ModuleType) -> object:
-    """A configuration that is changed when the manager is made."""
+    """Whether a configuration can be changed after the manager was made."""
     config = package.WebSocketConfig(max_connections=1)
     manager = package.WebSocketConnectionManager(config)
     config.max_connections = 2
@@ -148,7 +148,7 @@ async def changed_later(package: ModuleType) -> object:
 
 
 async def nonsense(package: ModuleType) -> object:
-    """A heartbeat that there is not."""
+    """Whether an unknown type of heartbeat is accepted."""
     try:
         return package.WebSocketConfig(heartbeat_type="nonsense").heartbeat_type
     except ValueError:
@@ -156,7 +156,7 @@ async def nonsense(package: ModuleType) -> object:
 
 
 async def bytes_message(package: ModuleType) -> object:
-    """How binary data leaves."""
+    """Whether binary data is sent as text or as bytes."""
     manager, (socket,) = await manager_of(package, "ann")
     await manager.send_to_client("ann", b"\x00")
     return "text" if socket.send_text.await_count else "bytes"
@@ -178,42 +178,46 @@ async def bytes_message(package: ModuleType) -> object:
         (bytes_message, "text", "bytes"),
     ],
 )
-async def test_it_is_different(case: Case, before: object, now: object, caplog: pytest.LogCaptureFixture) -> None:
-    """As README's list says."""
+async def test_the_outcome_differs_from_the_published_package(
+    case: Case, before: object, now: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """README's list of differences names each of these."""
     caplog.set_level(logging.CRITICAL)
     assert (await case(published), await case(wsstab)) == (before, now)
 
 
 async def total(package: ModuleType) -> object:
-    """The audience of a broadcast that leaves somebody out."""
+    """The counts of a broadcast that excludes a client."""
     manager, _ = await manager_of(package, "ann", "bob")
     result = await manager.broadcast("hi", exclude_client="bob")
     return result.total, result.succeeded, result.failed
 
 
 async def strangers(package: ModuleType) -> object:
-    """Names that nobody holds, and the empty one."""
+    """What calls with an unknown or an empty client id return or raise."""
     manager, _ = await manager_of(package)
     calls = [manager.disconnect("x"), manager.set_user_data("x", "k", 1), manager.connect("", AsyncMock())]
     return [await outcome(call) for call in calls] + [await manager.send_to_client("x", "hi")]
 
 
 async def twice(package: ModuleType) -> object:
-    """A token that is used again."""
+    """What a token is worth when it is used twice."""
     manager, _ = await manager_of(package)
     token = manager.generate_reconnect_token("ann")
     return [await outcome(manager.validate_reconnect_token(token)) for _ in range(2)]
 
 
 async def goodbye(package: ModuleType) -> object:
-    """The code of a disconnect."""
+    """The code with which ``disconnect`` closes."""
     manager, (socket,) = await manager_of(package, "ann")
     await manager.disconnect("ann")
     return closed(socket)[0]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("case", [total, strangers, twice, goodbye])
-async def test_it_is_the_same(case: Case, caplog: pytest.LogCaptureFixture) -> None:
-    """So README does not call it a difference."""
+async def test_the_outcome_is_the_same_as_with_the_published_package(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So README does not list it as a difference."""
     caplog.set_level(logging.CRITICAL)
     assert await case(wsstab) == await case(published)

@@ -22,7 +22,7 @@ TTL = timedelta(milliseconds=1)
 
 
 def application(ws_manager: WebSocketConnectionManager) -> FastAPI:
-    """The published pattern; it also says who was restored, so that a test can see it."""
+    """The published pattern; it also sends the restored client id, so that a test can see it."""
     app = FastAPI()
 
     @app.post("/reconnect-token/{client_id}")
@@ -52,7 +52,7 @@ def application(ws_manager: WebSocketConnectionManager) -> FastAPI:
 
 
 def manager(ttl: timedelta = timedelta(hours=1)) -> WebSocketConnectionManager:
-    """One with a key, as every process of a deployment has it."""
+    """A manager with the key that all processes of a deployment share."""
     return WebSocketConnectionManager(WebSocketConfig(secret_key=KEY, reconnect_token_ttl=ttl))
 
 
@@ -62,7 +62,7 @@ def token_of(client: TestClient) -> str:
 
 
 def test_a_client_comes_back_with_its_token() -> None:
-    """The token tells who it was."""
+    """The token tells the server which client it was."""
     client = TestClient(application(manager()))
     token = token_of(client)
     with client.websocket_connect(f"/ws/ann?token={token}") as ann:
@@ -70,22 +70,22 @@ def test_a_client_comes_back_with_its_token() -> None:
 
 
 def test_a_client_without_a_token_is_new() -> None:
-    """No token, no session."""
+    """Without a token no session is restored."""
     client = TestClient(application(manager()))
     with client.websocket_connect("/ws/ann") as ann:
         assert ann.receive_json() == {"restored": None}
 
 
 def test_a_token_of_another_process_with_the_same_key_is_valid() -> None:
-    """That is what the key is for."""
+    """Processes that share a key accept each other's tokens."""
     token = manager().generate_reconnect_token("ann")
     client = TestClient(application(manager()))
     with client.websocket_connect(f"/ws/ann?token={token}") as ann:
         assert ann.receive_json() == {"restored": "ann"}
 
 
-def test_a_token_that_comes_too_late_closes_with_1008() -> None:
-    """The published handler tells the client so."""
+def test_an_expired_token_closes_with_1008() -> None:
+    """The published handler catches `TokenExpiredError` and gives the reason."""
     ws_manager = manager(TTL)
     token = ws_manager.generate_reconnect_token("ann")
     client = TestClient(application(ws_manager))
@@ -107,7 +107,7 @@ async def test_a_token_works_once() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("spoiled", ["", "a.b.c.d", "not a token", "{}x", "x{}"])
 async def test_a_token_that_was_tampered_with_is_refused(spoiled: str) -> None:
-    """Whatever it is, the error is ours."""
+    """Whatever is presented, the error is `InvalidTokenError`."""
     ws_manager = manager()
     token = ws_manager.generate_reconnect_token("ann")
     with pytest.raises(InvalidTokenError):
@@ -120,8 +120,8 @@ def test_a_token_has_four_parts() -> None:
 
 
 @pytest.mark.anyio
-async def test_tokens_that_are_switched_off_say_so() -> None:
-    """``enable_reconnect=False`` acts, on both methods."""
+async def test_both_token_methods_raise_when_tokens_are_switched_off() -> None:
+    """``enable_reconnect=False`` switches them off."""
     ws_manager = WebSocketConnectionManager(WebSocketConfig(enable_reconnect=False))
     with pytest.raises(WebSocketStabilizerError):
         ws_manager.generate_reconnect_token("ann")

@@ -11,7 +11,7 @@ from wsstab import WebSocketConnectionManager
 
 
 def application() -> FastAPI:
-    """The published endpoint beside a socket."""
+    """The published endpoint, beside a WebSocket."""
     app = FastAPI()
     ws_manager = WebSocketConnectionManager()
 
@@ -36,7 +36,7 @@ def application() -> FastAPI:
 
 
 def test_an_empty_manager_counts_nothing() -> None:
-    """No connections, no bytes, and no division by them."""
+    """The average of no connections is zero, and not a division by zero."""
     with TestClient(application()) as client:
         assert client.get("/stats").json() == {
             "active_connections": 0,
@@ -45,8 +45,8 @@ def test_an_empty_manager_counts_nothing() -> None:
         }
 
 
-def test_the_statistics_tell_who_is_connected_and_what_it_costs() -> None:
-    """Count, names and memory, while connected and afterwards."""
+def test_the_statistics_report_clients_and_their_memory() -> None:
+    """Count, names and memory are right while clients are connected, and the memory also afterwards."""
     with TestClient(application()) as client:
         with client.websocket_connect("/ws/ann") as ann, client.websocket_connect("/ws/bob") as bob:
             for socket in (ann, bob):

@@ -15,8 +15,8 @@ from wsstab import (
 )
 
 
-def test_a_handler_keeps_and_finds_what_it_knows() -> None:
-    """The published handler, with a message in the place of its print."""
+def test_a_handler_stores_and_retrieves_user_data() -> None:
+    """The published handler, with a message in place of its print."""
     app = FastAPI()
     ws_manager = WebSocketConnectionManager()
 
@@ -39,7 +39,7 @@ def test_a_handler_keeps_and_finds_what_it_knows() -> None:
 
 @pytest.mark.anyio
 async def test_user_data_belongs_to_one_client_and_leaves_with_it() -> None:
-    """Another client has its own; nobody has the data of one that left."""
+    """Another client does not see it, and it is gone once its client has left."""
     manager, _ = await fleet("ann", "bob")
     await manager.set_user_data("ann", "colour", "green")
     assert await manager.get_user_data("ann", "colour") == "green"
@@ -50,7 +50,7 @@ async def test_user_data_belongs_to_one_client_and_leaves_with_it() -> None:
 
 @pytest.mark.anyio
 async def test_user_data_needs_a_client() -> None:
-    """Setting it for a name that nobody holds raises; asking gives nothing."""
+    """Setting it for an unknown client raises; asking for it returns ``None``."""
     manager, _ = await fleet()
     with pytest.raises(ConnectionNotFoundError):
         await manager.set_user_data("nobody", "colour", "green")
@@ -59,7 +59,7 @@ async def test_user_data_needs_a_client() -> None:
 
 @pytest.mark.anyio
 async def test_user_data_over_the_limit_of_a_connection_is_refused() -> None:
-    """The value is not kept, and what was there stays."""
+    """The new value is not kept, and the old one stays."""
     manager, _ = await fleet("ann", config=WebSocketConfig(max_memory_per_connection=10_000))
     await manager.set_user_data("ann", "note", "short")
     with pytest.raises(MemoryLimitExceededError):

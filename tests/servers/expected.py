@@ -1,7 +1,7 @@
-"""What a server cannot do: tests that must fail there, each with its reason.
+"""What a server cannot do: the tests that must fail there, each with its reason.
 
-A row makes a test an expected failure, strict: the suite fails when it starts to pass. It is the
-last resort. Where a test can be told which other outcome is legal there, tell it.
+A row makes a test a strict expected failure: the suite fails when the test starts to pass. That is
+the last resort. Where another outcome is legal on a server, the test itself should allow it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["EXPECTED", "LACKS", "Expected", "reason_to_fail"]
 LACKS = {
     "native_ping": "no WebSocket ping can be sent",
     "can_abort": "the TCP connection cannot be ended from the application",
-    "buffer_size": "it does not tell how much waits to be sent",
+    "buffer_size": "it does not report how much waits to be sent",
     "native_frames": "every message is compressed for each peer by itself",
     "deflate": "it negotiates no compression",
     "compression_switch": "compression cannot be refused",
@@ -25,7 +25,7 @@ LACKS = {
     "disconnect_reasons": "the reason of the peer's close is not told",
     "lifespan": "it has no lifespan",
 }
-"""What it means when a field of `Traits` is false."""
+"""What it means that a field of `Traits` is false."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Expected:
     """One row: which tests must fail on which variants, and why.
 
     Args:
-        pattern: of ``file.py::test_name``, or of that with its parameters, as a shell writes it (``*``, ``?``).
-        lacks: the field of `Traits` that is false where they fail; tells the reason too.
-        on: beginning of the names of the variants, ``granian`` or ``hypercorn-trio``; ``None`` for all.
-        why: the reason; needed without ``lacks``.
+        pattern: a shell pattern (``*``, ``?``) for ``file.py::test_name``, with or without its parameters.
+        lacks: the field of `Traits` that is false where they fail; it supplies the reason too.
+        on: the beginning of the names of the variants, ``granian`` or ``hypercorn-trio``; ``None`` for all.
+        why: the reason; required without ``lacks``.
     """
 
     pattern: str
@@ -46,18 +46,18 @@ class Expected:
 
     @property
     def reason(self) -> str:
-        """Why, in words."""
+        """Why the tests must fail, in words."""
         return self.why or LACKS[self.lacks or ""]
 
     def applies(self, names: tuple[str, ...], variant: Variant) -> bool:
-        """Whether a test of these names must fail on this variant."""
+        """Whether a test with these names must fail on this variant."""
         if self.lacks is not None and getattr(variant.traits, self.lacks):
             return False
         here = self.on is None or str(variant).startswith(self.on)
         return here and any(fnmatchcase(name, self.pattern) for name in names)
 
 
-UNFINISHED = ("what_is_unfinished", "too_much_that_is_unfinished", "who_does_not_go_on")
+UNFINISHED = ("an_unfinished_message", "too_many_unfinished", "a_peer_that_does_not_continue")
 
 EXPECTED: list[Expected] = [
     *[
@@ -124,7 +124,7 @@ def reason_to_fail(names: tuple[str, ...], variant: Variant) -> str | None:
     """Why a test must fail on this variant; ``None`` where it must not.
 
     Args:
-        names: of the test, without and with its parameters.
-        variant: where it runs.
+        names: the names of the test, without and with its parameters.
+        variant: the variant on which it runs.
     """
     return next((row.reason for row in EXPECTED if row.applies(names, variant)), None)

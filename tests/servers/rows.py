@@ -1,6 +1,6 @@
-"""What every server is held to: the rows of the README's matrix, and the tests that show each.
+"""What must hold on every server: the rows of the README's matrix, and the tests of each.
 
-A row is read as "behind the middleware this holds". Its tests run on every variant of every server.
+A row reads "behind the middleware this holds". Its tests run on every variant of every server.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Receive with a timeout loses nothing": ("test_echo.py::test_a_cancelled_receive_loses_nothing",),
     "Message over the limit: 1009": (
         "test_limits.py::test_a_larger_message_closes_with_1009",
-        "test_limits.py::test_fragments_are_too_large_together",
-        "test_limits.py::test_a_message_that_nobody_reads_is_too_large_too",
+        "test_limits.py::test_fragments_that_are_too_large_together_close_with_1009",
+        "test_limits.py::test_a_larger_message_closes_with_1009_even_if_nobody_reads_it",
     ),
     "Decompression bomb: 1009, memory bounded": ("test_bomb.py::*",),
     "Compression can be off": ("test_compression.py::test_compression_can_be_off",),
@@ -103,7 +103,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "No spelling of a path leads past its guard": ("test_paths.py::*",),
     "A place is free when its socket and its handler are gone": ("test_places.py::*",),
     "500 handshakes at once on 100 places: exactly 100": (
-        "test_limits.py::test_of_many_handshakes_at_once_exactly_so_many_succeed",
+        "test_limits.py::test_of_many_handshakes_at_once_as_many_as_allowed_succeed",
     ),
     "Heartbeat by message": ("test_heartbeat.py::test_a_heartbeat_may_be_a_message",),
     "Heartbeat by ping, latency measured": ("test_heartbeat.py::test_the_latency_is_measured",),
@@ -123,14 +123,14 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Context variables of middleware outside are there": ("test_context.py::*",),
     "200 connections that die in every way leave nothing": ("test_faults.py::*",),
     "A thousand connections leave nothing": ("test_churn.py::test_a_thousand_connections_leave_no_trace",),
-    "HTTP beside it": ("test_mounting.py::test_http_finds_the_manager_and_passes",),
+    "HTTP beside it": ("test_mounting.py::test_http_requests_find_the_manager_and_pass",),
     "TLS": ("test_tls.py::*",),
     "python-socketio, with its own client": ("test_socketio.py::*",),
     "graphql-transport-ws (strawberry), with the client of gql": ("test_graphql.py::*",),
 }
-"""Title and tests, as ``file.py::test_name`` with the wildcards of a shell."""
+"""Title and tests of each row, as ``file.py::test_name`` with shell wildcards."""
 
 
 def row_of(name: str) -> str | None:
-    """The title of the row that a test belongs to; ``None`` for a test of no row."""
+    """The title of the row that a test belongs to; ``None`` for a test that belongs to none."""
     return next((title for title, patterns in ROWS.items() if any(fnmatchcase(name, each) for each in patterns)), None)

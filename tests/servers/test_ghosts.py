@@ -24,7 +24,7 @@ UNREAD = b"".join(Frame(TEXT, b"x").encode() for _ in range(400))
 
 
 def noticed_within(state: str, how: str) -> float:
-    """Seconds, as ``docs/servers.md`` promises them."""
+    """The seconds that ``docs/servers.md`` promises."""
     if state == "closing":
         # The closing handshake has a time of its own.
         return 11.0
@@ -40,17 +40,17 @@ def beats(variant: Variant) -> dict[str, Any]:
 
 @pytest.mark.parametrize("how", ["fin", "rst", "silence"])
 @pytest.mark.parametrize("state", ["reading", "paused", "delayed", "detached", "closing"])
-def test_a_peer_that_has_left_is_no_ghost(lab: MakeLab, variant: Variant, state: str, how: str) -> None:
-    """Its connection and its place are free in the time that the table of the documents gives."""
+def test_a_peer_that_has_left_is_noticed_in_time(lab: MakeLab, variant: Variant, state: str, how: str) -> None:
+    """Its connection and its place are free within the time that ``docs/servers.md`` gives."""
     limit = {"messages_per_second": 1000, "bytes_per_second": BYTES_PER_SECOND, "action": "delay"}
     made = lab(STATES, **beats(variant), **({"rate_limit": limit} if state == "delayed" else {}))
     if how == "silence" and variant.server == "hypercorn" and variant.loop != "trio":
-        # Of a connection that is aborted as its peer ends it, Python 3.10 tells the server: ENOTCONN.
+        # Python 3.10 reports ENOTCONN to the server when a connection is aborted just as its peer ends it.
         made.forgive(*HAS_NO_SOCKET)
     peer = made.connect("/reading" if state == "delayed" else f"/{state}")
     made.wait_for_connections(1)
     if state == "delayed":
-        # It has used up the rate of two minutes.
+        # One message uses up the rate of two minutes.
         peer.send(b"x" * BYTES_PER_SECOND * 120)
         peer.send("and one more")
     elif state != "closing":
@@ -68,8 +68,8 @@ def test_a_peer_that_has_left_is_no_ghost(lab: MakeLab, variant: Variant, state:
     made.note(within=3)
 
 
-def test_what_was_sent_before_the_end_is_received_in_full(lab: MakeLab) -> None:
-    """A peer may leave while reading is paused: what it said is not lost with it."""
+def test_messages_sent_before_the_end_are_all_received(lab: MakeLab) -> None:
+    """A peer may leave while reading is paused; its messages are not lost with it."""
     made = lab(STATES, heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
     peer = made.connect("/late")
     made.wait_for_connections(1)
@@ -81,7 +81,7 @@ def test_what_was_sent_before_the_end_is_received_in_full(lab: MakeLab) -> None:
 
 
 def test_a_slow_handler_keeps_a_peer_that_answers(lab: MakeLab, variant: Variant) -> None:
-    """However much of it is unread: heartbeats go on being answered."""
+    """The peer goes on answering heartbeats, however many of its messages are unread."""
     made = lab(STATES, **beats(variant))
     peer = made.connect("/paused")
     made.wait_for_connections(1)
@@ -95,8 +95,8 @@ def test_a_slow_handler_keeps_a_peer_that_answers(lab: MakeLab, variant: Variant
     assert made.events("HeartbeatMissed") == []
 
 
-def test_what_a_peer_leaves_behind_is_bounded(lab: MakeLab) -> None:
-    """However small it was on the wire, where the handler takes nothing of it."""
+def test_the_unread_messages_of_a_peer_that_left_are_bounded(lab: MakeLab) -> None:
+    """Compressed messages are small on the wire but large in memory, and the handler reads none of them."""
     made = lab(STATES, max_message_size=2_000_000)
     peer = made.connect("/paused", extensions="permessage-deflate")
     if peer.extensions is None:
@@ -115,8 +115,8 @@ def test_what_a_peer_leaves_behind_is_bounded(lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_without_a_heartbeat_who_has_left_is_noticed_too(lab: MakeLab, how: str) -> None:
-    """Also where the server tells nothing of the connection, and has no ping."""
+def test_the_end_of_tcp_is_noticed_without_a_message_heartbeat(lab: MakeLab, how: str) -> None:
+    """This holds even where the server has no ping and does not report the end of the connection."""
     made = lab(STATES, heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
     peer = made.connect("/paused")
     made.wait_for_connections(1)

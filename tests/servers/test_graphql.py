@@ -1,4 +1,4 @@
-"""A wrapped GraphQL application of strawberry, with the client of gql, by ``graphql-transport-ws``."""
+"""A wrapped GraphQL application of strawberry, with the client of gql, over ``graphql-transport-ws``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNT = "subscription ($upto: Int!, $pause: Float!) { count(upto: $upto, pause: 
 
 @pytest.fixture
 def wrapped(serve: MakeServer, variant: Variant) -> Server:
-    """The application on a server, with heartbeats often enough to disturb."""
+    """The application on a server, with heartbeats that are frequent enough to disturb it."""
     return serve("tests.support.apps.graphql:app", variant, {"heartbeat_interval": 0.2, "drain": {"timeout": 5.0}})
 
 
@@ -31,14 +31,14 @@ def client_of(server: Server) -> Client:
 
 
 async def numbers(session: Any, upto: int, pause: float = 0.0) -> list[int]:
-    """What a subscription gives."""
+    """All numbers that a subscription yields."""
     request = gql(COUNT)
     request.variable_values = {"upto": upto, "pause": pause}
     return [result["count"] async for result in session.subscribe(request)]
 
 
 async def test_subscriptions_run_to_their_ends(wrapped: Server) -> None:
-    """Two at once on one socket, with our heartbeats beneath, our broadcasts beside, and a query between."""
+    """Two of them run at once on one socket, together with our heartbeats, a broadcast and a query."""
     got: dict[str, list[int]] = {}
 
     async def subscribe(session: Any, name: str, upto: int, pause: float) -> None:
@@ -53,14 +53,14 @@ async def test_subscriptions_run_to_their_ends(wrapped: Server) -> None:
                 assert "running" in await session.execute(gql("{ running }"))
         assert (await session.execute(gql("{ running }"))) == {"running": 0}
         assert got == {"slow": list(range(10)), "fast": list(range(500))}
-        # While the client is there: strawberry logs an error when its last "complete" finds nobody.
-        # In an eager task it may be over before strawberry has noted that it began.
+        # Checked while the client is connected: strawberry logs an error when its last "complete" finds no peer.
+        # In an eager task a subscription may be over before strawberry has noted that it began.
         forgiven = ["KeyError"] * (wrapped.mode == "eager")
         assert wrapped.complaints(forgiven=forgiven) == [], wrapped.log
 
 
-async def test_a_subscription_may_be_left(wrapped: Server) -> None:
-    """Its generator ends, and the socket serves the next one."""
+async def test_a_client_may_leave_a_subscription(wrapped: Server) -> None:
+    """The generator of the subscription ends, and the socket serves the next one."""
     async with client_of(wrapped) as session:
         request = gql(COUNT)
         request.variable_values = {"upto": 1_000_000, "pause": 0.01}
@@ -74,7 +74,7 @@ async def test_a_subscription_may_be_left(wrapped: Server) -> None:
 
 
 async def test_a_client_that_leaves_ends_its_subscriptions(wrapped: Server) -> None:
-    """And no connection is left."""
+    """The manager keeps no connection, and no subscription is running."""
     async with client_of(wrapped) as session:
         request = gql(COUNT)
         request.variable_values = {"upto": 1_000_000, "pause": 0.01}

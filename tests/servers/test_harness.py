@@ -1,4 +1,4 @@
-"""The harness itself, on a bare uvicorn: what it cannot see, no other test can show."""
+"""The test harness itself, on a bare uvicorn: other tests can show only what it can see."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def test_fragments_are_one_message(plain: Server) -> None:
         assert peer.receive() == "onetwothree"
 
 
-def test_an_odd_frame_is_sent_as_it_is(plain: Server) -> None:
+def test_an_invalid_frame_is_sent_as_it_is(plain: Server) -> None:
     """Reserved bits reach the server, which calls them a protocol error."""
     with Peer(plain.address, "/echo") as peer:
         peer.send_frame(TEXT, b"odd", reserved=2)
         assert peer.receive_close().code == 1002
 
 
-def test_a_refusal_is_shown_with_its_body(plain: Server) -> None:
-    """An unknown path is an HTTP answer, not an exception of the socket."""
+def test_a_refusal_is_reported_with_its_status(plain: Server) -> None:
+    """An unknown path is refused with an HTTP answer, which is not an error of the socket."""
     with pytest.raises(Denied) as denied:
         Peer(plain.address, "/nowhere")
     assert denied.value.status == 403
@@ -74,7 +74,7 @@ def test_a_missing_close_frame_is_noticed(plain: Server) -> None:
 
 
 def test_the_closing_handshake_is_complete(plain: Server) -> None:
-    """Code and reason travel, the server answers with the code, and nothing follows."""
+    """Code and reason are sent, the server answers with the code, and nothing follows."""
     with Peer(plain.address, "/echo") as peer:
         peer.close(4001, "bye")
         assert peer.receive_close().code == 4001
@@ -83,7 +83,7 @@ def test_the_closing_handshake_is_complete(plain: Server) -> None:
 
 
 def test_frames_behind_a_close_frame_are_shown() -> None:
-    """The check for them would see one."""
+    """``after_close`` would reveal a server that sends such a frame."""
     parser, peer = FrameParser(), object.__new__(Peer)
     parser.feed(b"".join(Frame(code, b"", True).encode(masked=False) for code in (TEXT, CLOSE, PONG)))
     peer.frames = [frame for frame in iter(lambda: parser.next(0.0), None) if frame is not None]
@@ -91,21 +91,21 @@ def test_frames_behind_a_close_frame_are_shown() -> None:
 
 
 def test_pings_are_answered_only_when_allowed(plain: Server) -> None:
-    """Who answers lives, who does not is closed by the server's keepalive."""
+    """A peer that answers stays connected; one that does not is closed by the server's keepalive."""
     with Peer(plain.address, "/echo") as alive, Peer(plain.address, "/echo", answer_pings=False) as dead:
         alive.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= 4)
         assert dead.receive_close().reason == "keepalive ping timeout"
 
 
-def test_a_peer_that_does_not_read_stops_the_sender(plain: Server) -> None:
-    """A small receive buffer is full soon, and what was sent still comes out in order."""
+def test_a_peer_with_a_small_receive_buffer_reads_whole_messages(plain: Server) -> None:
+    """The buffer of 4 KiB is full soon, and a message of 16 KiB still comes out whole."""
     with Peer(plain.address, "/flood", receive_buffer=4096) as peer:
         assert peer.receive() == b"x" * 16384
         peer.vanish("rst")
 
 
 def test_the_proxy_forwards_swallows_and_cuts(plain: Server) -> None:
-    """Half-open means: no end is told, nothing arrives."""
+    """While it swallows, the connection is half-open: nothing arrives, and its end is not reported."""
     with Proxy(plain.address) as proxy, Peer(proxy.address, "/echo") as peer:
         peer.send("through")
         assert peer.receive() == "through"
@@ -127,7 +127,7 @@ def test_the_proxy_delays(plain: Server) -> None:
 
 
 def test_a_crowd_counts_what_it_gets(plain: Server) -> None:
-    """Messages and bytes of each client, and who was closed how."""
+    """It reports the messages and bytes of each client, and the code of its close."""
     with Crowd(plain.address) as crowd:
         assert crowd.open("/echo", 20, stalled=2) == [101] * 20
         crowd.send("0123456789" * 3000, times=3)
@@ -139,7 +139,7 @@ def test_a_crowd_counts_what_it_gets(plain: Server) -> None:
 
 
 def test_a_stopped_crowd_is_silent(plain: Server) -> None:
-    """After SIGSTOP nobody answers pings, and after SIGCONT it is seen what happened."""
+    """After SIGSTOP it answers no pings, and after SIGCONT it reports what happened meanwhile."""
     with Crowd(plain.address) as crowd:
         crowd.open("/echo", 2)
         eventually(lambda: crowd.report()[0]["pings"] >= 1)
@@ -151,7 +151,7 @@ def test_a_stopped_crowd_is_silent(plain: Server) -> None:
 
 
 def test_complaints_of_a_server_are_seen() -> None:
-    """A task that failed with nobody to hear is found in the log, and can be forgiven."""
+    """A failed task whose exception nobody retrieved is found in the log, and can be forgiven."""
     with Server(PLAIN, VARIANTS[0]) as server:
         with Peer(server.address, "/complain") as peer:
             peer.ended()
@@ -171,7 +171,7 @@ def test_nothing_is_left_of_a_stopped_server() -> None:
 
 
 def test_a_server_that_fails_to_start_says_why() -> None:
-    """The error holds the server's own words."""
+    """The error contains the output of the server."""
     with pytest.raises(AssertionError, match="Could not import module"):
         Server("tests.support.apps.missing:app", VARIANTS[0])
 
@@ -185,7 +185,7 @@ def test_a_tls_server_is_reached(certificate: tuple[str, str, object]) -> None:
 
 
 def test_the_end_of_a_connection_interrupts_reading(plain: Server) -> None:
-    """Waiting for a message tells a close frame from silence."""
+    """A reader that waits for a message raises on a close frame instead of timing out."""
     with Peer(plain.address, "/echo") as peer:
         peer.send_frame(CONTINUATION, b"no beginning")
         with pytest.raises(Vanished, match="close 1002"):

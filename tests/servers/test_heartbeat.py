@@ -1,4 +1,4 @@
-"""Who answers lives, who does not is gone in time, and nobody pays for what we did."""
+"""Peers that answer stay, silent ones are dropped in time, and nobody is dropped for our own delays."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ ALLOWED = 1.0
 
 
 def beats(variant: Variant) -> dict[str, Any]:
-    """How a heartbeat is sent here: where no ping can be, as a message, which a crowd answers too."""
+    """Options for a heartbeat: a message where the server can send no ping. A crowd answers either."""
     return {} if variant.traits.native_ping else {"heartbeat_type": "custom"}
 
 
 def pings(peer: Peer, count: int, within: float = 10.0) -> None:
-    """Read until this many pings arrived, answering them; soon tell where none will come."""
+    """Read until this many pings arrived, answering them; fail early where none will come."""
     peer.read_until(lambda frames: any(frame.opcode == PING for frame in frames), 4.0)
     peer.read_until(lambda frames: sum(frame.opcode == PING for frame in frames) >= count, within)
 
 
 def assert_gone(made: Lab, silent_since: float) -> None:
-    """The connection was given up in time, and it is said why."""
+    """Assert that the connection was dropped in time, and that the reason is reported."""
     event = made.event("ConnectionClosed", within=INTERVAL + TIMEOUT + ALLOWED + 3)
     assert event["at"] - silent_since < INTERVAL + TIMEOUT + ALLOWED
     assert event["code"] == 1006
@@ -47,7 +47,7 @@ def assert_gone(made: Lab, silent_since: float) -> None:
 
 
 def test_a_push_only_handler_keeps_a_healthy_peer(lab: MakeLab, variant: Variant) -> None:
-    """Three heartbeats long, whatever the handler leaves unread: nothing, one message, forty."""
+    """The peer stays for more than three heartbeats with zero, one or forty messages unread."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT, **beats(variant))
     with contextlib.ExitStack() as stack:
         crowds = [stack.enter_context(Crowd(made.server.address)) for _ in range(3)]
@@ -60,7 +60,7 @@ def test_a_push_only_handler_keeps_a_healthy_peer(lab: MakeLab, variant: Variant
 
 
 def test_a_peer_that_never_answers_is_gone(lab: MakeLab) -> None:
-    """After interval and timeout, not before; the handler learns the reason from ``closed``."""
+    """It is dropped after interval and timeout, not before; the handler learns the reason from ``closed``."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
     opened = time.monotonic()
     peer = made.connect("/push", answer_pings=False)
@@ -73,7 +73,7 @@ def test_a_peer_that_never_answers_is_gone(lab: MakeLab) -> None:
 
 @each_implementation
 def test_the_timeout_may_be_shorter_than_the_interval(lab: MakeLab) -> None:
-    """It counts from the ping."""
+    """The timeout counts from the ping."""
     made = lab(heartbeat_interval=1.0, heartbeat_timeout=0.2)
     peer = made.connect("/push", answer_pings=False)
     peer.ended(within=5)
@@ -94,7 +94,7 @@ def test_any_sign_of_life_counts(lab: MakeLab) -> None:
 
 @each_implementation
 def test_no_ping_while_messages_arrive(lab: MakeLab) -> None:
-    """Inbound traffic is the better heartbeat."""
+    """Inbound traffic shows that the peer is alive, so a ping would be superfluous."""
     made = lab(heartbeat_interval=1.0, heartbeat_timeout=1.0)
     peer = made.connect("/echo")
     for _ in range(15):
@@ -105,7 +105,7 @@ def test_no_ping_while_messages_arrive(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("path", ["/push", "/echo"])
 def test_a_half_open_peer_is_gone(lab: MakeLab, path: str) -> None:
-    """A proxy swallows everything; no end of the connection was told."""
+    """A proxy swallows everything, so nobody reports the end of the connection."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
     with Proxy(made.server.address) as proxy:
         peer = made.connect(path, address=proxy.address)
@@ -115,7 +115,7 @@ def test_a_half_open_peer_is_gone(lab: MakeLab, path: str) -> None:
 
 
 def test_a_stopped_client_is_gone(lab: MakeLab, variant: Variant) -> None:
-    """Its kernel goes on acknowledging, the process does not answer."""
+    """The client's kernel goes on acknowledging, but its process does not answer."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT, **beats(variant))
     with Crowd(made.server.address) as crowd:
         crowd.open(made.path("/push"), 1)
@@ -125,7 +125,7 @@ def test_a_stopped_client_is_gone(lab: MakeLab, variant: Variant) -> None:
 
 
 def test_the_latency_is_measured(lab: MakeLab) -> None:
-    """Through a proxy that delays by a twentieth of a second, it is a tenth."""
+    """Through a proxy that delays each direction by 0.05 seconds, it is at least 0.1."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=2.0)
     assert made.statistics["connections"] == 0
     with Proxy(made.server.address, delay=0.05) as proxy:
@@ -137,7 +137,7 @@ def test_the_latency_is_measured(lab: MakeLab) -> None:
 
 
 def test_a_ping_overtakes_queued_data(lab: MakeLab) -> None:
-    """What waits for a slow peer does not delay the question whether it is alive."""
+    """Messages that are queued for a slow peer do not delay its ping."""
     made = lab(
         heartbeat_interval=INTERVAL,
         heartbeat_timeout=20.0,
@@ -152,7 +152,7 @@ def test_a_ping_overtakes_queued_data(lab: MakeLab) -> None:
 
 
 def test_a_heartbeat_may_be_a_message(lab: MakeLab) -> None:
-    """Answered by ``pong`` or by JSON; the handler sees neither."""
+    """The peer answers with ``pong`` or with JSON, and the handler sees neither."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT, heartbeat_type="custom")
     peer = made.connect("/echo")
     for answer in ("pong", '{"type": "pong"}', "pong"):
@@ -167,7 +167,7 @@ def test_a_heartbeat_may_be_a_message(lab: MakeLab) -> None:
 
 
 def test_an_unanswered_message_heartbeat_ends_the_connection(lab: MakeLab) -> None:
-    """The same deadline as for pings."""
+    """It has the same deadline as a ping."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT, heartbeat_type="custom")
     opened = time.monotonic()
     made.connect("/push").ended()
@@ -175,16 +175,16 @@ def test_an_unanswered_message_heartbeat_ends_the_connection(lab: MakeLab) -> No
 
 
 @each_implementation
-def test_the_message_of_a_heartbeat_is_ours_to_choose(lab: MakeLab) -> None:
-    """A callable makes it anew each time."""
+def test_the_message_of_a_heartbeat_can_be_chosen(lab: MakeLab) -> None:
+    """A callable builds it anew for each heartbeat."""
     options = {"heartbeat_type": "custom", "custom_heartbeat": "@tests.support.apps.doors:beat"}
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=5.0, **options)
     assert json.loads(made.connect("/push").receive()) == {"beat": 1}
 
 
 @each_implementation
-def test_no_message_heartbeat_enters_a_subprotocol(lab: MakeLab) -> None:
-    """It would be an unknown message there. Others get theirs at the same time."""
+def test_no_message_heartbeat_is_sent_into_a_subprotocol(lab: MakeLab) -> None:
+    """The peer would not know the message. Another peer gets heartbeats at the same time."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=5.0, heartbeat_type="custom")
     foreign = made.connect("/negotiate", subprotocols=["graphql-transport-ws"])
     own = made.connect("/echo")
@@ -197,7 +197,7 @@ def test_no_message_heartbeat_enters_a_subprotocol(lab: MakeLab) -> None:
 
 @each_implementation
 def test_a_heartbeat_can_be_off(lab: MakeLab) -> None:
-    """Then nothing of ours is sent, to nobody; another lab's peer is pinged at the same time."""
+    """Its peer gets no frame at all, while the peer of another lab is pinged."""
     silent = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT, heartbeat_type="off")
     pinged = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
     quiet, loud = silent.connect("/push"), pinged.connect("/push")
@@ -212,7 +212,7 @@ KEEPALIVE = {
     "hypercorn": {"websocket_ping_interval": 0.4},
     "daphne": {"ping-interval": 1, "ping-timeout": 1},
 }
-"""What makes a server ping by itself; uvicorn and daphne then kill whoever leaves a ping unanswered."""
+"""Settings that make a server ping by itself; uvicorn and daphne then drop a peer that leaves a ping unanswered."""
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def impatient(serve: MakeServer, variant: Variant) -> Server:
 
 
 def test_the_keepalive_of_the_server_is_taken_over(impatient: Server) -> None:
-    """It would kill this peer, whose messages nobody reads; the shorter interval of the two wins."""
+    """The server itself would drop this peer, whose messages nobody reads; the shorter of both intervals wins."""
     with Lab(impatient, heartbeat_interval=30.0) as made:
         peer = made.connect("/push")
         for _ in range(40):
@@ -233,15 +233,15 @@ def test_the_keepalive_of_the_server_is_taken_over(impatient: Server) -> None:
 
 
 def test_without_a_heartbeat_the_server_keeps_its_own(impatient: Server) -> None:
-    """``off`` leaves everything as it was."""
+    """``off`` leaves the server's own keepalive as it is."""
     with Lab(impatient, heartbeat_type="off") as made:
         pings(made.connect("/echo"), 3)
         assert made.statistics["heartbeats_sent"] == 0
 
 
 @each_implementation
-def test_a_reader_that_is_behind_does_not_kill_its_peer(lab: MakeLab) -> None:
-    """While we do not read because the handler is slow, no pong can be seen, and none is missed."""
+def test_a_slow_handler_does_not_get_its_peer_dropped(lab: MakeLab) -> None:
+    """While reading is paused for a slow handler no pong can be seen, so none counts as missed."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT, inbound={"max_messages": 2, "max_bytes": 4096})
     peer = made.connect("/slow-reader?pause=0.25")
     for number in range(12):
@@ -250,8 +250,8 @@ def test_a_reader_that_is_behind_does_not_kill_its_peer(lab: MakeLab) -> None:
     assert made.events("HeartbeatMissed") == []
 
 
-def test_a_stall_of_our_loop_kills_nobody(lab: MakeLab, variant: Variant) -> None:
-    """Three seconds in which nothing was read are not the peers' silence."""
+def test_a_stall_of_our_own_loop_drops_nobody(lab: MakeLab, variant: Variant) -> None:
+    """That nothing was read for three seconds does not mean that the peers were silent."""
     made = lab(heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT, **beats(variant))
     with Crowd(made.server.address) as crowd:
         crowd.open(made.path("/push"), 100)

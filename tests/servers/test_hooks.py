@@ -15,8 +15,8 @@ MISBEHAVING = "@tests.support.apps.misbehaving:"
 
 
 @pytest.mark.parametrize("what", ["cancelled", "odd", "never"])
-def test_a_hook_that_misbehaves_holds_up_nobody(serve: MakeServer, variant: Variant, what: str) -> None:
-    """All hooks at once, and four places for eight who come one after the other."""
+def test_a_misbehaving_hook_holds_up_nobody(serve: MakeServer, variant: Variant, what: str) -> None:
+    """All hooks misbehave at once, and eight peers come one after the other where four have room."""
     names = ("on_connect", "on_disconnect", "on_limit_hit", "on_drain_started", "on_drain_finished")
     hooks = dict.fromkeys(names, MISBEHAVING + what)
     options = {"hooks": hooks, "max_connections": 4, "drain": {"timeout": 2.0}}

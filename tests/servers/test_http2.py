@@ -1,4 +1,4 @@
-"""WebSockets over HTTP/2 (RFC 8441), which hypercorn speaks: streams of one connection, each by itself."""
+"""WebSockets over HTTP/2 (RFC 8441), which hypercorn speaks: streams of one connection are independent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("variant", HYPERCORN, indirect=True, ids=st
 
 
 def test_messages_come_back(lab: MakeLab) -> None:
-    """Of two streams, each its own."""
+    """Two streams of one connection each get their own messages back."""
     made = lab()
     with Http2Connection(made.server.address) as connection:
         one, two = (connection.connect(made.path("/echo")) for _ in range(2))
@@ -27,8 +27,8 @@ def test_messages_come_back(lab: MakeLab) -> None:
         made.wait_for_connections(2)
 
 
-def test_a_broadcast_arrives_with_the_close_behind_it(lab: MakeLab) -> None:
-    """In order, on one stream, which ends; the other lives."""
+def test_a_broadcast_arrives_before_the_close_that_follows_it(lab: MakeLab) -> None:
+    """Its messages arrive in order, then the close ends this stream; the other one lives on."""
     made = lab()
     with Http2Connection(made.server.address) as connection:
         leaves = connection.connect(made.path("/push"))
@@ -47,7 +47,7 @@ def test_a_broadcast_arrives_with_the_close_behind_it(lab: MakeLab) -> None:
 
 
 def test_the_handler_sees_code_and_reason_of_the_peer(lab: MakeLab) -> None:
-    """And the peer gets its code back."""
+    """The peer gets its code back."""
     made = lab()
     with Http2Connection(made.server.address) as connection:
         peer = connection.connect(made.path("/echo"))
@@ -56,8 +56,8 @@ def test_the_handler_sees_code_and_reason_of_the_peer(lab: MakeLab) -> None:
         assert made.note() == {"code": 4001, "reason": "bye"}
 
 
-def test_pings_are_answered_and_who_does_not_answer_is_gone(lab: MakeLab) -> None:
-    """Only its own stream is reset; its neighbour on the same connection lives on."""
+def test_a_stream_that_answers_no_pings_is_reset(lab: MakeLab) -> None:
+    """Only that stream is reset; a neighbour on the same connection answers its pings and lives on."""
     made = lab(heartbeat_interval=0.3, heartbeat_timeout=0.5)
     with Http2Connection(made.server.address) as connection:
         dead, alive = (connection.connect(made.path("/push")) for _ in range(2))
@@ -70,7 +70,7 @@ def test_pings_are_answered_and_who_does_not_answer_is_gone(lab: MakeLab) -> Non
 
 
 def test_a_stalled_stream_is_cut_off(lab: MakeLab) -> None:
-    """What flow control holds back is counted as not taken."""
+    """Data that flow control holds back counts as not taken."""
     made = lab(outbound={"policy": "drop_oldest", "send_timeout": 0.5})
     with Http2Connection(made.server.address) as connection:
         stalled, healthy = connection.connect(made.path("/push"), reads=False), connection.connect(made.path("/push"))
@@ -82,8 +82,8 @@ def test_a_stalled_stream_is_cut_off(lab: MakeLab) -> None:
         assert made.call("get_connection_count") == 1
 
 
-def test_a_peer_may_answer_a_close_when_the_call_is_over(lab: MakeLab) -> None:
-    """As it must; hypercorn has forgotten the stream by then. Nor do its neighbours hear of it."""
+def test_a_peer_may_answer_a_close_after_its_call_has_ended(lab: MakeLab) -> None:
+    """It must answer, and hypercorn has forgotten the stream by then. Its neighbours are not affected."""
     made = lab()
     with Http2Connection(made.server.address) as connection:
         neighbour, closed = connection.connect(made.path("/echo")), connection.connect(made.path("/returns"))
@@ -94,8 +94,8 @@ def test_a_peer_may_answer_a_close_when_the_call_is_over(lab: MakeLab) -> None:
         assert neighbour.wait(TEXT).text == "still here"
 
 
-def test_a_stalled_stream_that_closes_too_does_not_stop_its_neighbours(lab: MakeLab) -> None:
-    """Our close frame waits behind what it does not take; all the others are read meanwhile."""
+def test_a_stalled_stream_whose_two_sides_close_does_not_stop_others(lab: MakeLab) -> None:
+    """Our close frame waits behind data that the stream does not take; other streams are still read."""
     made = lab()
     with Http2Connection(made.server.address) as connection:
         stalled = connection.connect(made.path("/push"), reads=False)
@@ -121,7 +121,7 @@ def fill(made: Lab) -> None:
 
 
 def test_a_connection_that_vanishes_ends_all_its_streams(lab: MakeLab) -> None:
-    """With 1006 for each of them."""
+    """Each of them ends with 1006."""
     made = lab()
     with Http2Connection(made.server.address) as connection:
         for path in ("/push", "/echo"):

@@ -27,7 +27,7 @@ def denial_of(lab: Lab, path: str, **handshake: object) -> Denied:
 
 
 def test_a_message_may_be_as_large_as_allowed(lab: MakeLab) -> None:
-    """Counted in bytes of UTF-8, of the whole message."""
+    """The limit counts bytes of UTF-8, of the whole message."""
     peer = lab(max_message_size=1000).connect("/echo")
     for message in ("é" * 500, b"x" * 1000):
         peer.send(message)
@@ -38,7 +38,7 @@ def test_a_message_may_be_as_large_as_allowed(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("message", ["é" * 501, b"x" * 1001])
 def test_a_larger_message_closes_with_1009(lab: MakeLab, message: str | bytes) -> None:
-    """And the handler never sees it, only what came before it and the end."""
+    """The handler never sees the message, only what came before it and the end."""
     made = lab(max_message_size=1000)
     peer = made.connect("/echo")
     peer.send("small")
@@ -50,14 +50,14 @@ def test_a_larger_message_closes_with_1009(lab: MakeLab, message: str | bytes) -
     assert made.event("ConnectionClosed")["code"] == 1009
 
 
-def test_fragments_are_too_large_together(lab: MakeLab) -> None:
-    """No frame is over the limit, the message is."""
+def test_fragments_that_are_too_large_together_close_with_1009(lab: MakeLab) -> None:
+    """No single frame is over the limit, but the message is."""
     peer = lab(max_message_size=1000).connect("/echo")
     peer.send_fragments(TEXT, b"x" * 600, b"y" * 600)
     assert peer.receive_close().code == 1009
 
 
-def test_a_message_that_nobody_reads_is_too_large_too(lab: MakeLab) -> None:
+def test_a_larger_message_closes_with_1009_even_if_nobody_reads_it(lab: MakeLab) -> None:
     """A push-only handler is protected like any other."""
     peer = lab(max_message_size=1000).connect("/push")
     peer.send("x" * 1001)
@@ -67,8 +67,8 @@ def test_a_message_that_nobody_reads_is_too_large_too(lab: MakeLab) -> None:
 # Handshakes
 
 
-def test_of_many_handshakes_at_once_exactly_so_many_succeed(lab: MakeLab) -> None:
-    """500 at once on 100 places: 100 and not one more, the rest are told to come back."""
+def test_of_many_handshakes_at_once_as_many_as_allowed_succeed(lab: MakeLab) -> None:
+    """500 at once for 100 places: exactly 100 succeed, and the rest are told to come back."""
     made = lab(max_connections=100)
     with Crowd(made.server.address) as crowd:
         statuses = crowd.open(made.path("/push"), 500)
@@ -88,8 +88,8 @@ def test_a_refusal_is_plain_text(lab: MakeLab) -> None:
     assert (answer.header("content-type") or "").startswith("text/plain")
 
 
-def test_a_refusal_is_no_error_of_the_server(lab: MakeLab) -> None:
-    """Neither is one by the handler: whoever watches the log for errors has nothing to look at."""
+def test_a_refusal_logs_no_error(lab: MakeLab) -> None:
+    """A refusal needs no attention from somebody who watches the log for errors."""
     made = full(lab)
     denial_of(made, "/push")
     eventually(lambda: "connection limit reached" in made.log)
@@ -105,15 +105,15 @@ def full(lab: MakeLab) -> Lab:
 
 
 def test_a_refusal_is_an_event(lab: MakeLab) -> None:
-    """It names the option."""
+    """The event names the option, the path without its query, and the address."""
     made = full(lab)
     denial_of(made, "/push?token=secret")
     event = made.event("LimitHit")
     assert (event["limit"], event["path"], event["address"]) == ("max_connections", "/push", "127.0.0.1")
 
 
-def test_a_denied_handler_gives_its_place_back(lab: MakeLab) -> None:
-    """Whether it closes, denies, returns or fails before accept."""
+def test_a_handler_that_does_not_accept_frees_its_place(lab: MakeLab) -> None:
+    """It may close, deny, return or fail before accept."""
     made = lab(max_connections=1)
     made.forgive("Failure")
     for path in ("/closes-early", "/denies", "/returns-early", "/raises-early", "/nowhere") * 2:
@@ -124,7 +124,7 @@ def test_a_denied_handler_gives_its_place_back(lab: MakeLab) -> None:
 
 
 def test_connections_of_an_address_are_limited(lab: MakeLab) -> None:
-    """Exactly, also when all come at once; another address is welcome."""
+    """The limit is exact even when all come at once, and another address is still accepted."""
     made = lab(max_connections_per_address=3)
     with Crowd(made.server.address) as crowd:
         statuses = crowd.open(made.path("/push"), 30)
@@ -136,8 +136,8 @@ def test_connections_of_an_address_are_limited(lab: MakeLab) -> None:
         assert "203.0.113.7" in [connection["address"] for connection in made.connections]
 
 
-def test_the_address_can_be_found_in_another_way(lab: MakeLab) -> None:
-    """A callable on the scope says what counts as one address."""
+def test_a_callable_can_determine_the_address(lab: MakeLab) -> None:
+    """``client_address`` takes the scope and returns what counts as one address."""
     made = lab(max_connections_per_address=1, client_address="@tests.support.apps.doors:forwarded")
     made.connect("/push", headers=[("X-Address", "here")])
     made.connect("/push", headers=[("X-Address", "there")])
@@ -157,7 +157,7 @@ def test_a_handshake_that_is_not_accepted_in_time_is_refused(lab: MakeLab) -> No
 
 
 def test_an_idle_connection_is_closed(lab: MakeLab, variant: Variant) -> None:
-    """Heartbeats are no application messages; one that is a message is not repeated before it is answered."""
+    """Heartbeats are not application messages; a heartbeat message is not repeated before it is answered."""
     kind, heartbeat = variant.heartbeat
     made = lab(idle_timeout=0.6, heartbeat_interval=0.1, heartbeat_type=kind)
     peer = made.connect("/echo")
@@ -176,8 +176,8 @@ def test_messages_in_either_direction_keep_a_connection_busy(lab: MakeLab) -> No
     assert made.call("get_connection_count") == 2
 
 
-def test_an_old_connection_is_closed_to_come_back(lab: MakeLab) -> None:
-    """A tenth earlier or later, so that not all come back at once; traffic does not help."""
+def test_a_connection_over_its_maximum_age_is_closed(lab: MakeLab) -> None:
+    """It ends a tenth earlier or later, so that not all peers come back at once; traffic does not prevent it."""
     made = lab(max_connection_age=1.0)
     opened = time.monotonic()
     close = made.connect("/tick").receive_close()
@@ -189,7 +189,7 @@ def test_an_old_connection_is_closed_to_come_back(lab: MakeLab) -> None:
 
 
 def test_too_many_messages_close_the_connection(lab: MakeLab) -> None:
-    """What was within the burst was received."""
+    """The messages within the burst are received."""
     made = lab(rate_limit={"messages_per_second": 1, "burst": 5})
     peer = made.connect("/echo")
     # In one piece: some servers end the connection so soon that a later send would fail.
@@ -201,7 +201,7 @@ def test_too_many_messages_close_the_connection(lab: MakeLab) -> None:
 
 
 def test_too_many_bytes_close_the_connection(lab: MakeLab) -> None:
-    """However few messages they are in."""
+    """The rate of messages is far from its limit."""
     limit = {"messages_per_second": 1000, "burst": 1000, "bytes_per_second": 10_000}
     made = lab(rate_limit=limit)
     peer = made.connect("/echo")
@@ -212,7 +212,7 @@ def test_too_many_bytes_close_the_connection(lab: MakeLab) -> None:
 
 
 def test_too_many_messages_can_be_delayed(lab: MakeLab) -> None:
-    """All are received in order, at the rate that is allowed."""
+    """All are received in order, at the allowed rate."""
     peer = lab(rate_limit={"messages_per_second": 20, "burst": 1, "action": "delay"}).connect("/echo")
     began = time.monotonic()
     for number in range(21):
@@ -222,7 +222,7 @@ def test_too_many_messages_can_be_delayed(lab: MakeLab) -> None:
 
 
 def test_too_many_messages_can_be_dropped(lab: MakeLab) -> None:
-    """The connection lives on, and what was dropped is counted."""
+    """The connection lives on, and the dropped messages are counted."""
     made = lab(rate_limit={"messages_per_second": 0.1, "burst": 5, "action": "drop"})
     peer = made.connect("/echo")
     for number in range(50):
@@ -232,11 +232,11 @@ def test_too_many_messages_can_be_dropped(lab: MakeLab) -> None:
     assert made.call("get_connection_count") == 1
 
 
-# What waits for the handler
+# Messages that wait for the handler
 
 
-def test_what_a_handler_never_reads_is_bounded(lab: MakeLab) -> None:
-    """The oldest are dropped and counted, the peer lives, and the server does not grow."""
+def test_the_messages_that_a_handler_never_reads_are_bounded(lab: MakeLab) -> None:
+    """The oldest are dropped and counted, the peer stays, and the memory of the server does not grow."""
     made = lab(inbound={"max_messages": 10, "max_bytes": 300_000})
     peer = made.connect("/deaf")
     before = made.server.rss
@@ -251,7 +251,7 @@ def test_what_a_handler_never_reads_is_bounded(lab: MakeLab) -> None:
 
 
 def test_a_slow_reader_loses_nothing(lab: MakeLab) -> None:
-    """Its peer is made to wait instead."""
+    """Its peer has to wait instead."""
     made = lab(inbound={"max_messages": 4, "max_bytes": 65536})
     peer = made.connect("/slow-reader?pause=0.002")
     for number in range(300):
@@ -261,7 +261,7 @@ def test_a_slow_reader_loses_nothing(lab: MakeLab) -> None:
 
 
 def test_a_flood_waits_for_a_slow_reader(lab: MakeLab) -> None:
-    """When what may be buffered is full, the peer's own sends stop."""
+    """Once the queue for the handler is full, the sends of the peer block."""
     made = lab(inbound={"max_messages": 4, "max_bytes": 65536})
     peer = made.connect("/slow-reader?pause=60")
     before = made.server.rss
@@ -272,7 +272,7 @@ def test_a_flood_waits_for_a_slow_reader(lab: MakeLab) -> None:
 
 
 def flood(peer: Peer, size: int) -> None:
-    """Send so many bytes in messages of 64 KiB."""
+    """Send this many bytes in messages of 64 KiB."""
     for _ in range(size // 65536):
         peer.send("x" * 65536)
 

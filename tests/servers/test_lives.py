@@ -1,4 +1,4 @@
-"""Lives of applications and servers: each ends what is its own."""
+"""Lifetimes of applications and servers: each of them ends only its own connections."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.server import ROOT, VARIANTS, Variant
 from tests.support.waiting import eventually
 
 WITH_LIFESPAN = [each for each in VARIANTS if each.server != "daphne" and each.loop != "trio"]
-"""daphne has none, and on trio what fails there ends the whole server."""
+"""daphne has no lifespan, and on trio a failure in it ends the whole server."""
 
 
 @pytest.mark.parametrize("variant", WITH_LIFESPAN, ids=str)
-def test_a_lifespan_that_fails_later_closes_nobody(serve: MakeServer, variant: Variant) -> None:
-    """Servers serve on, and so do we; the stop of the server still drains."""
+def test_a_lifespan_that_fails_later_closes_no_connection(serve: MakeServer, variant: Variant) -> None:
+    """The server goes on serving, and so does the middleware; stopping the server still drains."""
     server = serve("tests.support.apps.lives:crashing", variant)
     with Peer(server.address, "/echo") as peer:
         eventually(lambda: "the job fails" in server.log)
@@ -35,7 +35,7 @@ def test_a_lifespan_that_fails_later_closes_nobody(serve: MakeServer, variant: V
 
 @pytest.fixture
 def twice() -> Iterator[subprocess.Popen[str]]:
-    """A process in which two servers of uvicorn serve one application."""
+    """A process in which two uvicorn servers serve one application."""
     command = [sys.executable, "-m", "tests.support.apps.lives"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
@@ -43,8 +43,8 @@ def twice() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_server_that_stops_ends_its_own_sockets(twice: subprocess.Popen[str]) -> None:
-    """The other goes on, lets new ones in, and ends its own when it stops."""
+def test_a_server_that_stops_ends_only_its_own_sockets(twice: subprocess.Popen[str]) -> None:
+    """The other server goes on, accepts new connections, and ends its own when it stops."""
     assert twice.stdin is not None
     assert twice.stdout is not None
     first, second = (("127.0.0.1", int(port)) for port in twice.stdout.readline().split())

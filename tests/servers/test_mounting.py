@@ -1,4 +1,4 @@
-"""Beside HTTP, inside another application, and where no lifespan runs."""
+"""The middleware beside HTTP, inside another application, and where no lifespan runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ NO_LIFESPAN = {"uvicorn": {"lifespan": "off"}, "granian": {"interface": "asginl"
 """How a server is told not to run one; hypercorn cannot be told, and daphne never does."""
 
 
-def test_http_finds_the_manager_and_passes(lab: MakeLab) -> None:
-    """In the same state that WebSockets have."""
+def test_http_requests_find_the_manager_and_pass(lab: MakeLab) -> None:
+    """The manager is in the same state that WebSockets have."""
     made = lab()
     made.connect("/push")
     made.wait_for_connections(1)
@@ -22,7 +22,7 @@ def test_http_finds_the_manager_and_passes(lab: MakeLab) -> None:
 
 
 def test_a_mounted_application_is_stabilised_once(lab: MakeLab, variant: Variant) -> None:
-    """The outer one acts; the inner one's limit of one connection does not count."""
+    """The outer middleware acts; the inner one, with its limit of one connection, does not."""
     kind, heartbeat = variant.heartbeat
     made = lab(MOUNTED, heartbeat_interval=0.3, heartbeat_type=kind)
     first, second = made.connect("/inner/ws/ann"), made.connect("/inner/ws/bob")
@@ -37,8 +37,8 @@ def test_a_mounted_application_is_stabilised_once(lab: MakeLab, variant: Variant
     assert made.statistics["opened"] == 2
 
 
-def test_it_works_where_no_lifespan_runs(serve: MakeServer, variant: Variant) -> None:
-    """The first socket starts what is needed."""
+def test_the_first_socket_starts_the_manager_where_no_lifespan_runs(serve: MakeServer, variant: Variant) -> None:
+    """Its heartbeats drop a silent peer and keep one that answers."""
     server = serve("tests.support.apps.lab:app", variant, settings=NO_LIFESPAN.get(variant.server))
     kind, heartbeat = variant.heartbeat
     with Lab(server, heartbeat_interval=0.3, heartbeat_timeout=0.5, heartbeat_type=kind) as made:
@@ -52,7 +52,7 @@ def test_it_works_where_no_lifespan_runs(serve: MakeServer, variant: Variant) ->
 
 
 def test_a_service_with_a_lifespan_is_served(serve: MakeServer, variant: Variant) -> None:
-    """One line of middleware; both ends of the lifespan run once, with a socket open at the end."""
+    """One line of middleware is enough; startup and shutdown run once each."""
     kind, heartbeat = variant.heartbeat
     server = serve("tests.support.apps.service:app", variant, {"heartbeat_interval": 0.3, "heartbeat_type": kind})
     with Peer(server.address, "/echo") as peer:

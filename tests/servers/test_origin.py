@@ -32,7 +32,7 @@ def status_of(lab: Lab, origin: str | None, **headers: str) -> int:
     ],
 )
 def test_by_default_only_the_same_host_is_allowed(lab: MakeLab, origin: str | None, status: int) -> None:
-    """Ports do not matter; a client without Origin is no browser."""
+    """Ports do not matter, and a client without an Origin is not a browser."""
     assert status_of(lab(), origin) == status
 
 
@@ -50,7 +50,7 @@ def test_the_first_refusal_of_each_origin_is_explained(lab: MakeLab) -> None:
 
 
 def test_a_list_allows_what_it_names(lab: MakeLab) -> None:
-    """With any subdomain where it says so, and nothing else; the same host must be named too."""
+    """A wildcard allows subdomains only, and the server's own host must be named too."""
     made = lab(allowed_origins=["https://app.example.com", "*.example.org"])
     assert status_of(made, "https://app.example.com") == 101
     assert status_of(made, "https://deep.sub.example.org") == 101
@@ -59,7 +59,7 @@ def test_a_list_allows_what_it_names(lab: MakeLab) -> None:
 
 
 def test_a_star_allows_everything(lab: MakeLab) -> None:
-    """For those who authenticate in another way."""
+    """It suits applications that authenticate in another way."""
     assert status_of(lab(allowed_origins="*"), "https://evil.example") == 101
 
 
@@ -70,7 +70,7 @@ def test_a_forwarded_host_counts_only_from_a_trusted_proxy(lab: MakeLab) -> None
 
 
 def test_a_refused_origin_reaches_no_handler(lab: MakeLab) -> None:
-    """Nothing was opened, nothing was noted."""
+    """No connection is opened or registered."""
     made = lab()
     status_of(made, "http://evil.example")
     assert made.statistics["opened"] == 0

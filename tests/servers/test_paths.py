@@ -1,4 +1,4 @@
-"""What an Override guards is what the application routes, under a root path and in a mount, for every spelling."""
+"""An override guards what the application routes, for every spelling, under a root path and in a mount."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GUARDED = [
     "/marked/a",
     "/marked/a%0A",
 ]
-"""Ways to ask for what nobody may open; some lead nowhere."""
+"""Spellings of paths that nobody may open; some lead nowhere."""
 OPEN = ["/open", "/open%0A", "/number/8"]
 
 
@@ -47,7 +47,7 @@ def answer(server: Server, path: str) -> int:
 
 @pytest.mark.parametrize("rooted", [False, True], ids=["plain", "root path"])
 def test_no_spelling_of_a_path_leads_past_its_guard(serve: MakeServer, variant: Variant, rooted: bool) -> None:
-    """With the root path in front or without; what is open stays open by one of them at least."""
+    """They come with and without the root path; an open path stays open in at least one of the two forms."""
     settings = ROOT_PATH[variant.server] if rooted else None
     server = serve("tests.support.apps.guarded:app", variant, settings=settings)
     prefixes = [f"{root}{mount}" for root in ("", *(["/api"] if rooted else [])) for mount in ("", "/v1")]
@@ -55,5 +55,5 @@ def test_no_spelling_of_a_path_leads_past_its_guard(serve: MakeServer, variant: 
     assert reached == []
     for mount in ("", "/v1"):
         let_in = [path for path in OPEN if 101 in [answer(server, f"{root}{mount}{path}") for root in ("", "/api")]]
-        # Starlette loses the place of a mount at a newline.
+        # Starlette does not find a mount when the path has a newline.
         assert let_in == [path for path in OPEN if not (mount and "%0A" in path)]

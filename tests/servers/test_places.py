@@ -1,4 +1,4 @@
-"""A limit counts what is held: sockets, handlers, handshakes under way."""
+"""A limit counts everything that is held: sockets, handlers, and handshakes under way."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ NAME = "@tests.support.apps.doors:name"
 
 @pytest.fixture
 def sockets() -> Iterator[ExitStack]:
-    """What closes raw sockets at the end."""
+    """A stack that closes raw sockets at the end of the test."""
     with ExitStack() as stack:
         yield stack
 
 
 def status_of(made: Lab, path: str, name: str = "ann") -> int:
-    """How one more handshake is answered; the peer stays."""
+    """The status that one more handshake gets; a peer that is let in stays."""
     try:
         made.connect(path, headers=[("x-name", name)])
     except Denied as denied:
@@ -40,7 +40,7 @@ def status_of(made: Lab, path: str, name: str = "ann") -> int:
 
 
 def knock(made: Lab, path: str, name: str, sockets: ExitStack) -> socket.socket:
-    """A handshake that waits for its answer."""
+    """Send a handshake and do not wait for its answer."""
     raw = sockets.enter_context(open_socket(made.server.address, None, None, 5))
     raw.sendall(request(made.path(path), "127.0.0.1", [("x-name", name)]))
     return raw
@@ -51,8 +51,8 @@ def admitted(made: Lab) -> int:
     return int(made.server.get(f"/-/{made.key}/admitted"))
 
 
-def test_a_place_is_free_when_the_socket_is(lab: MakeLab) -> None:
-    """Peers that were closed, and do not leave, hold no more sockets than the limit says."""
+def test_a_place_is_free_only_when_its_socket_is(lab: MakeLab) -> None:
+    """Peers that were closed but do not leave hold no more sockets than the limit allows."""
     made = lab(STATES, max_connections_per_address=3)
     let_in = 0
     for _ in range(12):
@@ -67,8 +67,8 @@ def test_a_place_is_free_when_the_socket_is(lab: MakeLab) -> None:
     eventually(lambda: admitted(made) == 0, within=12)
 
 
-def test_a_handler_that_goes_on_holds_its_place(lab: MakeLab) -> None:
-    """A peer that resets cannot start ever more of them."""
+def test_a_handler_that_runs_on_holds_its_place(lab: MakeLab) -> None:
+    """A peer that resets its connections cannot start more and more handlers."""
     made = lab(max_connections=3)
     for _ in range(3):
         made.connect("/deaf").vanish("rst")
@@ -77,8 +77,8 @@ def test_a_handler_that_goes_on_holds_its_place(lab: MakeLab) -> None:
     assert admitted(made) == 3
 
 
-def test_one_name_replaces_itself_in_one_handshake_at_a_time(lab: MakeLab, sockets: ExitStack) -> None:
-    """Where all places are taken, each of its handshakes would take one more until it is accepted."""
+def test_only_one_handshake_at_a_time_may_replace_a_client(lab: MakeLab, sockets: ExitStack) -> None:
+    """Where all places are taken, each such handshake takes an extra one until it is accepted."""
     made = lab(max_connections=2, authorize=NAME)
     assert [status_of(made, "/push", name) for name in ("ann", "bob")] == [101, 101]
     for _ in range(10):
@@ -88,8 +88,8 @@ def test_one_name_replaces_itself_in_one_handshake_at_a_time(lab: MakeLab, socke
     assert made.call("get_connection_count") == 2
 
 
-def test_who_is_replaced_counts_for_its_name_until_it_is_gone(lab: MakeLab) -> None:
-    """A name that comes again and again, and whose sockets do not leave, takes one place more at a time."""
+def test_a_replaced_socket_counts_for_its_client_until_it_is_gone(lab: MakeLab) -> None:
+    """A client that connects again and again, and whose sockets do not leave, takes one extra place at a time."""
     made = lab(max_connections=2, authorize=NAME)
     most = 0
     for _ in range(20):
@@ -98,29 +98,31 @@ def test_who_is_replaced_counts_for_its_name_until_it_is_gone(lab: MakeLab) -> N
     assert most <= 3
 
 
-def test_a_half_open_peer_makes_room_where_all_places_are_taken(lab: MakeLab, variant: Variant) -> None:
-    """Long before its timeout, in the second or two that a probe takes."""
+def test_a_half_open_peer_makes_room_when_all_places_are_taken(lab: MakeLab, variant: Variant) -> None:
+    """A probe finds it within a second or two, long before its heartbeat times out."""
     made = lab(max_connections=1, **beats(variant))
     made.connect("/push")
     made.wait_for_connections(1)
     eventually(lambda: status_of(made, "/push") == 101, within=8)
 
 
-def test_all_who_come_during_a_probe_get_what_it_frees(lab: MakeLab, variant: Variant, sockets: ExitStack) -> None:
-    """One of them asks the silent peers, and the others wait for what comes of it."""
+def test_all_handshakes_during_a_probe_get_the_places_that_it_frees(
+    lab: MakeLab, variant: Variant, sockets: ExitStack
+) -> None:
+    """The first of them probes the silent peers, and the others wait for the outcome."""
     made = lab(max_connections=3, **beats(variant))
     for _ in range(3):
         made.connect("/push")
     eventually(lambda: made.statistics["heartbeats_sent"] >= 3)
     asked = time.monotonic()
-    # An answer is late after a second.
+    # After a second without an answer a peer counts as silent.
     eventually(lambda: time.monotonic() - asked > 1.5)
     came = [knock(made, "/push", "ann", sockets) for _ in range(3)]
     assert [raw.recv(12) for raw in came] == [b"HTTP/1.1 101"] * 3
 
 
 def test_a_peer_that_answers_keeps_its_place(lab: MakeLab, variant: Variant) -> None:
-    """Whoever knocks, and however often."""
+    """New handshakes do not cost it its place, however many there are."""
     made = lab(max_connections=1, **beats(variant))
     with Crowd(made.server.address) as crowd:
         crowd.open(made.path("/push"), 1)
@@ -132,13 +134,13 @@ def test_a_peer_that_answers_keeps_its_place(lab: MakeLab, variant: Variant) -> 
 
 
 def beats(variant: Variant) -> dict[str, Any]:
-    """A heartbeat that finds out a silent peer late."""
+    """A heartbeat that takes a minute to drop a silent peer."""
     times = {"heartbeat_interval": 0.5, "heartbeat_timeout": 60}
     return times if variant.traits.native_ping else {**times, "heartbeat_type": "custom"}
 
 
-def test_one_that_replaces_is_let_in_where_all_places_are_taken(lab: MakeLab) -> None:
-    """It takes the place of its predecessor, again and again."""
+def test_a_replacing_socket_is_let_in_when_all_places_are_taken(lab: MakeLab) -> None:
+    """It takes over the place of its predecessor, any number of times."""
     made = lab(max_connections=2, authorize=NAME)
     for name in ("ann", "bob", "ann", "ann", "ann"):
         assert status_of(made, "/push", name) == 101
@@ -147,15 +149,15 @@ def test_one_that_replaces_is_let_in_where_all_places_are_taken(lab: MakeLab) ->
 
 
 @pytest.mark.parametrize(("how", "status"), [("allow", 429), ("reject", 409)])
-def test_a_name_that_may_not_be_had_is_refused_before_accept(lab: MakeLab, how: str, status: int) -> None:
-    """Where ``authorize`` says whose it is."""
+def test_a_client_id_that_is_taken_is_refused_before_accept(lab: MakeLab, how: str, status: int) -> None:
+    """``authorize`` names the client, so the handshake itself can be refused."""
     options = {"max_connections_per_client": 1} if how == "allow" else {}
     made = lab(authorize=NAME, duplicate_client=how, **options)
     assert [status_of(made, "/push") for _ in range(3)] == [101, status, status]
 
 
-def test_handshakes_under_way_count_for_a_name(lab: MakeLab, sockets: ExitStack) -> None:
-    """Any number of them at once never exceed its limit."""
+def test_handshakes_under_way_count_for_their_client(lab: MakeLab, sockets: ExitStack) -> None:
+    """Many of them at once do not exceed the limit of the client."""
     made = lab(authorize=NAME, duplicate_client="allow", max_connections_per_client=2)
     for _ in range(6):
         knock(made, "/never-accepts", "ann", sockets)

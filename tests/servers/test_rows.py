@@ -1,4 +1,4 @@
-"""The tables about the tests speak of tests that there are."""
+"""The tables of rows and of expected failures refer to tests that exist."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from wsstab.wires.traits import Traits
 
 
 @pytest.mark.parametrize("title", ROWS)
-def test_a_row_is_shown_on_every_variant(title: str) -> None:
-    """By each of its patterns, so that no column is better for having been asked less."""
+def test_a_row_is_tested_on_every_variant(title: str) -> None:
+    """This holds for each of its patterns, so that no column looks better because fewer tests ran for it."""
     for pattern in ROWS[title]:
         shown = {variant for name, _, variant in collected() if fnmatchcase(name, pattern)}
         assert shown == {str(each) for each in VARIANTS}, pattern
 
 
 def test_no_test_belongs_to_two_rows() -> None:
-    """Its failure would show in one of them only."""
+    """The failure of such a test would show in only one of the rows."""
     patterns = [pattern for each in ROWS.values() for pattern in each]
     names = {name for name, _, _ in collected()}
     assert [name for name in names if sum(fnmatchcase(name, each) for each in patterns) > 1] == []
 
 
-def test_each_expected_failure_is_of_a_test_that_there_is() -> None:
-    """A row that matches nothing is forgotten, or has a typing error."""
+def test_each_expected_failure_matches_an_existing_test() -> None:
+    """A row that matches no test is outdated or mistyped."""
     by_name = {str(each): each for each in VARIANTS}
     dead = [
         row
@@ -41,12 +41,12 @@ def test_each_expected_failure_is_of_a_test_that_there_is() -> None:
 
 @pytest.mark.parametrize("row", EXPECTED, ids=lambda row: row.pattern)
 def test_each_expected_failure_has_its_reason(row: Expected) -> None:
-    """In words; its field is one of the traits."""
+    """The reason is given in words, and the field is one of the traits."""
     assert len(row.reason.split()) >= 3
     assert row.lacks is None or row.lacks in Traits.__dataclass_fields__
     assert row.lacks or row.why
 
 
 def test_each_lack_is_a_trait() -> None:
-    """The words are about fields that are true or false."""
+    """The traits that ``LACKS`` explains are booleans."""
     assert [name for name in LACKS if not isinstance(getattr(Traits("any"), name), bool)] == []

@@ -20,13 +20,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def wrapped(serve: MakeServer, variant: Variant) -> Server:
-    """The application on a server, with heartbeats often enough to disturb."""
+    """The application on a server, with heartbeats that are frequent enough to disturb it."""
     return serve("tests.support.apps.socketio:app", variant, {"heartbeat_interval": 0.2})
 
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """What clients connect through; one of a client's own would be left open where its connect fails."""
+    """The HTTP session of the clients; one of a client's own would stay open when its connect fails."""
     async with aiohttp.ClientSession() as made:
         yield made
 
@@ -39,12 +39,12 @@ async def client(session: aiohttp.ClientSession) -> AsyncIterator[socketio.Async
 
 
 def url_of(server: Server) -> str:
-    """Where it is."""
+    """The URL of the server."""
     return "http://{}:{}".format(*server.address)
 
 
 async def test_a_socket_io_client_is_served(wrapped: Server, client: socketio.AsyncSimpleClient) -> None:
-    """Text, JSON and binary, acknowledged and emitted to all, with our heartbeats beneath and our broadcasts beside."""
+    """Text, JSON and binary are acknowledged and emitted to all, among our heartbeats and broadcasts."""
     await client.connect(url_of(wrapped), transports=["websocket"])
     blob = os.urandom(100_000)
     for message in ("", "é" * 1000, {"n": [1, None, "x"]}, blob):
@@ -63,8 +63,8 @@ async def test_a_client_that_begins_with_polling_upgrades(wrapped: Server, clien
 
 
 @pytest.mark.parametrize("side", ["server", "client"])
-async def test_either_side_may_end_it(wrapped: Server, session: aiohttp.ClientSession, side: str) -> None:
-    """And no connection is left."""
+async def test_either_side_may_end_the_connection(wrapped: Server, session: aiohttp.ClientSession, side: str) -> None:
+    """The manager keeps no connection afterwards."""
     client = socketio.AsyncClient(reconnection=False, http_session=session)
     await client.connect(url_of(wrapped), transports=["websocket"])
     await (client.emit("dismiss") if side == "server" else client.disconnect())

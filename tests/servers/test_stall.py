@@ -12,7 +12,7 @@ from tests.support.server import Variant
 from tests.support.waiting import eventually
 
 
-def test_nobody_is_killed_by_ten_seconds_of_our_own_silence(serve: MakeServer, variant: Variant) -> None:
+def test_ten_seconds_of_a_blocked_loop_drop_nobody(serve: MakeServer, variant: Variant) -> None:
     """A thousand healthy clients, a heartbeat that allows two seconds, and a handler that blocks for ten."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))

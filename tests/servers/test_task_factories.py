@@ -1,6 +1,6 @@
-"""Under an eager task factory, asyncio's debug mode and Python's development mode all works as ever.
+"""An eager task factory, asyncio's debug mode and Python's development mode change nothing.
 
-The whole conformance suite runs so with ``WSSTAB_TEST_MODE=eager make tests ARGS=tests/servers``; here is a cut of it.
+``WSSTAB_TEST_MODE=eager make tests ARGS=tests/servers`` runs the whole conformance suite; this is an excerpt of it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tests.support.server import VARIANTS, Variant
 from tests.support.waiting import eventually
 
 MODES = ["debug", "dev", *(["eager"] if sys.version_info >= (3, 12) else [])]
-"""Python has had eager tasks since then; uvloop and trio have none."""
+"""Eager tasks exist from Python 3.12 on, and neither in uvloop nor in trio."""
 CASES = [
     (variant, mode)
     for variant in VARIANTS
     for mode in MODES
-    # The deprecated websockets are an error where warnings are.
+    # In development mode warnings are errors, and the legacy websockets module is deprecated.
     if variant.loop == "asyncio" and not (mode == "dev" and variant.legacy)
 ]
 APP = "tests.support.apps.contexts:app"
@@ -28,7 +28,7 @@ APP = "tests.support.apps.contexts:app"
 
 @pytest.mark.parametrize(("variant", "mode"), CASES, ids=[f"{variant}-{mode}" for variant, mode in CASES])
 def test_a_service_works_and_drains(serve: MakeServer, variant: Variant, mode: str) -> None:
-    """Echo, what is read ahead, messages of others, peers that vanish, a close from outside, and the drain."""
+    """Covers echo, reading ahead, messages of others, peers that vanish, a close from outside, and the drain."""
     server = serve(APP, variant, {"heartbeat_interval": 0.3}, mode=mode)
     ann, bob, deaf = (Peer(server.address, path) for path in ("/ann", "/bob", "/deaf"))
     deaf.send("unread")

@@ -1,4 +1,4 @@
-"""The same over TLS, where buffers and endings are others."""
+"""The most important behaviour over TLS, where buffers and endings differ."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_messages_come_back(secure: Server) -> None:
 
 
 def test_a_broadcast_arrives(secure: Server) -> None:
-    """In order, with the close behind it."""
+    """Its messages arrive in order, then the close."""
     with Lab(secure) as made:
         peer = connect(made, "/push")
         made.wait_for_connections(1)
-        # As much as a peer takes unread on every server: trio leaves little to the kernel.
+        # No more than every server can send to a peer that does not read: trio leaves little to the kernel.
         made.burst(50, 1024)
         made.call("disconnect", made.connections[0]["client_id"], 4000, "done")
         assert [str(text)[:8] for text in peer.receive_many(50)] == [f"{number:08d}" for number in range(50)]
@@ -48,7 +48,7 @@ def test_a_broadcast_arrives(secure: Server) -> None:
         assert peer.ended() in ("fin", "rst")
 
 
-def test_a_healthy_peer_lives_and_a_silent_one_does_not(secure: Server, variant: Variant) -> None:
+def test_a_healthy_peer_stays_and_a_silent_one_is_dropped(secure: Server, variant: Variant) -> None:
     """Pings go over TLS too, and abort ends the TCP connection below it."""
     kind, heartbeat = variant.heartbeat
     with Lab(secure, heartbeat_interval=0.3, heartbeat_timeout=0.5, heartbeat_type=kind) as made:
@@ -66,7 +66,7 @@ def test_a_healthy_peer_lives_and_a_silent_one_does_not(secure: Server, variant:
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 def test_a_push_only_handler_learns_that_its_peer_left(secure: Server, how: str) -> None:
-    """With unread messages between."""
+    """Forty unread messages come before the end."""
     with Lab(secure) as made:
         peer = connect(made, "/push")
         for _ in range(40):
@@ -77,8 +77,8 @@ def test_a_push_only_handler_learns_that_its_peer_left(secure: Server, how: str)
 
 
 def test_a_stalled_peer_is_cut_off(secure: Server) -> None:
-    """What TLS buffers is counted as not taken."""
-    # Longer than the sender is paced for the healthy peer, which is read only afterwards.
+    """Data in the buffers of TLS counts as not taken."""
+    # Longer than the healthy peer, which is read only afterwards, slows the sender down.
     options = {"policy": "drop_oldest", "send_timeout": 3.0}
     with Lab(secure, outbound=options) as made:
         stalled, healthy = connect(made, "/push", receive_buffer=4096), connect(made, "/push")

@@ -1,4 +1,4 @@
-"""A message that a peer has begun and does not end: its memory counts, and its time is limited."""
+"""A message that a peer begins and does not finish counts as memory, and its time is limited."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 STATES = "tests.support.apps.states:app"
 HALF = 300_000
-"""Bytes of a message that never comes to its end."""
+"""Bytes of a message that is never finished."""
 
 
 def begin(peer: Peer, how: str) -> None:
@@ -27,8 +27,8 @@ def begin(peer: Peer, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["frame", "fragments"])
-def test_what_is_unfinished_counts_as_memory(lab: MakeLab, how: str) -> None:
-    """And is given back with the end of its connection."""
+def test_an_unfinished_message_counts_as_memory(lab: MakeLab, how: str) -> None:
+    """The memory is given back when the connection ends."""
     made = lab(max_total_memory=10_000_000)
     peers = [made.connect("/echo") for _ in range(3)]
     for peer in peers:
@@ -39,8 +39,8 @@ def test_what_is_unfinished_counts_as_memory(lab: MakeLab, how: str) -> None:
     eventually(lambda: made.statistics["memory"] == 0)
 
 
-def test_a_message_that_is_finished_after_all_is_received(lab: MakeLab) -> None:
-    """What was counted of it is not counted twice, and nothing of it afterwards."""
+def test_a_message_that_is_finished_later_is_received(lab: MakeLab) -> None:
+    """It no longer counts as memory afterwards."""
     made = lab(max_total_memory=10_000_000)
     peer = made.connect("/echo")
     frame = Frame(BINARY, b"x" * 2 * HALF).encode()
@@ -51,8 +51,8 @@ def test_a_message_that_is_finished_after_all_is_received(lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("how", ["frame", "fragments"])
-def test_too_much_that_is_unfinished_is_evicted(lab: MakeLab, how: str) -> None:
-    """As any memory over its limit."""
+def test_too_many_unfinished_messages_are_evicted(lab: MakeLab, how: str) -> None:
+    """Their connections are evicted as for any other memory over the limit."""
     made = lab(max_total_memory=1_000_000)
     for _ in range(6):
         begin(made.connect("/echo"), how)
@@ -61,8 +61,8 @@ def test_too_much_that_is_unfinished_is_evicted(lab: MakeLab, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["frame", "fragments"])
-def test_who_does_not_go_on_with_a_message_is_closed(lab: MakeLab, how: str) -> None:
-    """However well it answers pings, which it can between two frames."""
+def test_a_peer_that_does_not_continue_its_message_is_closed(lab: MakeLab, how: str) -> None:
+    """Answering pings, which is possible between two frames, does not help."""
     made = lab(inbound={"message_timeout": 0.6}, heartbeat_interval=0.3, heartbeat_timeout=30)
     peer = made.connect("/echo")
     begin(peer, how)
@@ -72,8 +72,8 @@ def test_who_does_not_go_on_with_a_message_is_closed(lab: MakeLab, how: str) -> 
     assert made.statistics["refused"] == {"message_timeout": 1}
 
 
-def test_who_goes_on_with_a_message_may_take_its_time(lab: MakeLab) -> None:
-    """However long, as long as it grows."""
+def test_a_peer_that_continues_its_message_may_take_its_time(lab: MakeLab) -> None:
+    """The message may take any time as long as it grows."""
     made = lab(inbound={"message_timeout": 0.6})
     peer = made.connect("/echo")
     peer.send_frame(BINARY, b"first", fin=False)
@@ -84,8 +84,8 @@ def test_who_goes_on_with_a_message_may_take_its_time(lab: MakeLab) -> None:
     assert peer.receive() == b"first" + b"more" * 12 + b"last"
 
 
-def test_one_message_after_another_is_no_message_that_stands_still(lab: MakeLab) -> None:
-    """Though each look finds as much of one that is not finished."""
+def test_a_new_unfinished_message_is_not_taken_for_the_last_one(lab: MakeLab) -> None:
+    """Each check finds the same number of unfinished bytes, but they belong to another message."""
     made = lab(inbound={"message_timeout": 0.6})
     peer = made.connect("/echo")
     peer.send_frame(BINARY, b"x" * 1000, fin=False)
@@ -95,8 +95,8 @@ def test_one_message_after_another_is_no_message_that_stands_still(lab: MakeLab)
     assert made.statistics["refused"] == {}
 
 
-def test_who_is_not_read_from_is_not_blamed(lab: MakeLab) -> None:
-    """Behind unread messages no message can grow."""
+def test_a_peer_is_not_blamed_while_its_messages_are_not_read(lab: MakeLab) -> None:
+    """A message cannot grow behind unread ones."""
     made = lab(STATES, inbound={"message_timeout": 0.6})
     peer = made.connect("/paused")
     made.wait_for_connections(1)

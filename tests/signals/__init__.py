@@ -1,1 +1,1 @@
-"""Tests of the signals."""
+"""Tests of the signal handling."""

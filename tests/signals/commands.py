@@ -20,7 +20,7 @@ __all__ = ["SERVICE", "Commanded", "Stop", "asked_again", "commanded", "drained"
 SERVICE = "tests.support.apps.service:app"
 
 Stop = Callable[[Server], None]
-"""How a server is told to stop."""
+"""A way to tell a server to stop."""
 
 
 class Commanded(Server):
@@ -47,22 +47,22 @@ class Commanded(Server):
 
 
 def terminated(server: Server) -> None:
-    """SIGTERM to the process that was started."""
+    """Send SIGTERM to the process that was started."""
     server.signal(signal.SIGTERM)
 
 
 def group(server: Server) -> None:
-    """SIGTERM to all of its processes at once."""
+    """Send SIGTERM to all processes of the server at once."""
     server.signal_group(signal.SIGTERM)
 
 
 def interrupted(server: Server) -> None:
-    """SIGINT to all of its processes at once, as a terminal does at Ctrl+C."""
+    """Send SIGINT to all processes of the server at once, as a terminal does at Ctrl+C."""
     server.signal_group(signal.SIGINT)
 
 
 def asked_again(server: Server) -> None:
-    """SIGINT to all again, when it counts as a second one."""
+    """Send SIGINT to all processes again, late enough to count as a second signal."""
     asked = time.monotonic()
     eventually(lambda: time.monotonic() > asked + DEBOUNCE)
     assert server.process.poll() is None
@@ -71,22 +71,22 @@ def asked_again(server: Server) -> None:
 
 @contextmanager
 def commanded(variant: Variant, command: str, workers: int = 1, **drain: Any) -> Iterator[tuple[Commanded, Crowd]]:
-    """A server with this command line, its workers at work, with this way to drain; and a crowd for it."""
+    """A server with this command line and these drain options, whose workers have started, and a crowd for it."""
     plan = {"timeout": 8.0, "batch_size": 4, "interval": 0.1, **drain}
     server = Commanded(variant, command, {"drain": plan})
     with server, Crowd(server.address) as crowd:
         eventually(lambda: server.lifespans == (workers, 0), within=15)
         if variant.server == "granian":
-            # Between its lifespan and its loop a worker loses a signal, by itself too.
+            # Between its lifespan and its loop a worker of granian loses a signal, even without the middleware.
             eventually(lambda: server.log.count("Started worker-") == workers, within=15)
         yield server, crowd
 
 
 def drained(server: Server, crowd: Crowd) -> None:
-    """See that all clients were let go by a drain, and not at once.
+    """Check that a drain closed all clients, and not all at once.
 
     Raises:
-        AssertionError: they were not.
+        AssertionError: it did not.
     """
     report = crowd.report()
     closes = Counter((client["code"], client["reason"]) for client in report)

@@ -1,4 +1,4 @@
-"""Who drains when the server is told to stop, on a table of handlers in the place of the process's own."""
+"""The owner of the signals, on a table of handlers that stands in for the handlers of the process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RecordingServer:
 
 
 class DrainingManager:
-    """As much of a manager as the owner asks for; its drain fails when told to."""
+    """The part of a manager that the owner uses; its drain fails when told to."""
 
     config: Any = None
     is_draining = False
@@ -57,7 +57,7 @@ class DrainingManager:
         return ShutdownReport()
 
     def warn_once(self, key: str, line: str, *args: object) -> None:
-        """There is no log."""
+        """Ignore the line: this manager has no log."""
 
 
 class Process:
@@ -68,9 +68,9 @@ class Process:
         raised: signals that were raised.
         now: the clock in seconds.
         main: whether the code runs in the main thread.
-        managers: those that are watched; the owner itself keeps none alive.
-        taken_over: what else the server has to take over.
-        looks: the ``send`` of each look for a server.
+        managers: the managers that are watched; the owner itself keeps none alive.
+        taken_over: more takeovers that a look for a server finds.
+        looks: the ``send`` that came with each look for a server.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,28 +92,28 @@ class Process:
         monkeypatch.setattr(base, "current_loop", lambda: self.loop)
 
     def start_server(self) -> None:
-        """A server installs its handler for both signals, as it does when it starts."""
+        """Install the handler of the server for both signals, as a server does when it starts."""
         self.handlers.update({TERM: self.server.handle, INT: self.server.handle})
 
     def watch(self, manager: Any = None, send: Any = None) -> Any:
-        """Have a manager watched; that manager."""
+        """Have a manager watched, and return it."""
         manager = manager if manager is not None else DrainingManager()
         self.managers.append(manager)
         self.owner.watch(manager, [self.take], send)
         return manager
 
     def take(self, owner: SignalOwner, send: Any) -> list[Any]:
-        """Take over what there is of the server, as the module of a server does."""
+        """Take over what is there of the server, as the module for a server does."""
         self.looks.append(send)
         found = [number for number, handler in self.handlers.items() if handler == self.server.handle]
         return [*([Chain(owner, found)] if found else []), *self.taken_over]
 
     def send(self, number: int = TERM) -> None:
-        """The process gets a signal."""
+        """Deliver a signal to the process."""
         self.handlers[number](number, None)
 
     def start_drains(self) -> list[Any]:
-        """Let the loop do what was handed over; the drains that began."""
+        """Let the loop do what was handed over to it, and return the drains that began."""
         before = len(self.loop.tasks)
         self.loop.turn_until_idle()
         return self.loop.tasks[before:]
@@ -136,14 +136,14 @@ class Process:
 
 
 class OtherTakeover:
-    """A way to stop that is no signal; what became of it."""
+    """A way to stop that is not a signal; it records what becomes of it."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
         self.standing = True
 
     def stands(self) -> bool:
-        """Until told otherwise."""
+        """Whether it is still in place, which it is until told otherwise."""
         return self.standing
 
     def give_back(self) -> None:
@@ -174,7 +174,7 @@ pytestmark = pytest.mark.anyio
 
 
 def test_watching_takes_the_signals_over_from_the_server(process: Process) -> None:
-    """Both of them, and nobody is told anything yet."""
+    """Both signals are taken over, and neither the manager nor the server is told anything yet."""
     manager = process.watch()
     assert process.taken
     assert (manager.drains, process.server.signals) == (0, [])
@@ -182,14 +182,14 @@ def test_watching_takes_the_signals_over_from_the_server(process: Process) -> No
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, None, print])
 def test_a_handler_that_is_not_the_server_s_is_left_alone(process: Process, handler: Any) -> None:
-    """The process belongs to somebody else then."""
+    """Such a process is not run by a server that is known."""
     process.handlers.update({TERM: handler, INT: handler})
     process.watch()
     assert process.handlers == {TERM: handler, INT: handler}
 
 
-def test_one_signal_may_be_the_server_s_and_the_other_not(process: Process) -> None:
-    """Only that one is taken over."""
+def test_only_a_signal_that_the_server_handles_is_taken_over(process: Process) -> None:
+    """The other one is ignored in this process, and stays so."""
     process.handlers[INT] = signal.SIG_IGN
     process.watch()
     assert process.handlers == {TERM: process.owner.on_signal, INT: signal.SIG_IGN}
@@ -197,7 +197,7 @@ def test_one_signal_may_be_the_server_s_and_the_other_not(process: Process) -> N
 
 @pytest.mark.parametrize("number", [TERM, INT])
 async def test_the_first_signal_drains_and_the_server_gets_it_afterwards(process: Process, number: int) -> None:
-    """The server would cut every socket at once."""
+    """The server's own handler would cut every socket at once."""
     manager = process.watch()
     process.send(number)
     drains = process.start_drains()
@@ -208,7 +208,7 @@ async def test_the_first_signal_drains_and_the_server_gets_it_afterwards(process
 
 
 async def test_the_server_gets_the_signal_once_all_managers_have_drained(process: Process) -> None:
-    """One owner for all of them, and one signal."""
+    """All managers share one owner, and the server gets one signal."""
     managers = [process.watch(), process.watch()]
     process.send()
     first, second = process.start_drains()
@@ -219,8 +219,8 @@ async def test_the_server_gets_the_signal_once_all_managers_have_drained(process
     assert process.server.signals == [TERM]
 
 
-async def test_the_same_signal_told_twice_is_one_signal(process: Process) -> None:
-    """A process group is signalled, and the parent relays it."""
+async def test_signals_in_quick_succession_count_as_one(process: Process) -> None:
+    """Somebody signals the process group, and the parent relays the signal too."""
     process.watch()
     process.send(TERM)
     process.now += DEBOUNCE - 0.01
@@ -233,7 +233,7 @@ async def test_the_same_signal_told_twice_is_one_signal(process: Process) -> Non
 
 
 async def test_a_second_signal_later_hurries_the_drain(process: Process) -> None:
-    """Somebody is out of patience; the server still gets its signal only when the handlers have ended."""
+    """Somebody has lost patience; the server still gets its signal only after the drain."""
     managers = [process.watch(), process.watch()]
     process.send(TERM)
     drains = process.start_drains()
@@ -249,7 +249,7 @@ async def test_a_second_signal_later_hurries_the_drain(process: Process) -> None
 
 
 async def test_a_drain_that_fails_does_not_keep_the_server_from_stopping(process: Process) -> None:
-    """Nor does one that is cancelled."""
+    """The server gets its signal all the same."""
     process.watch().fails = RuntimeError("on purpose")
     process.send()
     await finish(process.start_drains())
@@ -257,7 +257,7 @@ async def test_a_drain_that_fails_does_not_keep_the_server_from_stopping(process
 
 
 def test_a_loop_that_has_ended_holds_up_nothing(process: Process) -> None:
-    """There is nobody left to drain there."""
+    """Its managers cannot be drained any more, so the server gets its signal at once."""
     manager = process.watch()
     process.loop.closed = True
     process.send()
@@ -265,7 +265,7 @@ def test_a_loop_that_has_ended_holds_up_nothing(process: Process) -> None:
 
 
 async def test_one_loop_that_has_ended_does_not_hide_another(process: Process) -> None:
-    """The managers on the others are drained first."""
+    """Managers on other loops are drained before the server gets its signal."""
     kept = process.watch()
     ended, process.loop = process.loop, HandLoop()
     lost = process.watch()
@@ -278,15 +278,15 @@ async def test_one_loop_that_has_ended_does_not_hide_another(process: Process) -
     assert (kept.drains, lost.drains, process.server.signals) == (1, 0, [TERM])
 
 
-def test_a_signal_that_comes_when_nothing_is_ours_any_more_is_nobody_s(process: Process) -> None:
-    """It was on its way while the signals were given back; there is no handler to tell, and nothing fails."""
+def test_a_signal_that_comes_after_the_signals_were_given_back_is_ignored(process: Process) -> None:
+    """It was on its way while they were given back; there is no handler to call, and nothing fails."""
     process.owner.on_signal(TERM, None)
     process.owner.on_signal(TERM, None)
     assert (process.server.signals, process.given_back) == ([], True)
 
 
 def test_a_manager_that_was_thrown_away_is_not_drained(process: Process) -> None:
-    """The owner keeps nobody alive; with nobody left the server gets the signal at once."""
+    """The owner keeps no manager alive; when none is left the server gets the signal at once."""
     process.watch()
     process.managers.clear()
     gc.collect()
@@ -295,7 +295,7 @@ def test_a_manager_that_was_thrown_away_is_not_drained(process: Process) -> None
 
 
 def test_when_the_last_manager_has_stopped_the_signals_are_given_back(process: Process) -> None:
-    """And not before."""
+    """They stay taken over while another manager is running."""
     first, second = process.watch(), process.watch()
     process.owner.forget(first)
     assert process.taken
@@ -303,8 +303,8 @@ def test_when_the_last_manager_has_stopped_the_signals_are_given_back(process: P
     assert process.given_back
 
 
-def test_a_manager_that_stops_in_its_drain_leaves_the_signals_until_the_drain_is_over(process: Process) -> None:
-    """A second signal in the meantime is still ours to judge."""
+def test_the_signals_stay_taken_over_while_a_stopped_manager_drains(process: Process) -> None:
+    """The owner must still see a second signal in the meantime."""
     manager = process.watch()
     process.send()
     process.start_drains()
@@ -313,7 +313,7 @@ def test_a_manager_that_stops_in_its_drain_leaves_the_signals_until_the_drain_is
 
 
 def test_a_handler_that_somebody_installed_over_ours_is_not_replaced(process: Process) -> None:
-    """Giving back is for what is still ours."""
+    """Only a handler that is still ours is given back."""
     manager = process.watch()
     process.handlers[INT] = print
     process.owner.forget(manager)
@@ -329,7 +329,7 @@ def test_outside_the_main_thread_the_signals_cannot_be_given_back(process: Proce
 
 
 def test_watching_twice_takes_over_once(process: Process) -> None:
-    """Each socket asks for it."""
+    """Each new socket asks for the signals to be watched."""
     manager = process.watch()
     process.watch(manager)
     process.owner.forget(manager)
@@ -337,7 +337,7 @@ def test_watching_twice_takes_over_once(process: Process) -> None:
 
 
 async def test_a_server_that_starts_again_in_the_same_process_is_watched_again(process: Process) -> None:
-    """With the same manager, as in a test suite or a reload within one process."""
+    """The manager may be the same, as in a test suite or a reload within one process."""
     manager = process.watch()
     process.send()
     await finish(process.start_drains())
@@ -350,15 +350,15 @@ async def test_a_server_that_starts_again_in_the_same_process_is_watched_again(p
 
 
 def test_a_server_that_installs_its_handler_again_is_taken_over_again(process: Process) -> None:
-    """Its handler is found at the next socket."""
+    """The handler is found when the next socket connects."""
     manager = process.watch()
     process.start_server()
     process.watch(manager)
     assert process.taken
 
 
-def test_what_a_socket_found_in_place_the_next_need_not_look_at(process: Process) -> None:
-    """For a moment, and for its own manager: a handshake has more to do."""
+def test_a_takeover_found_in_place_is_not_checked_again_for_a_moment(process: Process) -> None:
+    """Only sockets of the same manager skip the check: a handshake has enough to do."""
     manager = process.watch()
     assert not process.owner.in_place(manager)
     process.watch(manager, send=object())
@@ -371,8 +371,8 @@ def test_what_a_socket_found_in_place_the_next_need_not_look_at(process: Process
 
 
 @pytest.mark.parametrize("end", ["forgotten", "stopped"])
-async def test_nothing_is_in_place_once_it_was_given_back(process: Process, end: str) -> None:
-    """The next socket looks."""
+async def test_a_takeover_is_not_in_place_once_it_was_given_back(process: Process, end: str) -> None:
+    """The next socket checks again."""
     manager = process.watch()
     for _ in range(2):
         process.watch(manager, send=object())
@@ -386,10 +386,8 @@ async def test_nothing_is_in_place_once_it_was_given_back(process: Process, end:
 
 
 @pytest.mark.parametrize("number", [TERM, INT])
-async def test_a_handler_that_an_application_puts_before_ours_leads_to_the_server_all_the_same(
-    process: Process, number: int
-) -> None:
-    """It cannot be taken out, a connection that comes later does not lose it, and the server is told once."""
+async def test_a_handler_that_an_application_puts_before_ours_still_works(process: Process, number: int) -> None:
+    """It stays in place, later connections do not lose it, and the server gets the signal once."""
     manager = process.watch()
     ours, told = process.handlers[TERM], list[int]()
 
@@ -407,7 +405,7 @@ async def test_a_handler_that_an_application_puts_before_ours_leads_to_the_serve
 
 
 async def test_a_server_that_replaces_our_handler_is_told_once(process: Process) -> None:
-    """Nobody calls the old one any more."""
+    """The replaced handler is not called any more."""
     manager = process.watch()
     process.start_server()
     process.watch(manager)
@@ -417,7 +415,7 @@ async def test_a_server_that_replaces_our_handler_is_told_once(process: Process)
 
 
 async def test_a_server_that_stops_by_itself_is_drained_first(process: Process) -> None:
-    """However often it says so; then everything that was taken over hears that it may."""
+    """It may announce its stop several times; after one drain every takeover is told to let it stop."""
     other = OtherTakeover()
     process.taken_over.append(other)
     manager = process.watch()
@@ -430,8 +428,8 @@ async def test_a_server_that_stops_by_itself_is_drained_first(process: Process) 
     assert (process.server.signals, process.given_back, process.owner.stopping) == ([], True, False)
 
 
-async def test_all_that_was_taken_over_hears_of_a_signal(process: Process) -> None:
-    """Each knows by itself what to do with it."""
+async def test_every_takeover_is_told_of_a_signal(process: Process) -> None:
+    """Each of them decides by itself what to do with the signal."""
     other = OtherTakeover()
     process.taken_over.append(other)
     process.watch()
@@ -440,8 +438,8 @@ async def test_all_that_was_taken_over_hears_of_a_signal(process: Process) -> No
     assert (other.calls, process.server.signals) == ([INT], [INT])
 
 
-async def test_a_drain_may_be_waited_for(process: Process) -> None:
-    """By somebody who stops the server himself."""
+async def test_a_caller_can_wait_for_the_drain(process: Process) -> None:
+    """A program that stops the server by itself does so first."""
     manager, waited = process.watch(), []
 
     async def wait() -> None:
@@ -456,14 +454,14 @@ async def test_a_drain_may_be_waited_for(process: Process) -> None:
     assert waited == [1]
 
 
-async def test_with_nobody_to_drain_nobody_waits(process: Process) -> None:
-    """It is over at once."""
+async def test_a_drain_without_managers_is_over_at_once(process: Process) -> None:
+    """The owner does not count as stopping afterwards."""
     await process.owner.drain()
     assert not process.owner.stopping
 
 
-def test_the_first_websocket_is_a_reason_to_look_again(process: Process) -> None:
-    """Some ways to stop are only reached through its ``send``; the next ones are none."""
+def test_the_first_websocket_makes_the_owner_look_again(process: Process) -> None:
+    """Some ways to stop are reached only through its ``send``; later WebSockets add nothing."""
     manager = process.watch()
     for send in (None, "send", "other", None):
         process.watch(manager, send)
@@ -471,8 +469,8 @@ def test_the_first_websocket_is_a_reason_to_look_again(process: Process) -> None
     assert process.taken
 
 
-def test_what_stands_no_more_is_a_reason_to_look_again(process: Process) -> None:
-    """The rest is given back before."""
+def test_a_takeover_that_was_undone_makes_the_owner_look_again(process: Process) -> None:
+    """All takeovers are given back before it looks."""
     lost, kept = OtherTakeover(), OtherTakeover()
     process.taken_over += [lost, kept]
     manager = process.watch()
@@ -484,7 +482,7 @@ def test_what_stands_no_more_is_a_reason_to_look_again(process: Process) -> None
 
 
 def test_nothing_is_taken_over_anew_while_the_server_is_about_to_stop(process: Process) -> None:
-    """A socket that comes in during the drain finds everything as it is."""
+    """A socket that connects during the drain changes nothing."""
     manager = process.watch()
     process.send()
     process.start_server()
@@ -492,15 +490,15 @@ def test_nothing_is_taken_over_anew_while_the_server_is_about_to_stop(process: P
     assert (process.looks, process.given_back) == ([None], True)
 
 
-def test_whether_there_is_anything_to_hear_it_from_is_told(process: Process) -> None:
-    """Else the manager is not watched."""
+def test_watch_returns_whether_anything_was_taken_over(process: Process) -> None:
+    """If nothing was, the manager cannot learn of a stop."""
     manager = DrainingManager()
     assert process.owner.watch(manager, [process.take])
     assert not SignalOwner().watch(manager, [lambda owner, send: []])
 
 
 @pytest.mark.parametrize(("before", "raised"), [(signal.SIG_DFL, [TERM]), (signal.SIG_IGN, []), (None, [])])
-async def test_where_the_server_has_no_handler_the_signal_does_what_it_always_did(
+async def test_without_a_server_handler_a_signal_has_its_usual_effect(
     process: Process, before: Any, raised: list[int]
 ) -> None:
     """It kills by default, and does nothing where it is ignored."""
@@ -512,7 +510,7 @@ async def test_where_the_server_has_no_handler_the_signal_does_what_it_always_di
 
 
 class Watched:
-    """What ``watch_signals`` asked of the owner.
+    """Stands in for the owner, and records what ``watch_signals`` asks of it.
 
     Args:
         found: whether there is anything to take over.
@@ -525,7 +523,7 @@ class Watched:
         monkeypatch.setattr("wsstab.signals.owner", self)
 
     def in_place(self, manager: Any) -> bool:
-        """It is looked at each time."""
+        """Never, so that each call looks."""
         return False
 
     def watch(self, manager: Any, takes: Sequence[Any], send: Any) -> bool:
@@ -540,11 +538,11 @@ class Watched:
 
 
 async def send(event: Any) -> None:
-    """Of a WebSocket."""
+    """The ``send`` of a WebSocket."""
 
 
 def test_a_manager_is_watched_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default; with the ``send`` of a WebSocket, where there is one."""
+    """This is the default; the ``send`` of a WebSocket is passed on where there is one."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
     watch_signals(hub_of(manager))
     watch_signals(hub_of(manager), send)
@@ -552,7 +550,7 @@ def test_a_manager_is_watched_in_the_main_thread(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_manager_that_has_stopped_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And with the last one the signals are given back."""
+    """The owner gives the signals back when its last manager is forgotten."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
     watch_signals(hub_of(manager))
     forget_signals(hub_of(manager))
@@ -560,24 +558,24 @@ def test_a_manager_that_has_stopped_is_forgotten(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_manager_that_is_told_to_leave_signals_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``Drain(handle_signals=False)``."""
+    """The option is ``Drain(handle_signals=False)``."""
     watched = Watched(monkeypatch)
     watch_signals(hub_of(WebSocketConnectionManager(WebSocketConfig(drain=Drain(handle_signals=False)))))
     assert watched.managers == []
 
 
 async def test_a_manager_that_is_draining_is_not_watched_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket that comes when the drain is over must not take over what was given back."""
+    """A socket that connects after the drain must not take over again what was given back."""
     watched, manager = Watched(monkeypatch), WebSocketConnectionManager()
     await manager.drain()
     watch_signals(hub_of(manager), send)
     assert watched.managers == []
 
 
-def test_outside_the_main_thread_no_signal_can_be_had(
+def test_outside_the_main_thread_no_manager_is_watched(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A test client runs the application in a thread of its own, and wants to hear nothing of signals."""
+    """A test client runs the application in a thread of its own, where a warning would be noise."""
     watched, manager = Watched(monkeypatch, found=False), WebSocketConnectionManager()
     thread = threading.Thread(target=watch_signals, args=(manager, send))
     thread.start()
@@ -585,10 +583,10 @@ def test_outside_the_main_thread_no_signal_can_be_had(
     assert (watched.managers, caplog.records) == ([], [])
 
 
-def test_where_nothing_can_be_had_the_log_says_so_once(
+def test_that_no_way_to_stop_was_found_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the first WebSocket: until then the server may still install its handlers."""
+    """It is logged at the first WebSocket: until then the server may still install its handlers."""
     Watched(monkeypatch, found=False)
     manager = WebSocketConnectionManager()
     watch_signals(hub_of(manager))
@@ -600,8 +598,8 @@ def test_where_nothing_can_be_had_the_log_says_so_once(
     ]
 
 
-def test_a_handler_with_somebodys_proxy_in_it_leads_to_the_server_all_the_same() -> None:
-    """Nothing of the proxy can be asked without its context."""
+def test_a_handler_with_a_foreign_proxy_in_it_still_leads_to_the_server() -> None:
+    """Every access to the proxy raises outside of its context."""
 
     def found(each: Any) -> bool:
         return bool(each.__name__ == "of_a_server")

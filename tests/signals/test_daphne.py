@@ -1,4 +1,4 @@
-"""How the handlers of daphne's reactor are known, and what it does when they were taken over."""
+"""How the handlers of daphne's reactor are recognised, and how daphne drains when they were taken over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE = "daphne --fd {fd} {app}"
 
 
 class Reactor:
-    """As Twisted's in name."""
+    """Has a method with the name of Twisted's handler."""
 
     def sigTerm(self, number: int, frame: object) -> None:
         """Stop."""
@@ -29,20 +29,20 @@ class Reactor:
 
 
 class TwistedReactor(Reactor):
-    """As Twisted's in name and place."""
+    """Also claims to be from Twisted's module."""
 
     __module__ = "twisted.internet.asyncioreactor"
 
 
-def test_the_handlers_of_a_twisted_reactor_are_known() -> None:
-    """By name and by class; nobody else's are taken for them."""
+def test_the_handlers_of_a_twisted_reactor_are_recognised() -> None:
+    """Both the name and the class must match."""
     assert handles(TwistedReactor().sigTerm)
     strangers: list[Any] = [Reactor().sigTerm, TwistedReactor().stop, signal.SIG_DFL, None, print]
     assert [handles(stranger) for stranger in strangers] == [False] * 5
 
 
 def test_a_reactor_that_does_not_serve_daphne_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody may run Twisted for something else."""
+    """An application may run Twisted for something else."""
     handler, owner = TwistedReactor().sigTerm, SignalOwner()
     before = signal.signal(signal.SIGTERM, handler)
     try:
@@ -58,8 +58,8 @@ def test_a_reactor_that_does_not_serve_daphne_is_left_alone(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("stop", [terminated, interrupted])
-def test_all_clients_are_drained_however_it_is_told(stop: Stop) -> None:
-    """It has no lifespan, and tells nothing of its own."""
+def test_all_clients_are_drained_whichever_signal_stops_daphne(stop: Stop) -> None:
+    """daphne has no lifespan, so signals are the only notice of its stop."""
     with commanded(DAPHNE[0], LINE, 0) as (server, crowd):
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
@@ -68,8 +68,8 @@ def test_all_clients_are_drained_however_it_is_told(stop: Stop) -> None:
         assert server.complaints() == []
 
 
-def test_a_second_signal_ends_the_patience() -> None:
-    """As Ctrl+C, pressed again."""
+def test_a_second_signal_ends_the_drain_at_once() -> None:
+    """The signal is that of a second Ctrl+C."""
     with commanded(DAPHNE[0], LINE, 0, timeout=60.0) as (server, crowd):
         crowd.open("/deaf", 4)
         interrupted(server)

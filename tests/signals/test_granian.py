@@ -1,4 +1,4 @@
-"""granian's workers get SIGTERM from their parent, whatever it was told, and drain before they stop."""
+"""granian's workers get SIGTERM from their parent, whichever signal it got, and drain before they stop."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ each_loop = pytest.mark.parametrize("variant", GRANIAN, ids=str)
 
 
 def line(variant: Variant, workers: int) -> str:
-    """The command line with so many workers."""
+    """The command line with this many workers."""
     return LINE.format(loop=variant.loop, workers=workers)
 
 
 @each_loop
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("stop", [terminated, group, interrupted])
-def test_all_clients_are_drained_however_it_is_told(variant: Variant, workers: int, stop: Stop) -> None:
-    """A group has got the signal before the parent relays it."""
+def test_all_clients_are_drained_whichever_signal_stops_granian(variant: Variant, workers: int, stop: Stop) -> None:
+    """When a group is signalled, the workers have got the signal before the parent relays it."""
     with commanded(variant, line(variant, workers), workers) as (server, crowd):
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
@@ -35,8 +35,8 @@ def test_all_clients_are_drained_however_it_is_told(variant: Variant, workers: i
 
 
 @each_loop
-def test_clients_that_take_nothing_are_no_reason_to_panic(variant: Variant) -> None:
-    """A send that is pending when a worker stops aborts it natively, and its lifespan does not end."""
+def test_stalled_clients_do_not_make_a_stopping_worker_panic(variant: Variant) -> None:
+    """By itself granian aborts a worker that stops with a pending send, and its lifespan does not end."""
     with commanded(variant, line(variant, 1), timeout=2.0) as (server, crowd):
         crowd.open("/flood", 3, stalled=3)
         crowd.open("/echo", 12)
@@ -49,7 +49,7 @@ def test_clients_that_take_nothing_are_no_reason_to_panic(variant: Variant) -> N
 
 @each_loop
 def test_a_rolling_restart_drains_the_old_workers(variant: Variant) -> None:
-    """SIGHUP; whoever comes back finds a new one."""
+    """SIGHUP restarts the workers; a client that comes back finds a new one."""
     with commanded(variant, f"{line(variant, 1)} --respawn-interval 0.5") as (server, crowd):
         crowd.open("/echo", 24)
         server.signal(signal.SIGHUP)
@@ -61,7 +61,7 @@ def test_a_rolling_restart_drains_the_old_workers(variant: Variant) -> None:
 
 
 def test_a_worker_whose_lifetime_is_over_drains() -> None:
-    """Its parent tells it as it tells it everything; a minute is the shortest there is."""
+    """Its parent stops it as it does for any reason; a minute is the shortest lifetime there is."""
     variant = GRANIAN[1]
     with commanded(variant, f"{line(variant, 1)} --workers-lifetime 60 --respawn-interval 0.5") as (server, crowd):
         crowd.open("/echo", 24)
@@ -70,8 +70,8 @@ def test_a_worker_whose_lifetime_is_over_drains() -> None:
 
 
 @each_loop
-def test_a_second_signal_to_all_ends_the_patience(variant: Variant) -> None:
-    """As Ctrl+C, pressed again."""
+def test_a_second_signal_to_all_ends_the_drain_at_once(variant: Variant) -> None:
+    """The signal is that of a second Ctrl+C."""
     with commanded(variant, line(variant, 1), timeout=60.0) as (server, crowd):
         crowd.open("/deaf", 4)
         interrupted(server)

@@ -1,4 +1,4 @@
-"""How hypercorn is told to stop, and what it does when that was taken over."""
+"""The ways in which hypercorn is told to stop, and how it drains when they were taken over."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
 
 
 class Owner(SignalOwner):
-    """Notes what it hears; a stop is under way when it has heard of one."""
+    """Records what it is told, and counts as stopping once it was told anything."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Owner(SignalOwner):
 
     @property
     def stopping(self) -> bool:
-        """At once."""
+        """Whether it was told anything."""
         return bool(self.heard)
 
     def on_signal(self, number: int, frame: object = None) -> None:
@@ -50,7 +50,7 @@ class Owner(SignalOwner):
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """The process gets its handlers back."""
+    """Gives the process its handlers back after the test."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -58,7 +58,7 @@ def handlers() -> Iterator[None]:
 
 
 def test_the_shared_event_is_not_set_until_the_drain_is_over() -> None:
-    """The parent sets it; hypercorn, which asks, is told so later."""
+    """The parent sets it; hypercorn, which polls it, sees that only after the drain."""
     event, owner = multiprocessing.get_context("spawn").Event(), Owner()
     takeover = SharedEvent(owner, event)
     assert (event.is_set(), owner.heard, takeover.stands()) == (False, [], True)
@@ -68,15 +68,15 @@ def test_the_shared_event_is_not_set_until_the_drain_is_over() -> None:
     assert (event.is_set(), owner.heard) == (True, [None])
 
 
-def test_a_worker_that_alone_is_to_stop_sees_the_event_set() -> None:
-    """Though the parent has not set it."""
+def test_a_worker_that_is_to_stop_alone_sees_the_event_set() -> None:
+    """The parent has not set it."""
     event = multiprocessing.get_context("spawn").Event()
     SharedEvent(Owner(), event).let_stop(TERM)
     assert event.is_set()
 
 
 def test_the_shared_event_is_given_back() -> None:
-    """Unless somebody else has put something in its place."""
+    """It is left alone if somebody has put something else in its place."""
     event, theirs = multiprocessing.get_context("spawn").Event(), object()
     takeover = SharedEvent(Owner(), event)
     takeover.give_back()
@@ -88,7 +88,7 @@ def test_the_shared_event_is_given_back() -> None:
 
 @pytest.mark.parametrize(("siblings", "heard"), [(False, [TERM, TERM, INT]), (True, [TERM, INT])])
 def test_a_worker_with_siblings_hears_sigterm_once(handlers: None, siblings: bool, heard: list[int]) -> None:
-    """The second may be the parent's; SIGINT is a terminal's."""
+    """The second SIGTERM may be the parent's, whereas a SIGINT comes from a terminal."""
     owner = Owner()
     takeover = ChildSignals(owner, siblings)
     for number in (TERM, TERM, INT):
@@ -100,14 +100,14 @@ def test_a_worker_with_siblings_hears_sigterm_once(handlers: None, siblings: boo
 
 
 def test_the_signals_of_a_worker_are_given_back(handlers: None) -> None:
-    """As they were."""
+    """The handlers are those from before the takeover."""
     before = [signal.getsignal(number) for number in SIGNALS]
     ChildSignals(Owner(), False).give_back()
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 class Event:
-    """As much of hypercorn's as is asked for."""
+    """The part of hypercorn's event that the takeover uses."""
 
     def __init__(self) -> None:
         self.sets = 0
@@ -118,7 +118,7 @@ class Event:
 
 
 def stream(max_requests: int | None) -> tuple[Any, Event]:
-    """A ``send`` of hypercorn's, and the event of its worker."""
+    """A ``send`` like hypercorn's, and the ``terminate`` event of its worker."""
     event = Event()
     context = SimpleNamespace(max_requests=max_requests, terminate=event)
     holder = type("WSStream", (), {"context": context, "send": lambda self, event: None})()
@@ -126,8 +126,8 @@ def stream(max_requests: int | None) -> tuple[Any, Event]:
 
 
 @pytest.mark.anyio
-async def test_a_worker_that_has_served_enough_ends_when_it_is_let() -> None:
-    """However often it has said so."""
+async def test_a_worker_that_has_served_enough_ends_once_it_is_allowed_to() -> None:
+    """It may have announced its end several times."""
     owner = Owner()
     send, event = stream(100)
     (takeover,) = take_terminate(owner, send)
@@ -142,8 +142,8 @@ async def test_a_worker_that_has_served_enough_ends_when_it_is_let() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_worker_that_has_not_is_not_ended_by_it() -> None:
-    """It was told by other means."""
+async def test_the_event_of_a_worker_that_has_not_served_enough_is_not_set() -> None:
+    """Such a worker is told to stop by other means."""
     send, event = stream(100)
     (takeover,) = take_terminate(Owner(), send)
     takeover.let_stop(TERM)
@@ -151,16 +151,16 @@ async def test_a_worker_that_has_not_is_not_ended_by_it() -> None:
     assert event.sets == 0
 
 
-def test_without_a_limit_on_requests_there_is_nothing_to_take() -> None:
-    """Nor at a ``send`` that is not hypercorn's."""
+def test_without_a_limit_on_requests_nothing_is_taken_over() -> None:
+    """Nor is anything with a ``send`` that is not hypercorn's."""
     assert take_terminate(Owner(), stream(None)[0]) == []
     assert take_terminate(Owner(), print) == []  # type: ignore[arg-type]
     assert take_terminate(Owner(), None) == []
 
 
 @pytest.mark.anyio
-async def test_this_process_is_no_worker_of_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is taken over; and where it is not loaded, nobody looks."""
+async def test_a_process_that_is_no_hypercorn_worker_has_only_its_send_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hypercorn is not even loaded, nothing is taken over."""
     monkeypatch.setitem(sys.modules, "hypercorn", ModuleType("hypercorn"))
     assert worker_arguments() == {}
     assert take(Owner(), None) == []
@@ -174,26 +174,26 @@ PROGRAM = "tests.support.apps.hypercorn_program {loop} {how} {{fd}}"
 
 
 def closed_by_handler(server: Server) -> None:
-    """What the trigger of the program waits for."""
+    """Have a handler close, which is what the trigger of the program waits for."""
     with Peer(server.address, "/closes?code=1000") as peer:
         peer.receive_close()
 
 
 each_loop = pytest.mark.parametrize("variant", HYPERCORN, ids=str)
 each_library = pytest.mark.parametrize("variant", [HYPERCORN[0], HYPERCORN[2]], ids=str)
-"""Where nothing can differ by asyncio loop."""
+"""For tests in which the loops of asyncio cannot differ."""
 
 
 def line(variant: Variant, workers: int) -> str:
-    """The command line with so many workers."""
+    """The command line with this many workers."""
     return LINE.format(loop=variant.loop, workers=workers)
 
 
 @each_loop
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("stop", [terminated, group, interrupted])
-def test_all_clients_are_drained_however_it_is_started_and_told(variant: Variant, workers: int, stop: Stop) -> None:
-    """Its default is a child; with two, the parent kills the second when the first has ended."""
+def test_all_clients_are_drained_with_any_workers_and_any_signal(variant: Variant, workers: int, stop: Stop) -> None:
+    """By default the worker is a child; of two workers, the parent kills the second when the first has ended."""
     with commanded(variant, line(variant, workers), workers or 1) as (server, crowd):
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
@@ -201,15 +201,15 @@ def test_all_clients_are_drained_however_it_is_started_and_told(variant: Variant
         drained(server, crowd)
         assert server.complaints() == []
         if variant.loop == "trio" and workers == 0 and stop is not interrupted:
-            # It has no handler: SIGTERM kills it, when the drain is over.
+            # hypercorn has no handler here: SIGTERM kills it when the drain is over.
             assert (status, server.lifespans) == (-signal.SIGTERM, (1, 0))
         else:
             assert (status, server.lifespans) == (0, (workers or 1, workers or 1))
 
 
 @each_library
-def test_a_worker_that_is_alone_told_to_stop_drains_and_is_replaced(variant: Variant) -> None:
-    """Natively it dies at once, and the parent stops all others."""
+def test_a_worker_that_is_told_to_stop_alone_drains_and_is_replaced(variant: Variant) -> None:
+    """By itself hypercorn lets it die at once, and the parent stops all others."""
     with commanded(variant, line(variant, 2), 2) as (server, crowd):
         crowd.open("/echo", 24)
         leaving = server.workers[0]
@@ -225,7 +225,7 @@ def test_a_worker_that_is_alone_told_to_stop_drains_and_is_replaced(variant: Var
 
 @each_library
 def test_a_worker_that_ends_first_does_not_cut_the_others_short(variant: Variant) -> None:
-    """Its parent then sends them SIGTERM, which is no second wish."""
+    """The parent then sends SIGTERM to the others, which does not count as a second signal."""
     with commanded(variant, line(variant, 2), 2, timeout=3.0) as (server, crowd):
         crowd.open("/deaf", 1)
         began = time.monotonic()
@@ -239,7 +239,7 @@ def test_a_worker_that_ends_first_does_not_cut_the_others_short(variant: Variant
 
 @each_library
 def test_a_reload_drains_the_old_workers(variant: Variant) -> None:
-    """SIGHUP; whoever comes back waits for the new ones."""
+    """SIGHUP reloads; a client that comes back waits for the new workers."""
     with commanded(variant, line(variant, 2), 2) as (server, crowd):
         crowd.open("/echo", 24)
         server.signal(signal.SIGHUP)
@@ -253,7 +253,7 @@ def test_a_reload_drains_the_old_workers(variant: Variant) -> None:
 @each_library
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_worker_that_has_served_enough_drains_before_it_ends(variant: Variant, workers: int) -> None:
-    """No signal tells of it. With a parent there is a new one afterwards."""
+    """No signal announces it. With a parent, a new worker follows."""
     with commanded(variant, f"{line(variant, workers)} --max-requests 26") as (server, crowd):
         crowd.open("/echo", 24)
         eventually(lambda: asked(server) and server.lifespans[1] == 1, within=15)
@@ -265,7 +265,7 @@ def test_a_worker_that_has_served_enough_drains_before_it_ends(variant: Variant,
 
 
 def asked(server: Server) -> bool:
-    """One more request, answered or not."""
+    """Send one more request, whether it is answered or not."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         server.get("/-/health", within=1.0)
     return True
@@ -273,8 +273,8 @@ def asked(server: Server) -> bool:
 
 @each_library
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_second_signal_to_all_ends_the_patience(variant: Variant, workers: int) -> None:
-    """As Ctrl+C, pressed again."""
+def test_a_second_signal_to_all_ends_the_drain_at_once(variant: Variant, workers: int) -> None:
+    """The signal is that of a second Ctrl+C."""
     with commanded(variant, line(variant, workers), workers, timeout=60.0) as (server, crowd):
         crowd.open("/deaf", 4)
         interrupted(server)
@@ -287,7 +287,7 @@ def test_a_second_signal_to_all_ends_the_patience(variant: Variant, workers: int
 @each_loop
 @pytest.mark.parametrize("stop", [terminated, interrupted, closed_by_handler])
 def test_a_program_serves_and_drains(variant: Variant, stop: Stop) -> None:
-    """By signals, or by a trigger of its own beside them; then it goes on behind the call."""
+    """It stops by a signal or by a trigger of its own, and goes on after its call of ``serve``."""
     how = "trigger" if stop is closed_by_handler else "signal"
     with commanded(variant, PROGRAM.format(loop=variant.loop, how=how)) as (server, crowd):
         crowd.open("/echo", 24)
@@ -300,8 +300,8 @@ def test_a_program_serves_and_drains(variant: Variant, stop: Stop) -> None:
 
 
 @each_library
-def test_a_second_signal_to_a_program_ends_the_patience(variant: Variant) -> None:
-    """Whoever of the two is asked first."""
+def test_a_second_signal_to_a_program_ends_the_drain_at_once(variant: Variant) -> None:
+    """The program has a trigger of its own besides the signals."""
     with commanded(variant, PROGRAM.format(loop=variant.loop, how="trigger"), timeout=60.0) as (server, crowd):
         crowd.open("/deaf", 4)
         terminated(server)
@@ -312,17 +312,17 @@ def test_a_second_signal_to_a_program_ends_the_patience(variant: Variant) -> Non
 
 
 class OneOfSeveral(Owner):
-    """Of a process in which other servers serve the same application."""
+    """The owner in a process in which other servers serve the same application."""
 
     @property
     def serves_several(self) -> bool:
-        """They do."""
+        """Always."""
         return True
 
 
 @pytest.mark.anyio
 async def test_a_worker_beside_other_servers_ends_alone() -> None:
-    """A drain would close the sockets of those that serve on."""
+    """A drain would close the sockets of servers that go on."""
     owner = OneOfSeveral()
     send, event = stream(100)
     take_terminate(owner, send)
