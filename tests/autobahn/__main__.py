@@ -1,7 +1,7 @@
 """Runs the fuzzing client: ``python -m tests.autobahn --wstest PATH [--cases 1.* 2.*] [--ways bare middleware]``.
 
 The client is a program for Python 2.7 (``pip install autobahntestsuite`` there), which is why this is
-no part of the test suite. Each way to serve is fuzzed in turn; a case that behaves worse behind the
+not part of the test suite. Each way to serve is fuzzed in turn; a case that behaves worse behind the
 middleware than on the bare server is printed, and makes the run fail.
 """
 
@@ -45,7 +45,7 @@ Verdicts = dict[str, tuple[str, str]]
 
 
 def fuzz(wstest: str, command: tuple[str, ...], cases: list[str], excluded: list[str]) -> Verdicts:
-    """Behaviour, and behaviour at the close, by case."""
+    """The behaviour of each case, and its behaviour at the close."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -71,7 +71,7 @@ def fuzz(wstest: str, command: tuple[str, ...], cases: list[str], excluded: list
 
 
 def wait_for(port: int, within: float = 20.0) -> None:
-    """Wait until somebody listens."""
+    """Wait until the server listens."""
     until = time.monotonic() + within
     while True:
         try:
@@ -84,18 +84,18 @@ def wait_for(port: int, within: float = 20.0) -> None:
 
 
 def best(rounds: list[Verdicts]) -> Verdicts:
-    """The best of each case: some depend on what is in one segment, and so on the mood of the machine."""
+    """The best verdict of each case: some cases depend on what arrives in one segment, and so on timing."""
     return {case: min((each[case] for each in rounds), key=rank) for case in rounds[0]}
 
 
 def rank(verdict: tuple[str, str]) -> tuple[int, int]:
-    """How bad it is."""
+    """How bad a verdict is, as numbers that compare."""
     behaviour, close = verdict
     return RANK.get(behaviour, WORST), RANK.get(close, WORST)
 
 
 def worse(ours: Verdicts, theirs: Verdicts) -> list[str]:
-    """Cases in which ours is worse."""
+    """The cases in which our verdict is worse."""
     return [
         f"{case}: {'/'.join(theirs[case])} bare, {'/'.join(verdict)} behind the middleware"
         for case, verdict in ours.items()
@@ -104,7 +104,7 @@ def worse(ours: Verdicts, theirs: Verdicts) -> list[str]:
 
 
 def main() -> int:
-    """Fuzz, compare, tell."""
+    """Fuzz each way to serve, compare it with the bare server, and print what is worse."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--wstest", default="wstest", help="the client's program")
     parser.add_argument("--cases", nargs="*", help=f"all but the slow ones by default: {', '.join(SLOW)}")
@@ -115,7 +115,7 @@ def main() -> int:
     verdicts: dict[str, Verdicts] = {}
     failed = False
     for way in options.ways:
-        # With all that was named excluded the client would wait for ever.
+        # If all cases that are named were excluded, the client would wait for ever.
         excluded = [] if options.all or options.cases else list(SLOW)
         rounds = [fuzz(options.wstest, WAYS[way], options.cases or ["*"], excluded) for _ in range(options.rounds)]
         verdicts[way] = best(rounds)

@@ -1,1 +1,1 @@
-"""Tests of others, run from their source distributions: bare, and with this package."""
+"""Test suites of other packages, run from their source distributions: bare, and with this package."""

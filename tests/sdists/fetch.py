@@ -1,4 +1,4 @@
-"""Fetches a source distribution by pip, once, and unpacks it."""
+"""Fetches a source distribution with pip, once, and unpacks it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def fetched(cache: Path, name: str, version: str) -> Path:
     """The unpacked source distribution of a package.
 
     Args:
-        cache: directory that outlives a run.
-        name: of the package.
-        version: exactly.
+        cache: a directory that outlives a run.
+        name: the name of the package.
+        version: the exact version.
 
     Raises:
         AssertionError: pip could not get it.
@@ -26,7 +26,7 @@ def fetched(cache: Path, name: str, version: str) -> Path:
     folder = cache / f"{name.replace('-', '_')}-{version}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        # Two tests at a time may fetch it, and one may be cut off: whole folders are put in their place.
+        # Two tests may fetch it at the same time, and one may be interrupted: only a whole folder is moved into place.
         with tempfile.TemporaryDirectory(dir=cache) as place:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
             pip = subprocess.run([*command, "-d", place, f"{name}=={version}"], capture_output=True, text=True)

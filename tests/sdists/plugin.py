@@ -1,4 +1,4 @@
-"""A pytest plugin for the tests of others: ``SDIST_MODE`` says how they meet this package.
+"""A pytest plugin for test suites of other packages: ``SDIST_MODE`` says how they use this package.
 
 ``renamed``: what they import as ``fastapi_websocket_stabilizer`` is this package. ``wrapped``: each application that
 Starlette's tests give to their client stands behind the middleware. Otherwise nothing is changed.
@@ -24,13 +24,13 @@ if MODE == "renamed":
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """They are marked for another plugin."""
+    """Register the marker that these tests have for another plugin."""
     config.addinivalue_line("markers", "asyncio: runs on an event loop")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run what is marked so on a loop of its own."""
+    """Run a test with this marker on a loop of its own."""
     function = pyfuncitem.obj
     if pyfuncitem.get_closest_marker("asyncio") is None or not inspect.iscoroutinefunction(function):
         return None
@@ -50,7 +50,7 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Any:
 
 
 def wrapping(factory: Any) -> Any:
-    """The factory of test clients, for stabilised applications."""
+    """A factory of test clients that puts each application behind the middleware."""
     from wsstab import WebSocketStabilizer
 
     @functools.wraps(factory.func)

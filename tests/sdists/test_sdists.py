@@ -1,4 +1,4 @@
-"""What passes without this package passes with it: the tests of others, from their source distributions."""
+"""Tests in the source distributions of other packages: those that pass without this package pass with it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ PRIVATE: dict[str, str] = {
     "TestSharding::test_should_work_with_single_shard": SHARDS,
     "TestSharding::test_should_disconnect_from_correct_shard": SHARDS,
 }
-"""Tests of the published package that look at what it does not publish, with the reason."""
+"""Tests of the published package that use what it does not publish, with the reason."""
 
 
 @pytest.fixture(scope="module")
 def cache(request: pytest.FixtureRequest) -> Path:
-    """Outlives the run."""
+    """A directory that outlives the run."""
     return Path(request.config.rootpath) / ".pytest_cache" / "sdists"
 
 
 def passing(folder: Path, tests: str, mode: str, report: Path, *paths: str) -> set[str]:
-    """The tests that pass."""
+    """Run the tests in this mode, and return those that pass."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "plugin", "-p", "no:cacheprovider"]
     command += ["--rootdir", str(folder), "-c", os.devnull, f"--junitxml={report}", tests]
     where = os.pathsep.join([*paths, str(Path(__file__).parent), str(ROOT)])
@@ -49,7 +49,7 @@ def passing(folder: Path, tests: str, mode: str, report: Path, *paths: str) -> s
 
 
 def test_the_tests_of_the_published_package_pass(cache: Path, tmp_path: Path) -> None:
-    """Those of its interface; those that look inside are named."""
+    """Only those in `PRIVATE`, which look inside the package, may fail."""
     folder = fetched(cache, "fastapi-websocket-stabilizer", "1.1.0")
     bare = passing(folder, "tests", "", tmp_path / "bare.xml", str(folder / "src"))
     ours = passing(folder, "tests", "renamed", tmp_path / "ours.xml")
@@ -58,7 +58,7 @@ def test_the_tests_of_the_published_package_pass(cache: Path, tmp_path: Path) ->
 
 
 def test_starlette_s_tests_of_websockets_pass(cache: Path, tmp_path: Path) -> None:
-    """Each application behind the middleware."""
+    """Each application of these tests runs behind the middleware."""
     folder = fetched(cache, "starlette", version("starlette"))
     bare = passing(folder, "tests/test_websockets.py", "", tmp_path / "bare.xml", str(folder))
     ours = passing(folder, "tests/test_websockets.py", "wrapped", tmp_path / "ours.xml", str(folder))

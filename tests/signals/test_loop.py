@@ -19,7 +19,7 @@ NUMBERS = (TERM, INT)
 
 
 class Owner(SignalOwner):
-    """Notes what it hears."""
+    """Records the signals that it is told of."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Owner(SignalOwner):
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop of its own; the process gets its handlers back."""
+    """A new loop; the process gets its handlers back after the test."""
     before = {number: signal.getsignal(number) for number in NUMBERS}
     made: asyncio.AbstractEventLoop = request.param()
     yield made
@@ -42,7 +42,7 @@ def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def server_handler(heard: list[Any]) -> Callable[..., None]:
-    """As a server's: a function of this module."""
+    """A handler that counts as the server's, since it is a function of this module."""
 
     def handler(*arguments: Any) -> None:
         heard.append(arguments)
@@ -65,8 +65,8 @@ def taken(owner: Owner, heard: list[Any], module: str = __name__) -> list[LoopSi
     return take_from_loop(owner, module, NUMBERS)
 
 
-def test_the_server_hears_of_a_signal_when_it_is_let(loop: asyncio.AbstractEventLoop) -> None:
-    """Not before: its handler would close every socket."""
+def test_the_server_is_told_of_a_signal_only_when_it_may_stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Its handler would close every socket at once."""
 
     async def main() -> None:
         owner, heard = Owner(), list[Any]()
@@ -81,8 +81,8 @@ def test_the_server_hears_of_a_signal_when_it_is_let(loop: asyncio.AbstractEvent
     loop.run_until_complete(main())
 
 
-def test_what_is_given_back_is_the_server_s_again(loop: asyncio.AbstractEventLoop) -> None:
-    """Both signals; and nobody is told of one that was not sent."""
+def test_signals_that_were_given_back_reach_the_server_again(loop: asyncio.AbstractEventLoop) -> None:
+    """Both are given back, and the server is not told of one that was not sent."""
 
     async def main() -> None:
         owner, heard = Owner(), list[Any]()
@@ -96,8 +96,8 @@ def test_what_is_given_back_is_the_server_s_again(loop: asyncio.AbstractEventLoo
     loop.run_until_complete(main())
 
 
-def test_what_somebody_else_has_taken_since_stays_theirs(loop: asyncio.AbstractEventLoop) -> None:
-    """It is not given back over them."""
+def test_a_handler_that_has_replaced_ours_is_kept(loop: asyncio.AbstractEventLoop) -> None:
+    """Giving back does not overwrite it."""
 
     async def main() -> None:
         owner, heard, theirs = Owner(), list[Any](), list[str]()
@@ -113,7 +113,7 @@ def test_what_somebody_else_has_taken_since_stays_theirs(loop: asyncio.AbstractE
 
 
 def test_handlers_of_others_are_left_alone(loop: asyncio.AbstractEventLoop) -> None:
-    """Only functions of the server's module are the server's."""
+    """Only functions of the server's module count as its handlers."""
 
     async def main() -> None:
         owner, heard = Owner(), list[Any]()
@@ -124,8 +124,8 @@ def test_handlers_of_others_are_left_alone(loop: asyncio.AbstractEventLoop) -> N
     loop.run_until_complete(main())
 
 
-def test_a_loop_without_handlers_has_nothing_to_take(loop: asyncio.AbstractEventLoop) -> None:
-    """Nor has code without a loop."""
+def test_on_a_loop_without_handlers_nothing_is_taken_over(loop: asyncio.AbstractEventLoop) -> None:
+    """Nor is anything outside of a loop."""
 
     async def main() -> None:
         assert take_from_loop(Owner(), __name__, NUMBERS) == []

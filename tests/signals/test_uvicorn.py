@@ -1,4 +1,4 @@
-"""How a uvicorn server's signal handler is known."""
+"""How the signal handler of a uvicorn server is recognised, and how uvicorn drains when it was taken over."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Lookalike:
         """Stop in its own way."""
 
 
-def test_the_handler_of_a_uvicorn_server_is_known() -> None:
-    """The method that uvicorn installs with ``signal.signal``."""
+def test_the_handler_of_a_uvicorn_server_is_recognised() -> None:
+    """It is the method that uvicorn installs with ``signal.signal``."""
     assert handles(uvicorn.Server(uvicorn.Config(app)).handle_exit)
 
 
-def test_it_is_found_behind_the_handler_of_somebody_else() -> None:
-    """Who comes later, as ddtrace does, calls it in turn, and is called when the drain is over."""
+def test_the_handler_of_uvicorn_is_found_behind_one_that_calls_it() -> None:
+    """A library such as ddtrace installs the outer one; it is called when the drain is over, and calls uvicorn's."""
     server, heard = uvicorn.Server(uvicorn.Config(app)), list[int]()
     before = signal.getsignal(signal.SIGTERM)
     with server.capture_signals():
@@ -66,8 +66,8 @@ def test_it_is_found_behind_the_handler_of_somebody_else() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_it_is_the_handler_that_uvicorn_really_installs() -> None:
-    """While it captures signals, that is what the process has."""
+def test_the_recognised_handler_is_the_one_that_uvicorn_installs() -> None:
+    """While uvicorn captures signals, the process has this handler."""
     server, before = uvicorn.Server(uvicorn.Config(app)), signal.getsignal(signal.SIGTERM)
     with server.capture_signals():
         found = signal.getsignal(signal.SIGTERM)
@@ -87,18 +87,18 @@ def test_it_is_the_handler_that_uvicorn_really_installs() -> None:
         print,
     ],
 )
-def test_nobody_else_s_handler_is_taken_for_it(handler: object) -> None:
+def test_no_other_handler_is_taken_for_that_of_uvicorn(handler: object) -> None:
     """Neither Python's own, nor one of the same name, nor another method of the server."""
     assert not handles(handler)
 
 
-def test_a_server_class_derived_from_uvicorn_s_is_known() -> None:
+def test_the_handler_of_a_class_derived_from_uvicorn_s_is_recognised() -> None:
     """Users who run uvicorn from their own code derive from it."""
     assert handles(Supervisor(uvicorn.Config(app)).handle_exit)
 
 
 class TickingServer:
-    """As much of a server as says when it stops.
+    """The part of a server that says whether it stops.
 
     Attributes:
         stops: what it says.
@@ -110,13 +110,13 @@ class TickingServer:
         self.asked: list[int] = []
 
     async def on_tick(self, counter: int) -> bool:
-        """Say it."""
+        """Whether it stops."""
         self.asked.append(counter)
         return self.stops
 
 
 class Owner(SignalOwner):
-    """Notes what it hears."""
+    """Counts the stops that it is told of."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Owner(SignalOwner):
 
 @pytest.mark.anyio
 async def test_a_server_that_stops_by_itself_goes_on_until_the_drain_is_over() -> None:
-    """And still sets the date, and tells gunicorn that it lives, once a second."""
+    """Once a second it still sets the date, and tells gunicorn that it is alive."""
     server, owner = TickingServer(), Owner()
     tick = Tick(owner, server)
     assert not await server.on_tick(7)
@@ -143,8 +143,8 @@ async def test_a_server_that_stops_by_itself_goes_on_until_the_drain_is_over() -
 
 
 @pytest.mark.anyio
-async def test_a_tick_that_somebody_else_has_taken_is_theirs() -> None:
-    """It is not given back over them."""
+async def test_a_tick_that_somebody_has_replaced_is_kept() -> None:
+    """Giving back does not overwrite the replacement."""
     server = TickingServer()
     tick, theirs = Tick(Owner(), server), object()
     assert tick.stands()
@@ -162,8 +162,8 @@ LINES = {"single": SINGLE, "workers": WORKERS, "reload": RELOAD, "gunicorn": GUN
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
 @pytest.mark.parametrize("stop", [terminated, group, interrupted])
-def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop: Stop) -> None:
-    """A parent relays the signal, and a group has got it already."""
+def test_all_clients_are_drained_with_any_start_and_any_signal(line: str, stop: Stop) -> None:
+    """A parent relays the signal, even when its whole group has got it already."""
     with commanded(UVICORN, line, 2 if line in (WORKERS, GUNICORN) else 1) as (server, crowd):
         assert crowd.open("/echo", 24) == [101] * 24
         stop(server)
@@ -175,7 +175,7 @@ def test_all_clients_are_drained_however_it_is_started_and_told(line: str, stop:
 
 
 def test_one_worker_that_is_told_to_stop_drains_and_is_replaced() -> None:
-    """The clients of the others notice nothing."""
+    """The clients of the other worker notice nothing."""
     with commanded(UVICORN, WORKERS, 2) as (server, crowd):
         crowd.open("/echo", 24)
         leaving = server.workers[0]
@@ -191,7 +191,7 @@ def test_one_worker_that_is_told_to_stop_drains_and_is_replaced() -> None:
 
 @pytest.mark.parametrize("line", [WORKERS, GUNICORN], ids=["workers", "gunicorn"])
 def test_a_rolling_restart_drains_the_old_workers(line: str) -> None:
-    """SIGHUP; whoever comes back finds a new one."""
+    """SIGHUP restarts the workers; a client that comes back finds a new one."""
     with commanded(UVICORN, line, 2) as (server, crowd):
         crowd.open("/echo", 24)
         old = set(server.workers)
@@ -205,7 +205,7 @@ def test_a_rolling_restart_drains_the_old_workers(line: str) -> None:
 
 
 def test_a_reload_drains_before_the_new_code_is_loaded(tmp_path: Path) -> None:
-    """A file that was saved."""
+    """Saving a file starts the reload."""
     code = tmp_path / "code.py"
     code.write_text("")
     with commanded(UVICORN, f"{RELOAD} --reload-dir {tmp_path}") as (server, crowd):
@@ -218,7 +218,7 @@ def test_a_reload_drains_before_the_new_code_is_loaded(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_has_served_enough_drains_before_it_ends() -> None:
-    """No signal tells of it."""
+    """No signal announces it."""
     with commanded(UVICORN, f"{SINGLE} --limit-max-requests 26") as (server, crowd):
         crowd.open("/echo", 24)
         eventually(lambda: ended(server))
@@ -229,7 +229,7 @@ def test_a_worker_that_has_served_enough_drains_before_it_ends() -> None:
 
 
 def ended(server: Server) -> bool:
-    """One more request; whether there is nobody to answer it."""
+    """Send one more request, and return whether nobody answers it."""
     try:
         server.get("/-/health")
     except OSError:
@@ -237,8 +237,8 @@ def ended(server: Server) -> bool:
     return False
 
 
-def test_a_second_signal_to_all_ends_the_patience() -> None:
-    """As Ctrl+C, pressed again."""
+def test_a_second_signal_to_all_ends_the_drain_at_once() -> None:
+    """The signal is that of a second Ctrl+C."""
     with commanded(UVICORN, WORKERS, 2, timeout=60.0) as (server, crowd):
         crowd.open("/deaf", 8)
         interrupted(server)
@@ -249,17 +249,17 @@ def test_a_second_signal_to_all_ends_the_patience() -> None:
 
 
 class OneOfSeveral(Owner):
-    """Of a process in which other servers serve the same application."""
+    """The owner in a process in which other servers serve the same application."""
 
     @property
     def serves_several(self) -> bool:
-        """They do."""
+        """Always."""
         return True
 
 
 @pytest.mark.anyio
 async def test_a_server_beside_others_stops_alone() -> None:
-    """A drain would close the sockets of those that serve on."""
+    """A drain would close the sockets of servers that go on."""
     server, owner = TickingServer(), OneOfSeveral()
     Tick(owner, server)
     assert not await server.on_tick(1)

@@ -1,4 +1,4 @@
-"""Many connections come and go, and nothing of them stays."""
+"""Many connections come and go, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from benchmarks.systems import SYSTEMS, Running, System
 
 OURS = [system for system in SYSTEMS if system.name.startswith("wsstab")]
 WARM_UP = 20_000
-"""Connections after which a heap has its size: until then it grows with what the garbage collector has not seen."""
+"""Connections after which a heap keeps its size: before, it grows until the garbage collector first runs in full."""
 MOST_LEFT = 50
-"""Bytes that a connection may leave behind from then on, on average: a leak of the smallest object would be more."""
+"""Bytes that a connection may leave behind after that, on average: a leak of the smallest object would be more."""
 
 
 def churn(running: Running, connections: int) -> None:
-    """So many come, and vanish without a goodbye, 200 at a time."""
+    """Open this many connections, 200 at a time, and let them vanish without a close frame."""
     for _ in range(connections // AT_ONCE):
         with Swarm(running.port) as swarm:
             swarm.connect("/echo", AT_ONCE)
@@ -24,7 +24,7 @@ def churn(running: Running, connections: int) -> None:
 
 @pytest.mark.parametrize("system", OURS, ids=lambda system: system.name)
 def test_a_hundred_thousand_connections_leave_nothing(system: System) -> None:
-    """However many there were before."""
+    """The memory does not grow with them once the heap has its size."""
     with system.running() as running:
         churn(running, WARM_UP)
         before = running.memory
@@ -32,7 +32,7 @@ def test_a_hundred_thousand_connections_leave_nothing(system: System) -> None:
         assert (running.memory - before) / 100_000 < MOST_LEFT
 
 
-def test_a_long_time_of_broadcasts_beside_churn_reaches_everybody_and_leaves_nothing() -> None:
+def test_broadcasts_during_churn_reach_everybody_and_leave_nothing() -> None:
     """200 stay and get every byte of 4,000 broadcasts, while 20,000 others come and go."""
     with OURS[0].running() as running, Members(running, 200) as members:
         churn(running, WARM_UP)

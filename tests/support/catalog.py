@@ -1,4 +1,4 @@
-"""Which tests of servers there are, and on which variants: ``python -m tests.support.catalog``."""
+"""The tests of servers, and their variants: ``python -m tests.support.catalog`` lists them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Entry = tuple[str, str, str]
 
 @functools.cache
 def collected() -> list[Entry]:
-    """Each test that is for a variant, however few of them this run is about."""
+    """Every test that has a variant, even if this run selects only a few of them."""
     command = [sys.executable, "-m", "tests.support.catalog"]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
     return [(name, full, variant) for name, full, variant in json.loads(output)]
 
 
 class Catalog:
-    """Notes what is collected."""
+    """Records what pytest collects."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """All that is left to run."""
+        """Record all tests that are selected."""
         from tests.conftest import names_of, variant_of
 
         for item in session.items:

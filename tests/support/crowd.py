@@ -3,8 +3,8 @@
 `Crowd` starts the process and speaks to it in JSON lines; run as a module this
 file is that process. It counts messages and bytes without keeping them, answers
 pings (frames, and messages that are heartbeats), notes close frames and what
-came behind them, and can leave some clients unread from the start. SIGSTOP it,
-and all of its clients are half-open at once.
+came after them, and can read nothing from some clients from the start. SIGSTOP
+makes all of its clients half-open at once.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = ["Crowd"]
 ROOT = Path(__file__).parents[2]
 
 SMALL = 125
-"""Bytes of the longest frame that is looked into: control frames have no more (RFC 6455 section 5.5)."""
+"""The longest payload that is looked into: control frames have at most this length (RFC 6455 section 5.5)."""
 BEAT = b'{"type":"ping"'
-"""How a heartbeat begins that is a message."""
+"""How a heartbeat message begins."""
 
 
 class Crowd:
@@ -69,11 +69,11 @@ class Crowd:
         Args:
             path: request target; ``{i}`` is the number of the client.
             count: how many.
-            stalled: so many of them, the first ones, never read after their handshake.
+            stalled: this many of them, the first ones, never read after their handshake.
             headers: more headers of the handshake.
 
         Returns:
-            The HTTP status that each got, 0 for none.
+            The HTTP status that each got, 0 for no answer.
         """
         return list(self._ask(do="open", path=path, count=count, stalled=stalled, headers=headers or {}))
 
@@ -82,7 +82,7 @@ class Crowd:
         return list(self._ask(do="report"))
 
     def send(self, text: str, times: int = 1) -> None:
-        """Each client sends a text so many times."""
+        """Each client sends a text this many times."""
         self._ask(do="send", text=text, times=times)
 
     def leave(self, how: str) -> None:
@@ -115,7 +115,7 @@ class Client:
         self.ended = ""
 
     def facts(self) -> dict[str, Any]:
-        """What is reported."""
+        """The values that are reported."""
         names = ("status", "messages", "bytes", "pings", "code", "reason", "at", "after_close", "ended")
         return {name: getattr(self, name) for name in names}
 
@@ -129,7 +129,7 @@ class Client:
         self.socket.setblocking(False)
 
     def take(self) -> bool:
-        """Read what is there; whether there will be more."""
+        """Read what is there, and return whether more may come."""
         try:
             data = self.socket.recv(262144)
         except BlockingIOError:
@@ -156,7 +156,7 @@ class Client:
         self.carry = self.count(view)
 
     def greet(self, data: bytes, ended: bool) -> bytes:
-        """Read the answer to the handshake; what follows it."""
+        """Read the answer to the handshake, and return what follows it."""
         self.head += data
         answer = parse_answer(self.head, ended) if self.status == 0 else None
         if answer is None:
@@ -165,7 +165,7 @@ class Client:
         return answer.rest if answer.status == 101 else b""
 
     def count(self, view: bytes) -> bytes:
-        """Count the frames in these bytes; what remains of the last one's header, or of all of it where it is small."""
+        """Count the frames in these bytes, and return the rest: an incomplete header or small frame."""
         position = 0
         while (header := read_header(view[position : position + 10])) is not None:
             start, length = position + header[0], header[1]
@@ -268,7 +268,7 @@ class Process:
         return [client.status for client in new]
 
     def read(self, client: Client) -> None:
-        """Let a client read; one that ended, or is never to read again, is not asked any more."""
+        """Let a client read, and stop watching one that has ended or is never to read again."""
         more = client.take()
         if not more or (client.status == 101 and not client.reads):
             self.selector.unregister(client.socket)

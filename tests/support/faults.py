@@ -1,4 +1,4 @@
-"""Clients that come, talk and die in every way there is, chosen at random by seed."""
+"""Clients that come, talk and die in every way there is, chosen at random from a seed."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LEFT_BEFORE_ITS_500 = (
     "exception was never retrieved",
     "RuntimeError: unable to perform operation .* handler is closed",
 )
-"""What uvicorn's old implementation says on uvloop of who has left before accept: by itself it answers him 500."""
+"""What uvicorn's old implementation logs on uvloop when it answers 500 to a peer that has left before accept."""
 HAS_NO_SOCKET = ("exception was never retrieved", "ExceptionGroup: unhandled errors in a", r"OSError: \[Errno 107\]")
-"""What hypercorn says, by loop and Python, when it ends a connection that its peer has ended first: ENOTCONN."""
+"""What hypercorn logs, depending on loop and Python, when it ends a connection that its peer has ended: ENOTCONN."""
 ACCEPTED = b"\r\n\r\n"
 
 
 class Faults:
-    """So many clients, a few at a time.
+    """Clients that come and die, a few at a time.
 
     Args:
         address: host and port of the server.
-        paths: what they may ask for.
-        seed: of everything that is left to chance.
+        paths: the paths that they may ask for.
+        seed: the seed of everything that is left to chance.
     """
 
     def __init__(self, address: tuple[str, int], paths: list[str], seed: int) -> None:
@@ -47,7 +47,7 @@ class Faults:
         self.silent: list[socket.socket] = []
 
     def run(self, count: int, at_once: int = 20) -> None:
-        """Let them come and die."""
+        """Let this many clients come and die."""
         while count > 0:
             fates = [self.chance.choice(FAULTS) for _ in range(min(at_once, count))]
             count -= len(fates)
@@ -57,7 +57,7 @@ class Faults:
                 self._die(client, fate)
 
     def leave(self) -> None:
-        """Those that were silent until now."""
+        """Close the clients that were silent until now."""
         for client in self.silent:
             client.close()
         self.silent.clear()
@@ -105,7 +105,7 @@ def make_quick(lab: Callable[..., Lab], variant: Variant) -> Lab:
     if variant.legacy:
         made.forgive(*LEFT_BEFORE_ITS_500)
     if variant.sansio:
-        # uvicorn logs text that is none, and random bytes begin a text message now and then.
+        # uvicorn logs text that is not UTF-8, and random bytes begin a text message now and then.
         made.forgive("UnicodeDecodeError")
     if variant.server == "hypercorn" and variant.loop != "trio":
         made.forgive(*HAS_NO_SOCKET)
@@ -113,13 +113,13 @@ def make_quick(lab: Callable[..., Lab], variant: Variant) -> Lab:
 
 
 def churn(made: Lab, count: int, seed: int, least: float = 0.0) -> None:
-    """So many come and die, beside broadcasts, and leave nothing.
+    """Let this many clients come and die during broadcasts, and check that they leave nothing.
 
     Args:
-        made: by `make_quick`.
-        count: how many.
-        seed: of their fates.
-        least: seconds for which it goes on in any case.
+        made: a lab made by `make_quick`.
+        count: the number of clients.
+        seed: the seed of their fates.
+        least: seconds for which new clients come in any case.
     """
     before, began = made.server.sockets, time.monotonic()
     faults = Faults(made.server.address, [made.path(path) for path in PATHS], seed)

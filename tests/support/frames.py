@@ -1,7 +1,7 @@
 """WebSocket frames as bytes, exactly as they travel (RFC 6455 section 5.2).
 
-Says what is on the wire and judges nothing: a frame that no decent endpoint
-would send can be built, and one that came is shown as it is.
+Nothing is judged here: a frame that no correct endpoint would send can be
+built, and a frame that arrived is shown as it is.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def encode_length(length: int, masked: bool) -> bytes:
 
 
 def apply_mask(payload: bytes, mask: bytes) -> bytes:
-    """The payload with the mask on it, which also takes it off (RFC 6455 section 5.3)."""
+    """The payload with the mask applied; applying it again removes it (RFC 6455 section 5.3)."""
     if not payload:
         return b""
     repeated = (mask * (len(payload) // 4 + 1))[: len(payload)]
@@ -83,7 +83,7 @@ def close_payload(code: int | None, reason: str = "") -> bytes:
 
 
 class FrameParser:
-    """Frames out of a stream of bytes that arrive in any pieces."""
+    """Parses frames from a stream of bytes that arrives in any pieces."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()

@@ -36,7 +36,7 @@ class HandTask:
 
 
 class HandLoop:
-    """An `wsstab.loop.tasks.EventLoop` of which every step is the test's.
+    """A `wsstab.loop.tasks.EventLoop` whose every step is taken by the test.
 
     Attributes:
         now: what the clock says, in seconds; set it.
@@ -72,7 +72,7 @@ class HandLoop:
         return not self.closed
 
     def turn(self) -> int:
-        """Run what was kept for this turn; how many callbacks that was."""
+        """Run the callbacks of this turn, and return how many there were."""
         count = len(self.soon)
         for _ in range(count):
             callback, args = self.soon.popleft()
@@ -80,7 +80,7 @@ class HandLoop:
         return count
 
     def turn_until_idle(self) -> int:
-        """Turn until nothing is left; how many turns that took."""
+        """Turn until nothing is left, and return how many turns that took."""
         turns = 0
         while self.turn():
             turns += 1

@@ -34,7 +34,7 @@ class Answer:
         status: HTTP status.
         headers: name in lower case and value, in order.
         body: the body of a denial.
-        rest: bytes that came behind the headers of an accepted one.
+        rest: the bytes that came after the headers of an accepted handshake.
     """
 
     status: int
@@ -51,7 +51,7 @@ class Denied(Exception):
     """The handshake was refused.
 
     Attributes:
-        answer: how.
+        answer: the HTTP answer.
     """
 
     def __init__(self, answer: Answer) -> None:

@@ -59,11 +59,11 @@ class Http2Connection:
         return peer
 
     def flush(self) -> None:
-        """Send what HTTP/2 has to say."""
+        """Send the bytes that HTTP/2 has ready."""
         self.socket.sendall(self.protocol.data_to_send())
 
     def read(self, until: Any, within: float) -> None:
-        """Read for all streams until something is true."""
+        """Read for all streams until a condition holds."""
         deadline = time.monotonic() + within
         while not until():
             self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -75,7 +75,7 @@ class Http2Connection:
             self.flush()
 
     def take(self, event: Any) -> None:
-        """One event of HTTP/2."""
+        """Handle one event of HTTP/2."""
         peer = self.peers.get(getattr(event, "stream_id", None) or 0)
         if peer is None:
             return
@@ -85,7 +85,7 @@ class Http2Connection:
             if peer.reads:
                 self.protocol.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             else:
-                # Its neighbours must not pay for it.
+                # The window of the connection, which its neighbours need too, stays open.
                 self.protocol.increment_flow_control_window(event.flow_controlled_length)
             peer.fed(event.data)
         elif isinstance(event, h2.events.StreamReset):
@@ -98,8 +98,8 @@ class Http2Peer:
     """One WebSocket on an HTTP/2 connection.
 
     Args:
-        connection: that carries it.
-        number: of its stream.
+        connection: the connection that carries it.
+        number: the number of its stream.
         reads: whether its data are acknowledged.
     """
 
@@ -112,7 +112,7 @@ class Http2Peer:
         self.answers_pings = True
 
     def fed(self, data: bytes) -> None:
-        """Bytes for this stream."""
+        """Take bytes for this stream."""
         self.parser.feed(data)
         while (frame := self.parser.next(time.monotonic())) is not None:
             self.frames.append(frame)
@@ -133,7 +133,7 @@ class Http2Peer:
         self.say(Frame(CLOSE, close_payload(code, reason)))
 
     def wait(self, opcode: int, count: int = 1, within: float = 5.0) -> Frame:
-        """Read until so many frames of a kind have arrived; the last of them."""
+        """Read until this many frames of a kind have arrived, and return the last of them."""
         self.connection.read(lambda: sum(frame.opcode == opcode for frame in self.frames) >= count, within)
         return [frame for frame in self.frames if frame.opcode == opcode][-1]
 

@@ -1,4 +1,4 @@
-"""A plain ASGI driver: one handshake, and whether it was accepted. No server, and no test client, stands between."""
+"""A plain ASGI driver: one handshake and its answer, with neither a server nor a test client between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Answer", "knock", "scope_of"]
 
 
 class Answer(NamedTuple):
-    """What an application said to a handshake: its status, 101 for an accept; and the reason of a refusal."""
+    """What an application answered to a handshake: the status, 101 for an accept, and the reason of a refusal."""
 
     status: int
     reason: str = ""
@@ -61,7 +61,7 @@ async def knock(app: ASGIApp, path: str, root_path: str = "", **headers: str) ->
 
 
 def answer_of(said: list[Event]) -> Answer:
-    """What the events mean."""
+    """The answer that these events amount to."""
     kinds = [event["type"] for event in said]
     if "websocket.accept" in kinds:
         return Answer(101)

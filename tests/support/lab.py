@@ -1,4 +1,4 @@
-"""One stabilised application inside a running server, as a test holds it."""
+"""One stabilised application inside a running server, as a test handles it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Lab:
 
     @property
     def held(self) -> dict[str, int]:
-        """What the manager holds of connections, without what is zero."""
+        """How many of each thing the manager holds for connections, without those that are zero."""
         return {name: count for name, count in self._look("held").items() if count}
 
     @property
@@ -79,18 +79,18 @@ class Lab:
         return [event for event in self._look("events") if kind in (None, event["type"])]
 
     def event(self, kind: str, within: float = 5.0) -> dict[str, Any]:
-        """The first event of a class, waited for."""
+        """Wait for the first event of a class."""
         return eventually(lambda: self.events(kind), within)[0]
 
     def note(self, within: float = 5.0) -> Any:
-        """The first note, waited for."""
+        """Wait for the first note."""
         return eventually(lambda: self.notes, within)[0]
 
     def call(self, method: str, *args: Any, client_id: str | None = None, **kwargs: Any) -> Any:
         """Call a method of the manager, or of one client's connection.
 
         Returns:
-            What it gave, or ``{"error": class name, "message": text}``.
+            What it returned, or ``{"error": class name, "message": text}``.
         """
         job = {"method": method, "args": args, "kwargs": kwargs, "client_id": client_id}
         answer = self.server.post(f"/-/{self.key}/call", job)
@@ -99,13 +99,13 @@ class Lab:
     def burst(
         self, count: int, size: int = 16, *, text: bool = True, room: str | None = None, key: str | None = None
     ) -> dict[str, Any]:
-        """Broadcast numbered messages; sums of the results.
+        """Broadcast numbered messages, and return the sums of the results.
 
         Args:
             count: how many.
             size: bytes of each.
             text: as text, else as bytes.
-            room: to whom; ``None`` for everybody.
+            room: the room that gets them; ``None`` for everybody.
             key: for the policy ``latest``; ``{number}`` is the number of the message.
         """
         job = {"count": count, "size": size, "text": text, "room": room, "key": key}
@@ -120,7 +120,7 @@ class Lab:
         self.forgiven += patterns
 
     def close(self) -> None:
-        """End peers and application, and see that nothing is left of it.
+        """End peers and application, and check that nothing is left of them.
 
         Raises:
             AssertionError: tasks are left over, or the server complained about a mistake.

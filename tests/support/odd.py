@@ -1,4 +1,4 @@
-"""Other people's objects of the odd kinds."""
+"""Unusual objects, as other libraries have them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class LocalProxy:
-    """Stands for an object of a context that there is not, as werkzeug's: nothing of it can be asked."""
+    """A proxy like werkzeug's, outside of its context: every access to an attribute raises."""
 
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError("working outside of the context")
 
     def __call__(self) -> None:
-        """Not reached."""
+        """Never called."""

@@ -1,7 +1,7 @@
 """Options of a stabilizer as JSON, so that a test can hand them to a server's process.
 
 Groups are objects (``{"outbound": {"policy": "latest"}}``), and what is not
-data is named: ``"@module:attribute"``.
+data is given by name: ``"@module:attribute"``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def decode(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def decode_field(name: str, value: Any) -> Any:
-    """One option."""
+    """The value of one option."""
     if name in GROUPS and isinstance(value, dict):
         return GROUPS[name](**decode(value))
     if name == "routes":
@@ -40,6 +40,6 @@ def decode_field(name: str, value: Any) -> Any:
 
 
 def load(name: str) -> Any:
-    """What ``module:attribute`` names."""
+    """The object that ``module:attribute`` names."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)

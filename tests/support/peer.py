@@ -2,8 +2,8 @@
 
 It blocks, keeps no thread and answers pings only while it is asked to read
 (and then only when it may). Each frame that arrived is kept in ``frames``,
-those behind a close frame included. It can stop reading, vanish by FIN, RST or
-in silence, and send frames that no decent client would.
+including those after a close frame. It can stop reading, vanish by FIN, RST or
+in silence, and send frames that no correct client would.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Denied", "Peer", "Vanished"]
 Address = tuple[str, int]
 
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER of no time: close() sends RST."""
+"""SO_LINGER with no time, which makes close() send RST."""
 
 
 class Peer:
@@ -34,7 +34,7 @@ class Peer:
         address: host and port of the server.
         path: request target, with its query string.
         headers: more headers of the handshake.
-        origin: value of the Origin header; ``None`` for a client that is no browser.
+        origin: value of the Origin header; ``None`` for a client that is not a browser.
         subprotocols: offered in this order.
         extensions: value of Sec-WebSocket-Extensions; ``None`` offers nothing.
         receive_buffer: bytes of SO_RCVBUF; small for a client that is to stall.
@@ -115,7 +115,7 @@ class Peer:
             self.send_frame(CONTINUATION if index else opcode, piece, fin=index == len(pieces) - 1)
 
     def send_frame(self, opcode: int, payload: bytes = b"", fin: bool = True, reserved: int = 0) -> None:
-        """Send one frame, however odd."""
+        """Send one frame, valid or not."""
         self.send_raw(Frame(opcode, payload, fin, reserved).encode())
 
     def ping(self, payload: bytes = b"") -> None:
@@ -179,13 +179,13 @@ class Peer:
         return frame
 
     def read_until(self, condition: Callable[[list[Frame]], bool], within: float = 5.0) -> None:
-        """Read until the frames that ever arrived fulfil a condition."""
+        """Read until the frames that have arrived so far meet a condition."""
         deadline = time.monotonic() + within
         while not condition(self.frames):
             self.next_frame(deadline - time.monotonic())
 
     def read_for(self, seconds: float) -> list[Frame]:
-        """Read for a while, or until the connection ends, and give what came."""
+        """Read for a while, or until the connection ends, and return what came."""
         before = len(self.frames)
         deadline = time.monotonic() + seconds
         try:
@@ -208,14 +208,14 @@ class Peer:
         return sum(frame.opcode == opcode for frame in self.frames)
 
     def after_close(self) -> list[Frame]:
-        """Frames that arrived behind a close frame; there must be none (RFC 6455 section 5.5.1)."""
+        """Frames that arrived after a close frame; there must be none (RFC 6455 section 5.5.1)."""
         closes = [index for index, frame in enumerate(self.frames) if frame.opcode == CLOSE]
         return self.frames[closes[0] + 1 :] if closes else []
 
     # Leaving
 
     def vanish(self, how: str = "fin") -> None:
-        """End the TCP connection with no close frame.
+        """End the TCP connection without a close frame.
 
         Args:
             how: ``fin`` or ``rst``. To leave in silence, do nothing, or stand behind a `Proxy`.
