@@ -22,7 +22,7 @@ class Proxy:
     """Forwards TCP connections.
 
     Args:
-        target: where to.
+        target: the address that it forwards to.
         delay: seconds that each piece of data is held back, in either direction.
     """
 
@@ -45,7 +45,7 @@ class Proxy:
         self.stop()
 
     def swallow(self) -> None:
-        """From now on nothing gets through, and nobody is told."""
+        """Let nothing through from now on, without telling either end."""
         self.swallowing = True
 
     def cut(self) -> None:

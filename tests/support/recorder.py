@@ -1,6 +1,6 @@
 """Writes what a run of the conformance suite showed: ``pytest --matrix=FILE``.
 
-For each row and variant one cell, a list: ``holds``, ``partly`` or ``lacks`` with the reasons for
+Each row has a cell for each variant, a list: ``holds``, ``partly`` or ``lacks`` with the reasons for
 which tests were expected to fail, ``failed``, or ``missing`` where no test ran. Under pytest-xdist
 the workers report to the process that writes.
 """
@@ -22,7 +22,7 @@ from tests.support.server import VARIANTS
 __all__ = ["SERVERS", "Recorder", "cell_of", "mark", "render"]
 
 SERVERS = ("uvicorn", "websockets", "wsproto", "hypercorn", "granian", "daphne", "autobahn")
-"""The packages whose version a result is about."""
+"""The packages whose versions a result names."""
 
 PASSED, FAILED = "passed", "failed"
 
@@ -42,7 +42,7 @@ class Recorder:
         self.outcomes: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the worst of a test's three phases: passed, the reason for an expected failure, or failed."""
+        """Record the worst of a test's three phases: passed, the reason for an expected failure, or failed."""
         facts = dict(report.user_properties)
         if self.fact not in facts:
             return
@@ -51,7 +51,7 @@ class Recorder:
 
     @staticmethod
     def worse(known: str, now: str) -> str:
-        """A failure stays one, a reason yields to nothing else."""
+        """The worse of two outcomes: a failure, else a reason, else passed."""
         return known if known == FAILED or now == PASSED else now
 
     def pytest_sessionfinish(self) -> None:
@@ -60,7 +60,7 @@ class Recorder:
         self.path.write_text(render(self.result()))
 
     def result(self) -> dict[str, Any]:
-        """What is written."""
+        """The result that is written."""
         rows = {
             title: {str(each): cell_of(list(self.outcomes[title, str(each)].values())) for each in VARIANTS}
             for title in ROWS
@@ -73,7 +73,7 @@ class Recorder:
 
 
 def outcome_of(report: pytest.TestReport) -> str:
-    """One phase: passed, failed, or the reason why it was to fail."""
+    """The outcome of one phase: passed, failed, or the reason why it was expected to fail."""
     if report.failed:
         return FAILED
     if not report.skipped:
@@ -82,7 +82,7 @@ def outcome_of(report: pytest.TestReport) -> str:
 
 
 def cell_of(outcomes: list[str]) -> list[str]:
-    """The cell that a row's outcomes on one variant make."""
+    """The cell for the outcomes of a row on one variant."""
     if not outcomes:
         return ["missing"]
     if FAILED in outcomes:
@@ -104,7 +104,7 @@ def render(result: dict[str, Any]) -> str:
 
 
 def mark(item: pytest.Item, name: str, variant: str) -> None:
-    """Let the reports of a test tell its row."""
+    """Make the reports of a test name its row and its variant."""
     row = row_of(name)
     if row is not None:
         item.user_properties += [("row", row), ("variant", variant)]

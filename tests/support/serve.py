@@ -52,7 +52,7 @@ def prepare() -> None:
 def make_tasks_eager() -> None:
     """Give each loop of asyncio the eager task factory of Python 3.12, as an application may.
 
-    Not to HTTP calls: when one ends before its task is known, hypercorn and daphne themselves fail.
+    HTTP calls are left out: when one ends before its task is known, hypercorn and daphne themselves fail.
     """
     original = asyncio.BaseEventLoop.__init__
 
@@ -62,7 +62,7 @@ def make_tasks_eager() -> None:
         more["eager_start"] = eager_start and not is_http
         return asyncio.Task(coroutine, **more)
 
-    # Not a function of ours: anyio knows a factory of Python's by its code, and starts its own tasks otherwise.
+    # Python's factory and no function of ours: anyio recognises the former by its code, and handles it differently.
     factory = asyncio.create_eager_task_factory(begin)  # type: ignore[attr-defined,unused-ignore]
 
     def init(loop: asyncio.BaseEventLoop, *arguments: Any, **more: Any) -> None:
@@ -152,5 +152,5 @@ def keep_coverage() -> None:
 if __name__ == "__main__":
     main(sys.argv[1])
 elif __name__ == "__mp_main__":
-    # A worker that was spawned.
+    # This is a spawned worker.
     prepare()

@@ -1,9 +1,9 @@
 """A real server in a process of its own, or of its own processes.
 
-The listening socket is made here and inherited there, so the port is known at
-once and nothing races for it; granian takes none, and gets a port outside of
-the range from which clients get theirs. What the processes write is kept in a
-file. ``stop()`` sends SIGTERM, waits, and kills what is left.
+The listening socket is made here and inherited by the server, so the port is known at once and nothing
+races for it. For a server that inherits none, such as granian, a socket that is bound but does not listen
+reserves the port. What the processes write is kept in a file. ``stop()`` sends SIGTERM, waits, and kills
+what is left.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ COMPLAINTS = re.compile(
     r"^.*(?:never retrieved|never awaited|was destroyed but|Exception in callback|Traceback \(most|ResourceWarning).*$",
     re.MULTILINE,
 )
-"""What a server says when somebody made a mistake."""
+"""What a server logs when somebody made a mistake."""
 
 
 def complaint(log: str, line: re.Match[str]) -> str:
-    """A line, and the error below it where it begins a traceback."""
+    """The line, with the error below it if the line begins a traceback."""
     margin, traceback, _ = line[0].partition("Traceback (most")
     if not traceback:
         return line[0]
@@ -52,7 +52,7 @@ def complaint(log: str, line: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Variant:
-    """A server, which of its WebSocket implementations where it has several, and its event loop."""
+    """A server, its event loop, and one of its WebSocket implementations where it has several."""
 
     server: str
     loop: str
@@ -73,7 +73,7 @@ class Variant:
 
     @property
     def legacy(self) -> bool:
-        """Whether it is the deprecated one on the websockets library's old protocol."""
+        """Whether it is uvicorn's deprecated implementation, on the old protocol of the websockets library."""
         return self.implementation == "websockets"
 
     def status(self, number: int = SIGTERM) -> int:
@@ -82,12 +82,12 @@ class Variant:
 
     @property
     def drained(self) -> tuple[int, str]:
-        """Code and reason by which a drain lets go, as they arrive."""
+        """Code and reason with which a drain closes, as they arrive."""
         return 1012, "service restart"
 
     @property
     def traits(self) -> Traits:
-        """What the package knows of it."""
+        """What the package knows about this variant."""
         return TRAITS.get(f"{self.server} {self.implementation or self.loop}") or TRAITS[self.server]
 
     @property
@@ -117,7 +117,7 @@ class Server:
         tls: paths of certificate and key, and the context for clients.
         log_level: uvicorn's own.
         settings: the server's own options, as its class of configuration names them.
-        mode: ``eager``, ``debug`` or ``dev``, see `tests.support.serve`; the variable ``WSSTAB_TEST_MODE`` for all.
+        mode: ``eager``, ``debug`` or ``dev``, see `tests.support.serve`; ``WSSTAB_TEST_MODE`` sets it for all servers.
     """
 
     process: subprocess.Popen[bytes]
@@ -185,7 +185,7 @@ class Server:
 
     @property
     def sockets(self) -> int:
-        """How many sockets it has open: seen from outside, because to ask it would take one."""
+        """How many sockets it has open, seen from outside because asking it would open one more."""
         names = []
         for link in Path(f"/proc/{self.workers[0]}/fd").iterdir():
             with contextlib.suppress(OSError):
@@ -204,7 +204,7 @@ class Server:
         """Status and decoded body of an HTTP request."""
         connection = self._connection(within)
         try:
-            # No body that nobody reads: a server may have to end the connection because of it.
+            # No superfluous body: a server may have to end the connection because nobody reads it.
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -223,11 +223,11 @@ class Server:
         os.killpg(self.process.pid, number)
 
     def wait(self, within: float = 10.0) -> int:
-        """Wait until it has ended and give its exit status."""
+        """Wait until it has ended, and return its exit status."""
         return self.process.wait(within)
 
     def stop(self, within: float = 20.0) -> int:
-        """End it; what does not end in time is killed, and that is a failure.
+        """End it; a server that does not end in time is killed, which is a failure.
 
         Raises:
             AssertionError: it had to be killed.
@@ -250,7 +250,7 @@ class Server:
         self.labs = 0
         with socket.socket() as listener:
             if not self.inherits:
-                # Bound and not listening, ours only keeps the port from others; the server may share it.
+                # Bound but not listening, our socket only reserves the port; the server may share it.
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", 0))
@@ -263,7 +263,7 @@ class Server:
 
     @property
     def inherits(self) -> bool:
-        """Whether the server takes a socket that is there: granian does not, nor does daphne for TLS."""
+        """Whether the server inherits a socket: granian does not, nor does daphne for TLS."""
         return self.variant.server != "granian" and not (self.variant.server == "daphne" and self.tls)
 
     def revive(self) -> None:
@@ -286,11 +286,11 @@ class Server:
         self.process.wait()
 
     def complaints(self, since: int = 0, forgiven: Sequence[str] = ()) -> list[str]:
-        """Lines of its log that tell of a mistake, each traceback with the error that it ends with.
+        """Lines of its log that report a mistake, each traceback with the error that it ends with.
 
         Args:
             since: position of the log to begin at.
-            forgiven: patterns of what was to be expected.
+            forgiven: patterns of the complaints that were to be expected.
         """
         log = self.log
         found = [complaint(log, match) for match in COMPLAINTS.finditer(log, since)]
@@ -324,11 +324,11 @@ class Server:
         until = time.monotonic() + within
         while True:
             try:
-                # Not all the time in one request: in the backlog of a server that has died it waits for ever.
+                # Short requests: a long one would wait for ever in the backlog of a server that has died.
                 self.request("GET", "/-/health", within=2.0)
                 return
             except OSError as error:
-                # Where nothing listens yet, we are refused.
+                # We are refused as long as nothing listens.
                 if time.monotonic() > until or self.process.poll() is not None:
                     self._kill()
                     raise AssertionError(f"did not start: {error!r}\n{self.log[-3000:]}") from error

@@ -1,7 +1,7 @@
-"""A middleware on a stage: the server and its peers are the test's own, and so is time.
+"""A middleware on a stage: the test plays the server, its peers and the clock.
 
-`Stage` runs handlers behind the real middleware with the real manager. What a server does is done
-by a `Peer`: over plain ASGI, or with ``capable=True`` over a wire that pings, measures and aborts.
+`Stage` runs handlers behind the real middleware with the real manager. A `Peer` does what a server
+does: over plain ASGI, or with ``capable=True`` over a wire that pings, measures and aborts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def until(condition: Callable[[], object], within: float = PATIENCE) -> No
 
 
 def peer_of(connection: Connection) -> wsstab.connection.Peer:
-    """What the package knows of a connection."""
+    """The package's own peer behind a connection."""
     return connection._peer
 
 
@@ -53,14 +53,14 @@ async def settle(turns: int = 20) -> None:
 
 
 async def echo(websocket: WebSocket) -> None:
-    """Accept, and say everything back."""
+    """Accept, and send everything back."""
     await websocket.accept()
     while (event := await websocket.receive())["type"] == "websocket.receive":
         await websocket.send({**event, "type": "websocket.send"})
 
 
 async def push_only(websocket: WebSocket) -> None:
-    """Accept, and never look again."""
+    """Accept, and never receive."""
     await websocket.accept()
     await anyio.sleep_forever()
 
@@ -69,17 +69,17 @@ class Peer:
     """A client and the server in front of it, as one handler sees them.
 
     Attributes:
-        scope: of its handshake.
+        scope: the scope of its handshake.
         sent: the events that reached it, in order.
         pings: payloads of the pings that reached it.
-        stalled: it takes nothing at the moment; see `stall` and `resume`.
-        gone: sends to it fail.
-        mute: closes sent to it never get through.
-        lingers: its TCP connection does not end with the ASGI call, where its wire is a capable one.
-        error: what escaped the ASGI call.
+        stalled: whether it takes nothing at the moment; see `stall` and `resume`.
+        gone: whether sends to it fail.
+        mute: whether closes sent to it never get through.
+        lingers: whether its TCP connection outlives the ASGI call; only for a capable wire.
+        error: the exception that escaped the ASGI call.
         done: set when the ASGI call is over.
-        call: cancelled by a server that has had enough.
-        wire: of a capable one.
+        call: the scope of the ASGI call, which an impatient server cancels.
+        wire: its wire, if that is a capable one.
     """
 
     def __init__(self, path: str = "/ws", extensions: dict[str, Any] | None = None, **scope: Any) -> None:
@@ -133,7 +133,7 @@ class Peer:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
-    # What a test has it do.
+    # What a test makes it do.
 
     def says(self, *messages: str | bytes) -> None:
         """Send messages to the handler."""
@@ -143,7 +143,7 @@ class Peer:
         self._change()
 
     def leaves(self, code: int = 1001, reason: str | None = "") -> None:
-        """Go away; ``reason=None``: without a close frame, as servers tell of it."""
+        """Leave; ``reason=None`` means without a close frame, as servers report it."""
         how = {} if reason is None else {"reason": reason}
         self._inbox.append({"type": "websocket.disconnect", "code": code, **how})
         self._change()
@@ -170,12 +170,12 @@ class Peer:
 
     @property
     def connection(self) -> Connection:
-        """What its handler holds."""
+        """The connection that its handler holds."""
         return connection_of(self.inner)
 
     @property
     def inner(self) -> wsstab.connection.Peer:
-        """What the package knows of it."""
+        """The package's own peer for this one."""
         peer = self.scope[PEER_KEY]
         assert isinstance(peer, wsstab.connection.Peer)
         return peer
@@ -194,7 +194,7 @@ class Peer:
 
     @property
     def kinds(self) -> list[str]:
-        """What kinds of events reached it."""
+        """The types of the events that reached it."""
         return [str(event["type"]) for event in self.sent]
 
     async def hears(self, count: int = 1) -> list[str | bytes]:
@@ -209,7 +209,7 @@ class Peer:
 
 
 class CapableWire(Wire):
-    """A wire with everything: pings, a buffer that is measured, an abort.
+    """A wire that can do everything: pings, a buffer that is measured, an abort.
 
     Attributes:
         held: bytes in its buffer.
@@ -274,7 +274,7 @@ class CapableWire(Wire):
             self.end()
 
     def end(self) -> None:
-        """The TCP connection has ended."""
+        """End the TCP connection."""
         if not self.lost:
             self.lost = True
             self.on_lost()
@@ -294,9 +294,9 @@ class Stage:
     """Handlers behind the middleware.
 
     Attributes:
-        manager: of the middleware.
-        hub: of the manager.
-        middleware: around the handler.
+        manager: the manager of the middleware.
+        hub: the hub of the manager.
+        middleware: the middleware around the handler.
     """
 
     def __init__(
@@ -372,11 +372,11 @@ async def on_stage(
     """A stage; when it ends, all peers leave, and nothing may remain.
 
     Args:
-        handler: of each socket, with Starlette's ``WebSocket``.
+        handler: the handler of each socket, called with Starlette's ``WebSocket``.
         capable: whether the wire has pings, a buffer that is measured and an abort.
-        bare: the handler is an ASGI callable.
+        bare: whether the handler is an ASGI callable.
         errors: whether exceptions may escape ASGI calls.
-        **options: of the middleware.
+        **options: the options of the middleware.
     """
     async with anyio.create_task_group() as group:
         stage = Stage(group, handler, capable, bare, options)

@@ -11,21 +11,21 @@ __all__ = ["eventually"]
 T = TypeVar("T")
 
 PAUSE = 0.02
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 def eventually(condition: Callable[[], T], within: float = 5.0) -> T:
     """Wait until a condition holds.
 
     Args:
-        condition: looked at again and again; what it gives ends the wait when it is true.
+        condition: called again and again; a true result ends the wait.
         within: seconds to wait at most.
 
     Returns:
-        What the condition gave.
+        What the condition returned.
 
     Raises:
-        AssertionError: the condition never held; tells what it gave last.
+        AssertionError: the condition never held; the message has its last result.
     """
     deadline = time.monotonic() + within
     while not (value := condition()):

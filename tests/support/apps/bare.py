@@ -36,14 +36,14 @@ async def receive_again(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def send_after_gone(scope: Scope, receive: Receive, send: Send) -> None:
-    """Never receive; wait for the end, then send twice."""
+    """Never receive; wait for the end, then send."""
     await accept(receive, send)
     await scope["state"]["connection"].closed
     scope["state"]["notes"].append([await outcome(lambda: send({"type": "websocket.send", "text": "late"}))] * 2)
 
 
 async def send_before_told(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send one message when the peer has left and nobody has said so yet, then receive."""
+    """Send one message after the peer has left but before the handler was told, then receive."""
     await accept(receive, send)
     while scope["state"]["connection"]._peer.open:
         await anyio.sleep(0.01)
@@ -72,7 +72,7 @@ async def receive_late(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def receive_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
-    """Receive with a timeout that often strikes; nothing may be lost."""
+    """Receive with a timeout that often expires; nothing may be lost."""
     await accept(receive, send)
     while True:
         try:
@@ -86,7 +86,7 @@ async def receive_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def outcome(call: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
-    """What became of a call: what it gave, or which error, and which of the errors that matter it is."""
+    """The outcome of a call: its result, or the class of its error and whether that is an ``OSError``."""
     try:
         with anyio.fail_after(2):
             result = await call()

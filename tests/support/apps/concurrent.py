@@ -1,4 +1,4 @@
-"""Handlers of several tasks that use one socket at the same time."""
+"""Handlers whose tasks use one socket at the same time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 __all__ = ["routes"]
 
 SIZES = (8, 1000, 70_000)
-"""Bytes of the messages, in turn: with each form of a frame's length."""
+"""Sizes of the messages in bytes, in turn: one for each form of the length field of a frame."""
 
 
 async def ten_senders(websocket: WebSocket) -> None:
-    """Ten tasks send so many messages each, then the handler waits for the peer to leave."""
+    """Ten tasks send ``count`` messages each, then the handler waits for the peer to leave."""
     await websocket.accept()
     async with anyio.create_task_group() as group:
         for sender in range(10):
@@ -30,7 +30,7 @@ async def send_numbers(websocket: WebSocket, sender: int, count: int) -> None:
 
 
 async def close_beside_receive(websocket: WebSocket) -> None:
-    """One task receives; when it has been asked to, another closes while it receives again."""
+    """One task receives; after its first message another task closes while it receives again."""
     await websocket.accept()
     asked = anyio.Event()
 

@@ -21,7 +21,7 @@ seen: list[list[str]] = []
 
 
 class Outside:
-    """Knows its user by a context variable."""
+    """Keeps its user in a context variable, and notes the variable whenever it is called."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -47,7 +47,7 @@ class Outside:
 
 
 async def echo(websocket: WebSocket) -> None:
-    """Answer, and tell everybody."""
+    """Answer, and send a message to everybody."""
     await websocket.accept()
     await websocket.state.manager.connect(websocket.path_params["name"], websocket)
     async for text in websocket.iter_text():
@@ -56,14 +56,14 @@ async def echo(websocket: WebSocket) -> None:
 
 
 async def deaf(websocket: WebSocket) -> None:
-    """Receive nothing, so that somebody else reads."""
+    """Receive nothing, so that the stabilizer reads ahead."""
     await websocket.accept()
     await websocket.state.manager.connect("deaf", websocket)
     await websocket.state.connection.closed
 
 
 async def push(request: Request) -> JSONResponse:
-    """Say something to everybody, and close one."""
+    """Send to everybody and to one client, and close that one."""
     manager, name = request.state.manager, request.path_params["name"]
     await manager.broadcast("from a request")
     await manager.send_to_client(name, "direct")
@@ -72,7 +72,7 @@ async def push(request: Request) -> JSONResponse:
 
 
 async def tell(request: Request) -> JSONResponse:
-    """What was seen."""
+    """Answer with what was seen."""
     return JSONResponse(seen)
 
 

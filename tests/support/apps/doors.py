@@ -1,4 +1,4 @@
-"""Callables that options name: who may come in, and what a heartbeat says."""
+"""Callables that options name: for ``authorize``, ``client_address`` and ``custom_heartbeat``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ban(scope: Scope) -> Close:
 
 
 async def name(scope: Scope) -> str:
-    """Let in whoever says a name, under that name."""
+    """Let a peer in under the name in its ``X-Name`` header."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     return headers[b"x-name"].decode()
 

@@ -39,12 +39,12 @@ async def wait_for_more(websocket: WebSocket) -> None:
 
 
 async def sleep(websocket: WebSocket) -> None:
-    """Never accept, and hear of nothing."""
+    """Never accept, and never receive."""
     await anyio.sleep(3600)
 
 
 async def wait_for_event(websocket: WebSocket) -> None:
-    """Never accept, and wait for what does not happen."""
+    """Never accept, and wait for an event that is never set."""
     await anyio.Event().wait()
 
 

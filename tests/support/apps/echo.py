@@ -1,4 +1,4 @@
-"""Handlers that answer."""
+"""Handlers that send back what they receive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def echo(websocket: WebSocket) -> None:
 
 
 async def views(websocket: WebSocket) -> None:
-    """Send what comes back as a bytearray and as a memoryview of it, of every second byte too."""
+    """Send each message back as a bytearray, as a memoryview, and as a memoryview of every second byte."""
     await websocket.accept()
     async for data in websocket.iter_bytes():
         buffer = bytearray(data)
@@ -27,7 +27,7 @@ async def views(websocket: WebSocket) -> None:
 
 
 async def iterate(websocket: WebSocket) -> None:
-    """What people write: no clean-up at all."""
+    """Iterate as people write it: with no clean-up at all."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
@@ -54,7 +54,7 @@ async def negotiate(websocket: WebSocket) -> None:
 
 
 async def name(websocket: WebSocket) -> None:
-    """Take the client id of the path, then echo; note why when that is refused."""
+    """Take the client id from the path, then echo; note the error when the id is refused."""
     await websocket.accept()
     try:
         await websocket.state.manager.connect(websocket.path_params["name"], websocket)
@@ -68,7 +68,7 @@ async def name(websocket: WebSocket) -> None:
 
 
 async def early(websocket: WebSocket) -> None:
-    """Take the client id of the path and enter two rooms before accept, then echo."""
+    """Take the client id from the path and join two rooms before accept, then echo."""
     manager, connection = websocket.state.manager, websocket.state.connection
     name = websocket.path_params["name"]
     await connection.join("red")

@@ -44,13 +44,13 @@ async def returns_early(websocket: WebSocket) -> None:
 
 
 async def raises_policy(websocket: WebSocket) -> None:
-    """Raise what FastAPI offers for it, after accept."""
+    """Raise Starlette's exception for a close, after accept."""
     await websocket.accept()
     raise WebSocketException(4321, "house rules")
 
 
 async def raises_policy_early(websocket: WebSocket) -> None:
-    """Raise what FastAPI offers for it, before accept."""
+    """Raise Starlette's exception for a close, before accept."""
     raise WebSocketException(4321, "house rules")
 
 
@@ -65,7 +65,7 @@ async def denies(websocket: WebSocket) -> None:
 
 
 async def closes(websocket: WebSocket) -> None:
-    """Close with the code and reason of the query string, twice, then wait to be let go."""
+    """Close with the code and reason of the query string, then close again."""
     await websocket.accept()
     code, reason = int(websocket.query_params["code"]), websocket.query_params.get("reason", "")
     await websocket.send({"type": "websocket.close", "code": code, "reason": reason})

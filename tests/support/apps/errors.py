@@ -27,7 +27,7 @@ chatters: dict[str, WebSocket] = {}
 
 
 class Outside:
-    """Fails at what a path asks for, when the message says ``fail``."""
+    """Raises the error that the path names when the message is ``fail``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -90,7 +90,7 @@ async def reader_and_writer(websocket: WebSocket) -> None:
 
 
 async def chat(websocket: WebSocket) -> None:
-    """The chat of FastAPI's tutorial: whoever speaks sends to all others."""
+    """The chat of FastAPI's tutorial: the handler of a message sends it to everybody."""
     await websocket.accept()
     name = websocket.path_params["name"]
     chatters[name] = websocket
@@ -104,7 +104,7 @@ async def chat(websocket: WebSocket) -> None:
 
 
 async def relay(scope: Scope, receive: Receive, send: Send) -> None:
-    """Bare ASGI: send on what comes to everybody who ever came."""
+    """Bare ASGI: send each message to everybody who has ever connected."""
     await receive()
     await send({"type": "websocket.accept"})
     sends.append(send)
@@ -114,7 +114,7 @@ async def relay(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def answers_late(websocket: WebSocket) -> None:
-    """Answer each message when told that its peer has left, and note the disconnect."""
+    """Answer each message only after its peer has left, and print how the disconnect arrived."""
     await websocket.accept()
     try:
         while True:
@@ -136,7 +136,7 @@ async def never_comes_back(websocket: WebSocket) -> None:
 
 
 async def mistyped(websocket: WebSocket) -> None:
-    """Put somebody into a room who is not there."""
+    """Put a client that is not connected into a room."""
     await websocket.accept()
     await websocket.state.manager.join("nobody", "lobby")
 
@@ -157,7 +157,7 @@ routes = Starlette(
 
 
 async def inner(scope: Scope, receive: Receive, send: Send) -> None:
-    """The relay is no Starlette."""
+    """Dispatch by path: the relay is not part of the Starlette application."""
     await (relay if scope.get("path") == "/relay" else routes)(scope, receive, send)
 
 

@@ -13,7 +13,7 @@ __all__ = ["make_app"]
 
 
 async def hello(request: Request) -> JSONResponse:
-    """What an HTTP handler finds of the manager."""
+    """Answer with a number that only the manager knows."""
     return JSONResponse({"connections": request.state.manager.get_connection_count()})
 
 

@@ -1,4 +1,4 @@
-"""Endpoints that nobody may open: by their path, by their own Override, in a mounted application; and one for all."""
+"""Endpoints that nobody may open, by their path or by their own override, also in a mount; and open ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def talk(websocket: WebSocket) -> None:
 
 
 def guarded() -> FastAPI:
-    """With a stabilizer of its own."""
+    """An application with a stabilizer of its own."""
     made = FastAPI()
     made.add_middleware(WebSocketStabilizer, routes={"/admin": GUARD, "/number/7": GUARD})
     for path in ("/admin", "/open", "/number/{number:int}"):
@@ -31,7 +31,7 @@ def guarded() -> FastAPI:
 
 
 async def talk_alone(websocket: WebSocket) -> None:
-    """As `talk`, for the one that is guarded itself."""
+    """The same as `talk`, for the endpoint that has its own override."""
     await talk(websocket)
 
 

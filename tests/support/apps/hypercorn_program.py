@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 async def somebody_closed() -> None:
-    """A reason of our own to stop: a handler has closed its socket."""
+    """The trigger: wait until a handler has closed its socket."""
     while "closed twice" not in service.notes:
         await anyio.sleep(0.02)
 

@@ -1,7 +1,7 @@
 """One server that runs many stabilised applications, each made when a test asks for it.
 
 ``POST /-/open`` makes a lab: an application behind a stabilizer with a manager
-of its own, reached under ``/<key>/``. A test so begins with counters at zero,
+of its own, reached under ``/<key>/``. A test thus begins with counters at zero,
 and no server has to be started for it. The other paths under ``/-/`` look
 inside: statistics, events, connections, notes of the handlers, tasks; or do
 something: call a method of the manager, send a burst, stall the loop.
@@ -40,7 +40,7 @@ class Lab:
     """One stabilised application.
 
     Args:
-        make: module:attribute of what makes the application, or of the application.
+        make: module:attribute of the application, or of a function that makes it.
         options: fields of the configuration.
     """
 
@@ -64,7 +64,7 @@ numbers = itertools.count(1)
 
 
 def plain(value: Any) -> Any:
-    """Anything as what JSON can say."""
+    """Any value, in types that JSON knows."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):
@@ -82,7 +82,7 @@ def describe(connection: Connection) -> dict[str, Any]:
 
 
 async def open_lab(request: Request) -> JSONResponse:
-    """Make a lab; its key."""
+    """Make a lab, and answer with its key."""
     job = await request.json()
     key = f"lab{next(numbers)}"
     labs[key] = Lab(job["app"], job["options"])
@@ -90,14 +90,14 @@ async def open_lab(request: Request) -> JSONResponse:
 
 
 async def close_lab(request: Request) -> JSONResponse:
-    """Shut a lab down; the report."""
+    """Shut a lab down, and answer with the report."""
     lab = labs.pop(request.path_params["key"])
     report = await lab.manager.graceful_shutdown(timeout=1.0)
     return JSONResponse(plain(report))
 
 
 def held(manager: WebSocketConnectionManager) -> dict[str, int]:
-    """What a manager holds of connections, open or not: all zero when nobody is left."""
+    """How many of each thing a manager holds for connections, open or not: all zero when none is left."""
     services = list(hub_of(manager).loops.services.values())
     return {
         "calls": len(hub_of(manager).calls),
@@ -117,7 +117,7 @@ def held(manager: WebSocketConnectionManager) -> dict[str, int]:
 
 
 async def look(request: Request) -> JSONResponse:
-    """One thing about a lab."""
+    """Answer with one view of a lab."""
     lab = labs[request.path_params["key"]]
     views: dict[str, Callable[[], Any]] = {
         "statistics": lambda: plain(lab.manager.statistics()),
@@ -132,7 +132,7 @@ async def look(request: Request) -> JSONResponse:
 
 
 async def call(request: Request) -> JSONResponse:
-    """Call a method of the manager, or of the connection of ``client_id``; what it gave, or its error."""
+    """Call a method of the manager, or of the connection of ``client_id``; answer with its result or error."""
     lab, job = labs[request.path_params["key"]], await request.json()
     target: Any = lab.manager
     if job["client_id"] is not None:
@@ -147,7 +147,7 @@ async def call(request: Request) -> JSONResponse:
 
 
 async def burst(request: Request) -> JSONResponse:
-    """Broadcast numbered messages, one after the other; sums of the results and seconds taken."""
+    """Broadcast numbered messages in a row; answer with the sums of the results and the seconds taken."""
     lab, job = labs[request.path_params["key"]], await request.json()
     results, began = [], time.monotonic()
     for number in range(job["count"]):
@@ -192,7 +192,7 @@ OWN = (
     "MPServer._spawn_asgi_worker.<locals>._main",
     "LifespanProtocol.handle",
 )
-"""Names of what a server runs for itself."""
+"""Names of the coroutines that a server runs for itself."""
 
 OF_A_REQUEST = (
     # uvicorn
@@ -207,7 +207,7 @@ OF_A_REQUEST = (
     # daphne
     "app",
 )
-"""Names of what it runs for one open connection: for that of the request that asks, and no more."""
+"""Names of what it runs for one open connection: those of the request that asks are not counted."""
 
 OF_AN_IDLE_CONNECTION = (
     "TCPServer._idle_timeout",
