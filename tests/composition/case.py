@@ -1,4 +1,4 @@
-"""One composition at one place on one server, as a test holds it: bare and wrapped."""
+"""One composition at one place on one server, as a test handles it: bare and wrapped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class House:
-    """A server's process: a group of compositions on a server."""
+    """A process of a server, which runs a group of compositions."""
 
     process: str
     variant: Variant
@@ -65,11 +65,11 @@ CASES = {
     for of_clients in ("", CLIENTS)
 }
 """Every composition at each of its places on every server where it runs: those that are asked every question,
-and those with a client of their own. What is in one house stands together."""
+and those with a client of their own. The cases of one house are next to each other."""
 
 
 def on_servers(cases: list[Asked]) -> pytest.MarkDecorator:
-    """A test of each of these cases, in their houses, which stay while they are needed."""
+    """Parametrizes a test with these cases, whose houses run as long as they are needed."""
     return pytest.mark.parametrize(
         ("house", "asked"),
         [(case.house, case) for case in cases],
@@ -81,10 +81,10 @@ def on_servers(cases: list[Asked]) -> pytest.MarkDecorator:
 
 @dataclass(frozen=True)
 class Failure:
-    """What became of a handler that failed.
+    """How a handler that failed ended.
 
     Args:
-        words: of its error.
+        words: the words of its error.
         ending: how its WebSocket ended.
         printed: how often the error is in the log.
     """
@@ -98,8 +98,8 @@ class Case:
     """A composition in a running server.
 
     Args:
-        server: its house.
-        asked: which composition, where.
+        server: the server of its house.
+        asked: the composition and its place.
     """
 
     def __init__(self, server: Server, asked: Asked) -> None:
@@ -123,7 +123,7 @@ class Case:
         return f"/{self.row.name}/{self.place}/{kind}{path}"
 
     def connect(self, kind: str, path: str, **handshake: Any) -> Peer:
-        """Open a WebSocket of one of the two."""
+        """Open a WebSocket of the bare or of the wrapped program."""
         peer = Peer(self.server.address, self.path(kind, path), **handshake)
         self.peers.append(peer)
         return peer
@@ -133,7 +133,7 @@ class Case:
         return dict(self.server.get(f"/-/look/{self.row.name}/{self.place}/{kind}"))
 
     def notes(self, kind: str, more_than: int, within: float = 10.0) -> list[Any]:
-        """What its handlers noted, when there is more than so much."""
+        """Wait until its handlers have more than this many notes, and return the additional ones."""
         return eventually(lambda: self.look(kind)["notes"][more_than:], within)
 
     def both(self, question: Callable[[str], Any]) -> tuple[Any, Any]:
@@ -141,7 +141,7 @@ class Case:
         return question(BARE), question(WRAPPED)
 
     def ending(self, kind: str, path: str, within: float = 0.3) -> tuple[str, int]:
-        """How a WebSocket ends that the server ends: its status, its close code, merely gone, or still open."""
+        """How the server ends a WebSocket: by a status, a close code, the end of TCP alone, or not yet."""
         try:
             return "close", self.connect(kind, path).receive_close(within).code
         except Denied as denied:
@@ -152,18 +152,18 @@ class Case:
             return "open", 0
 
     def ends(self, path: str, how: tuple[str, int]) -> None:
-        """See that a wrapped WebSocket ends as it must."""
+        """Check that a wrapped WebSocket ends in this way."""
         assert self.ending(WRAPPED, path, within=5.0) == how
 
     def failing(self, path: str, leave: bool = False) -> tuple[Failure, Failure]:
         """Let the handlers of both programs fail.
 
         Args:
-            path: of a handler that fails with the words of its query string.
+            path: the path of a handler that fails with the words of its query string.
             leave: whether the peer leaves first.
 
         Returns:
-            What became of it, bare and wrapped, when both errors are in the log.
+            How they ended, bare and wrapped, once both errors are in the log.
         """
         start = len(self.server.log)
         bare, wrapped = self.both(lambda kind: self._fail(kind, path, leave))
@@ -183,7 +183,7 @@ class Case:
         return words, self.ending(kind, f"{path}?{words}", within=5.0 if kind == WRAPPED else 0.3)
 
     def log_of(self, action: Callable[[], Any]) -> str:
-        """What the server wrote while something was done."""
+        """What the server logged during an action."""
         start = len(self.server.log)
         action()
         self.server.get("/-/health")
@@ -196,5 +196,5 @@ def printed(log: str, words: str) -> int:
 
 
 def trouble(log: str) -> int:
-    """How often a log tells of a mistake, or of an error that nobody caught; a chain of errors counts once."""
+    """How often a log reports a mistake, or an error that nobody caught; a chain of errors counts once."""
     return len(TROUBLE.findall(log)) - len(CHAINED.findall(log))

@@ -15,15 +15,15 @@ from tests.composition.rows import SERVERS
 from tests.support.server import Server
 
 SETTINGS = {"hypercorn": {"graceful_timeout": 0.5}}
-"""What a server needs to stop soon, where bare handlers never learn that their peer has gone."""
+"""Settings with which a server stops soon even if bare handlers never learn that their peer has gone."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of each house behind one another, where the first of them stood."""
+    """Sort the tests that have a house by their house, within the places that they occupy."""
     own = [item for item in items if asked_of(item) is not None]
     places = [place for place, item in enumerate(items) if asked_of(item) is not None]
-    # Traces first: a handler of a test before them may end late, and so may its span.
+    # The tests of traces come first: a handler of an earlier test may end late, and so may its span.
     own.sort(key=lambda item: (HOUSES.index(asked_of(item).house), item.path.name != "test_tracing.py"))  # type: ignore[union-attr]
     for place, item in zip(places, own, strict=True):
         items[place] = item
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def mark(item: pytest.Item, asked: Asked | None) -> None:
-    """Let the reports of a test tell what it is about."""
+    """Make the reports of a test name its composition and its server."""
     if asked is not None:
         item.user_properties += [
             ("composition", f"{asked.row.name} {asked.place}"),
@@ -44,7 +44,7 @@ def mark(item: pytest.Item, asked: Asked | None) -> None:
 
 
 def asked_of(item: pytest.Item) -> Asked | None:
-    """What a test is about, where it is one of these."""
+    """The composition that a test is about, if it has one."""
     callspec = getattr(item, "callspec", None)
     asked = None if callspec is None else callspec.params.get("asked")
     return asked if isinstance(asked, Asked) else None

@@ -1,4 +1,4 @@
-"""The page ``docs/composition.md``: what holds among what, made from results.
+"""The page ``docs/composition.md`` about what holds in which composition, made from results.
 
 ``python -m tests.composition.page write FILE`` takes over what a run wrote (``pytest --composition=FILE``)
 and renews the page; ``python -m tests.composition.page check [FILE]`` fails when the page, the kept result and
@@ -49,7 +49,7 @@ def sign_of(cell: list[str], plain: bool, reasons: dict[str, int]) -> str:
 
 
 def told(result: dict[str, Any]) -> str:
-    """With what it was tried."""
+    """The versions with which it was tried."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return f"Python {result['python']}; {versions}."
 
@@ -72,7 +72,7 @@ def differences(kept: Cells, run: Cells) -> list[str]:
 
 
 def unsound(rows: Cells) -> list[str]:
-    """Cells that no result to keep may have."""
+    """Cells that a result must not have if it is to be kept."""
     return [
         f"{key} on {variant}: {cell[0]}"
         for key, cells in rows.items()
@@ -82,7 +82,7 @@ def unsound(rows: Cells) -> list[str]:
 
 
 def write(path: Path) -> list[str]:
-    """Keep a run's result and renew the page; what is wrong with it."""
+    """Keep a run's result and renew the page, or return what is wrong with the run."""
     run = json.loads(path.read_text())
     complaints = unsound(run["rows"])
     if not complaints:
@@ -92,14 +92,14 @@ def write(path: Path) -> list[str]:
 
 
 def check(path: Path | None) -> list[str]:
-    """What of page, kept result and run does not agree."""
+    """Where the page, the kept result and the run disagree."""
     kept = json.loads(KEPT.read_text())
     complaints = [] if page_of(kept) == PAGE.read_text() else ["the page does not show the kept result"]
     return complaints + (differences(kept["rows"], json.loads(path.read_text())["rows"]) if path else [])
 
 
 def main(what: str, path: str | None = None) -> None:
-    """Do one of the two, and fail with what is wrong."""
+    """Write or check, and fail with what is wrong."""
     complaints = write(Path(path or "")) if what == "write" else check(Path(path) if path else None)
     if complaints:
         sys.exit("\n".join(complaints))

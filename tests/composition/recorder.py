@@ -1,4 +1,4 @@
-"""Writes what a run showed of the compositions: ``pytest --composition=FILE``.
+"""Writes what a run showed about the compositions: ``pytest --composition=FILE``.
 
 As with the servers, each composition at each place has one cell for each server: ``holds``, ``partly`` or
 ``lacks`` with the reasons, ``never`` with the reason where it does not run there by itself, ``failed``, ``missing``.
@@ -28,7 +28,7 @@ class CompositionRecorder(Recorder):
     fact = "composition"
 
     def result(self) -> dict[str, Any]:
-        """What is written."""
+        """The result that is written."""
         packages = dict.fromkeys([*PACKAGES, *(package for row in ROWS for package in row.packages)])
         return {
             "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""The compositions: who stands among whom, on which servers, and what is expected.
+"""The compositions: the stabilizer among which packages, on which servers, and what is expected.
 
 The servers' processes build what is named here, the tests ask each row every question, and the page of
 the documentation has a line for each.
@@ -26,10 +26,10 @@ SERVERS = [
 """Where every composition is tried, if it runs there at all."""
 
 CLIENTS = "clients"
-"""The process of programs whose protocol is somebody else's: these have their own client, and their own questions."""
+"""The process of programs that speak the protocol of another package: these have clients and tests of their own."""
 
 FRAMEWORKS = ("frameworks", "channels")
-"""The processes of programs written for other frameworks, which have no context variables to tell."""
+"""The processes of programs written for other frameworks, which report no context variables."""
 
 BROWSER = "browser"
 """A page in a browser, on one server."""
@@ -44,17 +44,17 @@ class Row:
     """One composition.
 
     Args:
-        name: of its program, and in the paths.
-        title: on the page.
-        packages: the distributions whose versions the page tells.
+        name: the name of its program, also used in paths.
+        title: its title on the page.
+        packages: the distributions whose versions the page names.
         places: where it stands, seen from the stabilizer: ``outside``, ``inside``, ``both``.
-        process: which servers' process has it; what changes a whole process needs one of its own.
+        process: the server process that has it; a package that changes a whole process needs one of its own.
         plain: places at which the wire is plain ASGI, with the reason.
         traces: whether it makes spans.
         as_bare: paths of handlers whose end the framework itself decides.
         around_each: whether it stands around each middleware, and so inside of the stabilizer too.
-        logs_departures: whether it logs what a send to a peer that has left raises in a handler.
-        hidden_by: the function whose name the warning has, where the wire is plain ASGI.
+        logs_departures: whether it logs the error that a send to a peer that has left raises in a handler.
+        hidden_by: the function that the warning names where the wire is plain ASGI.
         never: servers on which it does not run by itself, by the beginning of their name, with the reason.
     """
 
@@ -169,5 +169,5 @@ ROWS = [
 
 
 def stands(row: Row, place: str) -> str:
-    """A composition at a place, as tests are named."""
+    """The name of a composition at a place, as in the ids of tests."""
     return f"{row.name}-{place}"

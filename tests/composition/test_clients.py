@@ -1,4 +1,4 @@
-"""Protocols of others, asked by their own clients, bare and wrapped, with our heartbeats beneath."""
+"""Protocols of other packages, used by their own clients, bare and wrapped, with our heartbeats beneath."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.anyio
 
 
 def of(name: str) -> pytest.MarkDecorator:
-    """On every server where a composition runs."""
+    """Parametrizes a test with every server on which this composition runs."""
     return on_servers([case for case in CASES[CLIENTS] if case.row.name == name])
 
 
 def address(case: Case, kind: str, path: str = "") -> str:
-    """Where a program is, without the scheme."""
+    """The URL of a program, without the scheme."""
     return "{}:{}".format(*case.server.address) + case.path(kind, path)
 
 
@@ -42,8 +42,8 @@ async def both(case: Case, ask: Callable[[str], Any]) -> tuple[Any, Any]:
 
 
 @of("pubsub")
-async def test_a_topic_is_heard(case: Case) -> None:
-    """By who subscribed to it; the server learns when they have left."""
+async def test_a_subscriber_gets_the_messages_of_its_topic(case: Case) -> None:
+    """The server learns when the subscriber has left."""
 
     async def ask(kind: str) -> list[str]:
         heard: list[str] = []
@@ -69,8 +69,8 @@ async def test_a_topic_is_heard(case: Case) -> None:
 
 
 @of("graphql")
-async def test_a_subscription_gives_its_numbers(case: Case) -> None:
-    """All of them, beside a query on the same socket."""
+async def test_a_subscription_yields_all_its_numbers(case: Case) -> None:
+    """They are the same bare and wrapped."""
     document = gql("subscription { count(upto: 5, pause: 0.05) }")
 
     async def ask(kind: str) -> list[int]:
@@ -85,7 +85,7 @@ async def test_a_subscription_gives_its_numbers(case: Case) -> None:
 
 @asynccontextmanager
 async def client_of_socketio(case: Case, kind: str) -> AsyncIterator[socketio.AsyncSimpleClient]:
-    """A client that began by polling."""
+    """A client that begins by polling."""
     async with aiohttp.ClientSession() as session, socketio.AsyncSimpleClient(http_session=session) as client:
         url = "http://{}:{}".format(*case.server.address)
         await client.connect(url, socketio_path=case.path(kind, "/socket.io"))
@@ -93,7 +93,7 @@ async def client_of_socketio(case: Case, kind: str) -> AsyncIterator[socketio.As
 
 
 @of("socketio")
-async def test_an_event_is_acknowledged_and_heard(case: Case) -> None:
+async def test_an_event_is_acknowledged_and_emitted(case: Case) -> None:
     """Text, JSON and binary, over a WebSocket that began as polling; the server learns when the client has left."""
 
     async def ask(kind: str) -> list[Any]:
@@ -112,5 +112,5 @@ async def test_an_event_is_acknowledged_and_heard(case: Case) -> None:
 
 
 def test_every_client_has_its_test() -> None:
-    """The table names no composition that nobody asks."""
+    """The table has no composition with a client that is not tested here."""
     assert {case.row.name for case in CASES[CLIENTS]} == {"pubsub", "graphql", "socketio"}

@@ -1,4 +1,4 @@
-"""The context of a handler is what it is without us."""
+"""The context of a handler is the same as without us."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADERS = [("X-Request-ID", "0" * 32), ("X-Correlation-ID", "1" * 32)]
 
 
 def test_a_handler_sees_its_context(case: Case) -> None:
-    """The context variables of what stands around, before and after it received."""
+    """It sees the context variables of the packages around it, before and after it receives."""
 
     def ask(kind: str) -> list[str | bytes]:
         peer = case.connect(kind, "/context", headers=HEADERS)

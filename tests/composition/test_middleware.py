@@ -15,16 +15,16 @@ from tests.support.waiting import eventually
 pytestmark = on_servers(CASES[""])
 
 HEADERS = {"X-Request-ID": "0" * 32, "X-Correlation-ID": "1" * 32, "Forwarded": "for=192.0.2.1"}
-"""What the packages read of a request."""
+"""The headers of a request that the packages read."""
 
 TRIES = 5
-"""More tries for what is chance."""
+"""Additional tries where the outcome is a matter of chance."""
 OF_THE_HANDSHAKE = {"date", "server", "sec-websocket-accept", "sec-websocket-extensions", "connection", "upgrade"}
-"""Headers that are the server's business."""
+"""Headers that the server itself decides about."""
 
 
 def test_http_passes_as_without_us(case: Case) -> None:
-    """Status, body, and the headers of what stands around."""
+    """Status, body and the names of the headers are the same, with those of the packages around it."""
 
     def ask(kind: str) -> tuple[int, str, set[str]]:
         connection = http.client.HTTPConnection(*case.server.address, timeout=10)
@@ -44,14 +44,14 @@ def test_http_passes_as_without_us(case: Case) -> None:
 
 
 def test_the_wire_is_the_expected_one(case: Case) -> None:
-    """The server's own, or plain ASGI where somebody outside may change messages."""
+    """It is the server's own, or plain ASGI where something outside may change messages."""
     case.connect(WRAPPED, "/echo")
     [module] = eventually(lambda: case.look(WRAPPED)["wires"])
     assert (module != "wsstab.wires.asgi") == (case.row.wire(case.place) == NATIVE), module
 
 
 def test_pings_arrive_where_the_wire_has_them(case: Case) -> None:
-    """And where it has none the log says so, once, with the name of who is to blame and what helps."""
+    """Where the wire has no pings the log says so once, and names the cause and the remedy."""
     peer = case.connect(WRAPPED, "/echo")
     if case.row.wire(case.place) == NATIVE and case.variant.traits.native_ping:
         peer.read_until(lambda frames: any(frame.opcode == PING for frame in frames))
@@ -62,7 +62,7 @@ def test_pings_arrive_where_the_wire_has_them(case: Case) -> None:
     else:
         blamed = f"! {case.row.hidden_by} stands around the send() of {case.variant.server},"
         own = [line for line in told if blamed in line]
-        # Of each manager that was asked: one at each place.
+        # There is one line for each manager that was asked, and one manager at each place.
         assert 1 <= len(own) <= len(case.row.plain)
         assert all("app = WebSocketStabilizer(app)" in line for line in own)
 
@@ -83,7 +83,7 @@ def test_messages_come_back(case: Case) -> None:
 
 
 def test_a_broadcast_arrives(case: Case) -> None:
-    """At everybody, once."""
+    """Every peer gets it once."""
 
     def ask(kind: str) -> list[list[str | bytes]]:
         peers = [case.connect(kind, "/room") for _ in range(3)]
@@ -99,7 +99,7 @@ def test_a_broadcast_arrives(case: Case) -> None:
 
 
 def test_headers_at_accept_arrive(case: Case) -> None:
-    """Those of the handler, and those of what stands around."""
+    """Both the headers of the handler and those of the packages around it arrive."""
 
     def ask(kind: str) -> set[str]:
         answer = case.connect(kind, "/echo").answer
@@ -110,27 +110,27 @@ def test_headers_at_accept_arrive(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("path", "code"), [("/returns", 1000), ("/closes", 4001)])
-def test_an_ending_has_its_code(case: Case, path: str, code: int) -> None:
-    """And nothing to tell."""
+def test_a_return_and_a_close_have_their_codes(case: Case, path: str, code: int) -> None:
+    """The log reports no trouble."""
     log = case.log_of(lambda: case.ends(path, ("close", code)))
     assert trouble(log) == 0
 
 
 def test_an_error_of_a_handler_closes_with_1011(case: Case) -> None:
-    """And is in the log as often as it is without us."""
+    """The error is in the log as often as it is without us."""
     bare, wrapped = case.failing("/raises")
     assert wrapped.ending == (bare.ending if "/raises" in case.row.as_bare else ("close", 1011))
     assert wrapped.printed == bare.printed
 
 
 def test_a_refusal_is_the_same(case: Case) -> None:
-    """A handler that closes before it accepts."""
+    """The handler closes before it accepts."""
     bare, wrapped = case.both(lambda kind: case.ending(kind, "/refuses"))
     assert wrapped == bare
 
 
-def test_an_error_before_accept_is_told(case: Case) -> None:
-    """By a status that is no lie, and in the log as often as it is without us."""
+def test_an_error_before_accept_is_answered_and_logged(case: Case) -> None:
+    """The answer is that of the bare program or 500, and the error is in the log as often as without us."""
     bare, wrapped = case.failing("/raises-early")
     assert wrapped.ending in (bare.ending, ("status", 500))
     assert wrapped.printed == bare.printed
@@ -138,7 +138,7 @@ def test_an_error_before_accept_is_told(case: Case) -> None:
 
 @pytest.mark.parametrize("how", ["close", "fin", "rst"])
 def test_a_peer_that_leaves_ends_its_handler_in_silence(case: Case, how: str) -> None:
-    """The handler learns of it, and the log has no more to tell than without us."""
+    """The handler learns of it, and the log has no more trouble than without us."""
 
     def ask(kind: str) -> tuple[str, str]:
         notes: list[list[str]] = []
@@ -161,13 +161,13 @@ def test_a_peer_that_leaves_ends_its_handler_in_silence(case: Case, how: str) ->
 
 
 def test_an_error_after_the_peer_left_is_in_the_log(case: Case) -> None:
-    """What a handler's clean-up raises is an error of the application, though its peer has gone."""
+    """What a handler's clean-up raises is an error of the application, even though its peer has gone."""
     bare, wrapped = case.failing("/raises-late", leave=True)
     assert wrapped.printed == bare.printed
 
 
 def learns(case: Case, kind: str, path: str, within: float) -> tuple[bool, str]:
-    """Whether a handler notes its end when its peer vanishes behind two messages, and what is in the log."""
+    """Whether a handler notes its end when its peer vanishes after two messages, and what is in the log."""
     ended = False
 
     def leave() -> None:
@@ -184,25 +184,25 @@ def learns(case: Case, kind: str, path: str, within: float) -> tuple[bool, str]:
 
 
 def test_a_handler_that_answers_too_late_learns_of_its_end(case: Case) -> None:
-    """Where it does so without us, and with no more to read in the log."""
+    """It does so wherever it does without us, and the log has no more trouble."""
     end_as_without_us(case, "/echo")
 
 
 def test_a_handler_that_only_sends_learns_of_its_end(case: Case) -> None:
-    """The same of one that never comes to receive."""
+    """The same holds for a handler that never receives."""
     end_as_without_us(case, "/pushes")
 
 
 def end_as_without_us(case: Case, path: str) -> None:
-    """See that a handler learns of its end as it does by itself."""
+    """Check that a handler learns of its end if it does so without us."""
     bare = learns(case, BARE, path, 1.5)
     wrapped = learns(case, WRAPPED, path, 4.0 if bare[0] else 0.5)
-    # On uvicorn it is chance whether the answer or the disconnect comes first, bare too: one try proves nothing.
+    # On uvicorn, even bare, it is chance whether the answer or the disconnect comes first: one try proves nothing.
     for _ in range(TRIES if case.variant.uvicorn else 0):
         if wrapped[0] >= bare[0]:
             break
         wrapped = learns(case, WRAPPED, path, 4.0)
     assert wrapped[0] >= bare[0]
-    # It is chance, on uvicorn bare too, whether an answer fails or its handler is ended by the disconnect before.
+    # On uvicorn, even bare, it is also chance whether an answer fails or the disconnect ends the handler before.
     by_chance = case.row.logs_departures and (case.variant.uvicorn or path == "/echo")
     assert trouble(wrapped[1]) <= max(trouble(bare[1]), by_chance), wrapped[1]

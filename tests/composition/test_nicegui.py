@@ -1,4 +1,4 @@
-"""A page of NiceGUI in Chromium, bare and wrapped; it stands on python-socketio over FastAPI.
+"""A page of NiceGUI in Chromium, bare and wrapped; NiceGUI is built on python-socketio and FastAPI.
 
 As for the demo's pages, a browser is needed: ``.ci/run`` installs one and fails when a test was skipped.
 """
@@ -25,7 +25,7 @@ def text(driver: Chrome, selector: str) -> str:
 
 
 def use(server: Server) -> list[str]:
-    """Click three times, see the server's own pushes, and give the errors of the page."""
+    """Click three times, wait for the server's own pushes, and return the errors of the page."""
     with browser() as driver:
         driver.get("http://{}:{}/page".format(*server.address))
         eventually(lambda: text(driver, ".clicked") == "clicked 0", PATIENCE)
@@ -41,8 +41,8 @@ def use(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [BARE, WRAPPED])
-def test_a_page_of_nicegui_lives(serve: MakeServer, kind: str) -> None:
-    """Events of the browser arrive, pushes of the server arrive, and nobody complains."""
+def test_a_page_of_nicegui_works(serve: MakeServer, kind: str) -> None:
+    """Events of the browser and pushes of the server arrive, and neither side logs an error."""
     server = serve("tests.composition.apps.nicegui_program:app", SERVERS[0], {"process": kind})
     assert use(server) == []
     if kind == WRAPPED:

@@ -1,4 +1,4 @@
-"""What stands outside sees the handshake, a refusal and the close; messages go past it, or all is told in one line."""
+"""A known outer middleware sees handshake, refusal and close, and messages bypass it; of others the log warns."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PROTOCOL = {"ws": "wsstab.wires.uvicorn:Protocol"}
 
 @pytest.fixture(scope="module", params=SERVERS, ids=str)
 def observed(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server beneath OpenTelemetry."""
+    """A server whose application is inside of OpenTelemetry's middleware."""
     with Server(WATCHED, request.param, {"around": "opentelemetry"}) as running:
         yield running
 
 
 def events(server: Server, path: str, count: int) -> list[Any]:
-    """The last events that somebody outside saw of a path, when the last of all is of it."""
+    """Wait until the outer middleware has seen this many events of a path, and return the last ones."""
 
     def last() -> list[Any]:
         seen = [each[1:] for each in server.get("/-/look")["seen"] if each[0] == path]
@@ -36,12 +36,12 @@ def events(server: Server, path: str, count: int) -> list[Any]:
 
 
 def gone(server: Server) -> None:
-    """Nobody is there any more."""
+    """Wait until no connection is left."""
     eventually(lambda: server.get("/-/look")["wires"] == [])
 
 
 def test_an_observer_sees_the_connection_and_not_its_messages(observed: Server) -> None:
-    """The accept, with what it adds to its headers, and the close with its code and reason: 50 echoes are not seen."""
+    """It sees the accept, to whose headers it adds, and the close with code and reason, but none of 50 echoes."""
     before = len(observed.get("/-/look")["seen"])
     with Peer(observed.address, "/ws/echo") as peer:
         if observed.variant.traits.accept_headers:
@@ -62,15 +62,15 @@ def test_an_observer_sees_the_connection_and_not_its_messages(observed: Server) 
 
 @pytest.mark.parametrize("path", ["refuse", "full"])
 def test_an_observer_sees_a_refusal(observed: Server, path: str) -> None:
-    """The handler's, and ours."""
+    """It may be the handler's or ours."""
     with pytest.raises(Denied) as denied:
         Peer(observed.address, f"/ws/{path}", origin="https://other.example")
     assert denied.value.answer.status == 403
     assert events(observed, path, 1)[0][0] in ("websocket.close", "websocket.http.response.body")
 
 
-def test_a_broadcast_beneath_an_observer_is_joined(observed: Server) -> None:
-    """And there are pings, where the server has them; all of which the observer does not see."""
+def test_a_broadcast_inside_of_an_observer_bypasses_it(observed: Server) -> None:
+    """So do the pings, where the server has them."""
     with Peer(observed.address, "/ws/echo") as peer:
         eventually(lambda: len(observed.get("/-/look")["wires"]) == 1)
         before = len(observed.get("/-/look")["seen"])
@@ -83,8 +83,8 @@ def test_a_broadcast_beneath_an_observer_is_joined(observed: Server) -> None:
     gone(observed)
 
 
-def test_a_stalled_peer_beneath_an_observer_is_let_go(observed: Server) -> None:
-    """Which the observer hears of, and holds nothing up."""
+def test_a_stalled_peer_inside_of_an_observer_is_cut_off(observed: Server) -> None:
+    """The observer does not hold it up."""
     with Peer(observed.address, "/ws/flood", receive_buffer=4096):
         eventually(lambda: len(observed.get("/-/look")["wires"]) == 1)
         gone(observed)
@@ -94,8 +94,8 @@ def test_a_stalled_peer_beneath_an_observer_is_let_go(observed: Server) -> None:
     assert all("no heartbeat: granian sends no WebSocket pings" in line for line in heartbeat)
 
 
-def test_middleware_that_nobody_knows_is_named_once(serve: MakeServer) -> None:
-    """It changes every message, as it does without us, and the log says what is lost for it and what to do."""
+def test_unknown_middleware_is_named_in_the_log_once(serve: MakeServer) -> None:
+    """It changes every message, as it does without us, and the log says what that costs and what to do."""
     server = serve(WATCHED, SERVERS[0], {"around": "unknown"})
     for _ in range(2):
         with Peer(server.address, "/ws/echo") as peer:
@@ -109,8 +109,8 @@ def test_middleware_that_nobody_knows_is_named_once(serve: MakeServer) -> None:
     assert "app = WebSocketStabilizer(app), or start uvicorn with --ws wsstab.wires.uvicorn:Protocol" in line
 
 
-def test_the_protocol_class_goes_past_whatever_stands_between(serve: MakeServer) -> None:
-    """It sees the accept, whose headers it adds to, and the close; no message, which it would change."""
+def test_the_protocol_class_bypasses_unknown_middleware(serve: MakeServer) -> None:
+    """The middleware sees the accept, to whose headers it adds, and the close, but no message to change."""
     server = serve(WATCHED, SERVERS[0], {"around": "unknown"}, settings=PROTOCOL)
     with Peer(server.address, "/ws/echo") as peer:
         assert {"x-around", "x-handler"} <= {name.lower() for name, _ in peer.answer.headers}
@@ -125,8 +125,8 @@ def test_the_protocol_class_goes_past_whatever_stands_between(serve: MakeServer)
 
 
 @pytest.mark.parametrize("variant", SERVERS, ids=str)
-def test_a_service_beneath_an_observer_drains(serve: MakeServer, variant: Variant) -> None:
-    """A signal reaches its sockets as it does without anybody outside."""
+def test_a_service_inside_of_an_observer_drains(serve: MakeServer, variant: Variant) -> None:
+    """A signal drains its sockets as it does without an observer."""
     server = serve(WATCHED, variant, {"around": "opentelemetry"})
     with Peer(server.address, "/ws/echo") as peer:
         peer.send("here")
@@ -137,8 +137,8 @@ def test_a_service_beneath_an_observer_drains(serve: MakeServer, variant: Varian
     server.wait()
 
 
-def test_an_accept_that_somebody_keeps_is_an_error_and_no_broken_answer(serve: MakeServer) -> None:
-    """The protocol class goes past everybody, but nothing may come before the answer to the handshake."""
+def test_an_accept_that_a_middleware_withholds_is_a_refusal(serve: MakeServer) -> None:
+    """The protocol class bypasses middleware, but it may send nothing before the answer to the handshake."""
     server = serve(WATCHED, SERVERS[0], {"around": "keeping"}, settings=PROTOCOL)
     with pytest.raises(Denied) as denied:
         Peer(server.address, "/ws/echo")
@@ -146,8 +146,8 @@ def test_an_accept_that_somebody_keeps_is_an_error_and_no_broken_answer(serve: M
     eventually(lambda: "websocket.accept has not reached uvicorn" in server.log)
 
 
-def test_who_fails_at_a_close_holds_up_no_close(serve: MakeServer) -> None:
-    """The peer has its code, and the error is in the log."""
+def test_a_middleware_that_fails_at_a_close_does_not_hold_it_up(serve: MakeServer) -> None:
+    """The peer gets the code, and the error is in the log."""
     server = serve(WATCHED, SERVERS[0], {"around": "failing"}, settings=PROTOCOL)
     with Peer(server.address, "/ws/echo") as peer:
         peer.send("close")

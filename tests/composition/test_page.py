@@ -1,4 +1,4 @@
-"""The page of the compositions is the kept result, and the table is sound."""
+"""The page of the compositions shows the kept result, and the table is sound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def result_with(cell: list[str]) -> dict[str, Any]:
 
 
 def test_the_page_shows_the_kept_result() -> None:
-    """And that result has the compositions that there are, each with a cell for every server."""
+    """The kept result has all the compositions, each with a cell for every server."""
     assert page.check(None) == []
     rows = json.loads(page.KEPT.read_text())["rows"]
     assert list(rows) == list(keys())
@@ -34,7 +34,7 @@ def test_the_page_shows_the_kept_result() -> None:
 
 
 def test_each_composition_has_its_line() -> None:
-    """At each of its places; what stands on plain ASGI says so."""
+    """It has one for each of its places, which says where the wire is plain ASGI."""
     table = page.table(result_with(["holds"]))
     for row in ROWS:
         for place in row.places:
@@ -42,16 +42,16 @@ def test_each_composition_has_its_line() -> None:
             assert f"| {row.title} | {place} | {' | '.join([sign] * len(NAMES))} |" in table
 
 
-def test_reasons_are_numbered_and_told_once() -> None:
-    """With a capital letter and a full stop."""
+def test_reasons_are_numbered_and_written_once() -> None:
+    """They get a capital letter and a full stop."""
     table = page.table(result_with(["partly", "so it is"]))
     assert "✓ <sup>1</sup> | ✓ <sup>1</sup>" in table
     assert table.count("So it is.") == 1
     assert "– <sup>1</sup>" in page.table(result_with(["never", "why"]))
 
 
-def test_differences_are_told() -> None:
-    """Each cell in which two results differ."""
+def test_differences_are_reported() -> None:
+    """Each cell in which two results differ is one."""
     kept, run = result_with(["holds"])["rows"], result_with(["lacks", "why"])["rows"]
     assert page.differences(kept, kept) == []
     assert len(page.differences(kept, run)) == len(keys()) * len(NAMES)
@@ -60,15 +60,15 @@ def test_differences_are_told() -> None:
 
 @pytest.mark.parametrize("cell", ["failed", "missing"])
 def test_a_result_with_failures_is_not_kept(tmp_path: Path, cell: str) -> None:
-    """Nor one of a run that left something out."""
+    """Nor is the result of a run that left something out."""
     path, before = tmp_path / "run.json", page.KEPT.read_text()
     path.write_text(json.dumps(result_with([cell])))
     assert len(page.write(path)) == len(keys()) * len(NAMES)
     assert page.KEPT.read_text() == before
 
 
-def test_a_run_that_tried_nothing_is_missing_but_for_what_never_runs(tmp_path: Path) -> None:
-    """What does not run on a server by itself has its reason without a test."""
+def test_a_run_without_tests_misses_all_but_what_never_runs(tmp_path: Path) -> None:
+    """A composition that does not run on a server by itself has its reason without a test."""
     recorder = CompositionRecorder(tmp_path / "composition.json")
     cells = recorder.result()["rows"]["quart inside"]
     assert cells["sansio-uvloop"] == ["missing"]
@@ -80,7 +80,7 @@ def test_a_run_that_tried_nothing_is_missing_but_for_what_never_runs(tmp_path: P
     assert recorder.result()["rows"]["quart inside"]["sansio-uvloop"] == ["holds"]
 
 
-def test_names_are_given_once() -> None:
-    """They are paths."""
+def test_the_names_of_compositions_are_unique() -> None:
+    """They are parts of paths."""
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)

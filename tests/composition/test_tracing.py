@@ -1,4 +1,4 @@
-"""What traces and reports, asked the same bare and wrapped."""
+"""Packages that trace requests and report errors, compared bare and wrapped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = on_servers([case for case in CASES[""] if case.row.traces])
 
 
 def test_the_spans_of_a_connection_are_one_trace(case: Case) -> None:
-    """As without us, and no more of them; who is looked through sees the connection and not its messages."""
+    """There are no more traces and spans than without us; messages bypass a known observer, and make no spans."""
 
     def ask(kind: str) -> list[dict[str, Any]]:
         spans: list[dict[str, Any]] = []
@@ -34,14 +34,14 @@ def test_the_spans_of_a_connection_are_one_trace(case: Case) -> None:
 
     bare, wrapped = case.both(ask)
     assert len({span["trace"] for span in wrapped}) <= len({span["trace"] for span in bare})
-    # Who traces each middleware traces one more, its accept and its close.
+    # A package that traces each middleware traces one more, with its accept and its close.
     assert 1 <= len(wrapped) <= len(bare) + (3 if case.row.around_each else 0)
     if case.place == "outside" and case.row.wire(case.place) == NATIVE and not case.row.around_each:
         assert len(wrapped) < 10
 
 
 def test_an_error_is_reported_as_without_us(case: Case) -> None:
-    """To whom errors are reported."""
+    """The package gets it as often as it does without us."""
     failures = case.failing("/raises")
     reported = [span["name"] for span in case.server.post("/-/spans")]
     bare, wrapped = (sum(failure.words in name for name in reported) for failure in failures)

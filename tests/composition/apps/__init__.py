@@ -1,1 +1,1 @@
-"""What the servers of these tests run: one small program among the packages of others, bare and wrapped."""
+"""What the servers of these tests run: one small program among other packages, bare and wrapped."""

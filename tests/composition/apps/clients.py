@@ -1,4 +1,4 @@
-"""Programs whose protocol is somebody else's, to be asked by that protocol's own client."""
+"""Programs that speak the protocol of another package, to be used by the protocol's own client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_pubsub(subject: Subject, place: str) -> ASGIApp:
 
 
 def build_graphql(subject: Subject, place: str) -> ASGIApp:
-    """strawberry: subscriptions by ``graphql-transport-ws``."""
+    """strawberry: subscriptions over ``graphql-transport-ws``."""
     from strawberry.asgi import GraphQL
 
     from tests.support.apps.schema import SCHEMA

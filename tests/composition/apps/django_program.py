@@ -1,4 +1,4 @@
-"""The small program written for Django Channels: a consumer for each question, and Django's views beside it."""
+"""The small program written for Django Channels: a consumer for each question, and Django's views beside them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["application", "urlpatterns", "websockets"]
 
 
 class Consumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """What all of them do: tell of their end."""
+    """The base of all consumers, which notes their end."""
 
     name = ""
 
@@ -44,7 +44,7 @@ class Consumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.accept()
 
     async def disconnect(self, code: int) -> None:
-        """What presence depends on."""
+        """Note the disconnect, on which a chat's presence depends."""
         self.scope["subject"].notes.append([self.name, "WebSocketDisconnect", code])
 
 
@@ -66,7 +66,7 @@ class Returns(Consumer):
     """Ends by itself."""
 
     async def connect(self) -> None:
-        """Say something and end."""
+        """Send a message and end."""
         await self.accept()
         await self.send("last words")
         raise StopConsumer
@@ -133,12 +133,12 @@ class Room(Consumer):
     name = "room"
 
     async def connect(self) -> None:
-        """Be told of broadcasts."""
+        """Take part in broadcasts."""
         await self.accept()
         self.scope["subject"].sockets.append(self)
 
     async def disconnect(self, code: int) -> None:
-        """Be there no more."""
+        """Take part no more."""
         self.scope["subject"].sockets.remove(self)
         await super().disconnect(code)
 
@@ -157,12 +157,12 @@ CONSUMERS: dict[str, type[Consumer]] = {
 
 
 async def hello(request: HttpRequest) -> JsonResponse:
-    """Who asks for what."""
+    """Answer with the path and the address of the client."""
     return JsonResponse({"hello": request.path, "client": request.META["REMOTE_ADDR"]})
 
 
 async def shout(request: HttpRequest) -> JsonResponse:
-    """Tell everybody in the room."""
+    """Send to everybody in the room."""
     text, subject = request.GET["text"], request.scope["subject"]
     return JsonResponse(await subject.shout(text, lambda consumer: consumer.send(text)), safe=False)
 

@@ -1,4 +1,4 @@
-"""The small program written for other frameworks, in the words of each."""
+"""The small program written for other frameworks, in the style of each."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def build_litestar(subject: Subject, place: str) -> ASGIApp:
 
 
 def build_channels(subject: Subject, place: str) -> ASGIApp:
-    """Django Channels, with the stabilizer around everything, or within what looks up the user's session."""
+    """Django Channels, with the stabilizer around everything, or inside of what looks up the user's session."""
     from . import django_program
 
     websockets: ASGIApp = django_program.websockets(subject)

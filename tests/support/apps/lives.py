@@ -1,4 +1,4 @@
-"""Applications with a life of their own: a lifespan that fails later, and two servers in one process."""
+"""An application whose lifespan fails later, and one that two servers in one process serve."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["crashing", "serve_twice"]
 
 
 async def echo(websocket: WebSocket) -> None:
-    """Say everything back."""
+    """Send everything back."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
@@ -27,7 +27,7 @@ async def echo(websocket: WebSocket) -> None:
 
 @asynccontextmanager
 async def failing(app: Starlette) -> AsyncIterator[None]:
-    """A background task of the lifespan fails when all has started."""
+    """A lifespan with a background task that fails after startup."""
 
     async def fail() -> None:
         await anyio.sleep(0.5)
@@ -45,7 +45,7 @@ steady = WebSocketStabilizer(Starlette(routes=routes))
 
 
 async def serve_twice() -> None:
-    """Serve one application by two servers; a line on standard input stops the first, its end both."""
+    """Serve one application with two servers; each line on standard input stops one, and its end stops both."""
     loop = asyncio.get_running_loop()
     stops = [asyncio.Event(), asyncio.Event()]
     servings, ports = zip(*[await serve(stop) for stop in stops], strict=True)
@@ -58,7 +58,7 @@ async def serve_twice() -> None:
 
 
 async def serve(stop: asyncio.Event) -> tuple[asyncio.Future[Any], int]:
-    """One server of uvicorn."""
+    """Start a uvicorn server; its end, to be awaited, and its port."""
     import uvicorn
 
     server = uvicorn.Server(uvicorn.Config(steady, port=0, log_level="warning"))

@@ -16,15 +16,15 @@ class Odd(BaseException):
 
 
 def cancelled(event: Event) -> None:
-    """Ask for the result of a task that was cancelled."""
+    """Fail as a callback does that asks for the result of a cancelled task."""
     raise asyncio.CancelledError
 
 
 async def odd(event: Event) -> None:
-    """Raise what is no exception."""
+    """Raise what is not an ``Exception``."""
     raise Odd
 
 
 async def never(event: Event) -> None:
-    """Never come back."""
+    """Never return."""
     await anyio.sleep_forever()

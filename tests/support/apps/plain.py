@@ -43,7 +43,7 @@ async def returns(websocket: WebSocket) -> None:
 
 
 async def flood(websocket: WebSocket) -> None:
-    """Send as much as is taken.
+    """Send as much as the peer takes.
 
     It must yield by itself: uvicorn's send() does not while it may write, so a loop without this
     would never learn that its peer left, and hold the whole server.

@@ -1,4 +1,4 @@
-"""Handlers in a room, which say to all what each of them says."""
+"""Handlers in rooms, each of which broadcasts its messages to its room."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["make_app"]
 
 
 async def room(websocket: WebSocket) -> None:
-    """Join the room of the path, and say there what comes."""
+    """Join the room of the path, and broadcast there what comes."""
     connection, manager = websocket.state.connection, websocket.state.manager
     name = websocket.path_params["name"]
     await connection.join(name)

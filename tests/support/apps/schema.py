@@ -1,4 +1,4 @@
-"""A schema of GraphQL, with a subscription that counts."""
+"""A GraphQL schema with a subscription that counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ running = 0
 
 @strawberry.type
 class Query:
-    """What can be asked for."""
+    """What can be queried."""
 
     @strawberry.field
     def running(self) -> int:

@@ -37,7 +37,7 @@ notes = Notes()
 
 
 class WithNotes:
-    """Puts the notes where handlers look for them; daphne has no state of a lifespan."""
+    """Puts the notes where handlers look for them; daphne has no lifespan and no state of one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -50,7 +50,7 @@ class WithNotes:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Tell when it begins and ends."""
+    """Note startup and shutdown."""
     notes.append("startup")
     yield
     notes.append("shutdown")
@@ -70,26 +70,26 @@ async def health() -> str:
 
 @app.get("/-/ready")
 async def ready(request: Request) -> bool:
-    """Whether new sockets are welcome."""
+    """Whether new sockets are accepted."""
     return bool(request.state.manager.is_ready)
 
 
 @app.get("/-/count")
 async def count(request: Request) -> int:
-    """Open connections."""
+    """The number of open connections."""
     return int(request.state.manager.get_connection_count())
 
 
 @app.post("/-/broadcast")
 async def broadcast(request: Request, count: int, size: int) -> int:
-    """Broadcast so many messages of so many bytes; deliveries that succeeded."""
+    """Broadcast ``count`` messages of ``size`` bytes; how many deliveries succeeded."""
     results = [await request.state.manager.broadcast(b"x" * size) for _ in range(count)]
     return sum(result.succeeded for result in results)
 
 
 @app.post("/-/collector")
 async def collector(run: bool) -> None:
-    """Let Python's garbage collector run, or not; it has run once before."""
+    """Collect garbage once, then switch Python's garbage collector on or off."""
     gc.collect()
     (gc.enable if run else gc.disable)()
 

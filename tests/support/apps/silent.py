@@ -47,7 +47,7 @@ async def flood(websocket: WebSocket) -> None:
 
 
 async def deaf(websocket: WebSocket) -> None:
-    """Hear of nothing, neither of messages nor of the end."""
+    """Receive nothing, neither messages nor the end."""
     await websocket.accept()
     try:
         await anyio.sleep(3600)
@@ -57,7 +57,7 @@ async def deaf(websocket: WebSocket) -> None:
 
 
 async def slow_reader(websocket: WebSocket) -> None:
-    """Receive a message at a time, rest for ``pause`` seconds, send it back."""
+    """Receive one message at a time, wait for ``pause`` seconds, and send it back."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await anyio.sleep(float(websocket.query_params["pause"]))

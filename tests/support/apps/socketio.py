@@ -13,14 +13,14 @@ server = socketio.AsyncServer(async_mode="asgi", transports=["websocket", "polli
 
 @server.event  # type: ignore[untyped-decorator, unused-ignore]
 async def shout(sid: str, message: object) -> object:
-    """Tell everybody; acknowledge with the same."""
+    """Emit the message to everybody, and acknowledge with it."""
     await server.emit("heard", message)
     return message
 
 
 @server.event  # type: ignore[untyped-decorator, unused-ignore]
 async def dismiss(sid: str) -> None:
-    """Disconnect whoever asks for it."""
+    """Disconnect the client that asks for it."""
     await server.disconnect(sid)
 
 

@@ -1,4 +1,4 @@
-"""Handlers that speak to many."""
+"""Handlers that send to several peers, or in several ways."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def relay(websocket: WebSocket) -> None:
 
 
 async def interleave(websocket: WebSocket) -> None:
-    """Use every way to send to oneself in turn, as often as the query string says."""
+    """Send to the own peer in every way in turn, ``count`` times."""
     await websocket.accept()
     manager, connection = websocket.state.manager, websocket.state.connection
     await manager.connect("self", websocket)
@@ -29,7 +29,7 @@ async def interleave(websocket: WebSocket) -> None:
 
 
 async def member(websocket: WebSocket) -> None:
-    """Be in the rooms of the query string, then wait for the end."""
+    """Join the rooms of the query string, then wait for the end."""
     await websocket.accept(next(iter(websocket.scope["subprotocols"]), None))
     await websocket.state.manager.connect(websocket.path_params["name"], websocket)
     for room in filter(None, websocket.query_params.get("rooms", "").split(",")):

@@ -1,4 +1,4 @@
-"""What puts a stabilizer around an application of others, with a look inside for the tests."""
+"""Puts a stabilizer around an application, with a view inside for the tests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["wrap"]
 
 
 def wrap(inner: ASGIApp) -> ASGIApp:
-    """The application behind a stabilizer; ``/-/count`` tells its connections, ``/-/shout`` broadcasts.
+    """The application behind a stabilizer; ``/-/count`` reports its connections, ``/-/shout`` broadcasts.
 
     Args:
-        inner: an application that knows nothing of us.
+        inner: an application that knows nothing of the stabilizer.
     """
     manager = WebSocketConnectionManager(WebSocketConfig(**stabilizer_options()))
     stabilized = WebSocketStabilizer(inner, manager=manager)
