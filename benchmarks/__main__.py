@@ -4,10 +4,9 @@
     python -m benchmarks.publish
 
 Each system is a process of its own on one core, the load is this process on another. A turn runs
-them all once, one after the other (or, where a hundredth is asked for, in slices of a moment each);
-printed are the medians of all turns. A peer that is not
-installed is left out with a line. A client that is busy for over 90 % of the time is a bottleneck,
-and it is said.
+them all once, one after the other (or, where a difference of a hundredth counts, in short slices by
+turns); the medians of all turns are printed. A line reports a peer that is left out because it is not
+installed, and a client that is a bottleneck because it is busy for over 90 % of the time.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ BUSY = 0.9
 
 
 def run(scenario: Scenario, systems: list[System], turns: int) -> list[Result]:
-    """All systems in turn."""
+    """Measure all systems in turn."""
     runs: dict[str, list[Mapping[str, float]]] = {system.name: [] for system in systems}
     for turn in range(turns):
         for system, measured in scenario.turn(systems):
@@ -47,7 +46,7 @@ def run(scenario: Scenario, systems: list[System], turns: int) -> list[Result]:
 
 
 def chosen(scenario: Scenario, names: list[str]) -> list[System]:
-    """The systems that take part and are there."""
+    """The systems that take part and are installed."""
     part = [system for system in SYSTEMS if scenario.needs in system.what and (not names or system.name in names)]
     for system in part:
         if missing := system.missing():
@@ -83,7 +82,7 @@ def main() -> None:
 
 
 def write(path: Path, results: list[Result]) -> None:
-    """Write these results; what the file has of other scenarios stays."""
+    """Write these results; the results of other scenarios in the file stay."""
     measured = {each.scenario for each in results}
     kept = [each for each in read(path)[1] if each.scenario not in measured]
     facts = {"versions": versions(), "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
@@ -93,7 +92,7 @@ def write(path: Path, results: list[Result]) -> None:
 
 
 def prepare() -> None:
-    """One core for the load, and as many descriptors as there may be."""
+    """Give the load a core of its own, and as many descriptors as are allowed."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {LOAD_CORE})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,8 +1,8 @@
 """The load: many WebSocket clients in one process, which count bytes and parse nothing.
 
-The frames that a system will send are known, so a client knows that it has had all of them when so
-many bytes have arrived. One `recv_into` for each readable socket is all the work there is; how busy
-the process was with it is reported, so that nobody takes a slow client for a slow server.
+The frames that a system will send are known, so a client knows by the number of bytes that it has had
+all of them. One `recv_into` for each readable socket is all the work there is; how busy the process was
+with it is reported, so that a slow client is not mistaken for a slow server.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class TimedOut(Exception):
 
 @dataclass
 class Arrival:
-    """What became of one broadcast.
+    """How one broadcast arrived.
 
     Attributes:
         seconds: from the command to the last byte at the last client.
         times: seconds from the command until each client had everything, sorted.
         busy: part of that time in which this process worked, 0 to 1.
-        received: bytes on the wire, where they were not known before.
+        received: bytes on the wire, where they were not known beforehand.
     """
 
     seconds: float
@@ -51,7 +51,7 @@ class Frames:
     """Counts the frames of one stream, without looking into them.
 
     Args:
-        left: how many there are to be.
+        left: how many frames are still to come.
     """
 
     __slots__ = ("_beginning", "_skip", "left")
@@ -62,10 +62,10 @@ class Frames:
         self._beginning = b""
 
     def take(self, data: memoryview) -> bool:
-        """Take what arrived; whether the last frame is complete.
+        """Take what arrived, and return whether the last frame is complete.
 
         Raises:
-            ConnectionError: something came after it.
+            ConnectionError: something came after the last frame.
         """
         if self._beginning:
             data, self._beginning = memoryview(self._beginning + bytes(data)), b""
@@ -88,7 +88,7 @@ class Frames:
 
 
 def frame_length(data: memoryview) -> int | None:
-    """Bytes of a server's frame with its header; ``None`` while too little of that is there."""
+    """The length of a server's frame with its header; ``None`` while too little of the header is there."""
     header = (2, 4, 10)[max((data[1] & 0x7F) - 125, 0)] if len(data) > 1 else 11
     if len(data) < header:
         return None
@@ -99,7 +99,7 @@ class Swarm:
     """WebSocket clients of one server.
 
     Args:
-        port: of the server, on 127.0.0.1.
+        port: the port of the server, on 127.0.0.1.
         headers: more lines for each handshake, as ``Name: value``.
     """
 
@@ -121,7 +121,7 @@ class Swarm:
         self.close()
 
     def connect(self, path: str, count: int, *, receive_buffer: int | None = None) -> list[int]:
-        """Open so many WebSockets; their descriptors.
+        """Open this many WebSockets, and return their descriptors.
 
         Raises:
             ConnectionError: a handshake was refused.
@@ -176,7 +176,7 @@ class Swarm:
         self._sockets[fd].setblocking(False)
 
     def receive_text(self, fd: int, within: float = PATIENCE) -> str:
-        """One unfragmented text message of under 64 KiB for one client."""
+        """Receive one unfragmented text message of under 64 KiB for one client."""
         client = self._sockets[fd]
         client.setblocking(True)
         client.settimeout(within)
@@ -199,18 +199,18 @@ class Swarm:
         return data
 
     def quiet(self, seconds: float = 0.05) -> None:
-        """Read away what still comes, until nothing has for so long: greetings of a protocol, late frames."""
+        """Discard greetings of a protocol and late frames, until nothing has arrived for this long."""
         while events := self._poll.poll(seconds):
             for fd, _ in events:
                 if not self._receivers[fd](self._buffer):
                     raise ConnectionError("the server closed")
 
     def gather(self, command: Callable[[], None], expected: dict[int, int]) -> Arrival:
-        """Give a command, and count until each of these clients has had so many bytes.
+        """Give a command, and count until each of these clients has had its number of bytes.
 
         Args:
-            command: what makes the server send.
-            expected: bytes by descriptor.
+            command: makes the server send.
+            expected: the number of bytes by descriptor.
 
         Raises:
             TimedOut: they did not come.
@@ -236,7 +236,7 @@ class Swarm:
         return Arrival(seconds, times, (time.process_time() - cpu) / seconds)
 
     def gather_frames(self, command: Callable[[], None], clients: Iterable[int], count: int) -> Arrival:
-        """Give a command, and count until each of these clients has had so many frames, whose sizes nobody knows.
+        """Give a command, and count until each of these clients has had this many frames of unknown sizes.
 
         Raises:
             TimedOut: they did not come.
@@ -260,7 +260,7 @@ class Swarm:
         return Arrival(seconds, times, (time.process_time() - cpu) / seconds, received)
 
     def echo(self, clients: list[int], payload: bytes, seconds: float) -> tuple[float, list[float], float]:
-        """Each client sends, waits for its echo, sends again, for so long.
+        """Each client sends, waits for its echo and sends again, for this many seconds.
 
         Returns:
             Echoes a second, the round trips in seconds, sorted, and how busy this process was.
@@ -293,7 +293,7 @@ class Swarm:
         return len(trips) / took, sorted(trips), (time.process_time() - cpu) / took
 
     def answer_pings(self, seconds: float) -> int:
-        """Answer each ping as it comes, for so long; how many there were. A ping is one short frame."""
+        """Answer pings for this many seconds, and return how many there were. A ping is one short frame."""
         until, answered = time.perf_counter() + seconds, 0
         while (left := until - time.perf_counter()) > 0:
             for fd, _ in self._poll.poll(left):
@@ -306,7 +306,7 @@ class Swarm:
         return answered
 
     def leave_unread(self, count: int) -> None:
-        """From now on read nothing from the last so many clients."""
+        """Read nothing any more from this many clients, the last ones."""
         for fd in list(self._sockets)[len(self._sockets) - count :]:
             self._poll.unregister(fd)
 
@@ -314,7 +314,7 @@ class Swarm:
         """Wait until the server has closed all of these.
 
         Returns:
-            Seconds until the last one, and how many had a close frame as the last thing they heard.
+            Seconds until the last one, and how many of them got a close frame.
         """
         left, last, closes, began = set(clients), dict[int, bytes](), 0, time.perf_counter()
         until = began + within
@@ -329,7 +329,7 @@ class Swarm:
                 if data:
                     last[fd] = data
                     if data[0] == 0x88:
-                        # Answer, as a client does, so that nobody waits for us.
+                        # Answer, as a client does, so that the server does not wait for us.
                         closes += 1
                         self._sockets[fd].send(masked(data[2:4], 0x8))
                 else:
@@ -338,7 +338,7 @@ class Swarm:
         return time.perf_counter() - began, closes
 
     def close(self) -> None:
-        """End all connections at once, with no goodbye."""
+        """Reset all connections at once, without close frames."""
         for client in self._sockets.values():
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
@@ -349,7 +349,7 @@ class Swarm:
 
 
 def masked(payload: bytes, opcode: int = 0x1) -> bytes:
-    """A client's frame; its mask is zero, which costs no one anything."""
+    """A client's frame; its mask is zero, so that masking costs nothing."""
     length = len(payload)
     if length < 126:
         header = bytes((0x80 | opcode, 0x80 | length))
@@ -361,5 +361,5 @@ def masked(payload: bytes, opcode: int = 0x1) -> bytes:
 
 
 def frame_size(payload: int) -> int:
-    """Bytes of a server's frame with a payload of so many."""
+    """The size of a server's frame with a payload of this size."""
     return payload + (2 if payload < 126 else 4 if payload < 65536 else 10)

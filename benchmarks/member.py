@@ -1,4 +1,4 @@
-"""A crowd of members of one running system, whatever it speaks."""
+"""The members of one running system, whichever protocol it speaks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 
 
 class Members:
-    """So many clients that get broadcasts.
+    """Clients that get broadcasts. The first of them, ``control``, also gives the commands.
 
     Args:
         running: the system.
-        count: how many.
-        rooms: which rooms the client of a number joins; ``None``: none.
+        count: the number of clients.
+        rooms: the rooms that each client joins, in the order of the clients; ``None`` for no rooms.
         deflate: whether they offer permessage-deflate.
-        control: one more client, a member too, that gives the commands.
     """
 
     def __init__(self, running: Running, count: int, *, rooms: list[str] | None = None, deflate: bool = False) -> None:
@@ -49,7 +48,7 @@ class Members:
         self.swarm.close()
 
     def message_size(self, size: int) -> int:
-        """Bytes of the frame that carries a payload of so many characters."""
+        """The size of the frame that carries a payload of this many characters."""
         return frame_size(size + len('42["m",""]') if self.system.socketio else size)
 
     def say(self, text: str) -> None:
@@ -59,7 +58,7 @@ class Members:
     def broadcast(
         self, count: int, size: int, *, room: str | None = None, audience: list[int] | None = None
     ) -> Arrival:
-        """Have so many messages sent, and wait until everyone concerned has them."""
+        """Have this many messages sent, and wait until the whole audience has them."""
         each = count * self.message_size(size)
         text = f"broadcast {count} {size}" + (f" {room}" if room else "")
         clients = self.clients if audience is None else audience
@@ -70,6 +69,6 @@ class Members:
         return self.swarm.gather_frames(lambda: self.say(f"json {count} {size}"), self.clients, count)
 
     def stall(self) -> float:
-        """Milliseconds of the longest stall of the server's loop since the last time this was asked."""
+        """The longest stall of the server's loop since the last call, in milliseconds."""
         self.swarm.send(self.control, "stall")
         return float(self.swarm.receive_text(self.control))

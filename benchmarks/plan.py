@@ -1,4 +1,4 @@
-"""What is measured, by name."""
+"""The scenarios that are measured, by name."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Scenario:
     """One thing to measure.
 
     Args:
-        title: for the tables.
-        measure: runs one system once; or all of them, where `together`.
-        size: its arguments.
+        title: its title in the tables.
+        measure: measures one system once, or all of them if ``together`` is true.
+        size: the arguments of ``measure``.
         needs: the capability of the systems that take part.
-        together: whether all run at the same time, and are measured in slices of a moment each.
+        together: whether all systems run at the same time, and are measured in short slices by turns.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Scenario:
     together: bool = False
 
     def turn(self, systems: Sequence[System]) -> Iterator[tuple[System, Mapping[str, float] | Exception]]:
-        """Each system measured once; what went wrong with those that could not be."""
+        """Measure each system once; the error takes the place of the result where that fails."""
         parts = [systems] if self.together else [[system] for system in systems]
         for part in parts:
             try:
@@ -88,4 +88,4 @@ SCENARIOS = {
     "http": Scenario("HTTP requests beside it", http.measure, {}, "http", together=True),
 }
 EVERY_DAY = ("single", "burst", "echo", "handshakes", "http")
-"""What runs when nothing is named."""
+"""The scenarios that run when none is named."""

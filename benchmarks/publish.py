@@ -78,7 +78,7 @@ def _targets(results: Sequence[Result]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write both."""
+    """Write the section of the README and the picture."""
     facts, results = read(RESULTS)
     readme = ROOT / "README.md"
     text = f"{BEGIN}\n{section(facts, results)}\n{END}"

@@ -17,8 +17,8 @@ class Result:
     """All runs of one system in one scenario.
 
     Args:
-        scenario: its title.
-        system: its name.
+        scenario: the title of the scenario.
+        system: the name of the system.
         runs: what each run measured, by name with unit.
     """
 
@@ -28,7 +28,7 @@ class Result:
 
     @property
     def metrics(self) -> list[str]:
-        """What was measured."""
+        """The names of what was measured."""
         return list(self.runs[0])
 
     def values(self, metric: str) -> list[float]:
@@ -40,7 +40,7 @@ class Result:
         return median(self.values(metric))
 
     def as_json(self) -> dict[str, Any]:
-        """For the file."""
+        """The result as the file has it."""
         return {"scenario": self.scenario, "system": self.system, "runs": [dict(run) for run in self.runs]}
 
 
@@ -59,12 +59,12 @@ def table(results: Sequence[Result], ours: str = OURS) -> str:
 
 
 def cell(values: Sequence[float]) -> str:
-    """Median, and between what it varied."""
+    """The median, with the least and the most."""
     return f"{number(median(values))} ({number(min(values))}–{number(max(values))})"
 
 
 def number(value: float) -> str:
-    """With as many digits as mean something."""
+    """A number with as many digits as are significant."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

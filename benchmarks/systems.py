@@ -24,14 +24,14 @@ SERVER_CORE = 0
 
 @dataclass(frozen=True)
 class System:
-    """One that is measured.
+    """A system that is measured.
 
     Args:
-        name: for the tables.
-        command: what starts it; ``{port}`` is its port.
-        environment: more variables; ``PORT`` is always there.
+        name: its name in the tables.
+        command: the command that starts it; ``{port}`` is its port.
+        environment: additional variables; ``PORT`` is always there.
         needs: Python modules, or programs and files of Node's, without which it is left out.
-        directory: where it starts.
+        directory: the directory in which it starts.
         socketio: whether it speaks Socket.IO rather than plain messages.
         what: the capabilities that scenarios ask for.
     """
@@ -45,7 +45,7 @@ class System:
     what: frozenset[str] = frozenset({"broadcast", "echo", "rooms"})
 
     def missing(self) -> list[str]:
-        """What of its needs is not there."""
+        """The needs that are not met."""
         return [need for need in self.needs if not is_there(need)]
 
     @contextmanager
@@ -58,7 +58,7 @@ class System:
             [part.format(port=port) for part in self.command],
             cwd=self.directory,
             env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment, **environment, "PORT": str(port)},
-            # Clients leave without a goodbye, which some servers have a lot to say about.
+            # Clients leave without a close frame, about which some servers log a lot.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -76,9 +76,9 @@ class Running:
     """A system that runs.
 
     Attributes:
-        system: which.
-        port: on 127.0.0.1.
-        process: the one that was started.
+        system: the system.
+        port: its port on 127.0.0.1.
+        process: the process that was started.
     """
 
     def __init__(self, system: System, port: int, process: subprocess.Popen[bytes]) -> None:
@@ -103,7 +103,7 @@ class Running:
 
     @property
     def pids(self) -> list[int]:
-        """It and its children."""
+        """Its process and the children of that."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
 
@@ -132,7 +132,7 @@ class Running:
 
 
 def pin_to_server_core() -> None:
-    """The server has a core, the load has the others."""
+    """Pin the server to a core, and leave the others to the load."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {SERVER_CORE})
 
@@ -145,7 +145,7 @@ def is_there(need: str) -> bool:
 
 
 def uvicorn(app: str, *options: str) -> tuple[str, ...]:
-    """uvicorn as it comes, but with no pings of its own to disturb the count."""
+    """uvicorn as it comes, but without pings of its own, which would disturb the count."""
     return (
         *(sys.executable, "-m", "uvicorn", app, "--port", "{port}", "--log-level", "warning", "--backlog", "4096"),
         *("--ws-ping-interval", "3600", "--ws-ping-timeout", "3600", "--loop", "uvloop", *options),
@@ -230,7 +230,7 @@ SYSTEMS = [
 
 
 def versions() -> dict[str, str]:
-    """Of what is measured, as far as it can be known without starting it."""
+    """The versions of what is measured, as far as they can be known without starting it."""
     from importlib import metadata
 
     found = {"python": sys.version.split()[0]}

@@ -1,4 +1,4 @@
-"""What is aimed at: ratios between systems of one run, and a few bounds."""
+"""The targets: ratios between systems of one run, and a few bounds."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ RATE = "deliveries/s"
 
 @dataclass(frozen=True)
 class Target:
-    """One of them.
+    """One target.
 
     Args:
-        scenario: its name.
-        metric: which.
+        scenario: the name of the scenario.
+        metric: the name of the metric.
         least: the value must be this or more.
-        most: or this or less.
+        most: the value must be this or less; one of the two is given.
         against: the system whose value ours is divided by; ``None``: ours alone.
-        ours: which of ours.
-        difference: whether theirs is taken off ours, and nothing divided.
+        ours: which of our own systems.
+        difference: whether their value is subtracted from ours instead of dividing it.
     """
 
     scenario: str
@@ -56,14 +56,14 @@ class Target:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """The target in words."""
         relation = " minus " if self.difference else " ÷ "
         whose = self.ours if self.against is None else f"{self.ours}{relation}{self.against}"
         return f"{SCENARIOS[self.scenario].title}: {self.metric}, {whose}"
 
     @property
     def bound(self) -> str:
-        """What is asked."""
+        """The bound that is asked for."""
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
 
 
@@ -114,11 +114,11 @@ def _asked() -> Iterator[Target]:
 
 
 TARGETS = list(_asked())
-"""All of them."""
+"""All targets."""
 
 
 def judged(results: Sequence[Result]) -> str:
-    """A line for each target that this run can tell of."""
+    """A line for each target that this run can judge."""
     lines = []
     for target in TARGETS:
         value = target.value(results)

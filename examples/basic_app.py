@@ -1,8 +1,8 @@
 """The quick start of fastapi-websocket-stabilizer, with only its import line changed.
 
 Start it with ``uvicorn examples.basic_app:app``; then ``python -m websockets ws://127.0.0.1:8000/ws/ann``.
-Whoever opens ``/ws/ann`` is ann here. Where names matter, let ``authorize`` tell them, as README's first
-example does.
+Anybody who opens ``/ws/ann`` is ann here. Where names matter, let ``authorize`` determine them, as the
+README's first example does.
 """
 # ruff: noqa: I001
 # mypy: disable-error-code="no-untyped-def"

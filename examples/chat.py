@@ -34,7 +34,7 @@ from wsstab import (
 
 STATIC = Path(__file__).parent / "static"
 ROOMS = ("lobby", "questions", "random")
-"""Rooms that stay when the last one leaves."""
+"""Rooms that stay when their last member leaves."""
 EVERYONE = "everyone"
 """The room of all who have said who they are; a chat room called ``x`` is ``#x`` to the manager."""
 MOST_ROOMS = 100
@@ -155,7 +155,7 @@ async def page() -> FileResponse:
 
 @app.websocket("/ws")
 async def chat(websocket: WebSocket) -> None:
-    """One browser."""
+    """Serve one browser."""
     await websocket.accept()
     try:
         hello = Hello.model_validate_json(await websocket.receive_text())
@@ -177,7 +177,7 @@ def somebody_else_is(hello: Hello) -> bool:
 
 
 async def welcome(hello: Hello) -> None:
-    """Put a newcomer, or one who comes back, into their rooms."""
+    """Put somebody who is new, or comes back, into their rooms."""
     await manager.join(hello.name, EVERYONE)
     await manager.send_to_client(hello.name, {"type": "welcome", "name": hello.name})
     for room in hello.rooms:
@@ -207,7 +207,7 @@ async def answer(name: str, message: Said) -> None:
 
 
 async def say(name: str, message: Say) -> None:
-    """Tell a room, once: a message that comes again after a reconnect is known by its id."""
+    """Send to a room, once: a message that comes again after a reconnect is recognised by its id."""
     room = f"#{message.room}"
     if name not in manager.get_room_members(room):
         return
@@ -222,7 +222,7 @@ async def say(name: str, message: Say) -> None:
 
 
 async def whisper(name: str, message: Whisper) -> None:
-    """Tell one person, and the sender whether it arrived."""
+    """Send to one person, and tell the sender whether it arrived."""
     told = Message(id=message.id, sender=name, to=f"@{message.to}", text=message.text, at=time.time())
     told.delivered = name == message.to or await manager.send_to_client(message.to, told)
     await manager.send_to_client(name, told)
@@ -260,7 +260,7 @@ def is_away(name: str) -> bool:
 
 
 async def send_pulses() -> None:
-    """Tell every browser its round-trip time; hearing nothing for long, it knows that the line is dead."""
+    """Tell every browser its round-trip time; a browser that hears nothing for long knows that the line is dead."""
     while True:
         await anyio.sleep(PULSE)
         for connection in manager.connections():

@@ -1,4 +1,4 @@
-"""Statistics, liveness and readiness; readiness turns red while the process drains.
+"""Statistics, liveness and readiness; readiness fails while the process drains.
 
 Start it with ``python -m examples.health``; then look at http://127.0.0.1:8000/stats, and at
 http://127.0.0.1:8000/ready while the process that you told to stop still has sockets to close.

@@ -42,7 +42,7 @@ async def basket(websocket: WebSocket) -> None:
     try:
         client_id = await whose(websocket)
     except (InvalidTokenError, TokenExpiredError) as error:
-        # Uncaught it closes with 1008 too, but with no more than "not authorized".
+        # Uncaught, the error closes with 1008 too, but the reason is only "not authorized".
         await websocket.close(CloseCode.POLICY_VIOLATION, str(error))
         return
     await manager.connect(client_id, websocket)
@@ -53,7 +53,7 @@ async def basket(websocket: WebSocket) -> None:
 
 
 async def whose(websocket: WebSocket) -> str:
-    """The client that a token was made for; a new one for who has none.
+    """The client id that the token was made for, or a new one if there is no token.
 
     Raises:
         InvalidTokenError, TokenExpiredError: the token is refused.
@@ -78,7 +78,7 @@ async def first_message(websocket: WebSocket) -> str | None:
 
 
 async def give_token(websocket: WebSocket, client_id: str) -> None:
-    """Tell the basket, and a fresh token for next time."""
+    """Send the basket, and a fresh token for the next time."""
     token = manager.generate_reconnect_token(client_id)
     await websocket.send_json({"basket": baskets[client_id], "token": token})
 

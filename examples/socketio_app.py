@@ -21,7 +21,7 @@ server = socketio.AsyncServer(async_mode="asgi")
 
 @server.event  # type: ignore[untyped-decorator, unused-ignore]
 async def shout(sid: str, text: str) -> str:
-    """Tell everybody, louder; the return value is the acknowledgement."""
+    """Repeat it to everybody, louder; the return value is the acknowledgement."""
     await server.emit("heard", {"from": sid, "text": text.upper()})
     return "told"
 

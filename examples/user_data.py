@@ -1,10 +1,10 @@
-"""What the server knows of each connection, counted as memory and gone when the connection goes.
+"""Data that the server keeps for each connection, counted as memory and gone when the connection goes.
 
 Start it with ``python -m examples.user_data``; then ``python -m websockets ws://127.0.0.1:8000/ws/ann``,
 type ``colour green`` and ``colour``, and look at http://127.0.0.1:8000/clients/ann.
 
-Whoever opens ``/ws/ann`` is ann here, and everybody may look. Where names matter, let ``authorize`` tell
-them, as README's first example does.
+Anybody who opens ``/ws/ann`` is ann here, and everybody may look. Where names matter, let ``authorize``
+determine them, as the README's first example does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ app.add_middleware(
 
 @app.websocket("/ws/{client_id}")
 async def remember(websocket: WebSocket, client_id: str) -> None:
-    """``key value`` remembers, ``key`` tells."""
+    """``key value`` stores a value, ``key`` asks for it."""
     manager = get_manager(websocket)
     await websocket.accept()
     await manager.connect(client_id, websocket, metadata={"agent": websocket.headers.get("user-agent")})
@@ -39,7 +39,7 @@ async def remember(websocket: WebSocket, client_id: str) -> None:
 
 
 async def keep(websocket: WebSocket, client_id: str, key: str, value: str) -> str:
-    """Remember a value, within the limits; what happened, in words."""
+    """Store a value within the limits, and return in words what happened."""
     try:
         await get_manager(websocket).set_user_data(client_id, key, value)
     except MemoryLimitExceededError as error:
@@ -49,7 +49,7 @@ async def keep(websocket: WebSocket, client_id: str, key: str, value: str) -> st
 
 @app.get("/clients/{client_id}")
 async def look(client_id: str, request: Request) -> dict[str, Any]:
-    """What is known of a client."""
+    """Answer with what is stored for a client."""
     connection = get_manager(request).get_connection(client_id)
     if connection is None:
         raise HTTPException(404, "nobody has that name")

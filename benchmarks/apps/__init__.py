@@ -1,11 +1,11 @@
 """What each system runs: the same few commands, written as its users would write them.
 
-A client that connects to ``/`` is one of those who get broadcasts, and of the rooms that its query
-names (``/?rooms=a,b``). On ``/echo`` a message comes back. What a client says on ``/`` is a command:
+A client that connects to ``/`` gets broadcasts, and joins the rooms that its query names
+(``/?rooms=a,b``). On ``/echo`` each message comes back. A message that a client sends on ``/`` is a command:
 
 ``broadcast COUNT SIZE [ROOM]``  send COUNT messages of SIZE characters, in one go
 ``json COUNT SIZE``              the same with JSON, to all
-``send COUNT SIZE``              the handler sends COUNT messages to the one who asked
+``send COUNT SIZE``              the handler sends COUNT messages to the client that asked
 ``stall``                        answer with the longest time the event loop did nothing else, in ms
 """
 
@@ -22,14 +22,14 @@ Broadcast = Callable[[str, int, "str | None"], Awaitable[None]]
 
 
 class Loop:
-    """Watches how long the event loop is away at a time."""
+    """Measures the longest stall of the event loop."""
 
     def __init__(self) -> None:
         self.longest = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
-        """Begin, once."""
+        """Begin to watch, once."""
         if self._task is None:
             self._task = asyncio.ensure_future(self._watch())
 
@@ -40,7 +40,7 @@ class Loop:
             self.longest = max(self.longest, time.perf_counter() - began - 0.001)
 
     def take(self) -> str:
-        """The longest so far in milliseconds, and begin anew."""
+        """Return the longest stall so far in milliseconds, and begin anew."""
         longest, self.longest = self.longest, 0.0
         return f"{longest * 1000:.3f}"
 
@@ -49,7 +49,7 @@ loop = Loop()
 
 
 def json_text(size: int) -> str:
-    """A list of trades, cut to so many characters: as compressible as such things are."""
+    """A list of trades, cut to this many characters: as compressible as such data usually is."""
     trades = [
         {"symbol": f"S{(number * 7919) % 500}", "price": round((number * 104729) % 99991 / 100, 2), "size": number % 97}
         for number in range(size // 40 + 1)
@@ -58,11 +58,11 @@ def json_text(size: int) -> str:
 
 
 async def command(text: str, broadcast: Broadcast, answer: Callable[[str], Awaitable[object]]) -> None:
-    """Do what a client said.
+    """Carry out the command of a client.
 
     Args:
         text: the command.
-        broadcast: sends a payload so many times, to all or a room.
+        broadcast: sends a payload a number of times, to all or to a room.
         answer: sends a text to the client that asked.
     """
     verb, *arguments = text.split()

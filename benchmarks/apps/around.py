@@ -1,4 +1,4 @@
-"""What stands around an application: ``AROUND`` names it."""
+"""Middleware around an application: the variable ``AROUND`` names it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["around"]
 
 
 def around(app: Any) -> Any:
-    """The application, with what the environment asks for around it."""
+    """The application inside of the middleware that the environment names."""
     return AROUND[os.environ.get("AROUND", "")](app)
 
 
 def unknown(app: Any) -> Any:
-    """Middleware that nobody knows, and that only passes on what it is given."""
+    """Middleware that wsstab does not know, and that only passes events on."""
 
     async def middleware(scope: Any, receive: Any, send: Any) -> None:
         async def pass_on(event: Any) -> None:

@@ -21,7 +21,7 @@ GATHER = os.environ.get("WAY") == "gather"
 
 
 async def broadcast(payload: str, count: int, room: str | None) -> None:
-    """Each message to each member."""
+    """Send each message to each member."""
     audience = members if room is None else rooms[room]
     for _ in range(count):
         if GATHER:
@@ -32,7 +32,7 @@ async def broadcast(payload: str, count: int, room: str | None) -> None:
 
 
 async def member(websocket: WebSocket) -> None:
-    """One who gets broadcasts."""
+    """Serve a client that gets broadcasts."""
     await websocket.accept()
     joined = [members, *(rooms[room] for room in websocket.query_params.get("rooms", "").split(",") if room)]
     for group in joined:
@@ -48,14 +48,14 @@ async def member(websocket: WebSocket) -> None:
 
 
 async def echo(websocket: WebSocket) -> None:
-    """What comes goes back."""
+    """Send back what comes."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
 
 
 async def hello(request: Request) -> PlainTextResponse:
-    """HTTP beside it."""
+    """Answer an HTTP request."""
     return PlainTextResponse("hello")
 
 

@@ -23,7 +23,7 @@ def frame(payload: str) -> bytes:
 
 
 async def broadcast(payload: str, count: int, room: str | None) -> None:
-    """Frame built once; each written by itself, or all of a call joined."""
+    """Build the frame once, and write each by itself or all of a call joined."""
     ready = frame(payload)
     for block, times in ((ready * count, 1),) if JOINED else ((ready, count),):
         for _ in range(times):
@@ -32,7 +32,7 @@ async def broadcast(payload: str, count: int, room: str | None) -> None:
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """One WebSocket."""
+    """Serve one WebSocket."""
     if scope["type"] != "websocket":
         return
     await receive()

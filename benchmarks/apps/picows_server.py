@@ -19,7 +19,7 @@ tasks: set[asyncio.Task[None]] = set()
 
 
 async def send_all(payload: str, count: int, room: str | None) -> None:
-    """Each message to each member."""
+    """Send each message to each member."""
     data = payload.encode()
     for _ in range(count):
         for transport in members if room is None else rooms[room]:
@@ -27,24 +27,24 @@ async def send_all(payload: str, count: int, room: str | None) -> None:
 
 
 class Member(WSListener):
-    """One who gets broadcasts."""
+    """A client that gets broadcasts."""
 
     def __init__(self, joined: list[set[WSTransport]]) -> None:
         super().__init__()
         self.joined = joined
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """It is open."""
+        """Join the groups."""
         for group in self.joined:
             group.add(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """It is gone."""
+        """Leave the groups."""
         for group in self.joined:
             group.discard(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A command."""
+        """Take a command."""
         if frame.msg_type != WSMsgType.TEXT:
             return
 
@@ -57,16 +57,16 @@ class Member(WSListener):
 
 
 class Echo(WSListener):
-    """What comes goes back."""
+    """Sends back what comes."""
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A message."""
+        """Send back a message."""
         if frame.msg_type == WSMsgType.TEXT:
             transport.send(WSMsgType.TEXT, frame.get_payload_as_bytes())
 
 
 def listener(request: WSUpgradeRequest) -> Any:
-    """For one handshake."""
+    """The listener for one handshake."""
     url = urlsplit(request.path.decode())
     if url.path == "/echo":
         return Echo()

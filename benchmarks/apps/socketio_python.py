@@ -13,7 +13,7 @@ app = socketio.ASGIApp(server)
 
 
 async def broadcast(payload: str, count: int, room: str | None) -> None:
-    """As an event with one argument."""
+    """Emit each message as an event with one argument."""
     for _ in range(count):
         await server.emit("m", payload, room=room)
 
@@ -25,7 +25,7 @@ async def connect(sid: str, environ: dict[str, Any]) -> None:
 
 @server.on("c")  # type: ignore[untyped-decorator]
 async def on_command(sid: str, text: str) -> None:
-    """A command comes as an event too."""
+    """Take a command, which comes as an event too."""
 
     async def answer(reply: str) -> None:
         await server.emit("a", reply, to=sid)

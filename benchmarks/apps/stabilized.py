@@ -18,7 +18,7 @@ from .around import around
 
 
 async def member(websocket: WebSocket) -> None:
-    """One who gets broadcasts."""
+    """Serve a client that gets broadcasts."""
     await websocket.accept()
     manager, connection = websocket.state.manager, websocket.state.connection
     for room in filter(None, websocket.query_params.get("rooms", "").split(",")):
@@ -33,14 +33,14 @@ async def member(websocket: WebSocket) -> None:
 
 
 async def echo(websocket: WebSocket) -> None:
-    """What comes goes back."""
+    """Send back what comes."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
 
 
 async def hello(request: Request) -> PlainTextResponse:
-    """HTTP beside it."""
+    """Answer an HTTP request."""
     return PlainTextResponse("hello")
 
 

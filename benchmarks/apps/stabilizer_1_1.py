@@ -17,14 +17,14 @@ numbers = itertools.count()
 
 
 async def broadcast(payload: str, count: int, room: str | None) -> None:
-    """It has no rooms."""
+    """Broadcast to all, as this package has no rooms."""
     for _ in range(count):
         await manager.broadcast(payload)
 
 
 @app.websocket("/")
 async def member(websocket: WebSocket) -> None:
-    """One who gets broadcasts."""
+    """Serve a client that gets broadcasts."""
     await websocket.accept()
     name = f"client-{next(numbers)}"
     await manager.connect(name, websocket)
@@ -37,7 +37,7 @@ async def member(websocket: WebSocket) -> None:
 
 @app.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
-    """What comes goes back."""
+    """Send back what comes."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)

@@ -16,13 +16,13 @@ rooms: dict[str, set[ServerConnection]] = defaultdict(set)
 
 
 async def send_all(payload: str, count: int, room: str | None) -> None:
-    """Each message to each member."""
+    """Send each message to each member."""
     for _ in range(count):
         broadcast(members if room is None else rooms[room], payload)
 
 
 async def handle(connection: ServerConnection) -> None:
-    """One WebSocket."""
+    """Serve one WebSocket."""
     assert connection.request is not None
     url = urlsplit(connection.request.path)
     if url.path == "/echo":

@@ -1,1 +1,1 @@
-"""What is measured. Each module has ``measure(system, **size)``, which runs one system once."""
+"""The scenarios. Each module has ``measure(system, **size)``, which measures one system once."""

@@ -1,4 +1,4 @@
-"""Broadcast: one message or a burst in one call, to everybody; how fast, and when each client had it."""
+"""Broadcast: how fast one message or a burst in one call reaches everybody, and when each client has it."""
 
 from __future__ import annotations
 

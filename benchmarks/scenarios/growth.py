@@ -12,7 +12,7 @@ FEW, ROOM = 10, 100
 
 
 def measure(system: System, *, clients: int = 10_000, size: int = 128) -> dict[str, float]:
-    """Microseconds a delivery to all and to a tenth of them; and how much more with more clients or other rooms."""
+    """Microseconds a delivery to all and to a tenth of them, and its growth with more clients or with other rooms."""
     few = clients // FEW
     room = min(ROOM, few)
     with system.running() as running:

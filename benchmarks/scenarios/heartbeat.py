@@ -21,7 +21,7 @@ def measure(
         cpu, began = running.cpu, time.perf_counter()
         swarm.answer_pings(seconds)
         used = (running.cpu - cpu) / (time.perf_counter() - began)
-        # Only now: what looks for stalls wakes a thousand times a second.
+        # Only now, because the watch for stalls wakes up a thousand times a second.
         swarm.send(control, "stall")
         swarm.receive_text(control)
         swarm.answer_pings(seconds)

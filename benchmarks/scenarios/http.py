@@ -1,4 +1,4 @@
-"""HTTP beside it: requests a second through the middleware."""
+"""HTTP beside WebSockets: requests a second through the middleware."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CLIENTS = 8
 def measure(systems: Sequence[System], *, slices: int = 40, rounds: int = 100) -> dict[str, dict[str, float]]:
     """Requests a second, each client's one after the other.
 
-    What is looked for is a hundredth, and the machine's mood changes by a tenth from second to second: so
-    all of them run, and are asked in turn, some thirty milliseconds each.
+    A difference of a hundredth is looked for, and the speed of the machine changes by a tenth from second to
+    second. So all systems run at the same time, and are asked in turn, for some thirty milliseconds each.
     """
     with ExitStack() as stack:
         clients = {system.name: connected(stack, system) for system in systems}
@@ -29,7 +29,7 @@ def measure(systems: Sequence[System], *, slices: int = 40, rounds: int = 100) -
             for _ in range(WARM_UP):
                 ask(each)
         for turn in range(slices):
-            # There and back again: whoever comes after another finds the caches cold.
+            # The order alternates, because a system that comes after another finds the caches cold.
             for name in list(clients)[:: -1 if turn % 2 else 1]:
                 began = time.perf_counter()
                 for _ in range(rounds):
@@ -39,7 +39,7 @@ def measure(systems: Sequence[System], *, slices: int = 40, rounds: int = 100) -
 
 
 def connected(stack: ExitStack, system: System) -> list[socket.socket]:
-    """Its clients; it runs as long as the stack lasts."""
+    """Start a system, which runs as long as the stack lasts, and connect its clients."""
     running = stack.enter_context(system.running())
     clients = [stack.enter_context(socket.create_connection(("127.0.0.1", running.port))) for _ in range(CLIENTS)]
     for client in clients:
@@ -48,7 +48,7 @@ def connected(stack: ExitStack, system: System) -> list[socket.socket]:
 
 
 def ask(clients: list[socket.socket]) -> None:
-    """One request of each, and its whole answer."""
+    """Send one request from each client, and read all answers in full."""
     for client in clients:
         client.sendall(REQUEST)
     for client in clients:

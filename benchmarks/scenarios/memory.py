@@ -12,7 +12,7 @@ SETTLE = 1.0
 
 
 def measure(system: System, *, clients: int = 10_000, deflate: bool = False) -> dict[str, float]:
-    """Resident bytes for each idle connection."""
+    """Resident KiB for each idle connection."""
     offer = [DEFLATE] if deflate else []
     with system.running(COMPRESSION="deflate" if deflate else "none") as running, Swarm(running.port, offer) as swarm:
         swarm.connect("/", 100)

@@ -1,4 +1,4 @@
-"""Many rooms: 1,000 rooms, each client in one, or 100 clients in ten rooms each beside them."""
+"""Many rooms: 1,000 rooms with each client in one of them, and 100 of the clients in nine more rooms."""
 
 from __future__ import annotations
 

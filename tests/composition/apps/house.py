@@ -31,7 +31,7 @@ for row in ROWS:
 
 
 async def control(scope: Scope, receive: Receive, send: Send) -> None:
-    """``/-/health``, ``/-/look/<subject>``, ``/-/spans``; by no framework, for what patches one would trace it."""
+    """Answer ``/-/health``, ``/-/look/<subject>`` and ``/-/spans``, without a framework that would be traced."""
     path = scope["path"]
     answer: Any = "up"
     if path == "/-/spans":

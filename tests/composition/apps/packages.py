@@ -27,25 +27,25 @@ Builder = Callable[[Subject, str], ASGIApp]
 Add = Callable[[FastAPI], None]
 
 BUILDERS: dict[str, Builder] = {}
-"""What makes the application of a composition, by its name."""
+"""The functions that build the applications of the compositions, by name."""
 
 span_sources: list[Callable[[], list[Any]]] = []
 
 
 def SPANS() -> list[Any]:
-    """What whoever traces in this process has finished since the last call."""
+    """The spans that were finished in this process since the last call."""
     return [span for source in span_sources for span in source()]
 
 
 def nothing() -> None:
-    """A program among packages that have no context."""
+    """What a handler sees of a package that has no context."""
 
 
 def middleware(name: str, seen: Callable[[], Any] = nothing) -> Callable[[Add], Add]:
     """Register a composition whose package is user middleware of Starlette and FastAPI.
 
     Args:
-        name: of the composition.
+        name: the name of the composition.
         seen: what a handler sees of its context.
     """
 
@@ -69,10 +69,10 @@ def middleware(name: str, seen: Callable[[], Any] = nothing) -> Callable[[Add], 
 def instrumentation(name: str, seen: Callable[[], Any] = nothing) -> Callable[[Add], Add]:
     """Register a composition whose package stands outside of all user middleware.
 
-    Inside of us it stands where the stabilizer is put around the whole application.
+    To get it inside, the stabilizer is put around the whole application.
 
     Args:
-        name: of the composition.
+        name: the name of the composition.
         seen: what a handler sees of its context.
     """
 
@@ -97,8 +97,8 @@ def around(name: str, wrap: Callable[[ASGIApp], ASGIApp], seen: Callable[[], Any
     """Register a composition whose package is put around a whole application.
 
     Args:
-        name: of the composition.
-        wrap: what puts it around.
+        name: the name of the composition.
+        wrap: the function that puts it around an application.
         seen: what a handler sees of its context.
     """
 
@@ -115,12 +115,12 @@ def around(name: str, wrap: Callable[[ASGIApp], ASGIApp], seen: Callable[[], Any
 
 @middleware("alone")
 def alone(api: FastAPI) -> None:
-    """Nothing: what these tests ask must hold of the program by itself."""
+    """No package: what these tests check must hold for the program by itself."""
 
 
 @middleware("sessions")
 def sessions(api: FastAPI) -> None:
-    """Starlette's, which wraps ``send`` to set its cookie."""
+    """Starlette's middleware, which wraps ``send`` to set its cookie."""
     from starlette.middleware.sessions import SessionMiddleware
 
     api.add_middleware(SessionMiddleware, secret_key="of the tests")
@@ -128,7 +128,7 @@ def sessions(api: FastAPI) -> None:
 
 @middleware("base-http")
 def base_http(api: FastAPI) -> None:
-    """Starlette's, which lets WebSockets pass."""
+    """Starlette's middleware, which lets WebSockets pass."""
     from starlette.middleware.base import BaseHTTPMiddleware
 
     async def dispatch(request: Any, call_next: Any) -> Any:
@@ -141,7 +141,7 @@ def base_http(api: FastAPI) -> None:
 
 @middleware("cors")
 def cors(api: FastAPI) -> None:
-    """Starlette's."""
+    """Starlette's middleware."""
     from starlette.middleware.cors import CORSMiddleware
 
     api.add_middleware(CORSMiddleware, allow_origins=["https://example.org"])
@@ -149,7 +149,7 @@ def cors(api: FastAPI) -> None:
 
 @middleware("gzip")
 def gzip(api: FastAPI) -> None:
-    """Starlette's."""
+    """Starlette's middleware."""
     from starlette.middleware.gzip import GZipMiddleware
 
     api.add_middleware(GZipMiddleware, minimum_size=1)
@@ -157,14 +157,14 @@ def gzip(api: FastAPI) -> None:
 
 @middleware("trusted-host")
 def trusted_host(api: FastAPI) -> None:
-    """Starlette's, which answers a WebSocket too."""
+    """Starlette's middleware, which answers a WebSocket too."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1"])
 
 
 def proxy_fix(name: str, mode: Any) -> None:
-    """Register hypercorn's, which copies the scope deeply, and so cannot stand inside of a Starlette application."""
+    """Register hypercorn's, which copies the scope deeply and so must stand outside of a Starlette application."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         from hypercorn.middleware import ProxyFixMiddleware
@@ -187,7 +187,7 @@ def request_id() -> Any:
 
 @middleware("starlette-context", request_id)
 def starlette_context(api: FastAPI) -> None:
-    """Whose plugins read a context variable at each ``send``."""
+    """starlette-context, whose plugins read a context variable at each ``send``."""
     from starlette_context import plugins
     from starlette_context.middleware import RawContextMiddleware
 
@@ -203,7 +203,7 @@ def correlation() -> Any:
 
 @middleware("correlation-id", correlation)
 def correlation_id(api: FastAPI) -> None:
-    """Which reads a context variable at each response."""
+    """asgi-correlation-id, which reads a context variable at each response."""
     from asgi_correlation_id import CorrelationIdMiddleware
 
     api.add_middleware(CorrelationIdMiddleware)
@@ -213,7 +213,7 @@ user: ContextVar[str] = ContextVar("user", default="nobody")
 
 
 def changes_messages(app: ASGIApp) -> ASGIApp:
-    """Somebody's own, which puts the value of a context variable into each message."""
+    """A custom middleware that puts the value of a context variable into messages."""
 
     async def changes(scope: Scope, receive: Receive, send: Send) -> None:
         async def tell(event: Event) -> None:
@@ -234,7 +234,7 @@ around("changes-messages", changes_messages, user.get)
 
 
 def rebuilds_scope(app: ASGIApp) -> ASGIApp:
-    """Somebody's own, which hands on only what the specification names."""
+    """A custom middleware that passes on only those keys of the scope that the specification names."""
     names = ("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path")
     more = ("headers", "client", "server", "subprotocols", "extensions")
 
@@ -251,7 +251,7 @@ around("rebuilds-scope", rebuilds_scope)
 
 
 def copies_scope(app: ASGIApp) -> ASGIApp:
-    """Somebody's own, which keeps a deep copy of the scope."""
+    """A custom middleware that makes copies of the scope, also a deep one."""
 
     async def copies(scope: Scope, receive: Receive, send: Send) -> None:
         copy.copy(scope), copy.deepcopy(scope)
@@ -272,7 +272,7 @@ def span_is_open() -> Any:
 
 @lru_cache
 def provider_of_opentelemetry() -> Any:
-    """What gives tracers, and keeps finished spans."""
+    """A provider of tracers that keeps finished spans."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -295,14 +295,14 @@ def provider_of_opentelemetry() -> Any:
 
 @instrumentation("opentelemetry-fastapi", span_is_open)
 def opentelemetry_fastapi(api: FastAPI) -> None:
-    """Its instrumentation of FastAPI, outside of all user middleware."""
+    """OpenTelemetry's instrumentation of FastAPI, outside of all user middleware."""
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     FastAPIInstrumentor.instrument_app(api, tracer_provider=provider_of_opentelemetry())
 
 
 def opentelemetry_asgi(app: ASGIApp) -> ASGIApp:
-    """Its middleware for any ASGI application."""
+    """OpenTelemetry's middleware for any ASGI application."""
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
     return OpenTelemetryMiddleware(app, tracer_provider=provider_of_opentelemetry())
@@ -360,7 +360,7 @@ def sentry(api: FastAPI) -> None:
 
 @instrumentation("sentry-middleware-spans", sentry_span_is_open)
 def sentry_middleware_spans(api: FastAPI) -> None:
-    """The same, with a span around each call of each user middleware: us."""
+    """The same, with a span around each call of each user middleware, such as the stabilizer."""
     start_sentry(middleware_spans=True)
 
 
@@ -373,7 +373,7 @@ def ddtrace_span_is_open() -> Any:
 
 @lru_cache
 def start_ddtrace() -> None:
-    """Let ddtrace patch this process, and keep the spans: no agent is there to take them."""
+    """Let ddtrace patch this process, and keep the spans, which no agent is there to take."""
     os.environ |= {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false"}
     from ddtrace import patch
     from ddtrace.trace import TraceFilter, tracer
@@ -381,7 +381,7 @@ def start_ddtrace() -> None:
     kept: list[Any] = []
 
     class Keep(TraceFilter):
-        """Takes every trace and gives none on."""
+        """Takes every trace and passes none on."""
 
         def process_trace(self, trace: Any) -> None:
             names = [{"name": span.name, "trace": hex(span.trace_id), "root": not span.parent_id} for span in trace]

@@ -24,7 +24,7 @@ def make_program(subject: Subject, seen: Seen) -> FastAPI:
     """The program.
 
     Args:
-        subject: where it notes what its handlers met, and keeps the sockets of its room.
+        subject: notes how the handlers ended, and keeps the sockets of the room.
         seen: what a handler sees of its context.
     """
     api = FastAPI()
@@ -115,12 +115,12 @@ def told_by(scope: Any) -> str:
 
 @contextmanager
 def told(subject: Subject, handler: str, gone: type[Exception] = WebSocketDisconnect) -> Iterator[None]:
-    """Note how a handler ended; what it raised goes on, but for the disconnect itself.
+    """Note how a handler ended; what it raised propagates, except for the disconnect itself.
 
     Args:
         subject: keeps the note.
-        handler: its name.
-        gone: by which the framework tells that the peer has left.
+        handler: the name of the handler.
+        gone: the exception by which the framework reports that the peer has left.
     """
     try:
         yield

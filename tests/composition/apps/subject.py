@@ -25,11 +25,11 @@ class Subject:
         self.sockets: list[Any] = []
 
     async def shout(self, text: str, send: Callable[[Any], Awaitable[Any]]) -> int:
-        """Tell everybody in the room; how many they are.
+        """Send to everybody in the room, and return how many they are.
 
         Args:
-            text: what.
-            send: how one socket of the program is told, where there is no manager.
+            text: the message.
+            send: sends to one socket of the program, where there is no manager.
         """
         if self.manager is not None:
             return (await self.manager.broadcast(text)).total

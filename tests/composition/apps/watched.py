@@ -1,7 +1,7 @@
-"""An application with somebody around it who notes all events that pass: a real observer, or middleware of nobody's.
+"""An application inside of middleware that notes all events that pass: a real observer, or unknown middleware.
 
 ``{"around": "opentelemetry"}`` is OpenTelemetry with a hook for what the application sends, and with the header that it
-adds to answers; ``{"around": "unknown"}`` changes what is said; two more keep an accept, and fail at a close.
+adds to answers; ``{"around": "unknown"}`` changes messages; two more withhold an accept, and fail at a close.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ seen: list[list[Any]] = []
 
 
 def note(event: Event, path: str) -> None:
-    """Keep what passes."""
+    """Note an event that passes."""
     if path.startswith("/ws/"):
         seen.append([path.removeprefix("/ws/"), event["type"], event.get("code"), event.get("reason")])
 
 
 async def echo(websocket: WebSocket) -> None:
-    """What comes goes back, until somebody says that it is over."""
+    """Send back what comes, and close on the message ``close``."""
     await websocket.accept(headers=[(b"x-handler", b"here")])
     async for text in websocket.iter_text():
         if text == "close":
@@ -48,7 +48,7 @@ async def echo(websocket: WebSocket) -> None:
 
 
 async def refuse(websocket: WebSocket) -> None:
-    """Do not let anybody in."""
+    """Refuse everybody."""
     await websocket.close(4003, "not you")
 
 
@@ -59,14 +59,14 @@ async def note_flood(websocket: WebSocket) -> None:
 
 
 async def shout(request: Request) -> JSONResponse:
-    """A broadcast of some messages at once."""
+    """Broadcast some messages at once."""
     for number in range(20):
         await request.state.manager.broadcast(f"to all {number}")
     return JSONResponse("said")
 
 
 async def look(request: Request) -> JSONResponse:
-    """What was seen, and the wires of those who are there."""
+    """Answer with what was seen, and with the wires of the open connections."""
     manager = request.state.manager
     return JSONResponse({"seen": seen, "wires": [type(each._peer.wire).__name__ for each in manager.connections()]})
 
@@ -92,7 +92,7 @@ inner.add_middleware(
 
 
 def opentelemetry(app: ASGIApp) -> ASGIApp:
-    """As its documentation says to do it."""
+    """OpenTelemetry's middleware, as its documentation says to use it."""
     set_global_response_propagator(TraceResponsePropagator())  # type: ignore[no-untyped-call]
 
     def hook(span: Any, scope: Scope, message: Event) -> None:
@@ -102,7 +102,7 @@ def opentelemetry(app: ASGIApp) -> ASGIApp:
 
 
 def unknown(app: ASGIApp) -> ASGIApp:
-    """Somebody's own, which changes messages."""
+    """A custom middleware that changes messages."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         async def change(event: Event) -> None:
@@ -119,7 +119,7 @@ def unknown(app: ASGIApp) -> ASGIApp:
 
 
 def keeping(app: ASGIApp) -> ASGIApp:
-    """Somebody's own, which lets no accept pass."""
+    """A custom middleware that lets no accept pass."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         async def keep(event: Event) -> None:
@@ -132,7 +132,7 @@ def keeping(app: ASGIApp) -> ASGIApp:
 
 
 def failing(app: ASGIApp) -> ASGIApp:
-    """Somebody's own, which fails at a close."""
+    """A custom middleware that fails at a close."""
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         async def fail(event: Event) -> None:
