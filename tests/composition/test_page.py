@@ -67,7 +67,7 @@ def test_a_result_with_failures_is_not_kept(tmp_path: Path, cell: str) -> None:
     assert page.KEPT.read_text() == before
 
 
-def test_a_run_without_tests_misses_all_but_what_never_runs(tmp_path: Path) -> None:
+def test_cells_without_tests_are_missing_unless_the_row_never_runs_there(tmp_path: Path) -> None:
     """A composition that does not run on a server by itself has its reason without a test."""
     recorder = CompositionRecorder(tmp_path / "composition.json")
     cells = recorder.result()["rows"]["quart inside"]

@@ -22,7 +22,7 @@ LACKS = {
     "compression_switch": "compression cannot be refused",
     "early_size_limit": "its limit on messages cannot be changed",
     "accept_headers": "headers of the handshake's answer are dropped",
-    "disconnect_reasons": "the reason of the peer's close is not told",
+    "disconnect_reasons": "the reason of the peer's close is not reported",
     "lifespan": "it has no lifespan",
 }
 """What it means that a field of `Traits` is false."""
@@ -78,7 +78,7 @@ EXPECTED: list[Expected] = [
     Expected(
         "test_closing.py::test_a_peer_may_close_without_a_code",
         on="granian",
-        why="it tells a close without a code and a lost connection alike",
+        why="it reports a close without a code and a lost connection alike",
     ),
     Expected("test_echo.py::test_headers_of_accept_reach_the_peer", lacks="accept_headers"),
     *[
@@ -99,14 +99,16 @@ EXPECTED: list[Expected] = [
     ],
     Expected("test_mounting.py::test_a_service_with_a_lifespan*", lacks="lifespan"),
     *[
-        Expected(f"test_unfinished.py::test_{name}*", on="granian", why="it tells nothing of a message before its end")
+        Expected(
+            f"test_unfinished.py::test_{name}*", on="granian", why="it reports nothing of a message before its end"
+        )
         for name in UNFINISHED
     ],
     *[
         Expected(
             f"test_unfinished.py::test_{name}*fragments]",
             on="websockets",
-            why="it tells nothing of a message between two of its frames",
+            why="it reports nothing of a message between two of its frames",
         )
         for name in UNFINISHED
     ],

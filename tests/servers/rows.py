@@ -61,7 +61,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Frames in one packet with the handshake arrive": (
         "test_doorstep.py::test_frames_behind_the_handshake_arrive_in_order",
     ),
-    "Frames before accept arrive; who leaves then leaves nothing": (
+    "Frames before accept arrive; a client that leaves before accept leaves nothing": (
         "test_doorstep.py::test_frames_before_accept_arrive_in_order",
         "test_doorstep.py::test_large_messages_before_accept_arrive",
         "test_doorstep.py::test_data_behind_the_handshake_harms_nobody_and_leaves_nothing",
@@ -102,8 +102,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Unfinished messages count as memory, and their time is limited": ("test_unfinished.py::*",),
     "No spelling of a path leads past its guard": ("test_paths.py::*",),
     "A place is free when its socket and its handler are gone": ("test_places.py::*",),
-    "500 handshakes at once on 100 places: exactly 100": (
-        "test_limits.py::test_of_many_handshakes_at_once_as_many_as_allowed_succeed",
+    "500 handshakes at once on 100 places: exactly 100 succeed": (
+        "test_limits.py::test_simultaneous_handshakes_fill_the_limit_exactly",
     ),
     "Heartbeat by message": ("test_heartbeat.py::test_a_heartbeat_may_be_a_message",),
     "Heartbeat by ping, latency measured": ("test_heartbeat.py::test_the_latency_is_measured",),
@@ -119,8 +119,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_drain.py::test_a_signal_to_the_whole_process_group_drains_too",
     ),
     "Hooks that misbehave hold up nobody": ("test_hooks.py::*",),
-    "Errors are told, and end nobody but whom they concern": ("test_errors.py::*",),
-    "Context variables of middleware outside are there": ("test_context.py::*",),
+    "Errors are logged, and end only the connections that they concern": ("test_errors.py::*",),
+    "Context variables of outer middleware are visible": ("test_context.py::*",),
     "200 connections that die in every way leave nothing": ("test_faults.py::*",),
     "A thousand connections leave nothing": ("test_churn.py::test_a_thousand_connections_leave_no_trace",),
     "HTTP beside it": ("test_mounting.py::test_http_requests_find_the_manager_and_pass",),

@@ -67,7 +67,7 @@ def test_a_larger_message_closes_with_1009_even_if_nobody_reads_it(lab: MakeLab)
 # Handshakes
 
 
-def test_of_many_handshakes_at_once_as_many_as_allowed_succeed(lab: MakeLab) -> None:
+def test_simultaneous_handshakes_fill_the_limit_exactly(lab: MakeLab) -> None:
     """500 at once for 100 places: exactly 100 succeed, and the rest are told to come back."""
     made = lab(max_connections=100)
     with Crowd(made.server.address) as crowd:

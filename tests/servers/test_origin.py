@@ -49,7 +49,7 @@ def test_the_first_refusal_of_each_origin_is_explained(lab: MakeLab) -> None:
     assert made.statistics["refused"] == {"allowed_origins": 3}
 
 
-def test_a_list_allows_what_it_names(lab: MakeLab) -> None:
+def test_a_list_allows_only_what_it_names(lab: MakeLab) -> None:
     """A wildcard allows subdomains only, and the server's own host must be named too."""
     made = lab(allowed_origins=["https://app.example.com", "*.example.org"])
     assert status_of(made, "https://app.example.com") == 101

@@ -51,7 +51,7 @@ def admitted(made: Lab) -> int:
     return int(made.server.get(f"/-/{made.key}/admitted"))
 
 
-def test_a_place_is_free_only_when_its_socket_is(lab: MakeLab) -> None:
+def test_a_place_is_held_until_its_socket_is_closed(lab: MakeLab) -> None:
     """Peers that were closed but do not leave hold no more sockets than the limit allows."""
     made = lab(STATES, max_connections_per_address=3)
     let_in = 0

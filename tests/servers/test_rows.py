@@ -47,6 +47,6 @@ def test_each_expected_failure_has_its_reason(row: Expected) -> None:
     assert row.lacks or row.why
 
 
-def test_each_lack_is_a_trait() -> None:
+def test_each_missing_ability_is_a_boolean_trait() -> None:
     """The traits that ``LACKS`` explains are booleans."""
     assert [name for name in LACKS if not isinstance(getattr(Traits("any"), name), bool)] == []

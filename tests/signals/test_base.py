@@ -294,7 +294,7 @@ def test_a_manager_that_was_thrown_away_is_not_drained(process: Process) -> None
     assert process.server.signals == [TERM]
 
 
-def test_when_the_last_manager_has_stopped_the_signals_are_given_back(process: Process) -> None:
+def test_the_signals_are_given_back_when_the_last_manager_stops(process: Process) -> None:
     """They stay taken over while another manager is running."""
     first, second = process.watch(), process.watch()
     process.owner.forget(first)
@@ -557,7 +557,7 @@ def test_a_manager_that_has_stopped_is_forgotten(monkeypatch: pytest.MonkeyPatch
     assert watched.managers == []
 
 
-def test_a_manager_that_is_told_to_leave_signals_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_can_be_told_to_leave_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The option is ``Drain(handle_signals=False)``."""
     watched = Watched(monkeypatch)
     watch_signals(hub_of(WebSocketConnectionManager(WebSocketConfig(drain=Drain(handle_signals=False)))))
@@ -583,7 +583,7 @@ def test_outside_the_main_thread_no_manager_is_watched(
     assert (watched.managers, caplog.records) == ([], [])
 
 
-def test_that_no_way_to_stop_was_found_is_logged_once(
+def test_a_server_whose_stop_cannot_be_noticed_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged at the first WebSocket: until then the server may still install its handlers."""

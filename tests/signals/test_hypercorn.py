@@ -159,7 +159,7 @@ def test_without_a_limit_on_requests_nothing_is_taken_over() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_process_that_is_no_hypercorn_worker_has_only_its_send_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outside_of_a_worker_only_what_a_send_leads_to_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where hypercorn is not even loaded, nothing is taken over."""
     monkeypatch.setitem(sys.modules, "hypercorn", ModuleType("hypercorn"))
     assert worker_arguments() == {}
