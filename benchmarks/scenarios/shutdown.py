@@ -1,4 +1,4 @@
-"""SIGTERM: how long until the last of many clients has been told, and the process has ended."""
+"""SIGTERM: how long until the last of many clients is closed."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ __all__ = ["BARE", "CASES", "HOUSES", "WRAPPED", "Asked", "Case", "House", "on_s
 BARE, WRAPPED = "bare", "wrapped"
 
 TROUBLE = re.compile(r"^.*(?:Traceback \(most recent|never retrieved|never awaited|was destroyed but).*$", re.MULTILINE)
-"""What a log says when somebody made a mistake, or when nobody caught an error."""
+"""Lines in a log that report a mistake, or an error that nobody caught."""
 
 CHAINED = re.compile(r"^.*(?:was the direct cause of the following|During handling of the above).*$", re.MULTILINE)
 

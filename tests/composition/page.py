@@ -32,7 +32,7 @@ COLUMNS = [each.server if each.server != "hypercorn" else f"hypercorn {each.loop
 def table(result: dict[str, Any]) -> str:
     """The compositions in Markdown, with the reasons numbered below."""
     reasons: dict[str, int] = {}
-    lines = ["| Among | it stands | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---|" * len(SERVERS)]
+    lines = ["| Package | Place | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---|" * len(SERVERS)]
     for key, (row, place) in keys().items():
         cells = result["rows"][key]
         signs = [sign_of(cells[str(variant)], row.wire(place) == PLAIN, reasons) for variant in SERVERS]

@@ -108,13 +108,13 @@ ROWS = [
     Row("correlation-id", "asgi-correlation-id", ("asgi-correlation-id",)),
     Row(
         "changes-messages",
-        "somebody's middleware that changes messages by a context variable",
+        "custom middleware that changes messages by a context variable",
         (),
         hidden_by="tests.composition.apps.packages.tell",
         plain={"outside": CHANGES, "both": CHANGES},
     ),
-    Row("rebuilds-scope", "somebody's middleware that rebuilds the scope", (), PASSES),
-    Row("copies-scope", "somebody's middleware that copies the scope deeply", ()),
+    Row("rebuilds-scope", "custom middleware that rebuilds the scope", (), PASSES),
+    Row("copies-scope", "custom middleware that copies the scope deeply", ()),
     Row(
         "opentelemetry-fastapi",
         "OpenTelemetry's instrumentation of FastAPI",

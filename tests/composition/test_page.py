@@ -60,7 +60,7 @@ def test_differences_are_reported() -> None:
 
 @pytest.mark.parametrize("cell", ["failed", "missing"])
 def test_a_result_with_failures_is_not_kept(tmp_path: Path, cell: str) -> None:
-    """Nor is the result of a run that left something out."""
+    """Neither is the result of a run that left something out."""
     path, before = tmp_path / "run.json", page.KEPT.read_text()
     path.write_text(json.dumps(result_with([cell])))
     assert len(page.write(path)) == len(keys()) * len(NAMES)

@@ -1,1 +1,1 @@
-"""What a socket gets, shown on real servers."""
+"""The behaviour of WebSockets, shown on real servers."""

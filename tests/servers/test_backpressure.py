@@ -242,7 +242,7 @@ def test_a_slow_peer_that_does_read_is_not_cut_off(lab: MakeLab) -> None:
 
 
 def test_no_frame_follows_a_close_frame(lab: MakeLab) -> None:
-    """Not even when the close comes in the middle of a burst."""
+    """This holds even when the close comes in the middle of a burst."""
     made = lab()
     peers = [made.connect("/push") for _ in range(5)]
     made.wait_for_connections(5)

@@ -84,7 +84,7 @@ def test_frames_before_accept_arrive_in_order(lab: MakeLab) -> None:
 
 
 def test_large_messages_before_accept_arrive(lab: MakeLab) -> None:
-    """Together they are larger than any buffer that holds them before accept."""
+    """Together they are larger than what the server and the middleware keep before accept."""
     made = lab()
     pieces = [bytes([number]) * 20_000 for number in range(10)]
     peer = send_before_accept(made, *[Frame(BINARY, each).encode() for each in pieces])

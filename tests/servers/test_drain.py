@@ -115,7 +115,7 @@ def test_a_signal_that_comes_twice_at_once_is_one_signal(serve: MakeServer, vari
 
 @each_implementation
 def test_a_later_second_signal_ends_the_drain_at_once(serve: MakeServer, variant: Variant) -> None:
-    """Asking again after a while means now. It goes to all processes, as a parent tells its workers only once."""
+    """Asking again after a while means now. All processes get it, since a parent signals its workers only once."""
     server = service(serve, variant, timeout=60.0)
     with Crowd(server.address) as crowd:
         crowd.open("/deaf", 2)

@@ -160,7 +160,7 @@ def test_complaints_of_a_server_are_seen() -> None:
 
 
 def test_nothing_is_left_of_a_stopped_server() -> None:
-    """Its process is gone, its port refuses, its log is kept in memory only."""
+    """Its process is gone, its port refuses connections, and its log is kept in memory only."""
     server = Server(PLAIN, VARIANTS[0])
     assert server.rss > 10_000_000
     assert server.stop() == -signal.SIGTERM

@@ -83,7 +83,7 @@ def test_a_stalled_stream_is_cut_off(lab: MakeLab) -> None:
 
 
 def test_a_peer_may_answer_a_close_after_its_call_has_ended(lab: MakeLab) -> None:
-    """It must answer, and hypercorn has forgotten the stream by then. Its neighbours are not affected."""
+    """The peer must answer, but hypercorn has forgotten the stream by then. Its neighbours are not affected."""
     made = lab()
     with Http2Connection(made.server.address) as connection:
         neighbour, closed = connection.connect(made.path("/echo")), connection.connect(made.path("/returns"))

@@ -9,7 +9,7 @@ from tests.support.server import Variant
 
 MOUNTED = "tests.support.apps.chat:make_mounted"
 NO_LIFESPAN = {"uvicorn": {"lifespan": "off"}, "granian": {"interface": "asginl"}}
-"""How a server is told not to run one; hypercorn cannot be told, and daphne never does."""
+"""Settings with which a server runs no lifespan; hypercorn has none for that, and daphne never runs one."""
 
 
 def test_http_requests_find_the_manager_and_pass(lab: MakeLab) -> None:

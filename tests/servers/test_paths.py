@@ -16,7 +16,7 @@ ROOT_PATH: dict[str, dict[str, Any]] = {
     "granian": {"url_path_prefix": "/api"},
     "daphne": {"root-path": "/api"},
 }
-"""How a server is told its root path."""
+"""The setting of each server for its root path."""
 GUARDED = [
     "/admin",
     "/admin%0A",

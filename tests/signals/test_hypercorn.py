@@ -152,14 +152,14 @@ async def test_the_event_of_a_worker_that_has_not_served_enough_is_not_set() -> 
 
 
 def test_without_a_limit_on_requests_nothing_is_taken_over() -> None:
-    """Nor is anything with a ``send`` that is not hypercorn's."""
+    """The same holds for a ``send`` that is not hypercorn's."""
     assert take_terminate(Owner(), stream(None)[0]) == []
     assert take_terminate(Owner(), print) == []  # type: ignore[arg-type]
     assert take_terminate(Owner(), None) == []
 
 
 @pytest.mark.anyio
-async def test_outside_of_a_worker_only_what_a_send_leads_to_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outside_of_a_worker_only_the_event_behind_a_send_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where hypercorn is not even loaded, nothing is taken over."""
     monkeypatch.setitem(sys.modules, "hypercorn", ModuleType("hypercorn"))
     assert worker_arguments() == {}

@@ -125,7 +125,7 @@ def test_handlers_of_others_are_left_alone(loop: asyncio.AbstractEventLoop) -> N
 
 
 def test_on_a_loop_without_handlers_nothing_is_taken_over(loop: asyncio.AbstractEventLoop) -> None:
-    """Nor is anything outside of a loop."""
+    """The same holds outside of a loop."""
 
     async def main() -> None:
         assert take_from_loop(Owner(), __name__, NUMBERS) == []

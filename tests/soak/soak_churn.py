@@ -10,7 +10,7 @@ from benchmarks.systems import SYSTEMS, Running, System
 
 OURS = [system for system in SYSTEMS if system.name.startswith("wsstab")]
 WARM_UP = 20_000
-"""Connections after which a heap keeps its size: before, it grows until the garbage collector first runs in full."""
+"""Connections after which a heap keeps its size: before, it grows by what was not garbage-collected yet."""
 MOST_LEFT = 50
 """Bytes that a connection may leave behind after that, on average: a leak of the smallest object would be more."""
 

@@ -37,7 +37,7 @@ COMPLAINTS = re.compile(
     r"^.*(?:never retrieved|never awaited|was destroyed but|Exception in callback|Traceback \(most|ResourceWarning).*$",
     re.MULTILINE,
 )
-"""What a server logs when somebody made a mistake."""
+"""Lines in the log of a server that report a mistake."""
 
 
 def complaint(log: str, line: re.Match[str]) -> str:
