@@ -95,7 +95,7 @@ def test_clients_can_be_excluded_or_named(lab: MakeLab) -> None:
 
 
 def test_a_broadcast_skips_peers_with_a_subprotocol_of_their_own(lab: MakeLab) -> None:
-    """They would not know the message, unless they ask for it by taking a client id or joining a room."""
+    """Their protocol does not know the message. A peer that takes a client id or joins a room has asked for it."""
     made = lab()
     foreign = made.connect("/negotiate", subprotocols=["graphql-transport-ws"])
     asked = member(made, "ann", "red", subprotocols=["chat.v2"])
