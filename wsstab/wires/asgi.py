@@ -78,6 +78,7 @@ class AsgiWire(Wire):
         self._writer: Task | None = None
         self._closing = self._error_follows = False
         self._sending = False
+        # What the handler's own message waits for; ``None`` once the message was taken or lost.
         self._own: anyio.Event | AtOnce | None = None
         self._failure: Exception | None = None
         self._idle: anyio.Event | None = None
@@ -102,6 +103,7 @@ class AsgiWire(Wire):
             # Middleware outside ours sends from within its own send, which waits for this one.
             self._give_to_writer(Block((message,)))
             return
+        # Most messages are taken before the handler has to wait, and then no event is made.
         self._failure, self._own = None, AT_ONCE
         loop = eager_loop() if self.begins else None
         if loop is not None and self._writer is None:
@@ -109,9 +111,12 @@ class AsgiWire(Wire):
         else:
             # Middleware outside ours sees the context of the sending handler.
             self._give_to_writer(Block((message,)), copy_context())
+            # One turn for the writer, in which it usually gets rid of the message.
             await anyio.lowlevel.checkpoint()
         if self._own is not None:
             own = self._own = anyio.Event()
+            # Long enough to learn of a failure. A message that takes longer stays with the writer, and the outbound
+            # policy deals with those behind it.
             with anyio.move_on_after(MOMENT):
                 await own.wait()
         failure, self._failure = self._failure, None
@@ -131,7 +136,8 @@ class AsgiWire(Wire):
         return self._in_flight
 
     async def close(self, code: int, reason: str) -> None:
-        # After all that was written. A writer that is stuck is cancelled by abort(), when the caller's time is over.
+        # The close goes behind everything that was written. If the writer is stuck, the caller's deadline passes, and
+        # its abort() cancels the writer.
         self._closing = True
         await self._until_idle()
         try:
@@ -139,9 +145,11 @@ class AsgiWire(Wire):
         except (OSError, RuntimeError):
             raise
         except Exception:
-            # daphne behind somebody else's middleware takes 1000 and 3000 to 4999, and says so in no better way.
+            # This may be daphne, hidden by other middleware: it takes only 1000 and 3000 to 4999, and raises a bare
+            # Exception for any other code.
             if not 1000 < code < PRIVATE:
                 raise
+            # The server gets the handler's error next, and daphne then closes with 1011 by itself.
             if self._error_follows and code == RAISED.code:
                 return
             await self._outer({"type": "websocket.close", "code": PRIVATE + code, "reason": reason})
@@ -198,6 +206,7 @@ class AsgiWire(Wire):
             if not self._taken(failure) and not self.says_gone(failure):
                 self.on_failed(failure)
         finally:
+            # Before _unblock(): its callback writes the queued messages, and they need a new writer.
             self._writer = None
             self._unblock()
 
@@ -239,6 +248,7 @@ class AsgiWire(Wire):
         if self._writer is not None:
             self._writer.cancel()
             self._writer = None
+        # A handler that waits for its message is told that the peer did not take it.
         self._taken(ConnectionAbortedError("the peer takes nothing"))
         self._waiting.clear()
         self._in_flight = 0

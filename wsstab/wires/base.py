@@ -84,13 +84,14 @@ class Wire:
         self.compress_from: int | None = None
         self.lost = False
         self.server_ping_interval: float | None = None
+        # Functions and not None, so that a wire calls them without a check; all wires share them.
         self.on_writable: Callable[[], None] = _nothing
         self.on_blocked: Callable[[], None] = _nothing
         self.on_pong: Callable[[bytes], None] = _ignore
         self.on_lost: Callable[[], None] = _nothing
         self.on_failed: Callable[[Exception], None] = _ignore
 
-    # Before and at the handshake.
+    # Before the handshake and during it.
 
     def peer_address(self) -> str | None:
         """Peer address of the TCP connection, which proxy headers may hide in the scope; ``None`` if not known."""
@@ -138,7 +139,7 @@ class Wire:
             return None
         return Deflate(window_bits, self.compress_from)
 
-    # After it.
+    # After the handshake.
 
     def receive(self) -> Awaitable[Event]:
         """The next event of the server. Never called while a call is pending."""
@@ -244,6 +245,7 @@ class Wire:
 async def tell_of_close(send: Send, code: int, reason: str) -> None:
     """Show observers a close whose frame is already out; an observer that fails or hangs delays nothing for long."""
     try:
+        # The frame is out: waiting for an observer would only delay the end of the connection.
         with anyio.move_on_after(OBSERVING):
             await awaited(send({"type": "websocket.close", "code": code, "reason": reason}))
     except Exception:
@@ -295,6 +297,7 @@ def lacks(owner: object, names: Iterable[str], what: str) -> bool:
     """
     missing = [name for name in names if not _has(owner, name)]
     line = f"! {what} has no {', '.join(missing)}: falling back to plain ASGI"
+    # Every handshake on such a server comes here. The set stays small: names and objects are those of our own tables.
     if missing and line not in _lacking:
         _lacking.add(line)
         logger.warning(line)
@@ -307,6 +310,7 @@ def owner_of(send: Any) -> Any:
     A proxy around a method (wrapt's, which instrumentation uses) exposes that method's owner as well, but is not part
     of the server.
     """
+    # The common case first, by its exact type: nothing of the object itself is asked, so nothing can raise.
     if type(send) is MethodType:
         return send.__self__
     try:

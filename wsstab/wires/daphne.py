@@ -102,6 +102,7 @@ def _give_time(protocol: Any) -> None:
     autobahn allows five seconds for the whole handshake, then resets the connection. The timeout is
     meant for the peer, which has already sent its whole request.
     """
+    # Set to None as well, because autobahn cancels whatever timer it finds when the connection ends.
     timer, protocol.openHandshakeTimeoutCall = protocol.openHandshakeTimeoutCall, None
     if timer is not None:
         timer.cancel()
@@ -168,6 +169,7 @@ class DaphneWire(Wire):
         protocol = self.protocol
         told = [own for own in (protocol.maxMessagePayloadSize, protocol.maxFramePayloadSize) if own]
         smallest = min(told, default=DEFAULT_LIMIT)
+        # The default cannot be told from the same limit chosen by an operator, so it is raised in both cases.
         if smallest < limit and smallest != DEFAULT_LIMIT:
             return int(smallest)
         protocol.maxMessagePayloadSize = protocol.maxFramePayloadSize = limit
@@ -194,6 +196,8 @@ class DaphneWire(Wire):
             self._shadow("_max_message_size_exceeded", lambda *counts: exceeded(*counts[:2], MESSAGE_TOO_BIG.reason))
         self._shadow("onPong", lambda payload: self.on_pong(bytes(payload)))
         self._shadow("onClose", self._on_close)
+        # By default autobahn drops TCP at a protocol error, echoes 1000 for whatever code the peer closed with, and
+        # gives a peer one second to answer a close.
         protocol.failByDrop = False
         protocol.echoCloseCodeReason = True
         protocol.closeHandshakeTimeout = LINGER
@@ -208,6 +212,7 @@ class DaphneWire(Wire):
         if self.is_open():
             # Twisted's HTTP channel is still registered, although it is done with this connection.
             self.transport.unregisterProducer()
+            # True makes it a push producer: Twisted then tells us when its buffer is full, and when it is empty again.
             self.transport.registerProducer(_Producer(self), True)
             if not self._paused:
                 # If much data followed the request, the channel has paused reading, and nothing else would resume it.
@@ -219,6 +224,7 @@ class DaphneWire(Wire):
             self._refusal = event, b""
         elif kind == f"{DENIAL}.body" and self._refusal is not None:
             start, body = self._refusal
+            # The parts are collected, because the response is written in one piece, and TCP ends behind it.
             self._refusal = start, body + event.get("body", b"")
             if not event.get("more_body", False):
                 await self._see_refusal()
@@ -277,6 +283,7 @@ class DaphneWire(Wire):
         # autobahn's sendClose() accepts few codes, and daphne passes it no reason.
         protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
         if self._outer is not None and open_still:
+            # The observers' event arrives at daphne in the end, which must not send a second close frame.
             self._shadow("serverClose", _ignore)
             await tell_of_close(self._outer, code, reason)
 
@@ -305,6 +312,7 @@ class DaphneWire(Wire):
     async def _see_refusal(self) -> None:
         """Show observers the refusal, by the only event that daphne has for it."""
         if self._outer is not None:
+            # daphne must not answer the event with its own 403: the response that follows is ours.
             self._shadow("serverReject", _ignore)
             await tell_of_close(self._outer, REFUSED, "")
             self.protocol.__dict__.pop("serverReject", None)
@@ -321,7 +329,9 @@ class DaphneWire(Wire):
 
     def _on_message(self, payload: bytes, is_binary: bool) -> None:
         if self._over:
+            # Nobody reads daphne's queue any more, and it has no bound.
             return
+        # By way of the class, because the method of this object is the one that runs now.
         type(self.protocol).onMessage(self.protocol, payload, is_binary)
         self._unread.append(len(payload))
         self._unread_bytes += len(payload)
@@ -331,12 +341,15 @@ class DaphneWire(Wire):
 
     def _on_close(self, clean: bool, code: int | None, reason: str | None) -> None:
         self.lost = True
+        # Before the call below, which would otherwise find this method again.
         self._restore()
         self.protocol.onClose(clean, code, reason)
         self.on_lost()
+        # A lost transport resumes no producer, so senders that wait for room are woken here.
         self.resume_writing()
 
     def _read_on(self) -> None:
+        # At half of both marks, so that not every message stops and starts the reading.
         if self._paused and len(self._unread) * 2 <= UNREAD_MESSAGES and self._unread_bytes * 2 <= UNREAD_BYTES:
             self._resume_reading()
 
@@ -422,9 +435,11 @@ def _checked(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
 
 def _unsent(transport: Any) -> int:
     """Bytes in a transport, and in the one below it over TLS."""
+    # Twisted sends from a byte string, of which ``offset`` bytes have left, and collects later writes in a list.
     held = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
     held += getattr(transport, "_tempDataLen", 0)
     if "_appSendBuffer" in getattr(transport, "__dict__", ()):
+        # Only the TLS transport has this list; what is encrypted already waits in the transport below it.
         held = sum(map(len, transport._appSendBuffer)) + _unsent(transport.transport)
     return held
 

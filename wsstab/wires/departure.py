@@ -38,7 +38,8 @@ def is_departure(error: BaseException, send: object) -> bool:
         return False
     if str(error) == GRANIAN_SAYS or any(is_of_a_server(module) for module in modules_of(error.__traceback__)):
         return True
-    # If send has no Python code (granian's), the innermost frame of the traceback is one of ours.
+    # If send has no Python code (granian's), the innermost frame of the traceback is one of ours. And where no known
+    # server is behind send, an OSError is believed, because the specification promises one.
     raised_in = package_of(module_of(innermost(error.__traceback__)))
     return raised_in == OURS or (isinstance(error, OSError) and not reaches_a_server(send))
 

@@ -69,6 +69,7 @@ class GranianWire(AsgiWire):
         self.watched = False
 
     def write(self, block: Block) -> None:
+        # Only one message, with nothing before it, goes without a task. All else needs a writer that keeps the order.
         if self._closing or self._writer is not None or block.count > 1 or self._on_its_way():
             super().write(block)
             return
@@ -93,6 +94,7 @@ class GranianWire(AsgiWire):
     async def close(self, code: int, reason: str) -> None:
         sent = False
         self._closing = self._ending = True
+        # The writer takes over the message on its way, and the close waits for the writer.
         if self._on_its_way():
             self._have_a_writer()
         try:
@@ -101,6 +103,7 @@ class GranianWire(AsgiWire):
                 sent = True
         finally:
             self._attempt = None
+            # granian drops a connection whose pending close was cancelled, and _drop() sees to it that one was.
             if not sent:
                 await self._drop(code, reason)
             self._ending = False
@@ -136,8 +139,10 @@ class GranianWire(AsgiWire):
         if handed is not None:
             self._in_flight += self._handed_size
             self._written = handed
+            # `_are_held` counts references, and one of this frame would look like one of granian's threads.
             del handed
             try:
+                # A loss is not told here: the reader gets the disconnect.
                 with contextlib.suppress(Exception):
                     await self._written
             except BaseException:
@@ -170,6 +175,7 @@ class GranianWire(AsgiWire):
     async def _drop(self, code: int, reason: str) -> None:
         # The worker panics if its threads still hold a send when the process is told to stop.
         self._stop_writer()
+        # Shielded, because the task is often cancelled already. The time is bounded by LONGEST_GRIP.
         with contextlib.suppress(Exception), anyio.CancelScope(shield=True):
             await self._until_they_have_learnt()
             self._cancelled += (self._send({"type": "websocket.close", "code": code, "reason": reason}),)
@@ -208,17 +214,21 @@ class Watch:
 
 
 HELD_HERE = max(sys.getrefcount(each) for each in [object()])
-"""The references of an object that only the list of such a loop has."""
+"""What `sys.getrefcount` returns for an object to which only the sequence of the running loop refers, as in
+`GranianWire._are_held`. Measured, because it depends on the version of Python."""
 _futures: set[type] = set()
 
 
 def is_future(awaitable: Any) -> bool:
-    """Whether it has begun by itself and can be asked; what another version may give is only awaited."""
+    """Whether an awaitable of granian's ``send()`` has begun by itself and can be checked.
+
+    If another version of granian returns something else, it is only awaited.
+    """
     kind = type(awaitable)
     if kind in _futures:
         return True
     if _futures and not hasattr(awaitable, "done"):
-        # What it gives for a peer that has left, which is done before it begins.
+        # For a peer that has left, granian returns an awaitable that has nothing to do. The version is a known one.
         return False
     if lacks(awaitable, ("done", "cancel"), "what granian's send() gives"):
         return False

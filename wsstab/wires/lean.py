@@ -61,6 +61,7 @@ class LeanQueue(Generic[T]):
         if item is None:
             raise asyncio.QueueEmpty
         self._first = rest.popleft() if rest is not None else None
+        # An empty deque is given up again: its memory is what this class saves.
         self._rest = rest or None
         return item
 
@@ -116,6 +117,8 @@ def make_lean(protocol: Any) -> None:
 
     Only before any task has read from the object: a task that waits for the old ones would wait for ever.
     """
+    # uvicorn puts ``websocket.connect`` into the queue before the call begins: while something is in it, no task waits
+    # for it.
     if isinstance(protocol.queue, asyncio.Queue) and not protocol.queue.empty() and protocol.writable.is_set():
         queue: LeanQueue[Any] = LeanQueue()
         while not protocol.queue.empty():

@@ -133,6 +133,7 @@ def look_through(function: F) -> F:
     """The ``send`` or ``receive`` behind all observers of the table; the argument itself if there are none."""
     seen: Any = function
     for _ in range(DEEPEST):
+        # Exact types: `isinstance` would ask the object for its class, and a proxy outside its context raises then.
         written = seen.__func__ if type(seen) is MethodType else seen
         if type(written) is not FunctionType:
             break
@@ -199,6 +200,8 @@ def reachable(start: object) -> Iterator[object]:
         each = waiting.popleft()
         yield each
         for held in _held(each):
+            # By identity, because these objects may define any equality; bounded, because a wrapper may lead to
+            # everything.
             if id(held) not in known and len(known) < WIDEST:
                 known.add(id(held))
                 waiting.append(held)

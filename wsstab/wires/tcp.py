@@ -24,6 +24,7 @@ def peer_has_left(socket: Any) -> bool:
         return False
     poll = select.poll()
     try:
+        # Not POLLIN: unread bytes say nothing. poll() reports errors and hang-ups whatever it is asked for.
         poll.register(socket.fileno(), ENDS)
         return bool(poll.poll(0))
     except (OSError, ValueError):

@@ -64,6 +64,7 @@ def observed(protocol_class: Any, observer: Any = Observed) -> Any:
     """
     methods = {
         name: method
+        # Base class first, so that a derived class wins; without ``object``.
         for kind in reversed(observer.__mro__[:-1])
         for name, method in vars(kind).items()
         if not name.startswith("__")
@@ -179,6 +180,7 @@ class TransportWire(Wire):
     def parted(self) -> None:
         """The connection is lost, and the protocol object has its original class again."""
         self.on_lost()
+        # asyncio never calls resume_writing() on a transport that is lost while paused, so senders are woken here.
         self.writable = True
         self.on_writable()
         if self._detached:
@@ -186,7 +188,7 @@ class TransportWire(Wire):
 
 
 class Departed(asyncio.Transport):
-    """Stands in for the transport of a connection that is over."""
+    """Stands in for the transport of a connection that is over: no method of a wire has to check for ``None``."""
 
     def is_closing(self) -> bool:
         """Always true."""

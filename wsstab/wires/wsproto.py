@@ -63,6 +63,8 @@ def bound_inflating(connection: Any, limit: Callable[[], int | None]) -> None:
     def inflate_some(protocol: Any, data: bytes) -> Any:
         nonlocal burst
         most, size, pieces = limit(), 0, []
+        # In slices, because the limit can be checked only between two calls, and one call may make a thousand times its
+        # size.
         for start in range(0, len(data), SLICE):
             piece = inflate(protocol, data[start : start + SLICE])
             if not isinstance(piece, bytes):

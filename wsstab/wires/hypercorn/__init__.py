@@ -2,10 +2,10 @@
 
 Recognised by the ``send`` that hypercorn passes to the application. Over HTTP/1.1 on asyncio and
 uvloop, frames go straight to the transport; on trio and over HTTP/2 they go through hypercorn's own
-lock, one write at a time. In both cases what the peer sends is seen on its way from wsproto to
-hypercorn, which by itself tells an application neither of a pong nor how its peer closed, and
-counts characters where bytes are meant. What comes before an application is called is the business
-of the module ``shield``, which says what it uses.
+lock, one write at a time. In both cases the wire sees what the peer sends on its way from wsproto to
+hypercorn: by itself hypercorn tells an application neither of a pong nor how its peer closed, and
+counts characters where bytes are meant. The module ``shield`` deals with what happens before an
+application is called, and lists the private names that it uses.
 
 Private names of hypercorn used here; all are checked at recognition, and if one is missing, the plain
 ASGI wire is used and one line is logged. Tried with hypercorn 0.17 and 0.18.
@@ -52,7 +52,8 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> Wire | None:
             if lacks(owner, wire_class.needs, wire_class.what):
                 return None
             if "state" in scope:
-                # hypercorn 0.17 shares it among all streams of one connection, and leaves it to the garbage collector.
+                # hypercorn 0.17 shares one state among all streams of a connection, and only the garbage collector
+                # frees it.
                 scope["state"] = scope["state"].copy()
             return wire_class(stream, receive, send)
     # HTTP/3, for which plain ASGI is all that is available.

@@ -71,7 +71,7 @@ class HypercornWire(Watching, TransportWire):
             # Its own send() would wait behind a stalled peer. The frame goes behind what is buffered.
             self.transport.write(self._peer.closing_frame(code, reason))
             if self._observed:
-                # The event reaches hypercorn in the end, which knows of the frame and sends no other.
+                # The event reaches hypercorn in the end. It knows of our frame and sends no other.
                 await tell_of_close(self._send, code, reason)
 
     def detach(self) -> None:

@@ -1,4 +1,4 @@
-"""What one stream of hypercorn receives, seen on its way from wsproto to hypercorn."""
+"""Observes one stream of hypercorn: what its peer sends, on the way from wsproto to hypercorn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refused(answer: bytes) -> bytes:
 
 
 class Peer:
-    """What one stream of hypercorn receives, seen on its way from wsproto to hypercorn.
+    """The peer of one stream of hypercorn; everything it sends passes here on the way from wsproto to hypercorn.
 
     Args:
         stream: the WebSocket stream of hypercorn.
@@ -79,7 +79,8 @@ class Peer:
         """Stop hypercorn's pings; return the seconds between them, or ``None`` if it was not to send any."""
         interval: float | None = self.stream.config.websocket_ping_interval
         if interval is not None:
-            # All connections share the configuration, so it is left alone. This runs as a task and ends.
+            # All connections share the configuration, so it is left alone. hypercorn starts this as a task, which ends
+            # at once.
             self.stream._send_pings = _no_pings
         return interval
 
@@ -114,8 +115,10 @@ class Peer:
         """Make the close frame, and tell hypercorn and wsproto of the close."""
         from wsproto.events import CloseConnection
 
+        # In any other state hypercorn sends 1011 when the application returns.
         self.stream.state = type(self.stream.state).CLOSED
-        # These messages are no longer needed, and a full queue would keep the peer's answer from being read.
+        # Nobody reads these messages any more, and hypercorn would wait for room in a full queue instead of reading the
+        # peer's answer.
         self._empty_queue()
         data: bytes = self.connection.send(CloseConnection(code=code, reason=reason))
         return data
@@ -191,6 +194,7 @@ class Peer:
 
     def _measured(self, message: Any) -> Any:
         data = message.data
+        # Encoding only what is not ASCII: most text is, and then has as many bytes as characters.
         plain = isinstance(data, bytes) or data.isascii()
         self._size += len(data) if plain else len(data.encode("utf-8", "surrogatepass"))
         if self._size > self.limit:
@@ -216,6 +220,7 @@ class Peer:
 
         self.failed = True
         self._code, self._reason = int(code), reason
+        # Only in this state does hypercorn answer a close; wsproto has no public way to enter it.
         self.connection._state = ConnectionState.REMOTE_CLOSING
         return CloseConnection(code=int(code), reason=reason)
 
@@ -281,7 +286,7 @@ def linger_after_failure(
     async def send_or_linger(event: Any) -> None:
         if peer.failed and type(event).__name__ == "Closed":
             protocol.__dict__["send"] = send
-            # This runs in the task that reads, so nothing else reads meanwhile.
+            # This runs in hypercorn's reading task, so nobody else reads meanwhile.
             with anyio.move_on_after(LINGER):
                 await _read_out(read, end)
         await send(event)

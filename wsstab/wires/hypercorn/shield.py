@@ -61,7 +61,8 @@ def _shield_streams(module: Any) -> None:
     connected, undecided = state.CONNECTED, state.HANDSHAKE
 
     def handle_or_keep(stream: Any, event: Any) -> Awaitable[None]:
-        # All data from the peer passes through this function.
+        # All data from the peer passes through this function, so it makes no coroutine of its own, and the common case
+        # comes first.
         if stream.state is connected and MARK not in stream.__dict__:
             return handle(stream, event)  # type: ignore[no-any-return]
         if isinstance(event, data):
@@ -80,6 +81,7 @@ def _shield_streams(module: Any) -> None:
         early.pieces.append(event)
         early.size += len(event.data)
         if early.size > MOST_KEPT:
+            # This is the task that reads: while it waits, TCP holds the peer back.
             await early.decided.wait()
 
     def send_or_decide(stream: Any, message: Any) -> Awaitable[None]:
@@ -99,6 +101,7 @@ def _shield_streams(module: Any) -> None:
 
     async def hand_over(stream: Any, early: Early) -> None:
         with unbounded(stream.app_put):
+            # Data that arrives during the wait is appended to the pieces, and so stays in order.
             while early.pieces and not stream.closed:
                 await handle(stream, early.pieces.pop(0))
 
@@ -118,6 +121,7 @@ def release(stream: Any) -> None:
 def unbounded(put: Callable[..., object]) -> Iterator[None]:
     """Let the application's queue take all kept data, since the task that accepts cannot receive meanwhile."""
     channel: Any = getattr(put, "__self__", None)
+    # `asyncio.Queue` holds its bound in ``_maxsize`` (0 for none), trio's memory channel in its ``_state``.
     owner, name, most = (channel, "_maxsize", 0) if hasattr(channel, "_maxsize") else (None, "", inf)
     if hasattr(channel, "_state"):
         owner, name, most = channel._state, "max_buffer_size", inf
@@ -141,12 +145,13 @@ def _shield_servers(module: Any) -> None:
         try:
             await run(server)
         except Exception:
-            # No manager knows of the connection, which may have ended before its application was called.
+            # Logged here, because no manager may know of the connection: it can fail before its application is called.
             if notices.may_tell("error of a connection"):
                 logger.warning("! an error of one connection, which alone has ended by it", exc_info=True)
 
     async def close_between_writes(server: Any) -> None:
         try:
+            # A write that meets the end of its stream raises BusyResourceError, which would end the whole server.
             server.send_lock.acquire_nowait()
         except trio.WouldBlock:
             # The writing task gets an error, and a clean end after its data is no longer possible.

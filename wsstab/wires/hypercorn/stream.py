@@ -74,6 +74,7 @@ class StreamWire(Watching, AsgiWire):
         return True
 
     def ping(self, payload: bytes) -> bool:
+        # One ping at a time: a peer that takes nothing would collect a task for each.
         if self.is_open() and not self._pinging:
             self._pinging = True
             current_loop().spawn(self._ping, payload, context=self.context)
@@ -110,7 +111,8 @@ class StreamWire(Watching, AsgiWire):
             self._pinging = False
 
     async def _transmit_block(self, block: Block) -> None:
-        # The connection may end, and its references be dropped, before the peer has taken the block.
+        # Local references: the connection may end, and let_go() drop the attributes, before the peer has taken the
+        # block.
         stream, send_event = self._peer.stream, self._send_event
         await self._put(block.frames(self._deflates))
         self._in_flight -= block.size
@@ -130,7 +132,7 @@ class StreamWire(Watching, AsgiWire):
         """Replaces hypercorn's ``send``, so that it ends the connection only after our close frame is out."""
         send_event, kind = self._send_event, type(event).__name__
         if self._closed and kind == "EndData":
-            # Caused by the event that observers saw of our close; the close frame sends its own EndData.
+            # hypercorn sends this for the event by which observers saw our close. The close frame has its own EndData.
             return
         if self._closed and kind == "StreamClosed":
             await self._until_idle()
@@ -143,7 +145,7 @@ class StreamWire(Watching, AsgiWire):
         self._over()
 
     def _over(self) -> None:
-        # hypercorn may end a connection twice.
+        # hypercorn may end a connection twice: when it is idle, and when the peer leaves.
         if self.lost and self._detached and self._send_event is not nothing_goes:
             self.let_go()
 
@@ -201,6 +203,7 @@ class TrioWire(StreamWire):
 
     def _socket(self) -> Any:
         stream = self._server.stream
+        # Over TLS the stream wraps another one, which has the socket.
         return getattr(stream, "transport_stream", stream).socket
 
 
@@ -212,6 +215,7 @@ class Streams(dict[int, Any]):
     """
 
     def __missing__(self, number: int) -> Any:
+        # Not stored: hypercorn looks through its streams to see whether the connection is idle.
         return GONE
 
 
@@ -242,13 +246,14 @@ class Http2Wire(StreamWire):
 
         async def handle_and_tell(event: Any) -> None:
             if type(event).__name__ == "Body" and self._peer.both_closed():
-                # No data may follow the peer's close; wsproto would raise in the task that reads for all streams.
+                # wsproto refuses data behind the peer's close; its error would end the task that reads for all streams.
                 return
             await handle(event)
             if stream.closed and not self.lost:
                 self._left()
 
         stream.handle = handle_and_tell
+        # Another WebSocket of the same connection may have replaced it already.
         if type(self._protocol.streams) is dict:
             self._protocol.streams = Streams(self._protocol.streams)
 

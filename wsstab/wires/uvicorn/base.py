@@ -32,6 +32,7 @@ class ObservedUvicorn(Observed):
         if self.wsstab_wire.takes_over:
             self.wsstab_wire.on_pong(bytes(getattr(event, self.wsstab_payload)))
         else:
+            # uvicorn's own keepalive is at work: without its pong it would close the connection.
             self.wsstab_bare.handle_pong(self, event)
 
 
@@ -55,7 +56,7 @@ class UvicornWire(TransportWire):
         super().__init__(protocol.transport, protocol)
         self.protocol = protocol
         self.takes_over = self._closed = False
-        # The server's own: nothing to go through, and no coroutine of ours for each idle connection.
+        # The server's own callable, not wrapped: a coroutine of ours would stay for as long as a connection is idle.
         self.receive = receive
         self._send = send
 
@@ -70,7 +71,8 @@ class UvicornWire(TransportWire):
         self._send = send
 
     def take_over_keepalive(self) -> None:
-        # With one message unread uvicorn would kill a healthy peer.
+        # While one message is unread uvicorn reads no pong, and kills a healthy peer. It looks at the interval when it
+        # has accepted, so None keeps the keepalive from starting.
         self.server_ping_interval = self.protocol.ping_interval
         self.protocol.ping_interval = None
         self.takes_over = True
@@ -78,7 +80,8 @@ class UvicornWire(TransportWire):
     async def accept(self, event: Event) -> None:
         await self._send(event)
         if not (getattr(self.protocol, "handshake_complete", True) or self.transport.is_closing()):
-            # Only where --ws wsstab.wires.uvicorn:Protocol looks past it. A frame would come before any answer.
+            # --ws wsstab.wires.uvicorn:Protocol finds the protocol object past middleware that keeps the event. A frame
+            # written now would precede the answer to the handshake.
             raise RuntimeError("websocket.accept has not reached uvicorn: middleware outside of the stabilizer kept it")
         self._attach()
 
@@ -112,6 +115,7 @@ class UvicornWire(TransportWire):
         try:
             await self._send(event)
         except Exception:
+            # Compared with ``==``, because each access to a method makes a new object.
             if self._send == own or self.transport.is_closing():
                 raise
             tell_of_failure()

@@ -1,4 +1,4 @@
-"""The wire to ``--ws websockets``, deprecated by uvicorn; in the ``auto`` of older versions still the default."""
+"""The wire to ``--ws websockets``, which uvicorn has deprecated; with ``auto``, older versions still choose it."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ class LegacyWire(UvicornWire):
         pass
 
     def partial(self) -> int:
+        # The library reads through an `asyncio.StreamReader`, which does not tell how much it holds.
         return len(getattr(self.protocol.reader, "_buffer", b""))
 
     def server_closed(self) -> bool:
@@ -97,12 +98,14 @@ class LegacyWire(UvicornWire):
         return None
 
     def is_open(self) -> bool:
+        # 1 is ``State.OPEN`` of the websockets library.
         return not self._closed and self.protocol.state == 1 and not self.transport.is_closing()
 
     def ping(self, payload: bytes) -> bool:
         if not self.is_open():
             return True
         pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        # The library fails all its pings when the connection ends, which is no pong.
         pong.add_done_callback(lambda done: done.cancelled() or done.exception() or self.on_pong(payload))
         # ping() itself would wait behind a stalled peer.
         self.protocol.pings[payload] = (pong, time.perf_counter())
@@ -113,6 +116,7 @@ class LegacyWire(UvicornWire):
         # The library's close() returns when the TCP connection has ended, up to 20 s later; the frame is what counts.
         self._closer = asyncio.ensure_future(self._send(event))
         self._closer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # The library leaves this state (``State.OPEN``) in the same step in which it writes the frame.
         while self.protocol.state == 1 and not self._closer.done():
             await asyncio.sleep(0)
 

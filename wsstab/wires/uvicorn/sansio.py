@@ -76,6 +76,7 @@ class SansioWire(UvicornWire):
             await super().close(code, reason)
 
     def limit_message_size(self, limit: int) -> int | None:
+        # Newer versions of websockets limit fragments as well, and have renamed the limit of messages.
         name = "max_message_size" if hasattr(self.protocol.conn, "max_message_size") else "max_size"
         return lower(self.protocol.conn, name, limit)
 
@@ -91,6 +92,7 @@ class SansioWire(UvicornWire):
         headers = self.protocol.response.headers
         answer = headers.get(EXTENSIONS)
         if answer is not None:
+            # Deleted first, because assigning to these headers adds a second line.
             del headers[EXTENSIONS]
             headers[EXTENSIONS] = without_takeover(answer)
         return True
@@ -110,6 +112,7 @@ class SansioWire(UvicornWire):
         if self._failing or protocol.close_sent:
             return
         self._failing = True
+        # An empty string is the library's sign to end TCP; the last of the others is its close frame.
         frames = [data for data in protocol.conn.data_to_send() if data]
         self._last_frame = frames.pop() if frames else b""
         if protocol.conn.close_sent is not None and protocol.conn.close_sent.code == MESSAGE_TOO_BIG.code:
@@ -117,7 +120,8 @@ class SansioWire(UvicornWire):
             self._last_frame = close_frame(MESSAGE_TOO_BIG.code, MESSAGE_TOO_BIG.reason)
         protocol.transport.write(b"".join(frames))
         if protocol.conn.parser_exc is not None:
-            # What the parser found before; a text among it may be no UTF-8, which would fail what has failed.
+            # Deliver the messages that the parser found before the error. If one of them is text that is not UTF-8,
+            # uvicorn would fail the connection a second time.
             with contextlib.suppress(Exception):
                 protocol.handle_events()
         # Data that comes after the failure is discarded.
@@ -134,17 +138,20 @@ class SansioWire(UvicornWire):
         if not gone:
             protocol.transport.write(self._last_frame)
         self._closed = True
-        # Nothing may follow the close frame, by the shortcut either: have the sender look again.
+        # Nothing may follow the close frame, not even by way of the shortcut: have the sender check `is_open` again.
         self.on_writable()
         if gone:
-            # The peer has reset it since, and uvloop's transport then refuses whatever it is asked for.
+            # The peer has reset the connection since, and uvloop's transport then raises whatever method is called.
             return
         if protocol.transport.can_write_eof():
             # The peer then need not wait for us, and data it still sends reaches a socket that is read.
             # After a reset by the peer this raises, but the steps below are still needed.
             with contextlib.suppress(OSError, RuntimeError):
                 protocol.transport.write_eof()
+        # In uvicorn's own attribute: it cancels the timer when the connection is lost, and while it has one, it does
+        # not end TCP when the application returns.
         protocol.close_timer = protocol.loop.call_later(LINGER, protocol.transport.close)
+        # Unread data in the socket would make the kernel answer with a reset when TCP ends.
         if protocol.read_paused:
             protocol.read_paused = False
             protocol.transport.resume_reading()
@@ -153,7 +160,7 @@ class SansioWire(UvicornWire):
         if self.protocol is DEPARTED:
             return 0
         connection = self.protocol.conn
-        # By its name in websockets 14, and since.
+        # The bytes of the frames so far of a fragmented message: ``cur_size`` in websockets 14, ``current_size`` since.
         frames = getattr(connection, "cur_size", None) or getattr(connection, "current_size", None) or 0
         return len(connection.reader.buffer) + int(frames)
 

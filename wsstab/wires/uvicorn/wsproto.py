@@ -20,7 +20,7 @@ MOST_EARLY = 65_536
 
 
 class Early:
-    """Keeps the data that a peer sends before it is accepted; wsproto treats it as an error, and uvicorn would end TCP.
+    """Keeps the data that a peer sends before it is accepted: wsproto takes it for an error, and uvicorn then ends TCP.
 
     Args:
         protocol: uvicorn's protocol object.
@@ -32,7 +32,7 @@ class Early:
         self._connection = protocol.conn
         self._transport = protocol.transport
         self._data = bytearray()
-        # Not the protocol's own method, which uvloop looks up once.
+        # Not the protocol's own data_received(), which uvloop looks up only once.
         self._connection.receive_data = self._keep
 
     def _keep(self, data: bytes) -> None:
@@ -45,6 +45,7 @@ class Early:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        # Deleting the attribute of the object brings back the method of its class.
         connection.__dict__.pop("receive_data", None)
         if self._data and protocol is not None and not self._transport.is_closing():
             self._transport.resume_reading()
