@@ -86,6 +86,7 @@ class ClientAddress:
             server knows no address, as behind a Unix socket.
         """
         client = scope.get("client")
+        # The common case, for which the cache has the answer. The length is bounded because the cache keeps the text.
         if client and type(client[0]) is str and len(client[0]) <= LONGEST_ADDRESS:
             peer, trusted = self._peers(client[0])
         else:
@@ -137,6 +138,8 @@ class ClientAddress:
         values = _values(scope, b"x-forwarded-for")
         if not values:
             return None
+        # The right-most entries come from the nearest proxies. Only so many are split off, because a client may send a
+        # header of any length.
         for hop in reversed(",".join(values).rsplit(",", MAX_HOPS)[-MAX_HOPS:]):
             address = _hop(hop)
             if address is None:

@@ -122,8 +122,10 @@ class Deadlines:
 
     def _heartbeat(self, now: float, reading: bool) -> Action:
         if self.ping_at is not None:
+            # ``>=``, because a ping and its answer may come within one tick, in which the clock stands still.
             if self.heard_at >= self.ping_at:
                 self.ping_at = None
+            # As if the ping left now: the answer may lie unread in the socket.
             elif not reading:
                 self.ping_at = now
             elif now - self.ping_at >= self._heartbeat_timeout:

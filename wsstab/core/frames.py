@@ -21,9 +21,9 @@ TEXT = 1
 BINARY = 2
 FIRST_CONTROL = CLOSE = 8
 MAX_CONTROL_LENGTH = 125
-"""RFC 6455 section 5.5."""
+"""Most bytes of payload in a control frame (RFC 6455 section 5.5)."""
 MAX_LENGTH = 2**63 - 1
-"""RFC 6455 section 5.2: the most significant bit of a 64-bit length is 0."""
+"""Most bytes of payload in a frame: the most significant bit of a 64-bit length is 0 (RFC 6455 section 5.2)."""
 
 FIN = 0x80
 RSV1 = 0x40
@@ -33,6 +33,7 @@ WINDOW_BITS = range(9, 16)
 SMALL_WINDOW = 12
 """Up to this window size the compressor gets less memory, as in servers that are configured to save memory."""
 EMPTY_BLOCK = b"\x00\x00\xff\xff"
+"""What zlib writes at the end of a sync flush."""
 
 
 def frame_header(opcode: int, length: int, rsv1: bool = False) -> bytes:
@@ -116,6 +117,7 @@ class Outgoing:
 
     def __init__(self, data: str | bytes) -> None:
         self.data = data
+        # The payload is encoded here and not on first use, so that an error reaches the caller and no later writer.
         if isinstance(data, str):
             self.text = True
             try:
@@ -221,6 +223,9 @@ def _deflate(payload: bytes, window_bits: int) -> bytes:
     if window_bits not in WINDOW_BITS:
         raise ValueError(f"window_bits={window_bits!r}: must be 9 to 15")
     memory_level = 5 if window_bits <= SMALL_WINDOW else 8
+    # Negative window bits make zlib write a raw stream, without header and checksum, as RFC 7692 section 7.2.1
+    # requires.
     compressor = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -window_bits, memory_level)
     compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    # A sync flush ends with an empty block, which the sender removes and the receiver appends again (section 7.2.1).
     return compressed.removesuffix(EMPTY_BLOCK)

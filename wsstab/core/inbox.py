@@ -91,6 +91,7 @@ class Inbox(Generic[E]):
             raise IndexError("the inbox is empty")
         event, size = waiting.popleft()
         self.bytes -= size
+        # The empty deque is dropped: None is the sign of an empty inbox, and takes no memory.
         self.waiting = waiting or None
         return event, size
 

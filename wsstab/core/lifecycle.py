@@ -112,6 +112,7 @@ class Lifecycle:
     def try_fire(self, transition: Transition) -> bool:
         """Move along the table if ``transition`` is legal now, and return whether it was."""
         inbound, outbound = INBOUND[self.inbound].get(transition), OUTBOUND[self.outbound].get(transition)
+        # No transition is legal in both directions at a time, as the tables show.
         if inbound is not None:
             self.inbound = inbound
         elif outbound is not None:

@@ -80,6 +80,8 @@ class Admission:
     def release(self, address: str | None) -> None:
         """Stop counting a connection; an address without connections is ignored."""
         holder = holder_of(address)
+        # Removed first, and put back while connections remain: an address without connections must leave nothing
+        # behind.
         held = self._by_address.pop(holder, 0)
         if held:
             self.count -= 1
@@ -118,6 +120,7 @@ class TokenBucket:
         self._rate = rate
         self._burst = burst
         self._tokens = burst
+        # Before any time that the caller's clock may show.
         self._updated = -inf
 
     def __repr__(self) -> str:
@@ -136,11 +139,12 @@ class TokenBucket:
         if now > self._updated:
             self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
             self._updated = now
+        # An amount above the burst has to wait only for a full bucket; it could never have more.
         seconds = (min(amount, self._burst) - self._tokens) / self._rate
         return seconds if seconds > CLOCK_ERROR else 0.0
 
     def take(self, amount: float, now: float, force: bool = False) -> float:
-        """Take ``amount`` when it may pass.
+        """Take ``amount`` if it may pass now.
 
         Args:
             amount: tokens, 0 or more.

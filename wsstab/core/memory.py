@@ -61,7 +61,7 @@ AGES: dict[str, Callable[[Any], float]] = {
 
 
 class _Order(Protocol[M]):
-    """The order of a policy. It may yield members that hold nothing or must be spared."""
+    """The order in which a policy evicts. It may yield members that hold nothing or must be spared."""
 
     def changed(self, member: M, before: int, after: int) -> None:
         """``member`` holds ``after`` bytes instead of ``before``."""
@@ -84,7 +84,7 @@ class Ledger(Generic[M]):
     """Bytes per connection and in total.
 
     Args:
-        policy: whom to evict first. ``lru``: the least recent traffic; ``fifo``: the longest-lived
+        policy: which member to evict first. ``lru``: the least recent traffic; ``fifo``: the longest-lived
             socket; ``oldest``: the longest-lived client identity; ``largest``: the most bytes.
 
     Raises:
@@ -167,6 +167,7 @@ class Ledger(Generic[M]):
             As few members as it takes, in the order of the policy; all that hold anything when that is not enough.
         """
         found: list[M] = []
+        # Closed before returning: walking by age takes entries out of the heap, and closing puts them back.
         with closing(self._order.walk()) as walk:
             candidates = (member for member in walk if member.memory and member is not spare)
             while needed > 0 and (member := next(candidates, None)) is not None:
@@ -356,6 +357,7 @@ class Estimate:
             references -= 1
             self._looked += 1
             item = pending.pop()
+            # By identity: equality of application objects may run any code, and many objects have no hash.
             if id(item) in seen:
                 continue
             seen[id(item)] = item
@@ -365,6 +367,7 @@ class Estimate:
                 room = MAX_OBJECTS - self._looked - len(pending)
                 if room > 0:
                     pending += self._children(item, type(item), room)
+        # At least 1 when nothing is left, so that a caller sees the end even if the last reference used up its budget.
         return 0 if pending else max(references, 1)
 
     def _children(self, item: object, kind: type, room: int) -> list[object]:
@@ -398,7 +401,7 @@ class _Unharmed:
 
 
 def _slots(kind: type) -> list[MemberDescriptorType]:
-    # Only of classes that declare slots: the members of a function lead to everything in its module.
+    # Only from classes that declare slots: a function also has such members, and they lead to everything in its module.
     declaring = (vars(base) for base in kind.__mro__ if "__slots__" in vars(base))
     return [slot for names in declaring for slot in names.values() if type(slot) is MemberDescriptorType]
 

@@ -73,6 +73,7 @@ def _page(origin: str) -> Site | None:
     site = site_of(origin)
     if site is None or site.scheme is None or site.host.startswith("*."):
         return None
+    # Filled in, so that an entry with the default port matches a browser, which leaves it out.
     return site._replace(port=site.port or DEFAULT_PORTS.get(site.scheme))
 
 

@@ -50,6 +50,7 @@ def matches(pattern: str, path: str) -> bool:
     if not middle:
         return path == pattern
     last = middle.pop()
+    # The length is checked because the beginning and the end of a short path may overlap.
     if len(path) < len(first) + len(last) or not (path.startswith(first) and path.endswith(last)):
         return False
     return _in_order(middle, path[len(first) : len(path) - len(last)])
@@ -58,6 +59,7 @@ def matches(pattern: str, path: str) -> bool:
 def _in_order(parts: Sequence[str], text: str) -> bool:
     start = 0
     for part in parts:
+        # The earliest match is always right: it leaves the most text for the parts behind it.
         found = text.find(part, start)
         if found < 0:
             return False
@@ -76,6 +78,7 @@ def meets(pattern: str, template: str) -> bool:
     theirs = _pieces(template)
     seen: set[tuple[int, int]] = set()
     waiting = [(0, 0)]
+    # Walks all pairs of positions, each once, so that the time is bounded by the product of the two lengths.
     while waiting:
         at = waiting.pop()
         if at in seen:
@@ -100,7 +103,7 @@ def _steps(ours: Sequence[Piece], theirs: Sequence[Piece], i: int, j: int) -> li
 
 
 def _share(one: Piece, other: Piece) -> bool:
-    # Two pieces that are both no literals always share a digit.
+    # If neither piece is a literal, both take digits.
     if one.literal:
         return other.takes(one.literal)
     return not other.literal or one.takes(other.literal)

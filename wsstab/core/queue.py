@@ -117,6 +117,7 @@ class OutboundQueue(Generic[M]):
     def __init__(self, max_bytes: int | None, max_messages: int | None, policy: str) -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy={policy!r}: must be one of {', '.join(POLICIES)}")
+        # A number in place of None saves `fits` two tests for every message.
         self._max_bytes = sys.maxsize if max_bytes is None else max_bytes
         self._max_messages = sys.maxsize if max_messages is None else max_messages
         self._policy = policy
@@ -153,6 +154,7 @@ class OutboundQueue(Generic[M]):
             TypeError: ``key`` is not hashable under ``latest``; the queue is unchanged.
         """
         size = message.size
+        # Before the message is measured against the bounds: the one that it replaces makes room for it.
         if isinstance(self.waiting, _ByKey):
             self._conflate(self.waiting, key)
         if not self.fits(size) and not self._make_room(size):

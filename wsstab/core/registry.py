@@ -89,6 +89,7 @@ class _Shard(Generic[M]):
             del self.holders[client_id]
             return
         del crowd[member]
+        # A dict keeps the order of insertion, so its last key is the newest holder.
         self.holders[client_id] = next(reversed(crowd))
         if len(crowd) == 1:
             del self.crowds[client_id]
@@ -138,6 +139,7 @@ class Registry(Generic[M]):
                 raise ValueError(f"connection id {member.id!r} is taken")
             return
         members[member.id] = member
+        # Cleared first, because `join` ignores a room that the member seems to be in.
         rooms, member.rooms_joined = member.rooms_joined, None
         self._shard_of_client(member).name(member)
         if rooms is not None:
@@ -205,6 +207,7 @@ class Registry(Generic[M]):
         """
         if size < 1:
             raise ValueError(f"size={size}: must be at least 1")
+        # A generator of its own: the size is checked at the call and not at the first list.
         return self._walk(size)
 
     def join(self, member: M, room: str) -> bool:
@@ -276,6 +279,7 @@ class Registry(Generic[M]):
         batch: list[M] = []
         for shard in self._shards:
             for connection_id in list(shard.members):
+                # It may have left since the ids were copied.
                 member = shard.members.get(connection_id)
                 if member is None:
                     continue

@@ -51,6 +51,7 @@ class ReconnectTokens:
             raise ValueError(f"ttl_ms={ttl_ms}: must be 0 or more milliseconds")
         if max_used < 1:
             raise ValueError(f"max_used={max_used}: must be at least 1")
+        # Reversed, because itsdangerous signs with its last key.
         self._signer = Signer(keys[::-1], salt=SALT, key_derivation="hmac", digest_method=hashlib.sha256)
         self._ttl_ms = ttl_ms
         self._max_used = max_used
@@ -135,6 +136,7 @@ class ReconnectTokens:
         if len(self._used) >= self._max_used:
             self.sweep(now_ms)
         if len(self._used) >= self._max_used:
+            # Not the oldest nonce in exchange: its token would become valid again.
             raise InvalidTokenError("full")
         self._used.add(nonce)
         heappush(self._expiries, (expiry_ms, nonce))

@@ -72,6 +72,7 @@ class Wheel(Generic[T]):
             raise ValueError(f"slots={slots!r}: must be at least 1")
         self._origin = self._now = _finite("now", now)
         self._tick = tick
+        # Dicts are sets that keep the order of insertion, in which equal deadlines fire.
         self._slots: list[dict[Entry[T], None]] = [{} for _ in range(slots)]
         self._cursor = 0
         self._count = 0
@@ -135,6 +136,7 @@ class Wheel(Generic[T]):
         # The cursor's own slot is visited again next time, because some of its deadlines may still lie ahead.
         visits = min(self._cursor - first + 1, len(self._slots))
         due = [entry for tick in range(first, first + visits) for entry in self._take_due(tick, now)]
+        # Stable, so that equal deadlines stay in the order in which they were scheduled.
         due.sort(key=_by_deadline)
         return [entry.item for entry in due]
 
