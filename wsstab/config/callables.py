@@ -1,6 +1,7 @@
-"""Callables: what is known of a function before it is called.
+"""Callables: what can be known about a function before it is called.
 
-Only certain mistakes are reported: a callable that cannot be inspected, as many not written in Python, passes.
+Only mistakes that are certain are reported. A callable that cannot be inspected passes, as do many that are not
+written in Python.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from typing import Any
 __all__ = ["fits", "is_async", "is_generator", "is_plain"]
 
 AWAITABLE = ("Awaitable", "Coroutine", "Future", "Task")
-"""Words of a return annotation that make a plain function as good as an async one."""
+"""Words in a return annotation by which a plain function counts as async."""
 
 
 def fits(function: Callable[..., Any], arguments: int) -> bool:
     """Whether ``function`` accepts this number of positional arguments."""
     try:
         signature = inspect.signature(function)
-    except Exception:  # it has none, or what it has instead is broken
+    except Exception:
+        # It has no signature, or its own __signature__ is broken.
         return True
     try:
         signature.bind(*[None] * arguments)
@@ -47,6 +49,7 @@ def is_plain(function: Callable[..., Any]) -> bool:
     A plain function that wraps an async one by ``functools.wraps`` is not plain, nor is one whose annotation says that
     it returns an awaitable.
     """
+    # Unwrapped, because a decorator's plain wrapper returns the awaitable of the async function in it.
     called = inspect.unwrap(_called(function))
     if not isinstance(called, FunctionType) or inspect.iscoroutinefunction(called):
         return False
@@ -55,12 +58,12 @@ def is_plain(function: Callable[..., Any]) -> bool:
 
 
 def _called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What a call runs in the end, as far as it can be seen."""
+    """The function that a call runs in the end, as far as that can be found."""
     while isinstance(function, partial):
         function = function.func
     if isinstance(function, MethodType):
         return function.__func__
-    # Doubles of tests and compiled functions say of themselves that they are async.
+    # Test doubles such as `AsyncMock`, and compiled functions, are marked as async themselves.
     if isinstance(function, (FunctionType, type)) or inspect.iscoroutinefunction(function):
         return function
     method = vars(type(function)).get("__call__")

@@ -1,4 +1,4 @@
-"""A check: what the value of one option may be, and the sentence that refuses any other."""
+"""Check: the values that one option may have, and the sentence that refuses all others."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..wording import shown
 __all__ = ["LONGEST_SHOWN", "Check", "Refused", "optional", "published", "require"]
 
 LONGEST_SHOWN = 200
-"""Characters of a refused value that its error shows."""
+"""Most characters of a refused value that its error shows."""
 
 
 class Refused(Exception):
-    """The value is not allowed; `Check` makes the sentence.
+    """The value is not allowed; `Check` makes the sentence of the error.
 
     Args:
-        why: what is wrong with the value, and the probable intention where that is clear.
+        why: what is wrong with the value, and what was probably meant if that is clear.
     """
 
     def __init__(self, why: str = "") -> None:
@@ -33,13 +33,13 @@ def _not_from_text(text: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Check:
-    """What an option may be.
+    """The values that an option may have.
 
     Args:
-        allowed: what stands behind "must be" in the error.
-        accept: gives the value to keep, or raises `Refused`.
+        allowed: the words after "must be" in the error.
+        accept: returns the value to keep, or raises `Refused`.
         parse: makes a value for ``accept`` from the text of an environment variable.
-        readable: whether a text can express the value.
+        readable: whether the text of an environment variable can express the value.
         shown: whether an error may show the value.
         positive: whether it is a number above 0.
         published: the wording of the published package for refused values, for tests written against that package.
@@ -54,14 +54,14 @@ class Check:
     published: str = ""
 
     def __call__(self, name: str, value: Any) -> Any:
-        """The value to keep.
+        """Check a value, and return the value to keep.
 
         Args:
-            name: of the option, for the error.
-            value: what was given.
+            name: name of the option, for the error.
+            value: the value that was given.
 
         Raises:
-            ValueError: it is not allowed.
+            ValueError: the value is not allowed.
         """
         try:
             return self.accept(value)
@@ -69,14 +69,14 @@ class Check:
             raise self._error(name, value, refused) from None
 
     def read(self, name: str, text: str) -> Any:
-        """The value to keep of an environment variable.
+        """Parse and check an environment variable, and return the value to keep.
 
         Args:
-            name: of the variable, for the error.
-            text: what it holds; spaces around it do not count.
+            name: name of the variable, for the error.
+            text: its text; spaces around it do not count.
 
         Raises:
-            ValueError: it is not allowed.
+            ValueError: the value is not allowed.
         """
         try:
             return self.accept(self.parse(text.strip()))
@@ -96,10 +96,10 @@ class Check:
 
 
 def optional(check: Check, meaning: str) -> Check:
-    """What a check allows, or ``None``.
+    """A check that allows what another one allows, and ``None``.
 
     Args:
-        check: for everything but ``None``.
+        check: the check of every value but ``None``.
         meaning: what ``None`` means, such as ``no limit``.
     """
 
@@ -113,25 +113,25 @@ def optional(check: Check, meaning: str) -> Check:
 
 
 def published(check: Check, words: str, *, positive: bool = False) -> Check:
-    """The same check, whose errors begin with words of the published package.
+    """The same check, but its errors begin with the words of the published package.
 
     Args:
-        check: what the option may be.
-        words: what stands behind the name of the option.
-        positive: they are meant for numbers of 0 or less alone.
+        check: the check.
+        words: the words after the name of the option.
+        positive: whether the words are only for numbers of 0 or less.
     """
     return replace(check, published=words, positive=positive)
 
 
 def require(met: bool, why: str = "") -> None:
-    """Refuse the value, unless that is met.
+    """Refuse the value unless a condition is met.
 
     Args:
-        met: what must be.
+        met: the condition.
         why: see `Refused`.
 
     Raises:
-        Refused: it is not.
+        Refused: the condition is not met.
     """
     if not met:
         raise Refused(why)

@@ -1,11 +1,11 @@
-"""Checks: what the value of an option may be, and how it is read from text.
+"""Checks: the kinds of values that options may have, and how each is read from text.
 
-A `Check` gives back the value to keep, or a `ValueError` that names the option,
+A `Check` returns the value to keep, or raises a `ValueError` that names the option,
 the value and what is allowed. The tables of options in `wsstab.config.groups` and
-`wsstab.config` are made of what is here, so that one sentence about an option
+`wsstab.config` are built from these checks, so that one sentence about an option
 serves its constructor, its assignment and its environment variable.
 
-Knows no option by name. Checks do not convert: neither ``True`` nor ``"30"`` is a number.
+This module knows no option by name. Checks do not convert: neither ``True`` nor ``"30"`` is a number.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 LARGEST = 2**53 - 1
-"""The largest integer that floats, JSON and all counters of servers hold exactly; some fail beyond it, when used."""
+"""The largest integer that floats, JSON and the counters of all servers hold exactly; above it, some of them fail."""
 SMALLEST = 1e-9
-"""A smaller divisor gives an infinite result, or nearly so."""
+"""The smallest number besides 0: some options are divisors, and a smaller one gives an almost infinite result."""
 
 
 def number(what: str, *, or_zero: bool = False, most: float = math.inf) -> Check:
     """A finite number above 0, kept as ``float``.
 
     Args:
-        what: what it is a number of, such as ``a number of seconds``.
+        what: what the number counts, such as ``a number of seconds``.
         or_zero: whether 0 is allowed too.
-        most: the largest that is allowed.
+        most: the largest number that is allowed.
     """
     lowest = "that is 0 or more" if or_zero else "greater than 0"
 
@@ -82,11 +82,12 @@ def whole(what: str, *, most: int = LARGEST) -> Check:
     """A whole number of 1 or more.
 
     Args:
-        what: of what, such as ``bytes``.
-        most: the largest that is allowed.
+        what: what is counted, such as ``bytes``.
+        most: the largest number that is allowed.
     """
 
     def accept(value: Any) -> int:
+        # A bool is an int in Python, and ``max_connections=True`` is a mistake.
         require(isinstance(value, int) and not isinstance(value, bool) and value >= 1)
         require(value <= most, f"{most} is the largest")
         return int(value)
@@ -95,7 +96,7 @@ def whole(what: str, *, most: int = LARGEST) -> Check:
 
 
 def flag() -> Check:
-    """``True`` or ``False``, nothing that merely counts as such."""
+    """``True`` or ``False`` itself, not another value that counts as true or false."""
 
     def accept(value: Any) -> bool:
         require(isinstance(value, bool))
@@ -120,6 +121,7 @@ def word(*choices: str) -> Check:
 
     def accept(value: Any) -> str:
         require(isinstance(value, str) and value in choices)
+        # Our own text and not the given one, which may be of a class derived from str.
         return choices[choices.index(value)]
 
     return Check(f"one of {', '.join(choices)}", accept, str.lower)
@@ -147,16 +149,16 @@ def duration() -> Check:
 
 
 def names(what: str) -> Check:
-    """A sequence of texts, none of them empty, not one text; kept as a tuple.
+    """A sequence of texts that are not empty, but not a single text; kept as a tuple.
 
     Args:
-        what: what they are, such as ``addresses``.
+        what: what the texts are, such as ``addresses``.
     """
     return Check(f"a list of {what}, each a text that is not empty", _texts, _split)
 
 
 def proxies() -> Check:
-    """Addresses, networks, and ``*``, as `names`."""
+    """A sequence, as in `names`, of addresses, networks and ``*``."""
 
     def accept(value: Any) -> tuple[str, ...]:
         found = _texts(value)
@@ -174,7 +176,7 @@ def secret() -> Check:
 
 
 def bearer() -> Check:
-    """As `secret`, of what can travel in a header (RFC 9110 section 5.5)."""
+    """As `secret`, of characters that a header can carry (RFC 9110 section 5.5)."""
     allowed = "a text that is not empty, or a list of such texts, newest first; without control characters and spaces"
     return _keys(allowed, lambda key: _is_json(key) and not any(map(_is_unsafe, key)))
 
@@ -213,7 +215,7 @@ def origins() -> Check:
 
 
 def message() -> Check:
-    """Text, bytes or a JSON object to send, or a function that gives one; an object is kept as a copy."""
+    """Text, bytes or a JSON object to send, or a function that returns one; an object is kept as a copy."""
 
     def accept(value: Any) -> Any:
         if callable(value):
@@ -223,6 +225,7 @@ def message() -> Check:
             return value
         require(isinstance(value, (str, bytes, dict)))
         require(isinstance(value, bytes) or _is_json(value))
+        # A copy, so that later changes by the application do not reach a configuration that was checked.
         return deepcopy(value)
 
     return Check("a str, bytes or dict that can be sent, or a function that returns one", accept, str)
@@ -254,8 +257,8 @@ def function(what: str, *, awaited: bool | None = None) -> Check:
     """Something that can be called with one argument.
 
     Args:
-        what: of what, such as ``the scope``.
-        awaited: whether it must be async, or must not be; ``None`` for either.
+        what: the argument, such as ``the scope``.
+        awaited: ``True`` if the function must be async, ``False`` if it must not be; ``None`` for either.
     """
 
     def accept(value: Any) -> Any:
@@ -280,7 +283,7 @@ def instance(kind: type[Any]) -> Check:
 
 
 def patterns(kind: type[Any]) -> Check:
-    """A mapping of path patterns to instances of a class; kept as a dict, in its order."""
+    """A mapping from path patterns to instances of a class; kept as a dict in the same order."""
 
     def accept(value: Any) -> dict[str, Any]:
         require(isinstance(value, Mapping))
@@ -327,7 +330,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 def _is_json(value: Any) -> bool:
     try:
         dumps(value, ensure_ascii=False).encode()
-    except Exception:  # an object of the application may raise anything
+    except Exception:
+        # An object of the application may raise anything.
         return False
     return True
 

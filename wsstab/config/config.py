@@ -1,9 +1,8 @@
 """Configuration: every option of the stabilizer, its default and its bounds.
 
-`WebSocketConfig` is a plain dataclass until a manager takes it: every value is
-checked when it is set, and the manager works with a copy that nobody can change.
-`Override` says what is different for some paths; what it may say is what one
-connection can have for itself.
+`WebSocketConfig` is a dataclass that checks every value when it is set. A manager
+works with a frozen copy of it. An `Override` replaces options for some paths or
+for one endpoint; it may contain the options that can differ between connections.
 
 Nothing is read from the environment unless `WebSocketConfig.from_env` is called.
 """
@@ -49,7 +48,7 @@ DuplicateClient: TypeAlias = Literal["replace", "reject", "allow"]
 
 
 class OverrideFields(TypedDict, total=False):
-    """The options that one connection can have for itself."""
+    """The options that can differ between connections."""
 
     heartbeat_interval: float
     heartbeat_timeout: float
@@ -77,26 +76,26 @@ PER_CONNECTION = tuple(OverrideFields.__annotations__)
 
 @dataclass(frozen=True, init=False, repr=False)
 class Override:
-    """What is different for the connections of some paths, or of one endpoint.
+    """Options for the connections of some paths, or of one endpoint, that differ from the configuration.
 
-    By path it stands in ``WebSocketConfig.routes``. On an endpoint it is a decorator, which holds however the endpoint
-    is reached::
+    For paths, it is a value of ``WebSocketConfig.routes``. For an endpoint, it is a decorator, which applies however
+    the endpoint is reached::
 
         @app.websocket("/admin")
         @Override(authorize=only_admins)
         async def admin(websocket: WebSocket): ...
 
-    Where both hold, the ``authorize`` and ``allowed_origins`` that both name must let a WebSocket in, and of the other
-    options those of the endpoint win.
+    If both apply, ``authorize`` and ``allowed_origins`` of both must let a WebSocket in. For all other options, the
+    endpoint wins.
 
-    Takes, by keyword, any option of `WebSocketConfig` that one connection can have for itself. A
-    group replaces the whole group, and ``None`` is a value like any other: it switches off.
+    Takes, by keyword, any option of `WebSocketConfig` that can differ between connections. A
+    group replaces the whole group, and ``None`` is a value like any other: it switches the option off.
 
     Attributes:
-        fields: the options that were given, as they are kept.
+        fields: the given options, with their checked values.
 
     Raises:
-        ValueError: a value that is not allowed, or an option that only the whole manager can have.
+        ValueError: a value is not allowed, or an option cannot differ between connections.
     """
 
     fields: Mapping[str, Any]
@@ -109,19 +108,20 @@ class Override:
         object.__setattr__(self, "fields", kept)
 
     def __call__(self, endpoint: EndpointT) -> EndpointT:
-        """Put it on an endpoint: an async function, a class, or an instance that is called.
+        """Apply the options to an endpoint: an async function, a class, or an instance that is called.
 
-        Its guards run before the endpoint does; of a class that is neither called nor a Starlette
-        ``WebSocketEndpoint``, before it accepts.
+        Its guards run before the endpoint runs. For a class that is neither called nor a Starlette
+        ``WebSocketEndpoint``, they run before it accepts.
 
         Args:
-            endpoint: what is routed to.
+            endpoint: the endpoint.
 
         Returns:
-            What to route to, with the same signature; the decorator that routes may also stand below this one.
+            The endpoint to route to, with the same signature. The decorator of the route may be above or below this
+            one.
 
         Raises:
-            TypeError: it cannot be called, or takes no attribute.
+            TypeError: the endpoint cannot be called, or takes no attributes.
         """
         return mark(endpoint, self)
 
@@ -135,7 +135,7 @@ def _listed() -> str:
 
 NO_LIMIT = "no limit"
 MOST_SHARDS = 65_536
-"""All shards exist from the start, and each is one part of a walk: more have no use."""
+"""All shards exist from the start, and a walk visits each of them, so more would only cost."""
 
 CHECKS: dict[str, Check] = {
     "heartbeat_interval": number("a number of seconds"),
@@ -178,7 +178,7 @@ CHECKS: dict[str, Check] = {
     "routes": checks.patterns(Override),
     "hooks": instance(Hooks),
 }
-"""What each option may be."""
+"""The check of each option."""
 
 NEED_THE_MIDDLEWARE = frozenset(
     {
@@ -196,7 +196,7 @@ NEED_THE_MIDDLEWARE = frozenset(
         "trusted_proxies",
     }
 )
-"""Options that act before a manager without middleware knows a connection, or where it never does."""
+"""Options that act before or outside of what a manager without middleware sees of a connection."""
 
 GROUPS: dict[str, type[Any]] = {"inbound": Inbound, "outbound": Outbound, "rate_limit": RateLimit, "drain": Drain}
 """The groups whose fields have environment variables."""
@@ -208,11 +208,12 @@ def _set_checked(config: WebSocketConfig, name: str, value: Any) -> None:
         value = CHECKS[name](name, value)
     elif name not in config.__dataclass_fields__:
         raise AttributeError(f"{name}: no such option; did you mean {nearest(name, CHECKS)}?")
+    # By way of `object`, because this function is the class's own ``__setattr__``.
     object.__setattr__(config, name, value)
 
 
 def dead_without_middleware(config: WebSocketConfig) -> list[str]:
-    """The options that are set and cannot act for a manager alone."""
+    """The options that are set, but cannot act for a manager without the middleware."""
     default = WebSocketConfig()
     return sorted(name for name in NEED_THE_MIDDLEWARE if getattr(config, name) != getattr(default, name))
 
@@ -232,7 +233,7 @@ class WebSocketConfig:
     """Every option of the stabilizer.
 
     Values are checked when they are set, and texts become members of the enums. Sizes are in bytes,
-    times in seconds. ``None`` means off, where it is allowed.
+    times in seconds. Where ``None`` is allowed, it means off.
 
     Heartbeat:
         heartbeat_interval: seconds without inbound traffic until a ping leaves; 30. Keep it under the
@@ -244,18 +245,19 @@ class WebSocketConfig:
             default, for ``{"type": "ping", "timestamp": ...}``.
 
     Connections:
-        max_connections: connections open at once; ``None``, the default, for no limit. Beyond it 503.
-        max_connections_per_address: connections of one address; ``None``, the default, for no limit. Beyond it 429.
+        max_connections: connections open at once; ``None``, the default, for no limit. More are refused with 503.
+        max_connections_per_address: connections of one address; ``None``, the default, for no limit. More are refused
+            with 429.
         max_connections_per_client: connections of one client id; ``None``, the default, for no limit.
         duplicate_client: when a client id connects again, ``replace`` the old connection (4409), the
             default; ``reject`` the new one; or ``allow`` both.
-        accept_timeout: seconds a handler may take to accept; 10. Beyond it 503.
+        accept_timeout: seconds a handler may take to accept; 10. After that, the WebSocket is refused with 503.
         idle_timeout: seconds without an application message in either direction; ``None``, the
-            default, for no limit. Beyond it 4408.
+            default, for no limit. After that, the connection is closed with 4408.
         max_connection_age: seconds a connection may last, give or take 10 %; ``None``, the default,
-            for no limit. Beyond it 1012, so that connections move to new processes.
+            for no limit. After that, it is closed with 1012, so that connections move to new processes.
 
-    Who comes in:
+    Access:
         allowed_origins: pages that may connect: ``same-host``, the default; ``*`` for all; or a list
             with entries such as ``*.example.com``. An empty list refuses every browser.
         authorize: an async function of the scope, called before accept: ``True``, ``False``, a
@@ -266,12 +268,12 @@ class WebSocketConfig:
             default, for the rule of ``trusted_proxies``.
 
     Messages:
-        max_message_size: bytes of one inbound message, text in UTF-8; 1,048,576. Beyond it 1009.
-            ``None`` for the server's limit.
+        max_message_size: bytes of one inbound message, text in UTF-8; 1,048,576. A larger message closes the
+            connection with 1009. ``None`` for the server's limit.
         rate_limit: a `RateLimit` for each connection; ``None``, the default, for no limit.
         inbound: an `Inbound`: limits of the messages that wait for a busy handler.
         outbound: an `Outbound`: limits of the messages that wait for a slow peer.
-        compression: ``deflate``, the default, for what the server negotiates, without context takeover, so
+        compression: ``deflate``, the default, for whatever the server negotiates, but without context takeover, so
             that an idle connection has no compressor; or ``none``.
         compression_threshold: bytes from which a message is compressed; 1,024.
         broadcast: whether broadcasts that name no room reach this connection; ``True``.
@@ -279,8 +281,9 @@ class WebSocketConfig:
     Memory:
         max_memory_per_connection: bytes in the ledger; ``None``, the default, for no limit.
         max_total_memory: bytes in the ledger of all connections; ``None``, the default, for no limit.
-            Beyond it connections are evicted (1013).
-        memory_eviction_policy: which goes first: ``lru``, the default, ``fifo``, ``oldest`` or ``largest``.
+            Above it, connections are evicted (1013).
+        memory_eviction_policy: which connection is evicted first: ``lru``, the default, ``fifo``, ``oldest`` or
+            ``largest``.
         memory_check_interval: seconds between two estimates of user data, which may change in place; 60.
 
     Reconnect tokens:
@@ -296,11 +299,11 @@ class WebSocketConfig:
         log_level: lowest level that is logged, in any case; ``INFO``.
         enable_metrics: whether ``statistics()`` has latencies; ``False``, because they cost time.
         drain: a `Drain`: how connections end when the process stops.
-        hooks: `Hooks`: functions that hear of events.
+        hooks: `Hooks`: functions that are called with events.
         routes: an `Override` by path: an exact path, or a pattern in which ``*`` stands for any
-            characters, slashes too. The first that matches wins. The path is what is behind the root
-            path and behind mounts around the middleware; where others of its spellings match as well
-            (the full path, a newline or a slash at its end), the guards of all of them must let in.
+            characters, including slashes. The first pattern that matches wins. The path does not include the
+            root path, nor the paths of mounts around the middleware. If other spellings of the path match as
+            well (the full path, a newline or a slash at its end), the guards of all of them must let it in.
 
     Raises:
         ValueError: a value is not allowed; the message names the option, the value and what is allowed.
@@ -350,7 +353,7 @@ class WebSocketConfig:
     _taken: ClassVar[bool] = False
     by_pattern: ClassVar[tuple[tuple[str, WebSocketConfig], ...]] = ()
 
-    # Assigned and not defined here: a class with a method of that name accepts any name for a type checker.
+    # Assigned and not defined here: to a type checker, a class that defines such a method has every attribute.
     __setattr__ = _set_checked
     __delattr__ = _delete
 
@@ -375,11 +378,12 @@ class WebSocketConfig:
         if self._taken:
             return self
         taken = replace(self)
+        # Into the dict, because setting an attribute would be checked, and is refused from here on.
         vars(taken).update(_taken=True, by_pattern=_merge(taken))
         return taken
 
     def for_path(self, path: str) -> WebSocketConfig:
-        """The configuration of the connections of a path, frozen.
+        """The frozen configuration for connections of a path.
 
         A frozen configuration returns the same object for all paths of one `Override`, and keeps nothing for each
         path. Any other configuration is frozen for this call.
@@ -401,8 +405,8 @@ class WebSocketConfig:
         ``WSSTAB_HEARTBEAT_INTERVAL=25`` sets ``heartbeat_interval``, ``WSSTAB_OUTBOUND_MAX_BYTES=65536``
         sets a field of a group. Times are in seconds, flags are ``true`` or ``false`` (``1``, ``0``,
         ``yes``, ``no``, ``on``, ``off``), lists have commas, and an empty value or ``none`` is
-        ``None`` where that is allowed. Functions and ``routes`` cannot be set in this way. What
-        Kubernetes itself sets for a service whose name begins with the prefix is passed over.
+        ``None`` where that is allowed. Functions and ``routes`` cannot be set in this way. Variables
+        that Kubernetes sets for a service whose name begins with the prefix are ignored.
 
         Args:
             prefix: prefix of the variables.

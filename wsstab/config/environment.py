@@ -1,6 +1,6 @@
-"""Options from environment variables: which variable sets which option, and to what value.
+"""Environment: reads options from environment variables.
 
-A variable with the prefix that is no option is an error, because silently
+A variable that has the prefix but names no option is an error, because silently
 ignoring a misspelt option is worse than a process that does not start.
 
 The module does not know the options: their tables and the environment are arguments.
@@ -26,9 +26,9 @@ class Variable(NamedTuple):
     """One environment variable.
 
     Args:
-        group: the option it is a part of; empty where it is an option by itself.
-        name: of the option, or of the field in the group.
-        check: what it may be.
+        group: name of the group that the field belongs to; empty for an option without a group.
+        name: name of the option, or of the field in the group.
+        check: the check of its value.
     """
 
     group: str
@@ -40,8 +40,8 @@ def variables(checks: Mapping[str, Check], groups: Mapping[str, type[Any]]) -> d
     """All variables by name, without the prefix.
 
     Args:
-        checks: what each option may be.
-        groups: for each option that is a group, its dataclass; it has a table ``CHECKS`` of its own.
+        checks: the check of each option.
+        groups: the dataclass of each option that is a group; it has its own table ``CHECKS``.
     """
     alone = {name.upper(): Variable("", name, check) for name, check in checks.items() if check.readable}
     grouped = {
@@ -58,10 +58,10 @@ def read_environment(
     """The options that an environment sets.
 
     Args:
-        prefix: of the names of the variables.
-        environ: the environment; what does not begin with the prefix is passed over.
-        checks: what each option may be.
-        groups: for each option that is a group, its dataclass.
+        prefix: the prefix of the variables.
+        environ: the environment; variables without the prefix are ignored.
+        checks: the check of each option.
+        groups: the dataclass of each option that is a group.
 
     Raises:
         ValueError: an empty prefix, a variable with the prefix that is no option, a value that is
@@ -83,6 +83,7 @@ def _known(prefix: str, variable: str, known: Mapping[str, Variable], checks: Ma
     name = variable.removeprefix(prefix)
     if name in known:
         return known[name]
+    # An option that text cannot express, such as a function, exists but has no variable.
     if name.isupper() and name.lower() in checks:
         raise ValueError(f"{variable}: cannot be set from the environment")
     raise ValueError(f"{variable}: no such option; did you mean {prefix}{nearest(name, known)}?")
@@ -96,6 +97,7 @@ def _build(prefix: str, group: str, kind: type[Any], given: dict[str, Any]) -> A
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that looks most like another one; case does not count."""
+    """The known name that is most similar to the given one; case does not count."""
+    # A cutoff of 0, so that there is always one: an error with a poor suggestion still shows how names look.
     by_folded = {other.casefold(): other for other in known}
     return by_folded[get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.0)[0]]

@@ -1,10 +1,10 @@
-"""Options that come in groups, and the words they are made of.
+"""Groups: options that belong together, and the enums of their values.
 
-Each group is a small frozen dataclass that is checked when it is made, and holds
+Each group is a small frozen dataclass that is checked when it is created, and holds
 the options of one concern. Options without a group are fields of
 `wsstab.config.WebSocketConfig`.
 
-Groups are immutable: to change one, give the configuration another.
+Groups are immutable: to change an option of a group, set a new group in the configuration.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Hook: TypeAlias = Callable[[EventT], object]
 
 
 class Accepts(Generic[Kept, Given]):
-    """A field that is read as the first type and may be given as the second; only type checkers see it."""
+    """Type of a field that is read as the first type but may be set as the second; only type checkers see it."""
 
     if TYPE_CHECKING:
 
@@ -114,6 +114,7 @@ class _Group:
     CHECKS: ClassVar[Mapping[str, Check]]
 
     def __post_init__(self) -> None:
+        # The dataclass is frozen, so the checked values have to be set by way of `object`.
         for name, check in self.CHECKS.items():
             object.__setattr__(self, name, check(f"{type(self).__name__}.{name}", getattr(self, name)))
 
@@ -249,27 +250,27 @@ class Drain(_Group):
 
 @dataclass(frozen=True)
 class Hooks(_Group):
-    """Functions that hear of events, plain or async; the same as ``manager.on(...)``.
+    """Functions, plain or async, that are called with events; the same as ``manager.on(...)``.
 
     An error in a function is logged and harms no connection.
 
     Args:
-        on_connect: hears `wsstab.events.ConnectionOpened`.
-        on_identify: hears `wsstab.events.ConnectionIdentified`.
-        on_disconnect: hears `wsstab.events.ConnectionClosed`.
-        on_heartbeat_missed: hears `wsstab.events.HeartbeatMissed`.
-        on_slow_consumer: hears `wsstab.events.SlowConsumer`.
-        on_limit_hit: hears `wsstab.events.LimitHit`.
-        on_evicted: hears `wsstab.events.ConnectionEvicted`.
-        on_token_issued: hears `wsstab.events.TokenIssued`.
-        on_token_used: hears `wsstab.events.TokenUsed`.
-        on_token_refused: hears `wsstab.events.TokenRefused`.
-        on_drain_started: hears `wsstab.events.DrainStarted`.
-        on_drain_round: hears `wsstab.events.DrainRound`.
-        on_drain_finished: hears `wsstab.events.DrainFinished`.
+        on_connect: called with `wsstab.events.ConnectionOpened`.
+        on_identify: called with `wsstab.events.ConnectionIdentified`.
+        on_disconnect: called with `wsstab.events.ConnectionClosed`.
+        on_heartbeat_missed: called with `wsstab.events.HeartbeatMissed`.
+        on_slow_consumer: called with `wsstab.events.SlowConsumer`.
+        on_limit_hit: called with `wsstab.events.LimitHit`.
+        on_evicted: called with `wsstab.events.ConnectionEvicted`.
+        on_token_issued: called with `wsstab.events.TokenIssued`.
+        on_token_used: called with `wsstab.events.TokenUsed`.
+        on_token_refused: called with `wsstab.events.TokenRefused`.
+        on_drain_started: called with `wsstab.events.DrainStarted`.
+        on_drain_round: called with `wsstab.events.DrainRound`.
+        on_drain_finished: called with `wsstab.events.DrainFinished`.
 
     Raises:
-        ValueError: something that cannot be called.
+        ValueError: a value cannot be called.
     """
 
     on_connect: Hook[events.ConnectionOpened] | None = None

@@ -1,7 +1,8 @@
-"""Endpoints that carry an `Override` of their own, wherever they are routed to.
+"""Marks: endpoints that have an `Override` of their own.
 
-An endpoint is marked twice: it has the Override as an attribute, which is found by resolving the route of a request,
-and it announces itself when it is entered, which no rewritten path and no copied scope can hide.
+An endpoint is marked in two ways. It has the Override as an attribute, which is found by resolving the route of a
+request. And it announces itself when it is entered, which works even if middleware has rewritten the path or copied
+the scope.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ logger = logging.getLogger("wsstab")
 
 ATTRIBUTE = "__wsstab_overrides__"
 RUNS = ("__call__", "dispatch")
-"""Methods that run an instance: ``__call__`` of a shared one, ``dispatch`` of Starlette's `WebSocketEndpoint`."""
+"""Methods that run an instance: ``__call__`` if it is shared, ``dispatch`` if it is Starlette's `WebSocketEndpoint`."""
 
 
 class Mark(Protocol):
@@ -31,7 +32,7 @@ class Mark(Protocol):
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The options that were given, as they are kept."""
+        """The given options, with their checked values."""
 
 
 Overrides = tuple[Mark, ...]
@@ -75,13 +76,13 @@ def mark(endpoint: EndpointT, override: Mark) -> EndpointT:
 
     Args:
         endpoint: a function, a class, or an instance that is called.
-        override: what is different for it.
+        override: the options for its connections.
 
     Returns:
         The endpoint to route to: a wrapper of an async function, anything else unchanged.
 
     Raises:
-        TypeError: it cannot be called, or takes no attribute.
+        TypeError: the endpoint cannot be called, or takes no attributes.
     """
     if not callable(endpoint):
         raise TypeError(f"{override!r} stands on an endpoint, a function or a class, not on {endpoint!r}")
@@ -95,7 +96,8 @@ def mark(endpoint: EndpointT, override: Mark) -> EndpointT:
         _put(endpoint, overrides)
         _guard_instance(endpoint, overrides)
         return endpoint
-    # On the function itself too: the decorator that routes may stand below this one.
+    # The function itself gets the attribute too, because the decorator of the route may be below this one, and then
+    # routes to the function and not to the wrapper.
     inner: Any = endpoint
     while inner is not None:
         with suppress(AttributeError):
@@ -113,23 +115,26 @@ def _put(endpoint: object, overrides: Overrides) -> None:
 
 
 def _guard_instance(endpoint: Any, overrides: Overrides) -> None:
-    """Have this one instance announce itself when it is called; others of its class have no part in it."""
+    """Have this one instance announce itself when it is called; other instances of its class are not affected."""
     kind: Any = type(endpoint)
     run = getattr(kind, "__call__", None)  # noqa: B004
     if not inspect.iscoroutinefunction(run) or isinstance(endpoint, functools.partial):
         return
 
+    # Python looks up ``__call__`` on the class, so an attribute of the instance would have no effect.
     class Guarded(kind):  # type: ignore[misc]
         __slots__ = ()
         __call__ = _guarded(run, overrides)
 
     Guarded.__name__, Guarded.__qualname__, Guarded.__module__ = kind.__name__, kind.__qualname__, kind.__module__
     with suppress(TypeError):
-        # What is not written in Python keeps its class: its route is resolved all the same.
+        # An instance of a class that is not written in Python keeps its class. Resolving the route still finds its
+        # mark.
         endpoint.__class__ = Guarded
 
 
 def _guarded(endpoint: Any, overrides: Overrides) -> Any:
+    # A local name, because the function gets the globals of the endpoint, in which ours do not exist.
     may_run = _may_run
 
     async def guarded(*arguments: Any, **more: Any) -> Any:
@@ -137,7 +142,8 @@ def _guarded(endpoint: Any, overrides: Overrides) -> Any:
             return None
         return await endpoint(*arguments, **more)
 
-    # FastAPI before 0.119 looks up annotations among the globals of what it is given, and not of what that wraps.
+    # FastAPI before 0.119 looks up annotations in the globals of the function that it is given, not of the function
+    # that this one wraps.
     names = _globals_of(endpoint)
     made = FunctionType(guarded.__code__, names, guarded.__name__, None, guarded.__closure__)
     setattr(functools.update_wrapper(made, endpoint), ATTRIBUTE, overrides)
@@ -161,14 +167,14 @@ async def _may_run(overrides: Overrides, endpoint: object, arguments: Iterable[o
     if watching is not None:
         return await watching.let_in(overrides)
     if peer is not None and peer.closing.close is not None:
-        # Its call has ended, and its guards with it.
+        # The call of this peer has ended, and its guards can no longer be asked.
         return False
     _tell(endpoint)
     return True
 
 
 def _peer_in(arguments: Iterable[object]) -> Any:
-    """The peer that the arguments of an endpoint lead to; ``None`` for none.
+    """The peer to which the arguments of an endpoint lead; ``None`` if they lead to none.
 
     A caller that runs the application in a task without our context still passes the scope.
     """
@@ -185,7 +191,7 @@ def _peer_in(arguments: Iterable[object]) -> Any:
 
 
 def _announce(kind: type[Any], overrides: Overrides) -> None:
-    """Let instances tell that they are about to run: those made for one WebSocket, and those called for many."""
+    """Have instances announce that they are about to run: at creation for one WebSocket, and at each call."""
     made = kind.__init__
 
     @functools.wraps(made)

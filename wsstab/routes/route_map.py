@@ -1,6 +1,7 @@
-"""The routes of an application, as Starlette and FastAPI keep them: where a request leads, and what paths there are.
+"""Route map: the routes of an application, as Starlette and FastAPI keep them.
 
-Only Starlette routes are read: an application of another kind has no map.
+It tells where a request leads, and which paths exist. Only Starlette routes are read: an application of another kind
+has no map.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ __all__ = ["Destination", "RouteMap", "relative"]
 logger = logging.getLogger("wsstab")
 
 DEEPEST = 50
-"""Layers of middleware that are searched for one application."""
+"""Most layers of middleware that are searched for one application."""
 MOST_COMPARED = 10_000
-"""Pairs of pattern and route that are compared when routes are new."""
+"""Most pairs of a pattern and a route that are compared when the routes have changed."""
 PLAIN = {"", "str", "path"}
 """Convertors under which each value has a single spelling."""
 REST = "/{rest:path}"
+"""Stands for the paths below a place whose routes cannot be read."""
 
 
 class Destination(NamedTuple):
@@ -57,7 +59,7 @@ class Destination(NamedTuple):
 
 @dataclass
 class Level:
-    """One application and its routes; ``known`` is ``False`` where these cannot be read."""
+    """One application and its routes; ``known`` is ``False`` if they cannot be read, or not all of them."""
 
     root_path: str = ""
     stops: list[Stop] = field(default_factory=list)
@@ -76,8 +78,8 @@ class RouteMap:
     """The routes of an application.
 
     Args:
-        app: the application, or what stands around it.
-        patterns: of ``routes``.
+        app: the application, or middleware around it.
+        patterns: the patterns of the option ``routes``.
     """
 
     def __init__(self, app: object, patterns: Sequence[str] = ()) -> None:
@@ -102,16 +104,16 @@ class RouteMap:
 
     @property
     def literal(self) -> bool:
-        """Whether no pattern is for a path that can be written otherwise, but for root path, newline and slashes."""
+        """Whether no pattern names a path that has other spellings, apart from root path, newline and slashes."""
         self._renew()
         return self._literal
 
     def resolve(self, scope: Scope, root_path: str) -> Destination | None:
-        """The endpoint that a WebSocket reaches; ``None`` if it reaches none or that is unknown.
+        """The endpoint that a WebSocket reaches; ``None`` if it reaches none, or if that is unknown.
 
         Args:
-            scope: of the handshake; it is not changed.
-            root_path: in place of that of the scope.
+            scope: the scope of the handshake; it is not changed.
+            root_path: used in place of the root path of the scope.
         """
         self._renew()
         try:
@@ -122,13 +124,14 @@ class RouteMap:
             return None
 
     def templates(self) -> list[str] | None:
-        """The paths of all WebSocket routes; ``None`` where nothing is known."""
+        """The paths of all WebSocket routes; ``None`` if the routes cannot be read."""
         self._renew()
         return list(_templates(self._level, "")) if self._level.known else None
 
     def _renew(self) -> None:
         """Read the routes again if any were added, removed or replaced."""
-        # Every handshake runs this: so no generator, and no Starlette comparison, which compares path and endpoint.
+        # Every handshake runs this code, so it uses no generator, and compares by identity: Starlette's own comparison
+        # of two routes looks at their paths, endpoints and methods.
         for routes, before in self._lists:
             if len(routes) != len(before) or not all(map(is_, routes, before)):
                 break
@@ -138,6 +141,7 @@ class RouteMap:
         self._known = True
         lists: list[Any] = []
         self._level = _level(self._app, lists, ())
+        # Copies, to find out at the next handshake whether the application has changed its lists.
         self._lists = [(routes, list(routes)) for routes in lists]
         stops = list(_stops(self._level))
         self._marked = any(overrides_of(each) for stop in stops for each in _endpoints(stop.route))
@@ -158,7 +162,7 @@ def relative(path: str, root_path: str) -> str:
 
 
 def _level(app: object, lists: list[Any], outer: tuple[int, ...]) -> Level:
-    """What is behind the middleware of an application."""
+    """The application behind layers of middleware, and its routes."""
     for _ in range(DEEPEST):
         routes = getattr(app, "routes", None)
         if isinstance(routes, list):
@@ -171,7 +175,7 @@ def _level(app: object, lists: list[Any], outer: tuple[int, ...]) -> Level:
 
 def _level_of(app: object, routes: list[Any], lists: list[Any], outer: tuple[int, ...]) -> Level:
     router = app if isinstance(app, Router) else getattr(app, "router", None)
-    # An application may be mounted in itself, and its map would then be endless.
+    # An application may be mounted in itself, and its map would have no end.
     if not isinstance(router, Router) or id(routes) in outer:
         return Level(known=False)
     root_path = getattr(app, "root_path", "")
@@ -184,6 +188,7 @@ def _level_of(app: object, routes: list[Any], lists: list[Any], outer: tuple[int
 
 
 def _is_not_found(router: Router) -> bool:
+    # A router with another default may answer paths that match none of its routes.
     return getattr(router.default, "__func__", None) in (Router.not_found, getattr(type(router), "not_found", None))
 
 
@@ -193,7 +198,7 @@ def _behind(route: Any, lists: list[Any], outer: tuple[int, ...]) -> Level | Non
 
 
 def _expanded(route: Any, lists: list[Any]) -> list[Any]:
-    """The routes that stand for one: FastAPI keeps a router that was included as one."""
+    """The routes behind one entry of a list: FastAPI keeps an included router as a single entry."""
     contexts = getattr(route, "effective_route_contexts", None)
     if contexts is None:
         return [route]
@@ -237,6 +242,7 @@ def _resolve(level: Level, scope: Scope) -> Destination | None:
             path += _written(stop, scope["path_params"])
         if stop.level is None:
             return Destination(scope.get("endpoint"), path)
+        # The application behind it cannot be read, and takes the rest of the path.
         if not stop.level.known and not stop.level.stops:
             return Destination(scope.get("endpoint"), path + get_route_path(scope))
         level = stop.level
@@ -246,6 +252,8 @@ def _written(stop: Stop, parameters: Any) -> str:
     """The path of a route with the values of its parameters."""
     text: str = stop.route.path_format
     if stop.level is not None:
+        # Starlette appends this parameter to the path of a Mount; the routes of the next level write what it stands
+        # for.
         text = text.removesuffix("/{path}")
     for name, convertor in stop.route.param_convertors.items():
         if "{" + name + "}" in text:
@@ -266,4 +274,5 @@ def _templates(level: Level, prefix: str) -> Iterator[str]:
 
 
 def _takes_websockets(route: Any) -> bool:
+    # Routes for HTTP have methods, even those that take any; routes for WebSockets have none.
     return not hasattr(route, "methods")

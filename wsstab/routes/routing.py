@@ -1,8 +1,8 @@
-"""Routing: which options and which guards apply to a request, however its path is spelled.
+"""Routing: decides which options and which guards apply to a request, however its path is spelled.
 
-A path has several spellings: Starlette routes by the part behind the root path and passes over one trailing newline,
-servers may or may not put the root path in front, a convertor reads ``007`` as 7. A pattern of ``routes`` applies to
-each spelling. Where spellings lead to different Overrides, the guards of all of them apply.
+A path has several spellings: Starlette routes by the part behind the root path and ignores one trailing newline;
+servers may or may not put the root path in front; a convertor reads ``007`` as 7. A pattern of ``routes`` applies to
+each spelling. If spellings lead to different Overrides, the guards of all of them apply.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ __all__ = ["Entrance", "Routing"]
 
 NO_ROOT = [""]
 ODD_ENDS = ("", "\n", "/")
+"""Last characters of a path that has other spellings."""
 SAME_HOST = WebSocketConfig().allowed_origins
 MOST_COMBINED = 1000
-"""Configurations of an endpoint's Override and another that are kept."""
+"""Most combinations of a configuration with Overrides of endpoints that are kept."""
 MOST_COMPARED = 10_000
-"""Pairs of pattern and route that are compared at the start."""
+"""Most pairs of a pattern and a route that are compared at the start."""
 MOST_SHOWN = 10
-"""Paths that a warning names."""
+"""Most paths that one warning names."""
 
 
 class Vote(NamedTuple):
-    """What one spelling of a path leads to."""
+    """The options to which one spelling of a path leads."""
 
     override: Override | None
     config: WebSocketConfig
@@ -43,7 +44,7 @@ class Routing:
     """The options of an application by route.
 
     Args:
-        config: of the manager.
+        config: the configuration of the manager.
         app: the application.
     """
 
@@ -59,26 +60,26 @@ class Routing:
 
     @property
     def silent(self) -> bool:
-        """Whether it has no guards for requests that another stabilizer has let in."""
+        """Whether this stabilizer has no guards for requests that another stabilizer has let in."""
         config = self.config
         return not self._table and config.authorize is None and config.allowed_origins == SAME_HOST
 
     def entrance(self, scope: Scope) -> Entrance | None:
-        """The request in its present state; ``None`` where `plain` applies to every request.
+        """The request in its present state; ``None`` if `plain` applies to every request.
 
         Args:
-            scope: of the handshake.
+            scope: the scope of the handshake.
         """
         return Entrance(self, scope) if self._table or any_marked() else None
 
     def votes(self, scope: Scope, roots: Sequence[str]) -> tuple[list[Vote], Overrides]:
         """The votes of all spellings of a path, and the Overrides of the endpoint.
 
-        The spelling by which the application routes votes first.
+        The first vote is that of the spelling by which the application routes.
 
         Args:
-            scope: of the handshake.
-            roots: possible root paths, the one by which the application routes first.
+            scope: the scope of the handshake.
+            roots: possible root paths; the first one is that by which the application routes.
         """
         path = scope.get("path", "")
         first = relative(path, roots[0]) if roots[0] else path
@@ -86,6 +87,8 @@ class Routing:
         tidy = "//" not in path and (path[-1:] not in ODD_ENDS or path == "/")
         # Starlette misplaces a mount when the path does not begin with the root path.
         placed = tidy and (not roots[0] or 0 < len(first) < len(path))
+        # Resolving runs the application's own routes, so it is left out where it can add neither a spelling nor an
+        # Override.
         where = None if placed and not self._resolves() else self.map.resolve(scope, roots[0])
         if where is None and not roots[0] and tidy:
             return found, ()
@@ -94,6 +97,7 @@ class Routing:
             also.add(where.path)
         if not tidy or not first:
             also.update(spellings([first, *also]))
+        # Sorted, because a set of texts has another order in every process.
         others = (self._vote(each) for each in sorted(also, key=lambda each: (len(each), each)) if each != first)
         found.extend(vote for vote in others if vote is not None)
         return found, () if where is None else overrides_of(where.endpoint)
@@ -111,12 +115,14 @@ class Routing:
         """Combine several votes with the Overrides of the endpoint.
 
         Args:
-            votes: of the spellings.
-            marks: of the endpoint, the outermost first.
-            inner: whether another stabilizer has let the request in: only what differs from the default holds.
+            votes: the votes of the spellings.
+            marks: the Overrides of the endpoint, the outermost first.
+            inner: whether another stabilizer has let the request in; then ``allowed_origins`` acts only if it differs
+                from the default.
         """
         if len(votes) == 1 and not marks and not inner:
             return votes[0].terms
+        # The options come from the first spelling that a pattern names; of the guards, all apply.
         chosen = next((vote for vote in votes if vote.override is not None), votes[0])
         said = [vote for vote in votes if not inner or _differs(vote)]
         origins, asked = _held("allowed_origins", said, marks), _held("authorize", votes, marks)
@@ -128,6 +134,7 @@ class Routing:
         key = (id(config), *map(id, marks))
         known = self._combined.get(key)
         if known is None:
+            # The outermost last, so that it wins.
             fields = {name: value for mark in reversed(marks) for name, value in mark.fields.items()}
             if len(self._combined) >= MOST_COMBINED:
                 self._combined.clear()
@@ -139,7 +146,7 @@ class Routing:
         """Warn of each pattern that can never act.
 
         Args:
-            warn: called with a key, a format string and its arguments.
+            warn: called with a key, a format string and the arguments of that string.
         """
         for pattern, templates in self.unmatched():
             shown = ", ".join(templates[:MOST_SHOWN]) or "none"
@@ -149,7 +156,7 @@ class Routing:
             warn(f"routes {pattern}", line, pattern, shown)
 
     def unmatched(self) -> Iterator[tuple[str, list[str]]]:
-        """Patterns that match no WebSocket route, each with all route paths; none where the routes are unknown."""
+        """Patterns that match no WebSocket route, each with all route paths; empty if the routes are unknown."""
         templates = self.map.templates() if self._table else None
         if templates is None or len(templates) * len(self._table) > MOST_COMPARED:
             return
@@ -163,9 +170,9 @@ class Entrance:
     """One request as one stabilizer sees it, before and after the layers between stabilizer and endpoint.
 
     Args:
-        routing: of the stabilizer.
-        scope: of the handshake.
-        inner: whether another stabilizer has let it in.
+        routing: the routing of the stabilizer.
+        scope: the scope of the handshake.
+        inner: whether another stabilizer has let the request in.
     """
 
     __slots__ = ("_inner", "_marks", "_mounted", "_path", "_root", "_roots", "_routing", "_votes", "scope")
@@ -188,18 +195,18 @@ class Entrance:
         """The terms for the endpoint that was reached.
 
         Args:
-            noted: Overrides of endpoints that were entered.
+            noted: the Overrides of endpoints that were entered.
         """
         reached = overrides_of(self.scope.get("endpoint"))
         marks = (*noted, *(each for each in reached if each not in noted))
         return self._routing.terms(self._votes_behind(), marks, self._inner)
 
     def _votes_behind(self) -> list[Vote]:
-        """The votes, including those of a path that a layer in between has substituted."""
+        """The votes, including those of a path that a layer in between has put in place of the original one."""
         scope = self.scope
         now = self._root
         if not self._mounted:
-            # The first mount changes the root path, and keeps the one before it under another name.
+            # The first mount changes the root path, and keeps the original one as ``app_root_path``.
             now = scope.get("app_root_path", scope.get("root_path") or "")
         if scope.get("path", "") == self._path and (now == self._root or now in self._roots):
             return self._votes
@@ -223,6 +230,7 @@ def spellings(paths: Iterable[str]) -> Iterator[str]:
         yield path or "/"
         cut = path[:-1] if path.endswith("\n") else path
         yield cut
+        # One replacement is not enough: it makes two slashes of three.
         while "//" in cut:
             cut = cut.replace("//", "/")
         yield cut
@@ -230,7 +238,7 @@ def spellings(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _held(name: str, votes: Sequence[Vote], marks: Overrides) -> list[Any]:
-    """The values of a guard that all apply; the endpoint's own replaces values that no pattern names."""
+    """All values of a guard that apply. Those of the endpoint replace the manager's, but not those of a pattern."""
     own = [mark.fields[name] for mark in marks if name in mark.fields]
     named = [vote for vote in votes if not own or (vote.override is not None and name in vote.override.fields)]
     held: list[Any] = []
@@ -242,6 +250,6 @@ def _held(name: str, votes: Sequence[Vote], marks: Overrides) -> list[Any]:
 
 
 def _differs(vote: Vote) -> bool:
-    """Whether the options of this vote set which pages may connect."""
+    """Whether the options of this vote say which pages may connect, instead of leaving that to the default."""
     named = vote.override is not None and "allowed_origins" in vote.override.fields
     return named or vote.config.allowed_origins != SAME_HOST

@@ -1,4 +1,4 @@
-"""Terms: what holds for one handshake."""
+"""Terms: the options and the guards that apply to one handshake."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["Terms"]
 
 
 class Terms(NamedTuple):
-    """What holds for one handshake.
+    """The options and the guards that apply to one handshake.
 
     Args:
         config: the options.
         origins: values of ``allowed_origins``; all of them must allow the page.
-        authorize: functions that must all let it in; no two may name different client ids.
+        authorize: functions that must all let the WebSocket in; no two may return different client ids.
     """
 
     config: WebSocketConfig
