@@ -34,9 +34,9 @@ DEBOUNCE = 1.0
 A_MOMENT = 0.5
 """Seconds for which WebSockets skip the check, after one found all takeovers in place or nothing to take over."""
 TURNS = 5
-"""Turns of the loop that cancelled tasks get to end after a drain."""
+"""Turns of the loop after a drain, in which cancelled tasks can end."""
 AFTER_A_CUT = 0.25
-"""Seconds that connections cut off by a drain get to end in other threads too."""
+"""Seconds after a drain that had to cut off connections, in which operations in other threads can end."""
 
 
 class Drainable(Protocol):
@@ -92,6 +92,8 @@ class SignalOwner:
     """Learns before the server of this process does that the server is to stop."""
 
     def __init__(self) -> None:
+        # Weak, because the owner lives as long as the process, and an application may drop a manager that it never
+        # stopped.
         self._managers: weakref.WeakKeyDictionary[Drainable, EventLoop] = weakref.WeakKeyDictionary()
         self._takeovers: list[Takeover] = []
         self._saw_send = False
@@ -115,6 +117,7 @@ class SignalOwner:
         in_place = self._settled(send)
         if self._first is None and not in_place:
             self._give_back()
+            # Some servers are reached only by way of a WebSocket's send, so the first one is worth another search.
             self._saw_send = send is not None
             taken = [takeover for take in takes for takeover in take(self, send)]
             for chain in [each for each in taken if isinstance(each, Chain)]:
@@ -183,9 +186,13 @@ class SignalOwner:
 
     def _drain_all(self, number: int | None) -> None:
         self._first, self._stopped = time.monotonic(), Latch()
+        # A copy, because a weak dictionary shrinks when a manager is freed.
         managers = list(self._managers.items())
         self._draining = len(managers)
+        # A handler of `signal.signal` may run between any two instructions, and the manager may be on a loop in another
+        # thread. So each drain is started by its own loop.
         handed_over = [loop.call_from_thread(self._start, manager, loop, number) for manager, loop in managers]
+        # A loop that is closed has no connections left to drain.
         self._draining -= handed_over.count(False)
         if not self._draining:
             self._let_stop(number)
@@ -215,6 +222,7 @@ class SignalOwner:
             for takeover in takeovers:
                 takeover.let_stop(number)
         finally:
+            # After let_stop(), which gives each takeover back, and so finds out which chains are buried.
             self._takeovers = [*buried(takeovers)]
             self._stopped.set()
 
@@ -244,6 +252,7 @@ class Chain:
             self._before[number] = signal.signal(number, self._on_signal)
 
     def stands(self) -> bool:
+        # Compared with ``==`` throughout, because each access to a method makes a new object.
         return all(signal.getsignal(number) == self._on_signal for number in self._before)
 
     @property
@@ -273,6 +282,8 @@ class Chain:
             # Raising the signal could reach a handler installed in front of ours since, which would call us again.
             handler(number, None)
         elif handler == signal.SIG_DFL and number is not None:
+            # give_back() keeps a signal for which another handler stands in front of ours, and raising it would only
+            # call that one.
             if number in self._before:
                 signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -76,7 +76,7 @@ class SharedEvent:
 
 
 class ChildSignals:
-    """SIGTERM, which would kill a worker, and SIGINT, which the worker ignores by itself.
+    """Handles SIGTERM, which by default kills a worker, and SIGINT, which a worker ignores by itself.
 
     Args:
         owner: the owner that is told of the signals.
@@ -98,10 +98,12 @@ class ChildSignals:
                 signal.signal(number, handler)
 
     def let_stop(self, number: int | None) -> None:
-        # Not given back, because the parent's SIGTERM may come while the lifespan of the application ends.
+        # Not given back: the parent's SIGTERM may arrive while the lifespan of the application ends, and would kill it.
         self._over = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # With several workers, the first one that ends makes the parent send SIGTERM to the others, which are still
+        # draining.
         relayed = self._siblings and number == signal.SIGTERM and self._owner.stopping
         if not self._over and not relayed:
             self._owner.on_signal(number, frame)
@@ -266,6 +268,7 @@ def runs_trio_itself() -> bool:
         return False
     import trio
 
+    # Other code may run trio and hypercorn in it. hypercorn's own worker is then not among the parents of this task.
     task: Any = trio.lowlevel.current_task()
     while task is not None and task.coro.__qualname__ != "worker_serve":
         task = task.parent_nursery.parent_task if task.parent_nursery is not None else None

@@ -37,6 +37,7 @@ class LoopSignals:
         self._table = table
         self._before = {number: table[number] for number in numbers}
         for number in numbers:
+            # By the public method, so that the loop makes the handle; only the server's handle is kept and put back.
             loop.add_signal_handler(number, owner.on_signal, number)
         self._ours = {number: table[number] for number in numbers}
 

@@ -47,7 +47,7 @@ class Tick:
             del self._server.on_tick
 
     def let_stop(self, number: int | None) -> None:
-        # The server stops by itself: the reason still holds at the next tick, which is its own again.
+        # The server stops by itself: its reason still holds at the next tick, which is uvicorn's own again.
         self.give_back()
 
     async def _on_tick(self, counter: int) -> bool:
@@ -56,6 +56,7 @@ class Tick:
             # and tells gunicorn that the worker is alive.
             return not self.stands()
         if await self._original(counter):
+            # Another server goes on serving the application. The lifespan of this one closes its connections.
             if self._owner.serves_several and self._owner.stopping is False:
                 return True
             self._stopping = True
