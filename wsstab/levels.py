@@ -1,4 +1,4 @@
-"""Levels of the log: whether a line is heard, and which level holds where nobody has configured one."""
+"""Log levels: whether a line would be written, and which level applies if the program configures none."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import logging
 __all__ = ["forget_suggestion", "is_heard", "suggest_level"]
 
 _suggested: dict[str, int] = {}
-"""The level that `suggest_level` has set last; nothing once somebody has configured one."""
+"""The level that `suggest_level` has set last; empty once the program has configured one."""
 
 
 def is_heard(logger: logging.Logger, level: int) -> bool:
-    """Whether a line would be written: below WARNING, Python builds a record and drops it if no handler exists."""
+    """Whether a line would be written. Without a handler, Python builds records below WARNING only to drop them."""
     return logger.isEnabledFor(level) and (level >= logging.WARNING or logger.hasHandlers())
 
 
 def suggest_level(level: str) -> None:
-    """Set the level of this package's logger, if nobody but an earlier call of this has.
+    """Set the level of this package's logger, unless something other than an earlier call has set it.
 
     Args:
         level: as in ``WebSocketConfig.log_level``.

@@ -1,7 +1,7 @@
 """Notices: log lines that are written once, or at a limited rate.
 
-A warning that an operator's configuration causes is logged once. Lines that peers can cause at will have a budget per
-time window, one for each kind: a thousand lines of one kind silence no other kind, and their own only for a while.
+A warning that the configuration causes is logged once. Lines that peers can cause at will have a budget per kind and
+time window: a thousand lines of one kind silence no other kind, and their own kind only for a while.
 Suppressed lines are counted, and the count is logged.
 """
 
@@ -16,17 +16,17 @@ __all__ = ["FEW", "WINDOW", "Notices"]
 logger = logging.getLogger("wsstab")
 
 FEW = 10
-"""Lines of one kind in one window."""
+"""Most lines of one kind in one window."""
 WINDOW = 60.0
-"""Seconds."""
+"""Length of a window in seconds."""
 MOST_ONCE = 100
-"""Different warnings that the operator's configuration may cause."""
+"""Most warnings about the configuration that are logged in all."""
 MOST_KNOWN = 1_000
-"""Different lines caused by peers that are remembered, and not logged twice."""
+"""Most lines caused by peers that are remembered, and so not logged twice."""
 
 
 class Notices:
-    """What was told already, and how often; its length is the number of the operator's warnings."""
+    """The lines logged so far, and how often; its length is the number of warnings about the configuration."""
 
     def __init__(self) -> None:
         self._once: set[str] = set()
@@ -38,41 +38,43 @@ class Notices:
         return len(self._once)
 
     def once(self, key: str, line: str, *args: object) -> None:
-        """Log a warning the first time it is asked for; at most a hundred different ones.
+        """Log a warning the first time its key is used; at most a hundred different keys.
 
         Args:
-            key: by which it is known again; strangers must not choose it.
-            line: the sentence.
-            args: of the sentence.
+            key: identifies the warning; peers must not be able to choose it.
+            line: the sentence, as a format.
+            args: the arguments of the format.
         """
         if key not in self._once and len(self._once) < MOST_ONCE:
             self._once.add(key)
             logger.warning(line, *args)
 
     def of_peers(self, key: str, line: str, *args: object) -> None:
-        """Log a warning that strangers can cause, within the budget of its kind; the same one not again.
+        """Log a warning that peers can cause, within the budget of its kind, and only once for each key.
 
         Args:
-            key: by which it is known again; its first word is the kind.
-            line: the sentence.
-            args: of the sentence.
+            key: identifies the warning; its first word is the kind.
+            line: the sentence, as a format.
+            args: the arguments of the format.
         """
         if key in self._known:
             self._known.move_to_end(key)
         elif self.may_tell(key.partition(" ")[0]):
             self._known[key] = None
             if len(self._known) > MOST_KNOWN:
+                # The one not used for longest goes, because peers can make up keys without end.
                 self._known.popitem(last=False)
             logger.warning(line, *args)
 
     def may_tell(self, kind: str, level: int = logging.WARNING) -> bool:
-        """Whether one more line of this kind may be logged now; if not, it is counted.
+        """Whether one more line of this kind may be logged now; if not, it is counted as left out.
 
         Args:
-            kind: one of a few that we know; strangers must not choose it.
-            level: of the line that tells what was left out.
+            kind: one of a few constants; peers must not be able to choose it.
+            level: the level of the line that tells how many were left out.
         """
         now = monotonic()
+        # Only if something was left out, so that most lines cost no walk of the budgets.
         if self._owing:
             self.tell_left_out(now)
         budget = self._budgets.get(kind)
@@ -86,7 +88,7 @@ class Notices:
         return False
 
     def tell_left_out(self, now: float | None = None) -> None:
-        """Tell how many lines were left out.
+        """Log how many lines were left out.
 
         Args:
             now: count only windows that have ended by then; ``None`` for all windows.

@@ -15,7 +15,7 @@ MAX_ERRORS = 100
 
 @dataclass(frozen=True)
 class BroadcastResult:
-    """What became of one broadcast.
+    """The outcome of one broadcast.
 
     Args:
         total: connections in the audience, before exclusion.
@@ -36,7 +36,7 @@ class BroadcastResult:
 
 @dataclass(frozen=True)
 class ShutdownReport:
-    """What became of a drain or a shutdown.
+    """The outcome of a drain or a shutdown.
 
     Args:
         closed_count: connections that ended with a close frame or by themselves.
@@ -54,8 +54,8 @@ class Histogram:
     """Latencies in fixed buckets.
 
     Args:
-        bounds: upper bound of each bucket, in seconds; what is above the last one is only in ``count``.
-        counts: observations at or under each bound, cumulative as Prometheus has it.
+        bounds: upper bound of each bucket, in seconds; observations above the last one are only in ``count``.
+        counts: observations at or under each bound, cumulative as in Prometheus.
         count: all observations.
         total: their sum, in seconds.
     """
@@ -81,7 +81,7 @@ class ConnectionStatistics:
         unread_bytes: their payload, in bytes.
         dropped_outbound: messages a slow consumer's policy dropped or conflated.
         dropped_inbound: messages dropped because the handler never read, or by ``rate_limit``.
-        memory: bytes in the ledger.
+        memory: bytes counted for the connection by the memory limits.
         latency: seconds between the last ping and its pong, ``None`` before the first.
     """
 
@@ -103,29 +103,29 @@ class ConnectionStatistics:
 class Statistics:
     """Snapshot of a manager.
 
-    The counters are of the manager's whole life and always on; ``latencies`` only with
+    The counters cover the manager's whole life and are always on; ``latencies`` are measured only with
     ``enable_metrics=True``.
 
     Args:
         connections: open connections.
         rooms: rooms with at least one member.
         opened: connections that completed their handshake.
-        closed: connections that ended, by close code.
-        refused: handshakes refused, by option (``max_connections``, ``allowed_origins``…).
+        closed: connections that have ended, by close code.
+        refused: refused handshakes, by option (``max_connections``, ``allowed_origins``…).
         broadcasts: calls of ``broadcast`` and ``broadcast_to_clients``.
         messages_received: application messages that arrived.
         bytes_received: their payload, in bytes.
         messages_sent: application messages handed to a transport.
         bytes_sent: their payload, in bytes.
-        dropped_outbound: messages that slow consumers' policies dropped or conflated, and those that a handler sent to
-            the socket of another whose peer had left.
-        dropped_inbound: messages dropped on their way in.
-        queued_bytes: bytes that wait to be sent, at this moment.
-        slow_consumers: connections that are behind, at this moment.
+        dropped_outbound: messages that slow consumers' policies dropped or conflated, and messages that a handler sent
+            to the WebSocket of another handler after the peer had left.
+        dropped_inbound: inbound messages that were dropped.
+        queued_bytes: bytes that wait to be sent at this moment.
+        slow_consumers: connections that are behind at this moment.
         heartbeats_sent: pings.
         heartbeats_missed: connections aborted because nothing arrived after a ping.
         evicted: connections closed by a memory limit.
-        memory: bytes in the ledger.
+        memory: bytes counted by the memory limits.
         draining: whether new connections are refused.
         latencies: histograms by name: ``ping`` (round trips), ``broadcast`` (call to last write).
     """

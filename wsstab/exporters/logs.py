@@ -1,24 +1,24 @@
-"""Structured logs: the fields of every line stand in ``extra``, and one formatter makes them JSON.
+"""Structured logs: the fields of every line are in ``extra``, and one formatter turns them into JSON.
 
 All lines of this package come from the logger ``wsstab`` and its children. Only
-`configure_logging` sets them up: without that call, warnings and errors go where
+`configure_logging` sets these up: without that call, warnings and errors go where
 the process sends those of every other library.
 
-No line holds a token, a query string or a payload. A value that strangers choose is one word of its line and no longer
+No line contains a token, a query string or a payload. A value that peers choose is one word of its line and no longer
 than `wsstab.wording.LONGEST_WORD`: names are quoted and paths URL-encoded, so that neither a line break nor a space
 can forge a line.
 
 Levels:
 
     ========  =====================================================================
-    ERROR     something of the application or of this package is broken
-    WARNING   it works, but not as it was asked to; what an operator should change
-    INFO      one line when a connection opens and one when it closes, and drains
+    ERROR     something in the application or in this package is broken
+    WARNING   it works, but not as configured; an operator should change something
+    INFO      one line when a connection opens and one when it closes; drains
     DEBUG     everything else, with the alphabet below
     ========  =====================================================================
 
-Lines at DEBUG, and what reports a failure, begin with one letter of the
-alphabet that the ``websockets`` library has:
+Lines at DEBUG, and lines that report a failure, begin with one character of the
+alphabet of the ``websockets`` library:
 
     ====  =================================
     >     sent to the peer
@@ -54,16 +54,16 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 PLAIN_FORMAT = "%(asctime)s %(levelname)-8s %(name)s %(message)s"
 
 RECORD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "message", "taskName"}
-"""What ``logging`` itself puts into a record; ``taskName`` since Python 3.12."""
+"""The fields that ``logging`` itself puts into a record; ``taskName`` exists since Python 3.12."""
 LINE_FIELDS = frozenset({"exc_info", "level", "logger", "message", "stack_info", "time"})
-"""What `JSONFormatter` itself puts into a line."""
+"""The fields that `JSONFormatter` itself puts into a line."""
 
 
 def get_logger(name: str | None = None) -> logging.Logger:
     """A logger of this package.
 
     Args:
-        name: of the child; ``None`` for ``wsstab`` itself. A name that begins with ``wsstab.`` is taken as it is.
+        name: name of the child; ``None`` for ``wsstab`` itself. A name that begins with ``wsstab.`` is used unchanged.
     """
     if not name or name == ROOT or name.startswith(f"{ROOT}."):
         return logging.getLogger(name or ROOT)
@@ -73,15 +73,15 @@ def get_logger(name: str | None = None) -> logging.Logger:
 def configure_logging(level: str = "INFO", json: bool = False, stream: TextIO | None = None) -> None:
     """Write the lines of this package to a stream, and only there.
 
-    A second call replaces what the first one set up; handlers of others stay.
+    A second call replaces the handler of the first one; handlers of other code stay.
 
     Args:
         level: lowest level that is written: DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case.
-        json: one JSON object a line instead of plain text.
-        stream: where to; ``None`` for standard error.
+        json: whether to write one JSON object per line instead of plain text.
+        stream: the stream; ``None`` for standard error.
 
     Raises:
-        ValueError: no such level.
+        ValueError: the level does not exist.
     """
     if not isinstance(level, str) or level.upper() not in LEVELS:
         raise ValueError(f"level={level!r}: must be one of {', '.join(LEVELS)}")
@@ -90,13 +90,15 @@ def configure_logging(level: str = "INFO", json: bool = False, stream: TextIO | 
     logger = get_logger()
     _remove_ours(logger)
     logger.addHandler(handler)
+    # The level of a manager's configuration must no longer replace the one that is set here.
     forget_suggestion()
     logger.setLevel(level.upper())
+    # Otherwise a handler of the root logger would write each line a second time.
     logger.propagate = False
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # no class to subscript before Python 3.11
-    """Told apart from the handlers of others by its class."""
+    """A class of its own, by which our handler is told apart from those of other code."""
 
 
 def _remove_ours(logger: logging.Logger) -> None:
@@ -106,16 +108,16 @@ def _remove_ours(logger: logging.Logger) -> None:
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line, in ASCII.
+    """Formats each record as one JSON object on one line, in ASCII.
 
-    It has ``time`` (RFC 3339, UTC, milliseconds), ``level``, ``logger``, ``message``, every field
-    of ``extra``, and ``exc_info`` and ``stack_info`` as text where there are any. A field of
-    ``extra`` with one of those names gets an underscore at its end. A value that JSON does not
-    have becomes its ``str``.
+    The object has ``time`` (RFC 3339, UTC, milliseconds), ``level``, ``logger``, ``message``, every
+    field of ``extra``, and ``exc_info`` and ``stack_info`` as text if the record has them. A field of
+    ``extra`` with one of those names gets an underscore at its end. A value that JSON cannot
+    express is replaced by its ``str``.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Format a record as a line."""
         line = {
             "time": _rfc3339(record.created),
             "level": record.levelname,
@@ -149,6 +151,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 def _to_json(line: dict[str, Any]) -> str:
+    # First all at once, because hardly any line has a value that JSON refuses.
     try:
         return dumps(line, allow_nan=False, default=str)
     except (TypeError, ValueError, RecursionError):
@@ -165,10 +168,10 @@ def _as_json_value(value: Any) -> Any:
 
 
 class StructuredLogger:
-    """A logger with one method for each kind of happening.
+    """A logger with one method for each kind of event.
 
-    Every argument and every further field goes into ``extra``; a field with a name that
-    ``logging`` keeps for itself (``name``, ``args``…) gets an underscore at its end. Client ids
+    Every argument and every additional field goes into ``extra``; a field with a name that
+    ``logging`` reserves (``name``, ``args``…) gets an underscore at its end. Client ids
     are quoted in the sentence, because a line break in one would forge a line.
 
     Args:
@@ -183,31 +186,31 @@ class StructuredLogger:
 
         Args:
             event: what happened, such as ``opened``.
-            client_id: the client that it happened to.
-            fields: anything else.
+            client_id: the client concerned.
+            fields: additional fields.
         """
         self._log(logging.INFO, f"connection {event}: {quoted(client_id)}", event=event, client_id=client_id, **fields)
 
     def log_heartbeat(self, event: str, client_id: str, **fields: Any) -> None:
-        """A ping, a pong, or none; DEBUG.
+        """A ping was sent, or a pong arrived or is missing; DEBUG.
 
         Args:
             event: what happened, such as ``missed``.
-            client_id: the client that it happened to.
-            fields: anything else.
+            client_id: the client concerned.
+            fields: additional fields.
         """
         self._log(
             logging.DEBUG, f"% heartbeat {event}: {quoted(client_id)}", event=event, client_id=client_id, **fields
         )
 
     def log_broadcast(self, total: int, succeeded: int, failed: int, **fields: Any) -> None:
-        """A broadcast is done; DEBUG, and WARNING where a delivery failed.
+        """A broadcast is complete; DEBUG, or WARNING if a delivery failed.
 
         Args:
             total: connections in the audience.
             succeeded: deliveries that happened.
             failed: deliveries that did not.
-            fields: anything else.
+            fields: additional fields.
         """
         level, mark = (logging.WARNING, "!") if failed else (logging.DEBUG, ">")
         counts = {"total": total, "succeeded": succeeded, "failed": failed}
@@ -218,8 +221,8 @@ class StructuredLogger:
 
         Args:
             event: what happened, such as ``issued``.
-            client_id: whom it is for.
-            fields: anything else.
+            client_id: the client that may use the token.
+            fields: additional fields.
         """
         self._log(logging.DEBUG, f"- token {event}: {quoted(client_id)}", event=event, client_id=client_id, **fields)
 
@@ -230,7 +233,7 @@ class StructuredLogger:
             error_type: name of the class of the error.
             client_id: the client concerned; ``None`` for none in particular.
             error_message: the text of the error.
-            fields: anything else.
+            fields: additional fields.
         """
         named = {"error_type": error_type, "client_id": client_id, "error_message": error_message}
         whom = None if client_id is None else quoted(client_id)
