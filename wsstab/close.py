@@ -1,9 +1,9 @@
 """Every way in which a WebSocket ends, in one table.
 
 A close is a code, a reason, who caused it, and whether the client should come
-back. The table at the end holds each close that the stabilizer itself can
-cause; the documentation, the events, the counters and the tests read it, so
-that no close code is ever written twice.
+back. The table at the end contains each close that the stabilizer itself can
+cause. The documentation, the events, the counters and the tests read it, so
+that no close code is written twice.
 
 Codes follow RFC 6455 section 7.4 and the IANA registry where one fits; codes
 of the private range (4000 to 4999) follow the HTTP status that means the same.
@@ -17,7 +17,7 @@ from enum import Enum, IntEnum
 __all__ = ["CLOSES", "Cause", "Close", "CloseCode", "clamp_code", "clamp_reason", "requested"]
 
 MAX_REASON_BYTES = 123
-"""A control frame carries 125 bytes, two of them are the code (RFC 6455 section 5.5)."""
+"""A control frame carries 125 bytes, of which the code takes two (RFC 6455 section 5.5)."""
 
 
 class CloseCode(IntEnum):
@@ -43,7 +43,7 @@ class CloseCode(IntEnum):
 
 
 NEVER_SENT = frozenset({1004, 1005, 1006, 1015})
-"""Codes that describe an ending and must not travel in a frame (RFC 6455 section 7.4.1)."""
+"""Codes that describe how a connection ended and must not be sent in a frame (RFC 6455 section 7.4.1)."""
 
 
 class Cause(str, Enum):
@@ -65,11 +65,11 @@ class Close:
 
     Args:
         code: close code, 1000 to 4999.
-        reason: text for the peer; what does not fit into 123 bytes of UTF-8 is cut
-            at a character when it is sent.
+        reason: text for the peer; when it is sent, it is cut to 123 bytes of UTF-8,
+            at the end of a character.
         cause: who ended the connection.
         reconnect: whether a client should come back; ``False`` is final.
-        status: the HTTP status that says the same before the handshake ends.
+        status: the HTTP status with the same meaning, for a refusal of the handshake.
         retry_after: seconds for the ``Retry-After`` header of that answer; ``None`` for no header.
     """
 
@@ -90,14 +90,14 @@ class Close:
 
 
 def clamp_code(code: int) -> int:
-    """The nearest code that may travel in a close frame.
+    """The nearest code that may be sent in a close frame.
 
     Args:
-        code: any number a handler came up with.
+        code: any number that a handler gave.
 
     Returns:
-        ``code`` itself when RFC 6455 section 7.4.2 lets an endpoint send it, else 1000 for what
-        says "nothing special" (0, 1005) and 1011 for the rest.
+        ``code`` itself if RFC 6455 section 7.4.2 lets an endpoint send it; otherwise 1000 for codes that
+        mean "nothing special" (0, 1005), and 1011 for all others.
     """
     if 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in NEVER_SENT):
         return int(code)
@@ -105,11 +105,11 @@ def clamp_code(code: int) -> int:
 
 
 def requested(code: object, reason: object = "") -> Close:
-    """A close that an application asks for, with what may not travel replaced.
+    """A close that an application asks for; a code or reason that may not be sent is replaced.
 
     Args:
-        code: what it gave as close code; ``None`` for none.
-        reason: what it gave as reason. FastAPI gives a list where a request does not validate.
+        code: the close code that it gave; ``None`` if it gave none.
+        reason: the reason that it gave. FastAPI gives a list if a request does not validate.
     """
     allowed = clamp_code(code) if isinstance(code, int) else CloseCode.NORMAL_CLOSURE
     if code is not None and not isinstance(code, int):
@@ -124,6 +124,7 @@ def clamp_reason(reason: str | None) -> str:
     """
     if not reason:
         return ""
+    # ASCII has one byte for each character, so nothing needs to be encoded to cut it.
     if reason.isascii():
         return reason[:MAX_REASON_BYTES]
     return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")

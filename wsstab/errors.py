@@ -12,8 +12,8 @@
 
     PeerGoneError (OSError)               send() to a peer that has left
 
-They hold data; ``str()`` makes the sentence. An error that ends a connection
-when it escapes the handler carries the `Close` to end it with.
+They hold data; ``str()`` makes the sentence. An error that escapes a handler
+ends its connection, and carries the `Close` for that.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WebSocketStabilizerError(Exception):
     """Root of all errors of this package.
 
     Attributes:
-        close: how the connection ends when the handler lets this error escape.
+        close: the close of the connection if the handler lets this error escape.
     """
 
     close: Close = RAISED
@@ -64,8 +64,8 @@ class ConnectionLimitExceededError(WebSocketStabilizerError):
     """A connection limit is reached.
 
     Attributes:
-        limit: the number of connections that are allowed, ``None`` where the refusal is not a number.
-        close: which limit it was, as the close that tells the peer.
+        limit: the number of connections that are allowed; ``None`` if the limit is not a number.
+        close: the close that tells the peer which limit it was.
     """
 
     def __init__(self, limit: int | None = None, close: Close = CONNECTION_LIMIT) -> None:
@@ -112,7 +112,7 @@ class InvalidTokenError(WebSocketStabilizerError):
 
 
 class TokenExpiredError(WebSocketStabilizerError):
-    """A reconnect token is genuine, but its time is over.
+    """A reconnect token is genuine, but has expired.
 
     Attributes:
         expired_ms: how many milliseconds ago it expired.
@@ -172,8 +172,8 @@ class MemoryLimitExceededError(WebSocketStabilizerError):
 
 
 class PeerGoneError(OSError):
-    """``send()`` to a peer that has left.
+    """The handler called ``send()`` after its peer had left.
 
-    An ``OSError``, because that is what Starlette turns into ``WebSocketDisconnect`` and what the
-    ASGI specification (2.4, "Disconnected Client - send exception") asks for.
+    It is an ``OSError``, because Starlette turns that into ``WebSocketDisconnect``, and the
+    ASGI specification (2.4, "Disconnected Client - send exception") asks for it.
     """

@@ -1,8 +1,8 @@
-"""What happens in the life of a connection, as frozen dataclasses.
+"""Events in the life of a connection, as frozen dataclasses.
 
 Register a callback, plain or async, with ``manager.on(ConnectionClosed, callback)`` or through
-`wsstab.config.Hooks`; both are the same mechanism. A callback that raises is logged and harms no
-connection. Events are for what is rare; traffic is counted (see ``manager.statistics()``).
+`wsstab.config.Hooks`; both are the same mechanism. If a callback raises, the error is logged and harms no
+connection. Events are for rare happenings; traffic is counted (see ``manager.statistics()``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Event:
-    """Root of all events; a callback on it hears everything."""
+    """Root of all events; a callback for it is called with every event."""
 
 
 EventCallback: TypeAlias = Callable[..., Awaitable[None] | None]
@@ -44,11 +44,11 @@ EventCallback: TypeAlias = Callable[..., Awaitable[None] | None]
 
 @dataclass(frozen=True)
 class ConnectionEvent(Event):
-    """Something about one connection.
+    """An event of one connection.
 
     Args:
         connection_id: id of the connection, unique in the process.
-        client_id: the name it had at that moment; the connection id until ``connect()`` named it.
+        client_id: its client id at that moment; the connection id until ``connect()`` gave it another.
     """
 
     connection_id: str
@@ -61,7 +61,7 @@ class ConnectionOpened(ConnectionEvent):
 
     Args:
         path: path of the request, without query string.
-        address: address of the peer, behind trusted proxies the forwarded one.
+        address: address of the peer; behind trusted proxies, the forwarded address.
         subprotocol: the subprotocol that was selected.
     """
 
@@ -75,7 +75,7 @@ class ConnectionIdentified(ConnectionEvent):
     """``connect()`` or ``authorize`` gave the connection its client id.
 
     Args:
-        previous_id: the name it had before.
+        previous_id: its client id before.
     """
 
     previous_id: str
@@ -86,11 +86,11 @@ class ConnectionClosed(ConnectionEvent):
     """The connection has ended.
 
     Args:
-        code: close code, 1006 where no close frame was exchanged.
-        reason: the reason that came with it.
-        cause: who ended it.
+        code: close code; 1006 if no close frame was exchanged.
+        reason: the reason of the close.
+        cause: who ended the connection.
         duration: seconds since it opened.
-        error: what ended it, where an error of this package did (`ConnectionTimeoutError`, say).
+        error: the error of this package that ended it, such as `ConnectionTimeoutError`; ``None`` if none did.
     """
 
     code: int
@@ -113,10 +113,10 @@ class HeartbeatMissed(ConnectionEvent):
 
 @dataclass(frozen=True)
 class SlowConsumer(ConnectionEvent):
-    """A peer reads more slowly than is sent to it; once for each time that it falls behind.
+    """A peer reads more slowly than messages are sent to it; emitted once each time it falls behind.
 
     Args:
-        policy: what is done about it, see ``Outbound.policy``.
+        policy: the policy that applies, see ``Outbound.policy``.
         queued_bytes: bytes that wait for it.
         queued_messages: messages that wait for it.
     """
@@ -146,8 +146,8 @@ class ConnectionEvicted(ConnectionEvent):
     """Closed to bring memory under its limit.
 
     Args:
-        policy: how it was chosen.
-        freed_bytes: what it held.
+        policy: the policy that chose it.
+        freed_bytes: the bytes that it held.
     """
 
     policy: str
@@ -156,7 +156,7 @@ class ConnectionEvicted(ConnectionEvent):
 
 @dataclass(frozen=True)
 class TokenIssued(Event):
-    """A reconnect token was made. The token itself is in no event.
+    """A reconnect token was issued. No event contains the token itself.
 
     Args:
         client_id: the client that may use the token.
@@ -181,7 +181,7 @@ class TokenRefused(Event):
     """A reconnect token was refused.
 
     Args:
-        why: ``malformed``, ``signature``, ``expired``, ``used``, or ``full``: too many used ones to remember.
+        why: ``malformed``, ``signature``, ``expired``, ``used``, or ``full`` (too many used tokens to remember).
     """
 
     why: str
@@ -193,7 +193,7 @@ class DrainStarted(Event):
 
     Args:
         connections: how many are open.
-        timeout: seconds until what is left is aborted.
+        timeout: seconds until the remaining connections are aborted.
     """
 
     connections: int

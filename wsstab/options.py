@@ -1,4 +1,4 @@
-"""The options that come in groups, under the name by which programs import them; `wsstab.config.groups` has them."""
+"""Alias of `wsstab.config.groups`, kept for programs that import option groups under this name."""
 
 from __future__ import annotations
 

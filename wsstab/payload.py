@@ -24,19 +24,19 @@ def encode(message: Payload) -> str | bytes:
     """A message as text or as binary data.
 
     Args:
-        message: text and bytes stay what they are, ``bytearray`` and ``memoryview`` become bytes,
-            ``dict``, ``list`` and ``tuple`` become the JSON text that Starlette's ``send_json``
-            makes, a pydantic model becomes its own.
+        message: text and bytes stay unchanged, ``bytearray`` and ``memoryview`` become bytes,
+            ``dict``, ``list`` and ``tuple`` become the same JSON text as with Starlette's ``send_json``,
+            and a pydantic model becomes its own JSON text.
 
     Returns:
         ``str`` for a text message, ``bytes`` for a binary one.
 
     Raises:
-        TypeError: anything else, or something within a ``dict`` or ``list`` that JSON does not have.
-        ValueError: a ``dict`` or ``list`` that contains itself.
+        TypeError: the message is of another type, or a ``dict`` or ``list`` has a value that JSON cannot express.
+        ValueError: a ``dict`` or ``list`` contains itself.
     """
     if isinstance(message, str):
-        # Not str(message): an enum that is a str would give its name.
+        # Not str(message): for an enum derived from str, that is the name of the member.
         return str.__str__(message)
     if isinstance(message, bytes):
         return message
@@ -48,7 +48,8 @@ def encode(message: Payload) -> str | bytes:
 
 
 def _encode_model(message: Model) -> str:
-    # Looked up on the class: a test double has every attribute, and a class is not a model.
+    # Looked up on the class of the message: an instance of a test double has every attribute, and a model class that
+    # is passed itself is no model.
     to_json = getattr(type(message), "model_dump_json", None)
     if to_json is None:
         raise TypeError(

@@ -14,7 +14,7 @@ Send: TypeAlias = Callable[[Event], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PEER_KEY = "wsstab.peer"
-"""Where the scope of a WebSocket behind the middleware holds its peer, whatever else is renamed."""
+"""Key of the peer in the scope of a WebSocket behind the middleware; no option renames it."""
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Transport(Protocol):
         """Whether the transport is closing or closed."""
 
     def write(self, data: bytes) -> object:
-        """Send them, or keep them until they can be sent."""
+        """Send the data, or keep it until it can be sent."""
 
 
 class Itself:
