@@ -31,7 +31,7 @@ WATCHED = {
     "_subscribers": "subscribers",
     "_warned": "notices",
 }
-"""Names under which programs that watch a manager find the parts of its hub; none of them is promised."""
+"""Names under which programs that monitor a manager find the parts of its hub; none of them is public."""
 
 
 class WebSocketConnectionManager(Itself):
@@ -64,7 +64,7 @@ class WebSocketConnectionManager(Itself):
         )
 
     if not TYPE_CHECKING:
-
+        # Hidden from type checkers: to them, a class with this method has every attribute.
         def __getattr__(self, name):
             if name == "_services":
                 return self._hub.loops.services

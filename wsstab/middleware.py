@@ -1,7 +1,7 @@
 """Middleware: wraps the application and gives each WebSocket its connection.
 
-HTTP requests pass unchanged, with the manager in ``scope["state"]``. If a parent and a mounted application both have
-the middleware, the outer one acts.
+HTTP requests pass through unchanged, with the manager in ``scope["state"]``. If a parent application and a mounted one
+both have the middleware, the outer one acts.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ class WebSocketStabilizer:
                 raise why
             if not failed:
                 await send(event)
+                # Only now: the application may add routes while it starts.
                 if not serving and event["type"] == "lifespan.startup.complete":
                     self._routing.tell_of_unmatched(self._hub.warn_once)
                 serving = serving or event["type"] == "lifespan.startup.complete"
@@ -159,11 +160,13 @@ class WebSocketStabilizer:
                 if isinstance(state := scope.get("state"), MutableMapping):
                     state[SERVER_KEY] = server
                     self._hub.servers.add(server)
+                # Again, because a server may have loaded its modules only after the middleware was made.
                 shield_server()
                 await self.manager.start()
                 watch_signals(self._hub)
                 started = True
             elif event["type"] == "lifespan.shutdown":
+                # Before the shutdown, so that an error in it does not cause a second one below.
                 started = False
                 await self._shut_down(server)
             return event

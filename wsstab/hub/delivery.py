@@ -72,7 +72,7 @@ class Courier:
     """Delivers messages for a manager.
 
     Args:
-        config: of the manager.
+        config: the configuration of the manager.
         registry: the open peers, with their names and rooms.
         loops: the services of each event loop.
         doubles: the peers that must be awaited.
@@ -113,6 +113,7 @@ class Courier:
 
     async def send_to_clients(self, client_ids: Iterable[str], message: Payload, key: Hashable) -> BroadcastResult:
         """Send a message to these clients."""
+        # A set, because a client id may be named twice.
         audience = {peer for name in client_ids for peer in self._registry.find_all(name)}
         return await self.broadcast(message, audience, (), key)
 
@@ -129,6 +130,7 @@ class Courier:
         hash(key)
         self.broadcasts += 1
         left_out = frozenset(peer for peer in excluded if peer in audience)
+        # Counted before the first delivery: the audience is live, and a peer that is closed by it leaves.
         tally = Tally(len(audience), len(audience) - len(left_out))
         doubles = {double for double in self._doubles.peers if double in audience}
         services = self._loops.only()
@@ -146,6 +148,7 @@ class Courier:
         turn_log, backpressure = services.turn_log, services.backpressure
         behind = [c for c in lagging_of(services) if entry.concerns(c)] if backpressure.lagging else []
         for peer in behind:
+            # Earlier entries go first, to keep the order.
             turn_log.catch_up(peer)
         turn_log.append(entry)
         for peer in behind:

@@ -71,8 +71,8 @@ class Door:
         """Let a WebSocket in, or say why not. The caller must give the place back by ``admission.release``.
 
         Args:
-            scope: of the handshake.
-            config: of its path.
+            scope: the scope of the handshake.
+            config: the configuration of its path.
             peer: address of the other end of the TCP connection, if the wire knows it.
             terms: the guards to ask; ``None`` for those of ``config``.
         """

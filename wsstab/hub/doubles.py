@@ -15,6 +15,8 @@ class Doubles:
     """
 
     def __init__(self) -> None:
+        # By id, because any object may be a double, even one that cannot be hashed. Its peer refers to it, so the id
+        # stays its own.
         self._by_object: dict[int, DoublePeer] = {}
         self.peers: set[DoublePeer] = set()
 

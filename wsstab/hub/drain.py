@@ -86,7 +86,7 @@ class Drainer:
     """Drains one manager; one drain at a time.
 
     Args:
-        hub: whose peers go.
+        hub: the hub whose peers are closed.
     """
 
     def __init__(self, hub: Drained) -> None:
@@ -205,6 +205,7 @@ class Drainer:
         """Abort the peers that are left and cancel their handlers; how many peers got no close frame."""
         failed = {peer for peer in self._leaving if not finished(peer)}
         for peer in failed:
+            # On its own event loop: under a test client each peer may have one.
             peer.loop.call_from_thread(peer.wire.abort)
         self._hub.cut_lingering()
         for peer in list(self._hub.calls):

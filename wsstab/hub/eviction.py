@@ -36,7 +36,7 @@ class Evictor:
     """Keeps a manager's memory within ``max_total_memory`` and ``max_memory_per_connection``.
 
     Args:
-        config: of the manager.
+        config: the configuration of the manager.
         ledger: counts the memory.
         emit: receives the events.
         may_tell: whether one more log line of a kind may be written.
@@ -79,6 +79,7 @@ class Evictor:
         victims = self._ledger.victims(total + needed - limit, spare=spare) if total + needed > limit else []
         remaining = total - sum(victim.memory for victim in victims) + needed
         if remaining > limit:
+            # Before the first eviction: an error must cost nobody a connection.
             raise MemoryLimitExceededError(limit, remaining)
         self._evict(victims)
 
@@ -135,6 +136,7 @@ class Evictor:
         """
         if loop not in self._recounting:
             self._recounting.add(loop)
+            # Weak, because the task rests between its slices, and must not keep peers that have closed meanwhile.
             loop.spawn(self._recount, [ref(peer) for peer in peers], loop)
 
     async def _recount(self, peers: list[ref[Peer]], loop: EventLoop) -> None:
@@ -171,6 +173,7 @@ class Evictor:
             told = {**victim.log_fields(), "policy": policy, "freed": freed}
             if self._may_tell("evicted"):
                 logger.warning("! evicted %s: %d bytes freed by %s", victim.log_name(), freed, policy, extra=told)
+            # Not flushed: the queue is memory too, and a slow peer would hold it for long.
             victim.closing.begin(EVICTED, flush=False)
             self._emit(ConnectionEvicted(victim.id, victim.client_id, policy, freed))
 

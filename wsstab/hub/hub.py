@@ -135,6 +135,7 @@ class Hub(Itself):
 
     async def shut_down(self, timeout: float) -> ShutdownReport:
         """Close all at once and stop; see ``manager.graceful_shutdown()``."""
+        # First, because a timeout that is not allowed must raise before anything is closed.
         plan = self._unpaced(timeout)
         self.loops.drain(True)
         report = await self._drainer.drain(plan, paced=False)
@@ -190,6 +191,7 @@ class Hub(Itself):
             self.registry.listen(peer)
         if self.subscribers.wants(ConnectionOpened):
             self.emit(ConnectionOpened(peer.id, peer.client_id, peer.path, peer.address, peer.subprotocol))
+        # What was kept with the peer before its accept is counted only now, when the ledger knows the peer.
         if peer.metadata or peer.data is not None:
             self.charge(peer, estimate_of(peer))
         if peer.rooms_joined is not None:
@@ -253,7 +255,7 @@ class Hub(Itself):
         Args:
             key: identifies the warning.
             line: the sentence, as a format.
-            args: of the format.
+            args: the arguments of the format.
             by_peers: whether peers can choose the key: then its first word has a budget of a few lines a minute.
         """
         tell = self.notices.of_peers if by_peers else self.notices.once

@@ -17,7 +17,7 @@ class Loops:
     """The services of a manager, by event loop.
 
     Args:
-        config: of the manager.
+        config: the configuration of the manager.
         observe: receives the name and the seconds of a latency.
         lingering: the TCP connections that have closed and are not gone.
         retired: called with services that have ended.

@@ -96,7 +96,7 @@ class Clients:
 
         Args:
             client_id: the name.
-            config: of the new peer's path.
+            config: the configuration of the new peer's path.
         """
         if config.duplicate_client != "replace" or self.expected(client_id) or self.leaving(client_id):
             return False
@@ -107,7 +107,7 @@ class Clients:
 
         Args:
             client_id: the name.
-            config: of its path.
+            config: the configuration of its path.
         """
         held = self.held(client_id)
         if held and config.duplicate_client == "reject":

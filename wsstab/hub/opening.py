@@ -51,13 +51,15 @@ class Opening:
         """Let a WebSocket in, or refuse it.
 
         Args:
-            scope: of its handshake.
-            receive: the server's.
-            send: the server's.
+            scope: the scope of its handshake.
+            receive: the server's ``receive``.
+            send: the server's ``send``.
 
         Returns:
             The handler's side of the new peer; ``None`` if the WebSocket was refused, and has been answered.
         """
+        # Under an eager task factory this call runs inside the function of the server that creates it. Some servers
+        # have not finished their own objects by then: daphne's is not recognised, and a refusal fails.
         if begins_in_creator():
             await anyio.lowlevel.checkpoint()
         watch_signals(self._hub, send)

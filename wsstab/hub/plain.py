@@ -31,9 +31,9 @@ def tell_of_plain(hub: Hub, wire: Wire, config: WebSocketConfig, scope: Scope, s
 
     Args:
         hub: logs the warning.
-        wire: of the connection.
-        config: of its path.
-        scope: of its handshake.
+        wire: the wire of the connection.
+        config: the configuration of its path.
+        scope: the scope of its handshake.
         send: the ASGI ``send`` that its wire uses.
 
     Returns:

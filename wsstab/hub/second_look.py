@@ -93,9 +93,9 @@ async def admits(peer: Peer, routing: Routing, door: Door, scope: Scope) -> bool
 
     Args:
         peer: the peer, which belongs to the outer stabilizer.
-        routing: of the inner stabilizer.
-        door: of the inner stabilizer.
-        scope: as the inner stabilizer gets it.
+        routing: the routing of the inner stabilizer.
+        door: the door of the inner stabilizer.
+        scope: the scope as the inner stabilizer gets it.
     """
     if routing.silent:
         return True

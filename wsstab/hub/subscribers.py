@@ -39,7 +39,7 @@ class Subscribers:
     """Callbacks by class of event.
 
     Args:
-        hooks: those of the configuration.
+        hooks: the callbacks of the configuration.
         may_tell: whether one more log line of a kind may be written, since peers can cause events at will.
     """
 
@@ -108,6 +108,7 @@ class Subscribers:
     def _call(self, callback: Callable[..., Any], event: Event) -> None:
         try:
             answer = call(callback, event)
+            # isawaitable() asks the answer for its class, and the answer may be any object of the application.
             if answer is not None and call(inspect.isawaitable, answer):
                 self._spawn(callback, answer, event)
         except Exception:

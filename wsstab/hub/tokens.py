@@ -31,6 +31,7 @@ class TokenDesk:
         self._warned = False
         self._emit = emit
         ttl_ms = int(config.reconnect_token_ttl.total_seconds() * 1000)
+        # A lifetime under a millisecond would be rounded to one that has always expired.
         self._tokens = ReconnectTokens(keys_of(config), max(ttl_ms, 1))
 
     def issue(self, client_id: str) -> str:

@@ -51,7 +51,7 @@ def seconds_between_looks(config: WebSocketConfig) -> float:
     """Seconds between two checks.
 
     Args:
-        config: of the manager.
+        config: the configuration of the manager.
     """
     paths = (config, *(each for _, each in config.by_pattern))
     timeouts = [message_timeout(each) for each in paths]
