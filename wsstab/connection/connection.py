@@ -36,7 +36,7 @@ class Connection(Itself):
         self._peer = peer
 
     def __eq__(self, other: object) -> bool:
-        # Once its call has ended, nothing but its holders refers to this object, and whoever asks then gets another.
+        # Once the call has ended, the peer no longer refers to this object, and `connection_of` makes another one.
         return isinstance(other, Connection) and other._peer is self._peer
 
     def __hash__(self) -> int:
@@ -49,7 +49,7 @@ class Connection(Itself):
 
     @property
     def id(self) -> str:
-        """Unique in the process."""
+        """The connection id, unique in the process."""
         return self._peer.id
 
     @property
@@ -64,12 +64,12 @@ class Connection(Itself):
 
     @property
     def address(self) -> str | None:
-        """The peer's, behind trusted proxies the forwarded one; ``None`` where it is not known."""
+        """Address of the peer; behind trusted proxies, the forwarded address; ``None`` if it is not known."""
         return self._peer.address
 
     @property
     def opened_at(self) -> float:
-        """When the handshake was complete, in seconds since 1970; 0 before."""
+        """Time at which the handshake was completed, in seconds since 1970; 0 before."""
         return self._peer.opened_at
 
     @property
@@ -93,7 +93,7 @@ class Connection(Itself):
 
     @property
     def closed(self) -> Awaitable[ConnectionClosed]:
-        """Awaits the end and gives the `ConnectionClosed` event; any number of times, on any loop."""
+        """An awaitable that waits for the end and returns the `ConnectionClosed` event; on any loop, repeatedly."""
         return Closed(self._peer)
 
     @property
@@ -129,14 +129,17 @@ class Connection(Itself):
         Raises:
             TypeError: not a message, or ``key`` is not hashable.
         """
+        # Under every policy, so that a mistake does not show only when the policy is changed.
         hash(key)
         peer, outgoing = self._peer, Outgoing(encode(message))
         sender = peer.sender
         if current_loop() is not peer.loop:
+            # Nobody waits for the other loop: a message that was handed over counts as queued.
             return peer.open and peer.loop.call_from_thread(peer.deliver, outgoing, key)
         if current_peer.get() is peer:
             try:
                 await sender.send(outgoing, key)
+            # Callers get an answer instead of an error, also before accept and after the handler's own close.
             except (PeerGoneError, RuntimeError):
                 return False
             return True
@@ -146,10 +149,10 @@ class Connection(Itself):
         return delivery in (Delivery.SENT, Delivery.QUEUED)
 
     async def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Close it, after all that was sent before. Once it is closing, nothing happens.
+        """Close the connection, after all messages sent before. Does nothing if a close has begun.
 
         Args:
-            code: close code; what may not travel is replaced by the nearest that may (RFC 6455 section 7.4).
+            code: close code; one that may not be sent is replaced by the nearest one that may (RFC 6455 section 7.4).
             reason: cut to 123 bytes of UTF-8.
         """
         closing = self._peer.closing
@@ -157,7 +160,7 @@ class Connection(Itself):
         await closing.latch.wait()
 
     async def join(self, room: str) -> None:
-        """Enter a room; being in it already is fine. Before accept, it gets nothing until it is accepted."""
+        """Enter a room; being in it already is fine. A connection that is not accepted yet enters it at accept."""
         await self._peer.owner.enter(self._peer, room)
 
     async def leave(self, room: str) -> None:

@@ -38,9 +38,9 @@ class Heartbeat:
 
     Args:
         peer: the peer it belongs to.
-        carrier: of the peer.
-        sender: of the peer.
-        deadlines: when what is due.
+        carrier: the carrier of the peer.
+        sender: the sender of the peer.
+        deadlines: the deadlines of the connection.
 
     Attributes:
         deadlines: when the next action is due; the receiver notes arrivals here.
@@ -160,6 +160,7 @@ class Heartbeat:
         if self.message is not None:
             self._send_message()
             return
+        # It wraps around, because its payload has four bytes.
         self._ping_id = (self._ping_id + 1) & 0xFFFFFFFF
         peer.wire.ping(self._ping_id.to_bytes(4, "big"))
 
@@ -172,6 +173,7 @@ class Heartbeat:
         peer = self.peer
         self.deadlines.heard_at = peer.services.timekeeper.now
         self.answered = True
+        # Any other pong answers an older ping, or none at all: a sign of life, but no measurement.
         if self._ping_sent and payload in (b"", self._ping_id.to_bytes(4, "big")):
             self.latency = peer.loop.time() - self._ping_sent
             self._ping_sent = 0.0
@@ -205,6 +207,7 @@ class Heartbeat:
 
     def _send_message(self) -> None:
         peer = self.peer
+        # By way of call(): a message made by the application may raise anything, and this runs in the timekeeper.
         outgoing = call(encoded, self.message)
         if peer.wire.traits.native_ping and peer.wire.is_open():
             # Ahead of the queue: otherwise a slow peer would be taken for a dead one.

@@ -33,8 +33,8 @@ async def run(app: ASGIApp, scope: Scope, handler: Handler) -> None:
 
     Args:
         app: the application.
-        scope: of the handshake.
-        handler: gives the application its ``receive`` and ``send``.
+        scope: the scope of the handshake.
+        handler: provides the ``receive`` and ``send`` of the application.
 
     Raises:
         BaseException: the error of the application, if the server must hear of it.

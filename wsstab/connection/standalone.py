@@ -1,4 +1,4 @@
-"""Standalone: a peer without the middleware, of which nothing is known but whether a send succeeds.
+"""Standalone: a peer without the middleware, about which only one thing is known: whether a send succeeds.
 
 Its heartbeat is the published JSON message. If the application never calls ``handle_pong()``, its clients seem never to
 answer; they are not closed but left to TCP, with one warning.
@@ -41,9 +41,9 @@ class DoublePeer(Peer):
 
     Args:
         owner: the hub.
-        services: of the running event loop.
-        config: of the manager.
-        id: unique in the process.
+        services: the services of the running event loop.
+        config: the configuration of the manager.
+        id: an id that is unique in the process.
         websocket: the object.
 
     Attributes:
@@ -95,6 +95,7 @@ class DoublePeer(Peer):
             return "the peer has left"
         assert isinstance(self.wire, DoubleWire)
         try:
+            # The object has no backpressure that we could see, so a deadline is all there is.
             with anyio.fail_after(self.config.outbound.send_timeout):
                 await awaited(self.wire.deliver(message))
         except Exception as failure:
