@@ -19,10 +19,10 @@ from .networks import Network, network_of
 __all__ = ["ClientAddress"]
 
 MAX_HOPS = 100
-"""How many entries of X-Forwarded-For are looked at, from the right."""
+"""Most entries of X-Forwarded-For that are examined, from the right."""
 
 LONGEST_ADDRESS = 100
-"""Characters; IPv6 has 45 at most, and the name of an interface may follow. A longer text is no address."""
+"""Most characters of an address: IPv6 has 45, and the name of an interface may follow. A longer text is no address."""
 
 HOP = re.compile(
     r"\[(?P<bracketed>[0-9a-fA-F:.]+)\](?::[0-9]{1,5})?"
@@ -76,14 +76,14 @@ class ClientAddress:
         trusts itself; such a peer is treated like any other.
 
         Args:
-            scope: of the handshake.
+            scope: the scope of the handshake.
 
         Returns:
-            The peer's address as the server reports it. Where the peer is a trusted proxy: the
-            right-most entry of X-Forwarded-For that is no trusted proxy, or, where all are trusted, the
+            The peer's address as the server reports it. If the peer is a trusted proxy: the
+            right-most entry of X-Forwarded-For that is no trusted proxy, or, if all are trusted, the
             left-most one examined (100 at most). An entry that is no address ends the walk at the entry
-            before it. Without ports and brackets; IPv4-mapped IPv6 becomes IPv4. ``None`` where the
-            server knows no address, as behind a Unix socket.
+            before it. The result has neither port nor brackets; IPv4-mapped IPv6 becomes IPv4. ``None`` if
+            the server knows no address, as behind a Unix socket.
         """
         client = scope.get("client")
         # The common case, for which the cache has the answer. The length is bounded because the cache keeps the text.
@@ -104,11 +104,11 @@ class ClientAddress:
         it as ``peer``. A proxy that forwards the Host header needs none of this.
 
         Args:
-            scope: of the handshake.
-            peer: address of the other end of the TCP connection, where it is known for certain.
+            scope: the scope of the handshake.
+            peer: address of the other end of the TCP connection, if it is known for certain.
 
         Returns:
-            The Host header, then the first value of X-Forwarded-Host, where present.
+            The Host header, then the first value of X-Forwarded-Host, if present.
         """
         hosts = _values(scope, b"host")[:1]
         if self._trusts(peer or _certain_peer(scope)):

@@ -34,7 +34,7 @@ class Inbox(Generic[E]):
         ValueError: a bound below 1.
     """
 
-    # A connection with nothing unread has no deque: an empty one holds 0.7 KiB.
+    # A connection with nothing unread has no deque, because an empty one takes 0.7 KiB.
 
     __slots__ = ("_max_bytes", "_max_messages", "bytes", "waiting")
 

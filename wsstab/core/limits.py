@@ -20,9 +20,9 @@ from ..close import ADDRESS_LIMIT, CONNECTION_LIMIT, Close
 __all__ = ["Admission", "RateLimiter", "TokenBucket", "holder_of"]
 
 LONGEST_ADDRESS = 100
-"""Characters; a longer text is no address and is counted under its own text."""
+"""Most characters of an address; a longer text is counted as it is."""
 CLOCK_ERROR = 1e-6
-"""Seconds; a shorter wait comes from the rounding of clocks and counts as none."""
+"""Seconds; a shorter wait is only a rounding error of the clock, and counts as no wait."""
 
 
 class Admission:
@@ -55,7 +55,7 @@ class Admission:
         """Admit and count a connection, or refuse it.
 
         Args:
-            address: of the client; ``None`` where it is unknown, which exempts it from the address limit.
+            address: address of the client; ``None`` if it is unknown, and so not limited.
             replacing: whether the connection takes the place of one that is about to close; it is then
                 admitted even at ``max_connections``, but not beyond the limit of its address.
 

@@ -30,7 +30,7 @@ MAX_OBJECTS = 100_000
 
 
 class Member(Protocol):
-    """What the ledger asks of a connection; ``memory`` is written by the ledger alone."""
+    """What the ledger requires of a connection; only the ledger writes ``memory``."""
 
     memory: int
     """Bytes it holds."""
@@ -347,7 +347,7 @@ class Estimate:
         """Follow references.
 
         Args:
-            references: how many, at most.
+            references: most references to follow.
 
         Returns:
             How many of them were not needed; more than 0 when the estimate is complete.

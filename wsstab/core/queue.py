@@ -110,7 +110,7 @@ class OutboundQueue(Generic[M]):
         ValueError: no such policy.
     """
 
-    # An idle connection has no deque: an empty one holds 0.7 KiB.
+    # An idle connection has no deque, because an empty one takes 0.7 KiB.
 
     __slots__ = ("_max_bytes", "_max_messages", "_policy", "bytes", "dropped", "waiting")
 
@@ -148,7 +148,7 @@ class OutboundQueue(Generic[M]):
                 key like any other; the other policies ignore it.
 
         Returns:
-            What became of the message.
+            What happened to the message.
 
         Raises:
             TypeError: ``key`` is not hashable under ``latest``; the queue is unchanged.

@@ -20,7 +20,7 @@ __all__ = ["Crowd", "Member", "Registry"]
 
 
 class Member(Protocol):
-    """What the registry asks of a connection; ``client_id`` and ``rooms_joined`` are written by the registry alone."""
+    """What the registry requires of a connection; only the registry writes ``client_id`` and ``rooms_joined``."""
 
     shard: int
     """Shard of the connection id, by `Registry.shard_of`; never changes."""

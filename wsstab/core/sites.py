@@ -12,7 +12,7 @@ from typing import NamedTuple
 __all__ = ["DEFAULT_PORTS", "Site", "correction", "entry_of", "site_of"]
 
 MAX_LENGTH = 300
-"""Characters; a host name has at most 253 (RFC 1035 section 2.3.4). Longer texts are not parsed."""
+"""Most characters that are parsed; a host name has at most 253 (RFC 1035 section 2.3.4)."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 

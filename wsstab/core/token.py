@@ -21,7 +21,7 @@ from ..errors import InvalidTokenError, TokenExpiredError
 __all__ = ["MAX_TOKEN_LENGTH", "ReconnectTokens"]
 
 MAX_TOKEN_LENGTH = 4096
-"""Characters. Proxies allow 4 to 8 KiB for a header line or a request line, where tokens travel."""
+"""Most characters of a token, which travels in a header or request line; proxies allow 4 to 8 KiB for one."""
 
 TOKEN = re.compile(r"[\w-]*(?:\.[\w-]+){3}", re.ASCII)
 """Four parts in the alphabet of base64url; only the client id may be empty."""
@@ -63,9 +63,9 @@ class ReconnectTokens:
         """Make a token.
 
         Args:
-            client_id: whose token it is; any text, of about 3,000 bytes at most.
+            client_id: the client that the token is for; any text, of about 3,000 bytes at most.
             now_ms: POSIX time in milliseconds.
-            ttl_ms: how long it is good for in milliseconds, ``None`` for what the constructor got.
+            ttl_ms: how long the token is valid, in milliseconds; ``None`` for the constructor's value.
 
         Returns:
             The token, in four parts of ASCII letters, digits, ``-`` and ``_``, with dots between.

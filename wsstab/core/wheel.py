@@ -1,4 +1,4 @@
-"""Wheel: all deadlines, in one ring of slots.
+"""Wheel: deadlines in one ring of slots.
 
 Scheduling and cancelling take constant time, however many deadlines wait. A
 deadline further away than one turn of the ring stays in its slot and is skipped
