@@ -65,6 +65,7 @@ class UserData(Mapping[str, Any]):
         Yields:
             The growth that was found, in bytes; mostly 0.
         """
+        # A copy, because the application may set values between two steps.
         for key, value in list(self._values.items()):
             whole = Estimate(value)
             while not whole.advance(references):

@@ -56,6 +56,7 @@ class LatencyHistogram:
         if not bounds or not all(low < high for low, high in pairwise(edges)):
             raise ValueError(f"bounds={tuple(bounds)}: must be finite numbers of seconds, ascending from above 0")
         self._bounds = tuple(bounds)
+        # One more than there are bounds: the last one counts what is above all of them.
         self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
 
@@ -69,6 +70,7 @@ class LatencyHistogram:
         if not isfinite(seconds):
             return
         seconds = max(seconds, 0.0)
+        # bisect_left, so that a duration equal to a bound is counted under it, as in Prometheus.
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._total += seconds
 

@@ -119,6 +119,7 @@ class Lifecycle:
             self.outbound = outbound
         else:
             return False
+        # Nobody receives any more, so nothing can be sent. The reverse does not hold; see the rules above.
         if self.inbound is InboundState.ENDED:
             self.outbound = OutboundState.CLOSED
         return True

@@ -41,6 +41,7 @@ async def connect(hub: Hub, client_id: str, websocket: Any, metadata: dict[str, 
         replaced = hub.clients.take(peer, client_id, metadata)
     except WebSocketStabilizerError:
         if isinstance(peer, DoublePeer) and not peer.named:
+            # It was registered a moment ago, only for the name that it cannot have.
             peer.closing.abort(VANISHED)
         raise
     if replaced:
@@ -83,6 +84,7 @@ def register(hub: Hub, client_id: str, websocket: Any) -> DoublePeer:
     hub.enrol(peer)
     peer.open_now()
     if is_websocket(websocket):
+        # As behind the middleware: in this handler, the client id means its own connection from now on.
         current_peer.set(peer)
     return peer
 

@@ -73,6 +73,7 @@ class Counters:
             loops: the services of all event loops.
         """
         sums = self._past.copy()
+        # A copy: under a test client, a peer may close in another thread meanwhile.
         for peer in [*listed, *list(self._closing)]:
             add(sums, peer.traffic())
         for services in loops:

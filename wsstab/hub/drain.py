@@ -174,6 +174,7 @@ class Drainer:
         at_once = self._hub.config.max_concurrent_cleanup
         for start in range(0, len(batch), at_once):
             for peer in batch[start : start + at_once]:
+                # Also for peers that were accepted after the drain had begun.
                 self._leaving[peer] = None
                 peer.closing.begin(close, within=max(self._deadline - time(), LOOK_AGAIN))
                 self._closing.append(peer)

@@ -49,6 +49,7 @@ class DrainEndpoint:
         self._manager = manager
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A mount passes WebSockets on as well.
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return

@@ -144,6 +144,7 @@ class Clients:
             ConnectionLimitExceededError: the peer may not take the name.
             MemoryLimitExceededError: no eviction makes room for the metadata.
         """
+        # This and the next step may raise, so they come before any other peer is closed.
         others = self.others(peer, client_id)
         if metadata is not None:
             self._evictor.keep_metadata(peer, metadata)

@@ -67,6 +67,7 @@ class Prober:
             return
         if now < self._rests_until or (search is not None and now - search.began < BETWEEN_SEARCHES):
             return
+        # Searches that are over are dropped here, because peers choose how many addresses there are.
         self._searches = {where: each for where, each in self._searches.items() if now < each.until + BETWEEN_SEARCHES}
         search = self._searches[address] = _Search(now)
         doubtful, silent = self._find(address, loop)
@@ -75,12 +76,14 @@ class Prober:
             for each in silent:
                 each.heartbeat.ask()
             return
+        # Set before the wait, so that callers who come meanwhile wait for this probe.
         search.until = now + LONGEST_PROBE
         try:
             found = await probe(doubtful, is_room)
         finally:
             search.until = loop.time()
         if found:
+            # An aborted peer gives its place back only when its ASGI call has ended.
             search.until += USUAL
             await search.wait_for(is_room, loop)
 

@@ -54,6 +54,7 @@ class SecondLook(Itself):
         """Whether all guards let the peer in, those of the endpoint too; a peer that is refused has been answered."""
         for entrance, door in self._entrances:
             terms = entrance.terms_behind(self._noted)
+            # The very terms that the door has asked are the common case, and need no comparison.
             if terms is not self._passed and not await self.passes(door, entrance.scope, terms):
                 return False
         return self._peer.closing.close is None

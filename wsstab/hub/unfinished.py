@@ -40,6 +40,7 @@ class UnfinishedMessages:
         peers = next(slices, None)
         if peers is not None:
             for peer in peers:
+                # A peer of another event loop must be looked at in that loop's own thread.
                 if peer.services is services:
                     peer.receiver.look(now)
                     # The transport of a slow peer may have drained since its memory was counted.

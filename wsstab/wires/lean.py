@@ -92,6 +92,7 @@ class LeanEvent:
         self._set = True
         waiting, self._waiting = self._waiting, None
         for future in waiting or ():
+            # The future of a waiter that was cancelled is done already, and setting a result would raise.
             if not future.done():
                 future.set_result(None)
 
@@ -108,6 +109,7 @@ class LeanEvent:
             try:
                 await future
             finally:
+                # Not from the attribute: set() may have replaced the list.
                 waiting.remove(future)
         return True
 

@@ -69,6 +69,7 @@ UVICORN = Traits("uvicorn")
 
 HYPERCORN = Traits("hypercorn")
 
+# The rows that differ only in their name exist so that the conformance suite tests each variant by itself.
 ROWS = [
     ASGI,
     replace(UVICORN, server="uvicorn websockets-sansio"),

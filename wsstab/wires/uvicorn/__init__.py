@@ -63,6 +63,7 @@ def recognise(scope: Scope, receive: Receive, send: Send) -> UvicornWire | None:
 
 
 def _implementation(protocol_class: type) -> str:
+    # The base classes too, because applications may derive protocol classes of their own.
     for base in protocol_class.__mro__:
         if base.__module__.startswith("uvicorn.protocols.websockets."):
             return base.__module__.rpartition(".")[2]
