@@ -107,7 +107,7 @@ def test_configuration_manager_and_options_exclude_each_other(options: dict[str,
 
 def test_the_middleware_needs_an_application() -> None:
     """It takes the application by position, or by name as older versions of Starlette pass it."""
-    with pytest.raises(TypeError, match="needs the application"):
+    with pytest.raises(TypeError, match="needs an application"):
         WebSocketStabilizer()
     app = plain()
     assert WebSocketStabilizer(app=app).app is app

@@ -67,7 +67,7 @@ class WebSocketStabilizer:
         # Starlette before 0.41 passes it by name.
         application = app if app is not None else options.pop("app", None)
         if application is None:
-            raise TypeError("WebSocketStabilizer needs the application that it stands around")
+            raise TypeError("WebSocketStabilizer needs an application to wrap")
         if sum(given is not None for given in (config, manager, options or None)) > 1:
             raise TypeError("pass options, or config=, or manager=: only one of them")
         check_keys(manager_key, connection_key)

@@ -190,13 +190,13 @@ async def test_a_plain_function_is_only_marked() -> None:
 @pytest.mark.parametrize("wrong", [5, object(), "endpoint", None])
 async def test_what_cannot_be_called_is_refused(wrong: Any) -> None:
     """With what stands where."""
-    with pytest.raises(TypeError, match="stands on an endpoint, a function or a class, not on"):
+    with pytest.raises(TypeError, match="applies to an endpoint, which is a function or a class, not to"):
         SMALL(wrong)
 
 
 async def test_what_takes_no_attribute_is_refused() -> None:
     """It would be off silently."""
-    with pytest.raises(TypeError, match="an Override cannot stand on <built-in function print>, which takes no attrib"):
+    with pytest.raises(TypeError, match="an Override cannot apply to <built-in function print>, which takes no attrib"):
         SMALL(print)
 
 

@@ -85,7 +85,7 @@ def mark(endpoint: EndpointT, override: Mark) -> EndpointT:
         TypeError: the endpoint cannot be called, or takes no attributes.
     """
     if not callable(endpoint):
-        raise TypeError(f"{override!r} stands on an endpoint, a function or a class, not on {endpoint!r}")
+        raise TypeError(f"{override!r} applies to an endpoint, which is a function or a class, not to {endpoint!r}")
     overrides = (override, *overrides_of(endpoint))
     _marked[:] = [True]
     if isinstance(endpoint, type):
@@ -111,7 +111,7 @@ def _put(endpoint: object, overrides: Overrides) -> None:
     try:
         setattr(endpoint, ATTRIBUTE, overrides)
     except AttributeError:
-        raise TypeError(f"an Override cannot stand on {endpoint!r}, which takes no attributes") from None
+        raise TypeError(f"an Override cannot apply to {endpoint!r}, which takes no attributes") from None
 
 
 def _guard_instance(endpoint: Any, overrides: Overrides) -> None:

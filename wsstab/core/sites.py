@@ -48,7 +48,7 @@ class Site(NamedTuple):
 
 def site_of(text: str) -> Site | None:
     """The site that a text names; ``None`` if it names none."""
-    # The length is checked first: the text comes from a peer.
+    # The length is checked first, because the text may come from a peer.
     match = SITE.fullmatch(text.lower()) if len(text) <= MAX_LENGTH else None
     if match is None:
         return None

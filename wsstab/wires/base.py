@@ -254,8 +254,8 @@ async def tell_of_close(send: Send, code: int, reason: str) -> None:
 
 def tell_of_failure() -> None:
     """Log the error of an observer of a close; at most a few a minute, because peers close as often as they like."""
-    if _notices.may_tell("a close was observed in vain"):
-        logger.warning("! what stands around the server failed at a close", exc_info=True)
+    if _notices.may_tell("observer failed at a close"):
+        logger.warning("! an observer failed at a close", exc_info=True)
 
 
 _notices = Notices()

@@ -69,7 +69,7 @@ UVICORN = Traits("uvicorn")
 
 HYPERCORN = Traits("hypercorn")
 
-# The rows that differ only in their name exist so that the conformance suite tests each variant by itself.
+# Variants that differ only in name have rows too: the conformance suite and the matrix read one for each.
 ROWS = [
     ASGI,
     replace(UVICORN, server="uvicorn websockets-sansio"),

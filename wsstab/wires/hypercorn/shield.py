@@ -147,7 +147,7 @@ def _shield_servers(module: Any) -> None:
         except Exception:
             # Logged here, because no manager may know of the connection: it can fail before its application is called.
             if notices.may_tell("error of a connection"):
-                logger.warning("! an error of one connection, which alone has ended by it", exc_info=True)
+                logger.warning("! an error has ended one connection", exc_info=True)
 
     async def close_between_writes(server: Any) -> None:
         try:
