@@ -140,7 +140,7 @@ class WebSocketStabilizer:
 
         async def send_if_sound(event: Event) -> None:
             nonlocal failed, serving
-            why = self._taken_in(scope.get("state")) if event["type"] == "lifespan.startup.complete" else None
+            why = self._key_conflict(scope.get("state")) if event["type"] == "lifespan.startup.complete" else None
             if why is not None:
                 # An error alone would look to some servers like an application without a lifespan.
                 failed = True
@@ -180,7 +180,7 @@ class WebSocketStabilizer:
                 # The lifespan ended by itself. Servers go on serving then, and never say when they stop.
                 self._hub.servers.discard(server)
 
-    def _taken_in(self, state: object) -> RuntimeError | None:
+    def _key_conflict(self, state: object) -> RuntimeError | None:
         """The error if the application uses one of our keys in the lifespan's state: every request would fail."""
         if not isinstance(state, Mapping):
             return None

@@ -375,7 +375,7 @@ class Estimate:
         found: list[object] = []
         if issubclass(kind, type | ModuleType):
             return found
-        with _Unharmed():
+        with _SuppressErrors():
             for container, items in CONTAINERS.items():
                 if issubclass(kind, container):
                     found += islice(items(item), room)
@@ -383,14 +383,14 @@ class Estimate:
             # The class lives as long as the objects in `_seen`, so its id stays valid.
             self._slots[id(kind)] = _slots(kind)
         for slot in self._slots[id(kind)]:
-            with _Unharmed():
+            with _SuppressErrors():
                 found.append(slot.__get__(item, kind))
-        with _Unharmed():
+        with _SuppressErrors():
             found.append(object.__getattribute__(item, "__dict__"))
         return found[:room]
 
 
-class _Unharmed:
+class _SuppressErrors:
     """Suppresses errors of application code; ``KeyboardInterrupt`` and ``SystemExit`` pass."""
 
     def __enter__(self) -> None:

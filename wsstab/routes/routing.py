@@ -124,9 +124,10 @@ class Routing:
             return votes[0].terms
         # The options come from the first spelling that a pattern names; of the guards, all apply.
         chosen = next((vote for vote in votes if vote.override is not None), votes[0])
-        said = [vote for vote in votes if not inner or _differs(vote)]
-        origins, asked = _held("allowed_origins", said, marks), _held("authorize", votes, marks)
-        return Terms(self._merged(chosen.config, marks), tuple(origins), tuple(asked))
+        with_origins = [vote for vote in votes if not inner or _sets_origins(vote)]
+        origins = _guard_values("allowed_origins", with_origins, marks)
+        authorize = _guard_values("authorize", votes, marks)
+        return Terms(self._merged(chosen.config, marks), tuple(origins), tuple(authorize))
 
     def _merged(self, config: WebSocketConfig, marks: Overrides) -> WebSocketConfig:
         if not marks:
@@ -237,7 +238,7 @@ def spellings(paths: Iterable[str]) -> Iterator[str]:
         yield cut.rstrip("/") or "/"
 
 
-def _held(name: str, votes: Sequence[Vote], marks: Overrides) -> list[Any]:
+def _guard_values(name: str, votes: Sequence[Vote], marks: Overrides) -> list[Any]:
     """All values of a guard that apply. Those of the endpoint replace the manager's, but not those of a pattern."""
     own = [mark.fields[name] for mark in marks if name in mark.fields]
     named = [vote for vote in votes if not own or (vote.override is not None and name in vote.override.fields)]
@@ -249,7 +250,7 @@ def _held(name: str, votes: Sequence[Vote], marks: Overrides) -> list[Any]:
     return held
 
 
-def _differs(vote: Vote) -> bool:
+def _sets_origins(vote: Vote) -> bool:
     """Whether the options of this vote say which pages may connect, instead of leaving that to the default."""
     named = vote.override is not None and "allowed_origins" in vote.override.fields
     return named or vote.config.allowed_origins != SAME_HOST

@@ -116,11 +116,11 @@ class GranianWire(AsgiWire):
             self._attempt.cancel()
 
     def abort_is_over(self) -> bool:
-        return not self._ending and not self._are_held()
+        return not self._ending and not self._sends_are_held()
 
-    def _are_held(self) -> bool:
+    def _sends_are_held(self) -> bool:
         """Whether granian's threads still refer to a cancelled send, and so have not learnt of the cancellation."""
-        self._cancelled = tuple([each for each in self._cancelled if sys.getrefcount(each) > HELD_HERE])
+        self._cancelled = tuple([each for each in self._cancelled if sys.getrefcount(each) > OWN_REFERENCES])
         return bool(self._cancelled)
 
     def detach(self) -> None:
@@ -139,7 +139,7 @@ class GranianWire(AsgiWire):
         if handed is not None:
             self._in_flight += self._handed_size
             self._written = handed
-            # `_are_held` counts references, and one of this frame would look like one of granian's threads.
+            # `_sends_are_held` counts references, and one of this frame would look like one of granian's threads.
             del handed
             try:
                 # A loss is not told here: the reader gets the disconnect.
@@ -177,15 +177,15 @@ class GranianWire(AsgiWire):
         self._stop_writer()
         # Shielded, because the task is often cancelled already. The time is bounded by LONGEST_GRIP.
         with contextlib.suppress(Exception), anyio.CancelScope(shield=True):
-            await self._until_they_have_learnt()
+            await self._until_released()
             self._cancelled += (self._send({"type": "websocket.close", "code": code, "reason": reason}),)
             with contextlib.suppress(Exception), anyio.move_on_after(A_WHILE):
                 await self._cancelled[-1]
-            await self._until_they_have_learnt()
+            await self._until_released()
 
-    async def _until_they_have_learnt(self) -> None:
+    async def _until_released(self) -> None:
         with anyio.move_on_after(LONGEST_GRIP):
-            while self._are_held():
+            while self._sends_are_held():
                 await anyio.sleep(LOOK_AGAIN)
 
 
@@ -213,9 +213,9 @@ class Watch:
             wire.look()
 
 
-HELD_HERE = max(sys.getrefcount(each) for each in [object()])
+OWN_REFERENCES = max(sys.getrefcount(each) for each in [object()])
 """What `sys.getrefcount` returns for an object to which only the sequence of the running loop refers, as in
-`GranianWire._are_held`. Measured, because it depends on the version of Python."""
+`GranianWire._sends_are_held`. Measured, because it depends on the version of Python."""
 _futures: set[type] = set()
 
 

@@ -58,10 +58,10 @@ def bound_inflating(connection: Any, limit: Callable[[], int | None]) -> None:
     if extension is None:
         return
     inflate, complete = extension.frame_inbound_payload_data, extension.frame_inbound_complete
-    burst = False
+    over_limit = False
 
     def inflate_some(protocol: Any, data: bytes) -> Any:
-        nonlocal burst
+        nonlocal over_limit
         most, size, pieces = limit(), 0, []
         # In slices, because the limit can be checked only between two calls, and one call may make a thousand times its
         # size.
@@ -72,13 +72,13 @@ def bound_inflating(connection: Any, limit: Callable[[], int | None]) -> None:
             size += len(piece)
             pieces.append(piece)
             if most is not None and size > most:
-                burst = True
+                over_limit = True
                 break
         return b"".join(pieces)
 
-    def complete_unless_burst(protocol: Any, fin: bool) -> Any:
+    def complete_unless_over_limit(protocol: Any, fin: bool) -> Any:
         # The omitted data would make the rest look like an error in the compressed data.
-        return b"" if burst else complete(protocol, fin)
+        return b"" if over_limit else complete(protocol, fin)
 
     extension.frame_inbound_payload_data = inflate_some
-    extension.frame_inbound_complete = complete_unless_burst
+    extension.frame_inbound_complete = complete_unless_over_limit
