@@ -167,6 +167,7 @@ class DaphneWire(Wire):
 
     def limit_message_size(self, limit: int) -> int | None:
         protocol = self.protocol
+        # To autobahn, 0 means no limit.
         told = [own for own in (protocol.maxMessagePayloadSize, protocol.maxFramePayloadSize) if own]
         smallest = min(told, default=DEFAULT_LIMIT)
         # The default cannot be told from the same limit chosen by an operator, so it is raised in both cases.
@@ -276,6 +277,7 @@ class DaphneWire(Wire):
         if protocol.state == protocol.STATE_CONNECTING:
             await (self._outer or self._send)({"type": "websocket.close", "code": code})
             return
+        # Asked first, because the close frame ends this state.
         open_still = self.is_open()
         self._closed = True
         self._stop_delivering()

@@ -20,6 +20,7 @@ class LeanQueue(Generic[T]):
     __slots__ = ("_first", "_reader", "_rest")
 
     def __init__(self) -> None:
+        # Hardly ever does more than one item wait, and one needs no deque.
         self._first: T | None = None
         self._rest: deque[T] | None = None
         self._reader: asyncio.Future[None] | None = None

@@ -283,6 +283,7 @@ def _is_test(scope: Scope, send: object) -> bool:
 
 
 def _called_from_a_test() -> bool:
+    # Not inspect.stack(), which reads the source files of all frames.
     frame = sys._getframe()
     for _ in range(HIGHEST):
         if str(frame.f_globals.get("__name__")).startswith(TESTS):

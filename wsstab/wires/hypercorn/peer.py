@@ -146,6 +146,7 @@ class Peer:
         self.stream, self.connection, self._wire = NO_STREAM, None, NO_WIRE
 
     def _empty_queue(self) -> None:
+        # hypercorn gives the application a method of the queue itself: ``get`` on asyncio, ``receive`` on trio.
         queue = getattr(self._receive, "__self__", None)
         take = getattr(queue, "get_nowait", None) or getattr(queue, "receive_nowait", None)
         # asyncio and trio each have their own word for an empty queue.
