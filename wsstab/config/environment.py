@@ -98,6 +98,6 @@ def _build(prefix: str, group: str, kind: type[Any], given: dict[str, Any]) -> A
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most similar to the given one; case does not count."""
-    # A cutoff of 0, so that there is always one: an error with a poor suggestion still shows how names look.
+    # A cutoff of 0, so that there always is one.
     by_folded = {other.casefold(): other for other in known}
     return by_folded[get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.0)[0]]

@@ -241,8 +241,8 @@ class StructuredLogger:
 
     def _log(self, level: int, sentence: str, /, **fields: Any) -> None:
         if self.logger.isEnabledFor(level):
-            # The sentence is an argument: a client id may hold a percent sign.
             # `logging` raises KeyError for a field that a record has itself.
             extra = _without_clash(fields, RECORD_FIELDS)
-            # Three levels up is the caller of the public method, which a line should name.
+            # The sentence is an argument, because a client id may hold a percent sign. Three levels up is the caller of
+            # the public method, whose place in the source a line should name.
             self.logger.log(level, "%s", sentence, extra=extra, stacklevel=3)

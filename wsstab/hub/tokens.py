@@ -37,7 +37,7 @@ class TokenDesk:
     def issue(self, client_id: str) -> str:
         """A new token for ``client_id``."""
         self._require_enabled()
-        # At the first token and not at the start: most applications use no tokens, and need no key.
+        # At the first token and not at the start: an application without tokens needs no key.
         if not self._lasting and not self._warned:
             self._warned = True
             logger.warning("! no secret_key is set: reconnect tokens die with this process, and others refuse them")
