@@ -104,8 +104,8 @@ def test_unknown_middleware_is_named_in_the_log_once(serve: MakeServer) -> None:
             assert server.get("/-/look")["wires"] == ["AsgiWire"]
         gone(server)
     [line] = [line for line in server.log.splitlines() if "WARNING wsstab" in line]
-    assert "tests.composition.apps.watched.change stands around the send() of uvicorn" in line
-    assert "the heartbeat that is left is uvicorn's own ping every 20 s" in line
+    assert "tests.composition.apps.watched.change wraps the send() of uvicorn" in line
+    assert "the only heartbeat is uvicorn's own ping every 20 s" in line
     assert "app = WebSocketStabilizer(app), or start uvicorn with --ws wsstab.wires.uvicorn:Protocol" in line
 
 

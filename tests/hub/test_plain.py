@@ -68,9 +68,9 @@ def told(caplog: pytest.LogCaptureFixture, *sends: Any, wire: Wire | None = None
 def test_middleware_that_hides_the_server_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     """The warning says which features are lost, which heartbeat is left, and what to do about it."""
     assert told(caplog, *[shouting(Protocol().send) for _ in range(3)]) == [
-        "! tests.hub.test_plain.shout stands around the send() of uvicorn, and may change messages, so they all pass "
-        "it: no WebSocket pings of ours, no abort of peers that take nothing, no joined broadcasts (the heartbeat that "
-        "is left is uvicorn's own ping every 20 s); wrap the stabilizer around everything, "
+        "! tests.hub.test_plain.shout wraps the send() of uvicorn and may change messages, so every message goes "
+        "through it: no WebSocket pings of ours, no abort of peers that take nothing, no joined broadcasts (the only "
+        "heartbeat is uvicorn's own ping every 20 s); wrap the stabilizer around everything, "
         "app = WebSocketStabilizer(app), or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
     ]
 
@@ -132,9 +132,7 @@ def test_a_heartbeat_without_pings_is_not_reported_as_lost(caplog: pytest.LogCap
 def test_an_unknown_send_is_reported_as_server_or_middleware(caplog: pytest.LogCaptureFixture) -> None:
     """It may be either if no known server is found behind it."""
     [line] = told(caplog, of_no_server)
-    assert line.startswith(
-        "! tests.hub.test_plain.of_no_server is the send() of no server that is known, or stands around "
-    )
+    assert line.startswith("! tests.hub.test_plain.of_no_server is the send() of an unknown server, or wraps one ")
     assert "; if it is middleware, wrap the stabilizer around everything" in line
 
 

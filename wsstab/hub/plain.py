@@ -57,7 +57,7 @@ def tell_of_plain(hub: Hub, wire: Wire, config: WebSocketConfig, scope: Scope, s
             line = "! plain ASGI is all that works with this version of %s: %s"
             hub.warn_once("plain ASGI", line, found.server, lost(found, config))
         else:
-            line = "! %s.%s %s, so they all pass it: %s; %s"
+            line = "! %s.%s %s, so every message goes through it: %s; %s"
             words = (found.module, found.function, what(found), lost(found, config), remedies(found))
             hub.warn_once(f"plain ASGI {found.module}.{found.function}", line, *words)
     return True
@@ -66,8 +66,8 @@ def tell_of_plain(hub: Hub, wire: Wire, config: WebSocketConfig, scope: Scope, s
 def what(found: Stranger) -> str:
     """What is known about the ``send``."""
     if found.server:
-        return f"stands around the send() of {found.server}, and may change messages"
-    return "is the send() of no server that is known, or stands around one and may change messages"
+        return f"wraps the send() of {found.server} and may change messages"
+    return "is the send() of an unknown server, or wraps one and may change messages"
 
 
 def lost(found: Stranger, config: WebSocketConfig) -> str:
@@ -81,7 +81,7 @@ def lost(found: Stranger, config: WebSocketConfig) -> str:
         return ", ".join(missing)
     if found.ping_interval is None:
         return ", ".join(["no WebSocket pings, so no heartbeat", *missing]) + f" ({CUSTOM})"
-    left = f"the heartbeat that is left is {found.server}'s own ping every {found.ping_interval:g} s"
+    left = f"the only heartbeat is {found.server}'s own ping every {found.ping_interval:g} s"
     return ", ".join(["no WebSocket pings of ours", *missing]) + f" ({left})"
 
 
