@@ -19,7 +19,7 @@ def suggest_level(level: str) -> None:
     """Set the level of this package's logger, unless something other than an earlier call has set it.
 
     Args:
-        level: as in ``WebSocketConfig.log_level``.
+        level: the level, as in ``WebSocketConfig.log_level``.
     """
     logger = logging.getLogger("wsstab")
     if logger.level in (logging.NOTSET, _suggested.get("level")):

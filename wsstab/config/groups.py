@@ -126,7 +126,7 @@ class Inbound(_Group):
     Args:
         max_messages: messages that may wait; 256.
         max_bytes: payload that may wait, in bytes; 1 MiB.
-        message_timeout: seconds in which a message that a peer has begun must grow, or it is closed with 1008;
+        message_timeout: seconds within which an unfinished message must grow, or its peer is closed with 1008;
             ``None``, the default, for ``heartbeat_interval`` and ``heartbeat_timeout`` together.
 
     Raises:
@@ -151,9 +151,9 @@ class Outbound(_Group):
     Args:
         max_bytes: payload that may wait, in bytes; 1 MiB. ``None``: only ``max_messages`` bounds it.
         max_messages: messages that may wait; 1,000. ``None``: only ``max_bytes`` bounds it.
-        send_timeout: seconds; 10. A peer that takes no byte for so long while something waits is
+        send_timeout: seconds; 10. A peer that takes no byte for this time while messages wait is
             closed with 1013, under every policy.
-        policy: what happens at the bound; ``close``.
+        policy: what happens when a bound is reached; ``close``.
 
     Raises:
         ValueError: a value that is not allowed, or both bounds are off.
@@ -185,8 +185,8 @@ class RateLimit(_Group):
         messages_per_second: messages a second, on average.
         burst: messages that may come at once; ``messages_per_second`` rounded up.
         bytes_per_second: payload on average, in bytes; ``None``, the default, for no such limit.
-        action: what happens beyond it: ``close`` with 1008, ``drop`` the message, or ``delay``
-            it: the handler gets it when its time has come, at most 30 s after the message before it.
+        action: what happens to a message above the limit: ``close`` its connection with 1008, ``drop`` it, or
+            ``delay`` it: the handler gets it when the rate allows, at most 30 s after the message before it.
 
     Raises:
         ValueError: a value that is not allowed.
@@ -215,15 +215,15 @@ class Drain(_Group):
     """How connections are ended when the process stops.
 
     Args:
-        timeout: seconds until what is left is aborted; 20. Keep it under what the supervisor grants
-            between SIGTERM and SIGKILL. 0 aborts at once.
+        timeout: seconds until the remaining connections are aborted; 20. Keep it below the time that the
+            supervisor allows between SIGTERM and SIGKILL. 0 aborts at once.
         batch_size: connections closed in one round; 100.
-        interval: seconds between two rounds; 0.1. Clients then come back in waves and not at once.
+        interval: seconds between two rounds; 0.1. It makes clients come back in waves instead of all at once.
         code: close code; 1012, so that clients come back.
         reason: reason of the close, at most 123 bytes of UTF-8; ``service restart``.
         handle_signals: whether SIGTERM and SIGINT start a drain; ``True``.
-        endpoint_token: what a request to ``manager.drain_endpoint()`` must bring along: a text, or a list with the
-            newest first. ``None``, the default: it answers 404. In no ``repr`` and in no error.
+        endpoint_token: the token that a request to ``manager.drain_endpoint()`` must carry: a text, or a list with the
+            newest first. ``None``, the default: every answer is 404. It appears in no ``repr`` and in no error.
 
     Raises:
         ValueError: a value that is not allowed.
