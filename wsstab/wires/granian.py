@@ -170,6 +170,7 @@ class GranianWire(AsgiWire):
             if is_future(handed):
                 handed.cancel()
             else:
+                # A coroutine of another version; unless it is closed, Python warns that it was never awaited.
                 handed.close()
 
     async def _drop(self, code: int, reason: str) -> None:
@@ -228,7 +229,7 @@ def is_future(awaitable: Any) -> bool:
     if kind in _futures:
         return True
     if _futures and not hasattr(awaitable, "done"):
-        # For a peer that has left, granian returns an awaitable that has nothing to do. The version is a known one.
+        # For a peer that has left, granian returns an awaitable that is done before it begins.
         return False
     if lacks(awaitable, ("done", "cancel"), "what granian's send() gives"):
         return False
