@@ -76,6 +76,7 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 def _header(opcode: int, length: int) -> bytes:
+    # No checks here: every message needs a header, and the payload of one in memory always has a legal length.
     if length < 126:
         return bytes((FIN | opcode, length))
     if length < 65536:

@@ -212,6 +212,7 @@ def holder_of(address: str | None) -> str | None:
     return _parsed_holder(address)
 
 
+# Cached, because each connection asks for it when it comes and when it goes, and many share an address.
 @lru_cache(maxsize=1024)
 def _parsed_holder(address: str) -> str:
     try:

@@ -213,6 +213,7 @@ class _ByAge(Generic[M]):
                 named.append(entry)
                 yield entry[2]
         finally:
+            # Those that were named go back as well: a victim stays a member until it is removed.
             for entry in chain(seen, named):
                 heappush(self._heap, entry)
 
@@ -237,6 +238,7 @@ class _ByAge(Generic[M]):
         heappush(self._heap, (self._age(member), number, member))
 
     def _compact(self) -> None:
+        # Outdated entries stay in the heap until they come to the top. Rebuilding it at half costs little on average.
         if len(self._heap) > 2 * len(self._entries):
             self._heap = [entry for entry in self._heap if self._entries.get(entry[2]) == entry[1]]
             heapify(self._heap)
@@ -384,6 +386,8 @@ class Estimate:
             self._slots[id(kind)] = _slots(kind)
         for slot in self._slots[id(kind)]:
             with _SuppressErrors():
+                # Slots and the dict are read past the object's own attribute access, which may be code of the
+                # application.
                 found.append(slot.__get__(item, kind))
         with _SuppressErrors():
             found.append(object.__getattribute__(item, "__dict__"))

@@ -185,6 +185,7 @@ class OutboundQueue(Generic[M]):
         while waiting and waiting.first().size <= room:
             taken.append(waiting.popleft())
             room -= taken[-1].size
+        # The bytes that were taken. After a first message above the limit, the room is negative.
         self.bytes -= max_bytes - room
         self.waiting = waiting or None
         return taken

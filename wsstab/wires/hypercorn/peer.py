@@ -113,6 +113,7 @@ class Peer:
 
     def closing_frame(self, code: int, reason: str) -> bytes:
         """Make the close frame, and tell hypercorn and wsproto of the close."""
+        # Imported in functions throughout, because the package works without hypercorn and wsproto.
         from wsproto.events import CloseConnection
 
         # In any other state hypercorn sends 1011 when the application returns.

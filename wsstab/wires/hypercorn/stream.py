@@ -117,6 +117,7 @@ class StreamWire(Watching, AsgiWire):
         await self._put(block.frames(self._deflates))
         self._in_flight -= block.size
         if isinstance(block, CloseBlock):
+            # Imported in functions throughout, because hypercorn is an extra.
             from hypercorn.protocol.events import EndData
 
             await send_event(EndData(stream_id=stream.stream_id))
