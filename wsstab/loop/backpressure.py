@@ -66,6 +66,7 @@ class Lag:
 
     def wait(self, connection: Member, time: float) -> None:
         """Charge the time a sender has waited for this peer to its patience, unless the peer keeps up."""
+        # A longer wait than two naps is lag of our own loop, for which the peer does not pay.
         spent = min(time - self.waited_at, 2 * NAP)
         drained = connection.sender.bytes - connection.wire.buffered()
         if drained - self.drained >= spent * KEEPING_UP:
@@ -98,6 +99,7 @@ class Backpressure:
         """Note that the wire takes no more data, or that a message was queued for the connection."""
         if connection not in self.lagging:
             self.lagging[connection] = Lag(connection, self._timekeeper.now, self._loop.time())
+            # Stalled peers are found by a check at each tick.
             self._timekeeper.wake()
 
     def caught_up(self, connection: Member) -> None:
@@ -119,10 +121,12 @@ class Backpressure:
     def forget(self, connection: Member) -> None:
         """Drop a connection that is closing or gone."""
         if self.lagging.pop(connection, None) is not None:
+            # Wakes the paced senders, which wait for this peer no longer.
             self.caught_up(connection)
 
     def look(self, now: float) -> bool:
         """Close stalled peers; return whether any connection is behind."""
+        # A copy, because a connection that is closed here takes itself off the list.
         for connection, lag in list(self.lagging.items()):
             lag.progressed(connection, now)
             self._tell_of_drops(connection, lag)
@@ -141,6 +145,7 @@ class Backpressure:
         until = self._loop.time() + PATIENCE
         crowded = self._crowded(connections)
         for _, lag in crowded:
+            # Time before this call, in which nobody waited for the peer, costs it one nap at most.
             lag.waited_at = max(lag.waited_at, self._loop.time() - NAP)
         while crowded and self._loop.time() < until:
             await self._some_progress()

@@ -64,5 +64,6 @@ class Lingering:
 
     def cut(self) -> None:
         """Abort all lingering connections; callable from any thread."""
+        # A copy: an abort may report the loss at once, and the wire then takes itself out.
         for wire, loop in list(self._loops.items()):
             loop.call_from_thread(wire.abort)

@@ -97,6 +97,8 @@ class Services:
 
     def abort_later(self, wire: Socket, seconds: float) -> None:
         """Abort the TCP connection after ``seconds`` if the peer has not left by then. Only the first call counts."""
+        # A peer that closed first leaves in this turn of the loop, and a deadline for it would make every handshake
+        # cost more.
         if wire.ends_now() or wire in self._lingering:
             return
 

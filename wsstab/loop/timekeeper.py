@@ -95,10 +95,12 @@ class Timekeeper:
     def tick(self) -> bool:
         """Advance the clock and call what is due; return whether more ticks are needed."""
         time = self._loop.time()
+        # The clock of a loop may go backwards, and the time of a stall must not be charged to any peer.
         self.now += min(max(time - self._ticked_at, 0.0), LONGEST_STEP)
         self._ticked_at = time
         self._due.extend(self._wheel.advance(self.now))
         self._visit_some()
+        # A list, because any() would stop at the first watcher that needs ticks, and leave out the others.
         busy = [self._look(watcher) for watcher in self._watchers]
         return bool(self._wheel) or bool(self._due) or any(busy)
 
@@ -110,6 +112,7 @@ class Timekeeper:
                 if not self.tick():
                     break
         finally:
+            # rest() and wake() may have put another task in its place before this one has ended.
             if self._task is task:
                 self._task = None
 

@@ -116,6 +116,7 @@ class TurnLog:
         if self._pass is None:
             self._pass = self._write_all()
             self._began = self._loop.time()
+            # In the next turn, so that all entries of this turn go out in one write for each peer.
             self._loop.call_soon(self._step)
         self.pending.append(entry)
         self.end += 1
@@ -217,6 +218,7 @@ class TurnLog:
         """
         whole = group.block(start)
         plain, count, size = whole.frames(), whole.count, whole.size
+        # One reading of the clocks for all peers of the slice.
         now, passed_at = self._timekeeper.now, monotonic()
         writes: list[tuple[Transport, bytes]] = []
         for sender in senders:
@@ -242,10 +244,12 @@ class TurnLog:
                         sender.write(block)
             except Exception:
                 self._failed(sender)
+        # One iterator for all attempts: after a write that fails, the loop goes on with the next peer.
         rest = iter(writes)
         while True:
             try:
                 for transport, data in rest:
+                    # Nothing may follow a close frame.
                     if not transport.is_closing():
                         transport.write(data)
                 return
@@ -332,6 +336,7 @@ def groups_of(entries: Sequence[Entry], first: int) -> list[Group]:
         first: number of the first of these entries.
     """
     numbered = [(first + offset, entry.message) for offset, entry in enumerate(entries)]
+    # By identity: two audiences that are equal now are two live sets all the same.
     audiences = {id(entry.audience): entry.audience for entry in entries}
     if len(audiences) == 1:
         return [Group(senders_of(entries[0].audience), numbered, entries[0].audience)]
