@@ -89,6 +89,7 @@ class Carrier:
         if self.headers is None:
             return False
         headers = scope.get("headers")
+        # The same list is the common case; only middleware that builds a new scope makes the keys necessary.
         return headers is self.headers or (
             headers is not None and handshake_key(headers) == handshake_key(self.headers)
         )
@@ -215,6 +216,7 @@ class Carrier:
         admitted = receiver.admit(event)
         if admitted is None:
             return not receiver.over
+        # Asked before notify(), which clears it.
         awaited = self._arrived is not None
         receiver.keep(admitted)
         self.notify()
@@ -222,6 +224,7 @@ class Carrier:
             # Some servers return the disconnect again and again, without ever suspending.
             return False
         if self.direct:
+            # A handler that was waiting reads from the server itself the next time.
             return not awaited and not receiver.full
         while receiver.full and not receiver.over:
             self._room = anyio.Event()

@@ -104,6 +104,7 @@ class Closing:
         """
         if self.close is not None:
             return
+        # Decided before anything is scheduled, so that the first cause wins, whichever thread it comes from.
         self.close = close
         self._error = error
         peer = self.peer
@@ -171,6 +172,7 @@ class Closing:
         try:
             if self._sender.queue and peer.lifecycle.outbound is OutboundState.OPEN:
                 with anyio.move_on_after(LONGEST_FLUSH):
+                    # So that it is also False if the time for the whole flush runs out.
                     flushed = False
                     flushed = await self._flush(min(within, peer.config.outbound.send_timeout))
                 self._sender.queue.clear()

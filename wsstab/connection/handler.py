@@ -226,4 +226,5 @@ def outgoing_of(event: Event) -> Outgoing:
         data = event.get("text")
         if data is None:
             raise RuntimeError("websocket.send needs text or bytes")
+    # The exact type, because encode() makes plain text of an enum, or of another class derived from str.
     return Outgoing(data if type(data) is str else encode(data))

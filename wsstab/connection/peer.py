@@ -166,6 +166,7 @@ class Peer(PeerBase):
         self.open = True
         self.opened_at = time.time()
         self.opened = self.identified = monotonic()
+        # Before the hub lists the peer: a broadcast must find its sender open.
         self.sender.open()
         self.heartbeat.opens(self._phase())
         if self.subprotocol is not None or self.foreign:

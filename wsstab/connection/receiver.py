@@ -146,6 +146,7 @@ class Receiver:
         waiting = self.inbox.waiting
         if waiting is None:
             return 0.0
+        # While the oldest entry is the same object, the handler has taken nothing.
         if self._stuck[0] is not waiting[0]:
             self._stuck = (waiting[0], now)
         return now - self._stuck[1]
@@ -155,12 +156,14 @@ class Receiver:
         peer = self.peer
         if event["type"] != "websocket.receive":
             return self._admit_disconnect(event) if event["type"] == "websocket.disconnect" else event
+        # The handler could not answer any more.
         if peer.closing.close is not None:
             return None
         if self._unfinished:
             self._finished()
         now = self._deadlines.heard_at = self._timekeeper.now
         text = event.get("text")
+        # The common case without a call, because every message comes here.
         size = len(text) if text is not None and text.isascii() else payload_size(event)
         if self._max_size is not None and size > self._max_size:
             self._warn_of_size()
@@ -212,6 +215,7 @@ class Receiver:
         if self.due is not None:
             self.due.append(self._due_at)
         peer.charge(size)
+        # The newest message stays even if it fills the inbox alone.
         if self.inbox.full and not self.handler_reads and len(self.inbox) > 1:
             peer.charge(-self.inbox.drop_oldest())
             self.dropped += 1
@@ -321,6 +325,7 @@ def close_of(event: Event, by_server: bool = False) -> Close:
 def is_pong(event: Event) -> bool:
     """Whether a message answers the custom heartbeat: ``pong`` or ``{"type": "pong"}``."""
     text = event.get("text")
+    # Cheap tests first, because every message of such a connection comes here.
     if text is None or len(text) > LONGEST_PONG or "pong" not in text:
         return False
     if text == "pong":

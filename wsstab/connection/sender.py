@@ -162,6 +162,7 @@ class Sender:
         except Exception as error:
             self._raise(error)
         if not sent:
+            # send_on() counts it again, when it is really handed over.
             self.messages -= 1
             self.bytes -= message.size
             self.streak -= 1
@@ -363,6 +364,7 @@ class Sender:
         peer = self.peer
         before = self.queue.bytes
         verdict = self.queue.put(message, key)
+        # The difference and not the size of the message: the policy may have dropped others for it.
         peer.charge(self.queue.bytes - before)
         if peer.debug:
             peer.trace("- %s of %d bytes %s, %d wait:", *kind_and_size(message), verdict.value, len(self.queue))
