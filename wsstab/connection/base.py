@@ -46,10 +46,10 @@ class Owner(Protocol):
         """The handshake is complete: list it."""
 
     def closing(self, peer: Any) -> None:
-        """No message reaches it any more: list it no more."""
+        """No message reaches the peer any more: take it off the lists."""
 
     def closed(self, peer: Any) -> None:
-        """It is over, and its counters change no more."""
+        """The peer has closed, and its counters no longer change."""
 
     def released(self, peer: Any) -> None:
         """Its ASGI call has ended: its place is free as soon as its socket is gone."""
@@ -61,10 +61,10 @@ class Owner(Protocol):
         """Tell the subscribers."""
 
     def missed(self) -> None:
-        """A message came for a peer that was over."""
+        """Count a message for a peer that had closed."""
 
     def promise(self, peer: Any, client_id: str) -> Close | None:
-        """Give it this name for accept, or say why not."""
+        """Note a name that the peer takes at accept, or say why it may not have it."""
 
     def warn_once(self, key: str, line: str, *args: object, by_peers: bool = False) -> None:
         """Log a warning the first time it is asked for."""
@@ -83,14 +83,14 @@ class Owner(Protocol):
 
 
 class SecondLook(Watch, Protocol):
-    """Whether the endpoint that a peer has reached has the guards that it came by."""
+    """Asks the guards of the endpoint that a peer has reached, which may differ from those that let it in."""
 
     async def check(self) -> bool:
-        """Whether all guards let it in; who is refused has had an answer."""
+        """Whether all guards let the peer in; a peer that is refused has been answered."""
 
 
 class Inbound(Protocol):
-    """What is asked of the receiver; `wsstab.connection.receiver.Receiver` says more."""
+    """What other parts ask of the receiver; see `wsstab.connection.receiver.Receiver`."""
 
     @property
     def over(self) -> bool:
@@ -101,25 +101,25 @@ class Inbound(Protocol):
         """Whether reading must pause."""
 
     def admit(self, event: Message) -> Message | None:
-        """Look at what the server read; ``None`` for what is not the handler's business."""
+        """Check an event that the server read; ``None`` if the handler must not get it."""
 
     def keep(self, event: Message) -> None:
         """Put an admitted event where the handler will find it."""
 
     def look_behind(self) -> None:
-        """See whether the peer is still there behind what is unread."""
+        """Check whether the peer has left behind messages that are still unread."""
 
     def read_on(self) -> None:
-        """Read past a full inbox, somewhat."""
+        """Read some more messages although the inbox is full."""
 
 
 class End(Protocol):
-    """What is asked of the closing; `wsstab.connection.closing.Closing` says more.
+    """What other parts ask of the closing; see `wsstab.connection.closing.Closing`.
 
     Attributes:
-        close: how it ends, once that is decided.
-        event: what everyone was told, once it is over.
-        by_handler: whether the handler closed it by its own ``websocket.close``.
+        close: how the connection ends, once that is decided.
+        event: the event that subscribers got, once the connection has closed.
+        by_handler: whether the handler closed the connection by its own ``websocket.close``.
     """
 
     close: Close | None
@@ -129,10 +129,10 @@ class End(Protocol):
     def begin(
         self, close: Close, *, flush: bool = True, within: float = ..., error: WebSocketStabilizerError | None = None
     ) -> None:
-        """Begin to close; once it has begun, nothing happens."""
+        """Begin to close. Does nothing if a close has begun."""
 
     def abort(self, close: Close, error: WebSocketStabilizerError | None = None) -> None:
-        """End it at once, where the server lets us."""
+        """Abort the TCP connection, if the server allows it."""
 
     def learn(self, close: Close) -> None:
         """The server says that the peer is gone."""
@@ -143,19 +143,19 @@ class PeerBase(Itself):
 
     Args:
         owner: the hub.
-        services: of the event loop that runs its call.
-        wire: how bytes reach it.
-        config: of its path.
-        id: unique in the process.
-        path: of the request, without query string.
-        address: under which it is counted; ``None`` where it is not known.
+        services: the services of the event loop that runs its call.
+        wire: the wire that carries its bytes.
+        config: the configuration of its path.
+        id: the connection id, unique in the process.
+        path: path of the request, without query string.
+        address: the address under which it is counted; ``None`` if it is not known.
 
     Attributes:
         client_id: the name that ``connect()`` or ``authorize`` gave it; the id until then.
-        subprotocol: the one that was selected in the handshake.
-        debug: whether lines about it at DEBUG are heard; looked up once, because the look takes longer than a message.
+        subprotocol: the subprotocol that was selected in the handshake.
+        debug: whether lines about it at DEBUG are written; looked up once, because that takes longer than a message.
         foreign: whether it speaks Engine.IO, which selects no subprotocol but is one.
-        lifecycle: what the handshake and the closes have come to.
+        lifecycle: the state of each direction.
         open: whether messages may be sent.
         started: when its call began, on the clock of the event loop.
         opened_at: when the handshake was complete, in seconds since 1970; 0 before.

@@ -44,10 +44,10 @@ class Closing:
 
     Args:
         peer: the peer it belongs to.
-        carrier: of the peer.
-        sender: of the peer.
-        heartbeat: of the peer.
-        receiver: of the peer.
+        carrier: the carrier of the peer.
+        sender: the sender of the peer.
+        heartbeat: the heartbeat of the peer.
+        receiver: the receiver of the peer.
 
     Attributes:
         close: how the connection ends, once that is decided.

@@ -45,27 +45,27 @@ class Peer(PeerBase):
 
     Args:
         owner: the hub.
-        services: of the event loop that runs its call.
-        wire: how bytes reach it.
-        config: of its path.
-        id: unique in the process.
-        path: of the request, without query string.
-        address: under which it is counted; ``None`` where it is not known.
+        services: the services of the event loop that runs its call.
+        wire: the wire that carries its bytes.
+        config: the configuration of its path.
+        id: the connection id, unique in the process.
+        path: path of the request, without query string.
+        address: the address under which it is counted; ``None`` if it is not known.
         can_deny: whether the server takes an HTTP response in place of the handshake.
 
     Attributes:
-        connection: what a handler holds of it; ``None`` before there is one, and once its call has ended.
+        connection: the `Connection` that its handler holds; ``None`` before it is made, and once its call has ended.
         accepts_broadcasts: whether broadcasts without a room reach it.
         chosen_id: the name that it takes when its handshake is complete.
         counted: whether it holds a place among the connections that a limit counts.
         data: what ``set_user_data()`` has put there; written by the evictor, which counts it.
-        identified: when its client began to be connected, in monotonic seconds: one who comes back keeps that.
+        identified: monotonic time at which its client first connected; a client that reconnects keeps it.
         memory: bytes that are counted for it; written by the ledger.
         metadata: what was passed to ``connect()``.
         named: whether ``connect()`` or ``authorize`` gave it a name.
         rooms_joined: the rooms it is in; written by the registry.
         second_look: whether the endpoint has the guards that it came by.
-        shard: of its id; see `wsstab.core.registry.Registry`.
+        shard: the shard of its id; see `wsstab.core.registry.Registry`.
     """
 
     __slots__ = (
@@ -170,7 +170,7 @@ class Peer(PeerBase):
         self.sender.open()
         self.heartbeat.opens(self._phase())
         if self.subprotocol is not None or self.foreign:
-            # It speaks a protocol of its own: nothing of ours may land in it unasked.
+            # The peer speaks a protocol of its own, and gets no message from us that its application has not asked for.
             self.accepts_broadcasts = False
             self.heartbeat.keep_out()
         self.heartbeat.schedule()

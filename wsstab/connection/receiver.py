@@ -43,8 +43,8 @@ class Receiver:
 
     Args:
         peer: the peer it belongs to.
-        carrier: of the peer.
-        heartbeat: of the peer.
+        carrier: the carrier of the peer.
+        heartbeat: the heartbeat of the peer.
 
     Attributes:
         handler_reads: whether the handler has come to receive messages, and has not had its disconnect.

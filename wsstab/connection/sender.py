@@ -61,7 +61,7 @@ class Sender:
 
     Attributes:
         peer: the peer it belongs to.
-        wire: of its carrier.
+        wire: the wire of its carrier.
         transport: takes frames directly, past the wire, while `ready`; ``None`` if frames must go through the wire.
         deflates: compresses those frames; ``None`` for no compression.
         queue: messages that the wire has not taken yet.
@@ -70,7 +70,7 @@ class Sender:
         messages: application messages handed to the wire.
         bytes: their payload, in bytes.
         data_at: when a message last passed, in either direction, on the clock of the `Timekeeper`.
-        passed_at: the same in monotonic seconds.
+        passed_at: the same, as monotonic time in seconds.
         streak: messages sent by the handler since it last received or suspended.
         gone: whether a send has found the peer gone; the server has not told how it left.
     """
