@@ -42,6 +42,7 @@ async def run(app: ASGIApp, scope: Scope, handler: Handler) -> None:
     peer = handler.peer
     token = current_peer.set(peer)
     watching = watch.set(peer.second_look)
+    # Before the handler runs, which may never accept: the first visit is for the accept timeout.
     peer.heartbeat.schedule()
     try:
         with peer.loop.cancel_scope() as peer.carrier.scope:

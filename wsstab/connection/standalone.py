@@ -99,6 +99,7 @@ class DoublePeer(Peer):
             with anyio.fail_after(self.config.outbound.send_timeout):
                 await awaited(self.wire.deliver(message))
         except Exception as failure:
+            # A failed send is the only sign that such a peer has left.
             self.closing.begin(VANISHED, flush=False)
             return said(failure)
         return None

@@ -75,6 +75,7 @@ def register(hub: Hub, client_id: str, websocket: Any) -> DoublePeer:
     replacing = hub.clients.may_replace(client_id, hub.config)
     if not hub.has_middleware and (dead := dead_without_middleware(hub.config)):
         hub.warn_once("dead", DEAD, ", ".join(dead))
+    # Without an address: the object need not know that of its peer.
     refusal = hub.admission.admit(None, replacing=replacing)
     if refusal is not None:
         hub.emit(LimitHit("max_connections", None, ""))

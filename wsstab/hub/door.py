@@ -238,6 +238,7 @@ class Door:
     def _refuse(self, limit: str, close: Close, scope: Scope, address: str | None) -> Close:
         path = scope.get("path", "")
         self._hub.emit(LimitHit(limit, address, path))
+        # In this order, because a line that nobody would see must not use up the budget.
         if is_heard(logger, logging.INFO) and self._hub.may_tell(f"refused by {limit}", logging.INFO):
             who = f"{as_in_url(path)} {as_in_url(address)}"
             told = {"limit": limit, "path": cut(path), "address": address and cut(address)}

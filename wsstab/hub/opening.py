@@ -92,6 +92,7 @@ class Opening:
         except BaseException:
             self._hub.admission.release(admitted.address)
             raise
+        # Last, when nothing can fail any more: from here on, the end of the call gives the place back.
         self._hub.enrol(peer)
         if peer.debug:
             peer.trace("< handshake:")

@@ -26,6 +26,7 @@ def watch_signals(manager: Drainable, send: Send | None = None) -> None:
         manager: the manager to drain.
         send: the ``send`` of a WebSocket, through which alone some servers can be reached; default ``None``.
     """
+    # Every handshake comes here, and nearly all of them end at the first test.
     if owner.in_place(manager) or not manager.config.drain.handle_signals or manager.is_draining:
         return
     if threading.current_thread() is not threading.main_thread():
