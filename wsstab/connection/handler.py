@@ -158,6 +158,7 @@ class Handler:
         (sending or peer).owner.missed()
         if peer.debug:
             peer.trace("> dropped, for it is over:")
+        # A handler that sends in a loop must still let other tasks run.
         await anyio.lowlevel.checkpoint()
 
     async def _accept(self, event: Event) -> None:

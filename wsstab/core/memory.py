@@ -416,4 +416,5 @@ def _size(value: object) -> int:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:
+        # The method of `object` runs no code of the application.
         return object.__sizeof__(value)

@@ -167,6 +167,7 @@ class Door:
             with anyio.move_on_after(config.accept_timeout) as patience:
                 answer = verdict(await awaited(call(authorize, scope)))
         except Exception:
+            # A guard that fails must let nobody in.
             path = scope.get("path", "")
             if self._hub.may_tell("authorize failed"):
                 line = "! authorize failed for %s, the connection is refused"

@@ -189,6 +189,7 @@ class Drainer:
         return any(each.lifecycle.outbound is OutboundState.OPEN for each in self._undecided())
 
     def _undecided(self) -> list[Peer]:
+        # A copy: under a test client, calls begin and end in other threads.
         return [peer for peer in list(self._hub.calls) if peer.closing.close is None and not peer.open]
 
     def _at_once(self) -> int:

@@ -23,6 +23,7 @@ MOST_TOLD = 100
 """How many names each hub remembers."""
 PROTOCOL = "or start uvicorn with --ws wsstab.wires.uvicorn:Protocol"
 
+# Weak, so that the table keeps no hub alive.
 _told: WeakKeyDictionary[Hub, set[tuple[str, str]]] = WeakKeyDictionary()
 
 

@@ -44,6 +44,7 @@ class ReadAhead:
         """Start readers where nobody has read since the previous check; return whether any carrier is watched."""
         if now - self._looked_at >= EVERY:
             self._looked_at = now
+            # A copy, because a carrier that is read from again takes itself off the set here.
             for carrier in list(self._away):
                 self._look_at(carrier)
         return bool(self._away)

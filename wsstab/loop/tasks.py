@@ -235,6 +235,7 @@ class TrioLoop:
         await self._starting.popleft().run()
 
 
+# Weak keys, so that the tables keep no loop alive that has ended.
 _asyncio_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoop] = WeakKeyDictionary()
 _trio_loops: WeakKeyDictionary[Any, TrioLoop] = WeakKeyDictionary()
 

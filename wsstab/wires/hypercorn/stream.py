@@ -186,6 +186,7 @@ class TrioWire(StreamWire):
         try:
             name = self._socket().getpeername()
         except OSError:
+            # The peer has left already.
             return None
         return str(name[0]) if isinstance(name, tuple) and name else None
 
