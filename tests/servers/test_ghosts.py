@@ -115,9 +115,12 @@ def test_the_unread_messages_of_a_peer_that_left_are_bounded(lab: MakeLab) -> No
 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_the_end_of_tcp_is_noticed_without_a_message_heartbeat(lab: MakeLab, how: str) -> None:
+def test_the_end_of_tcp_is_noticed_without_a_message_heartbeat(lab: MakeLab, variant: Variant, how: str) -> None:
     """This holds even where the server has no ping and does not report the end of the connection."""
     made = lab(STATES, heartbeat_interval=INTERVAL, heartbeat_timeout=TIMEOUT)
+    if how == "rst" and variant.server == "hypercorn" and variant.loop != "trio":
+        # Python 3.10 reports ENOTCONN to the server when it closes a connection that its peer has just reset.
+        made.forgive(*HAS_NO_SOCKET)
     peer = made.connect("/paused")
     made.wait_for_connections(1)
     peer.send_raw(UNREAD)
