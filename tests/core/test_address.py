@@ -1,4 +1,4 @@
-"""Client addresses: who is believed, and how far."""
+"""Client addresses: which forwarding headers are believed, and how far."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ LOCAL = ("127.0.0.1", "::1")
 
 
 def scope_of(client: Any, *headers: tuple[str, str]) -> dict[str, Any]:
-    """The scope of a handshake."""
+    """The scope of a handshake from ``client`` with these headers."""
     return {"client": client, "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers]}
 
 
 def forwarded(value: str, trusted: tuple[str, ...] = LOCAL, peer: str = "127.0.0.1") -> str | None:
-    """Who a peer with this X-Forwarded-For is taken for."""
+    """The client address that is derived for ``peer`` when it sends this X-Forwarded-For."""
     return ClientAddress(trusted).of(scope_of((peer, 1234), ("x-forwarded-for", value)))
 
 
 @pytest.mark.parametrize("entry", ["", "localhost", "127.0.0.1:80", "10.0.0.1/8", "10.0.0.0/33", "1", "::1/129"])
-def test_a_proxy_that_is_no_address_is_refused_by_name(entry: str) -> None:
-    """A network with bits after its length is a mistake as well."""
+def test_the_error_names_a_proxy_entry_that_is_not_an_address(entry: str) -> None:
+    """A network with bits set beyond its prefix length is refused as well."""
     with pytest.raises(ValueError, match="trusted_proxies: ") as caught:
         ClientAddress(["127.0.0.1", entry])
     assert repr(entry) in str(caught.value)
 
 
-def test_one_string_is_one_entry() -> None:
-    """It is not taken apart into letters."""
+def test_a_single_string_counts_as_one_entry() -> None:
+    """The string is not split into its characters."""
     assert ClientAddress("10.0.0.0/8").of(scope_of(("10.1.1.1", 1), ("x-forwarded-for", "8.8.8.8"))) == "8.8.8.8"
 
 
 @pytest.mark.parametrize("scope", [{}, {"client": None}, {"client": ()}, {"client": [None, 1]}, {"client": ("", 0)}])
-def test_a_peer_without_an_address_is_nobody(scope: dict[str, Any]) -> None:
-    """As behind a Unix socket; a header changes nothing."""
+def test_a_peer_without_an_address_has_no_client_address(scope: dict[str, Any]) -> None:
+    """A peer behind a Unix socket has none, and a forwarding header does not give it one."""
     scope["headers"] = [(b"x-forwarded-for", b"8.8.8.8")]
     assert ClientAddress(LOCAL).of(scope) is None
 
 
 @pytest.mark.parametrize("trusted", [(), LOCAL, ("*",)])
-def test_a_peer_without_headers_is_itself(trusted: tuple[str, ...]) -> None:
-    """Trusted or not; a scope may even have no headers."""
+def test_a_peer_without_forwarding_headers_is_the_client(trusted: tuple[str, ...]) -> None:
+    """This holds for trusted and untrusted peers, and for a scope without a list of headers."""
     assert ClientAddress(trusted).of({"client": ("127.0.0.1", 1234)}) == "127.0.0.1"
     assert ClientAddress(trusted).of(scope_of(["8.8.8.8", 1234])) == "8.8.8.8"
     assert ClientAddress(trusted).of(scope_of(("testclient", 50000))) == "testclient"
 
 
-def test_a_peer_is_written_in_one_way() -> None:
-    """IPv4 on a socket that listens on IPv6 is IPv4; IPv6 is as short as it can be."""
+def test_each_address_has_one_spelling() -> None:
+    """An IPv4-mapped IPv6 address becomes IPv4; an IPv6 address takes its shortest form."""
     assert ClientAddress(()).of(scope_of(("::ffff:8.8.8.8", 1))) == "8.8.8.8"
     assert ClientAddress(()).of(scope_of(("2001:DB8:0:0::1", 1))) == "2001:db8::1"
 
 
-def test_a_peer_that_is_not_trusted_is_not_believed() -> None:
-    """Its header is what the client wrote."""
+def test_the_header_of_an_untrusted_peer_is_ignored() -> None:
+    """The client itself may have written that header."""
     assert forwarded("1.1.1.1", peer="8.8.8.8") == "8.8.8.8"
     assert forwarded("1.1.1.1", trusted=()) == "127.0.0.1"
     assert forwarded("1.1.1.1", peer="testclient") == "testclient"
@@ -82,8 +82,8 @@ def test_a_peer_that_is_not_trusted_is_not_believed() -> None:
         ("::1", "::1"),
     ],
 )
-def test_a_trusted_peer_is_believed_as_far_as_the_first_stranger(header: str, address: str) -> None:
-    """From the right, over our own proxies; what the client wrote is on the left of it."""
+def test_the_client_is_the_first_untrusted_address_from_the_right(header: str, address: str) -> None:
+    """Where all addresses are trusted, it is the left-most one. Entries further left may be forged by the client."""
     assert forwarded(header) == address
 
 
@@ -110,54 +110,54 @@ def test_a_trusted_peer_is_believed_as_far_as_the_first_stranger(header: str, ad
         "a" * 100_000,
     ],
 )
-def test_junk_ends_the_walk_at_the_last_good_entry(junk: str) -> None:
-    """It is the peer's own address when nothing good came before."""
+def test_the_walk_stops_at_an_entry_that_is_not_an_address(junk: str) -> None:
+    """The entry to the right of it is the client; without one, the peer is."""
     assert forwarded(junk) == "127.0.0.1"
     assert forwarded(f"1.1.1.1, {junk}") == "127.0.0.1"
     assert forwarded(f"1.1.1.1, {junk}, ::1") == "::1"
 
 
-def test_all_lines_of_the_header_are_one() -> None:
-    """Proxies may add a line of their own rather than extend the one that is there."""
+def test_several_lines_of_the_header_are_read_as_one() -> None:
+    """A proxy may add a line of its own instead of extending the existing one."""
     scope = scope_of(("127.0.0.1", 1), ("x-forwarded-for", "1.1.1.1"), ("X-Forwarded-For", "8.8.8.8, ::1"))
     assert ClientAddress(LOCAL).of(scope) == "8.8.8.8"
 
 
-def test_networks_are_trusted_whole() -> None:
-    """IPv4, IPv6, and IPv4 written as IPv6."""
+def test_every_address_in_a_trusted_network_is_trusted() -> None:
+    """The networks may be IPv4, IPv6, or IPv4 written as IPv6."""
     trusted = ("10.0.0.0/8", "fd00::/8", "::ffff:192.168.0.0/112", "::ffff:172.16.0.1")
     header = "1.1.1.1, 8.8.8.8, fd00::5, 192.168.4.4, 172.16.0.1, 10.2.3.4"
     assert forwarded(header, trusted, peer="::ffff:10.9.9.9") == "8.8.8.8"
     assert forwarded(header, trusted, peer="172.16.0.2") == "172.16.0.2"
 
 
-def test_a_mapped_network_wider_than_ipv4_is_taken_as_it_is() -> None:
-    """It is no IPv4 network, and trusts no IPv4 peer."""
+def test_a_network_of_all_ipv6_addresses_trusts_no_ipv4_peer() -> None:
+    """``::/0`` is wider than the range of IPv4-mapped addresses, so it stays an IPv6 network."""
     assert forwarded("1.1.1.1", ("::/0",), peer="::ffff:8.8.8.8") == "8.8.8.8"
 
 
-def test_a_star_trusts_everybody() -> None:
-    """The left-most address is the client, also behind a Unix socket."""
+def test_a_star_trusts_every_peer() -> None:
+    """The client is then the left-most address, also behind a Unix socket."""
     assert forwarded("1.1.1.1, 8.8.8.8", ("*",), peer="9.9.9.9") == "1.1.1.1"
     assert ClientAddress(["*"]).of(scope_of(None, ("x-forwarded-for", "1.1.1.1"))) == "1.1.1.1"
 
 
-def test_a_limited_number_of_hops_is_looked_at() -> None:
-    """From the right: the client may write as many as it likes on the left."""
+def test_the_number_of_examined_hops_is_limited() -> None:
+    """Hops are counted from the right, because a client may add any number of entries on the left."""
     assert forwarded(", ".join(["1.1.1.1"] + ["127.0.0.1"] * (MAX_HOPS - 1))) == "1.1.1.1"
     assert forwarded(", ".join(["1.1.1.1"] + ["127.0.0.1"] * MAX_HOPS)) == "127.0.0.1"
     many = ", ".join(f"10.0.{number // 256}.{number % 256}" for number in range(1000))
     assert forwarded(many, ("*",)) == "10.0.3.132"
 
 
-def test_a_client_that_the_server_put_in_is_taken() -> None:
-    """As uvicorn does, with port 0; the header that it read does not lead anywhere else."""
+def test_a_client_address_set_by_the_server_is_kept() -> None:
+    """uvicorn replaces the proxy by the client, with port 0; reading the same header again leads to the same client."""
     scope = scope_of(("8.8.8.8", 0), ("x-forwarded-for", "1.1.1.1, 8.8.8.8"))
     assert ClientAddress(LOCAL).of(scope) == "8.8.8.8"
 
 
-def test_a_client_that_the_server_put_in_may_be_a_proxy_of_ours() -> None:
-    """A server that trusts less than we do stops at it; the walk goes on from there."""
+def test_a_client_address_set_by_the_server_may_be_a_trusted_proxy() -> None:
+    """A server that trusts fewer proxies stops at one of ours, and the walk continues from there."""
     scope = scope_of(("10.0.0.5", 0), ("x-forwarded-for", "8.8.8.8, 10.0.0.5"))
     assert ClientAddress(["10.0.0.0/8"]).of(scope) == "8.8.8.8"
 
@@ -167,33 +167,33 @@ HOSTS = (("host", "backend:8000"), ("x-forwarded-host", "example.com, inner.exam
 
 @pytest.mark.parametrize("client", [("127.0.0.1", 1234), ["127.0.0.1", 1234], ("127.0.0.1", "1234")])
 def test_the_forwarded_host_of_a_trusted_proxy_counts(client: object) -> None:
-    """Its first value, after the Host header."""
+    """Only its first value counts, and it is listed after the Host header."""
     assert ClientAddress(LOCAL).forwarded_host(scope_of(client, *HOSTS)) == ["backend:8000", "example.com"]
 
 
 @pytest.mark.parametrize(
     "client", [("8.8.8.8", 1234), ("127.0.0.1", 0), ("127.0.0.1", "0"), ("8.8.8.8", 0), ("127.0.0.1",), None]
 )
-def test_the_forwarded_host_of_anybody_else_does_not(client: object) -> None:
-    """Nor that of a client with port 0, which the server made of a header from we do not know whom."""
+def test_the_forwarded_host_of_any_other_client_is_ignored(client: object) -> None:
+    """A client with port 0 is ignored too: the server took it from a header, and the sender of that is unknown."""
     assert ClientAddress(LOCAL).forwarded_host(scope_of(client, *HOSTS)) == ["backend:8000"]
 
 
 @pytest.mark.parametrize("client", [("8.8.8.8", 1234), ("8.8.8.8", 0), None])
-def test_the_forwarded_host_counts_where_everybody_is_trusted(client: object) -> None:
-    """There is nothing to be certain of then."""
+def test_the_forwarded_host_counts_where_every_peer_is_trusted(client: object) -> None:
+    """It then does not matter which peer sent the header."""
     assert ClientAddress(["*"]).forwarded_host(scope_of(client, *HOSTS)) == ["backend:8000", "example.com"]
 
 
-def test_a_wire_may_tell_who_the_peer_really_is() -> None:
-    """Then it does not matter what the server made of the client, in either direction."""
+def test_the_peer_given_by_the_wire_overrides_the_client_in_the_scope() -> None:
+    """The wire knows the other end of the TCP connection: its address alone decides whether the header counts."""
     addresses = ClientAddress(LOCAL)
     assert addresses.forwarded_host(scope_of(("8.8.8.8", 0), *HOSTS), peer="127.0.0.1")[1:] == ["example.com"]
     assert addresses.forwarded_host(scope_of(("127.0.0.1", 1234), *HOSTS), peer="8.8.8.8")[1:] == []
 
 
-def test_hosts_that_are_not_there_are_not_listed() -> None:
-    """No empty names, and one Host header at most."""
+def test_empty_hosts_and_a_second_host_header_are_left_out() -> None:
+    """An empty first value of X-Forwarded-Host is not replaced by the next one."""
     addresses = ClientAddress(["*"])
     assert addresses.forwarded_host({}) == []
     assert addresses.forwarded_host(scope_of(None, ("host", " "), ("x-forwarded-host", ", a.example"))) == []
@@ -215,8 +215,8 @@ def test_hosts_that_are_not_there_are_not_listed() -> None:
         "::ffff:10.0.0.1",
     ],
 )
-def test_private_addresses_are_those_of_neighbours(address: str) -> None:
-    """A connection from one has come through something that may be a proxy."""
+def test_internal_and_local_addresses_are_private(address: str) -> None:
+    """A connection from such an address may have come through a proxy."""
     assert ClientAddress.is_private(address)
 
 
@@ -224,7 +224,7 @@ def test_private_addresses_are_those_of_neighbours(address: str) -> None:
     "address", ["8.8.8.8", "172.32.0.1", "203.0.113.1", "2001:db8::1", "::ffff:8.8.8.8", "testclient", "", None]
 )
 def test_other_addresses_are_not_private(address: str | None) -> None:
-    """Nor is what is no address."""
+    """Text that is not an address is not private either."""
     assert not ClientAddress.is_private(address)
 
 
@@ -234,8 +234,8 @@ trusts = st.sampled_from([(), LOCAL, ("*",), ("0.0.0.0/0", "::/0")])
 
 @settings(deadline=None)
 @given(peers, st.text(st.characters(max_codepoint=255)), trusts)
-def test_no_header_raises(peer: str | None, header: str, trusted: tuple[str, ...]) -> None:
-    """Whatever a client sends."""
+def test_no_forwarding_header_raises_an_error(peer: str | None, header: str, trusted: tuple[str, ...]) -> None:
+    """A client may send any text, from any peer."""
     scope = scope_of((peer, 1), ("x-forwarded-for", header), ("x-forwarded-host", header))
     addresses = ClientAddress(trusted)
     addresses.forwarded_host(scope)
@@ -245,14 +245,14 @@ def test_no_header_raises(peer: str | None, header: str, trusted: tuple[str, ...
 
 @settings(deadline=None)
 @given(st.lists(st.ip_addresses(v=4).filter(lambda address: not address.is_loopback), min_size=1), st.integers(0, 5))
-def test_what_a_client_writes_changes_nothing(addresses: list[object], hops: int) -> None:
-    """Behind any number of our proxies, the entry of the outermost is the client, whatever stands left of it."""
+def test_a_client_cannot_forge_its_address_behind_trusted_proxies(addresses: list[object], hops: int) -> None:
+    """Whatever it writes, the outermost proxy appends the client's real address, and the walk stops there."""
     header = ", ".join([*map(str, addresses), *["127.0.0.1"] * hops])
     assert forwarded(header) == str(addresses[-1])
 
 
-def test_what_peers_write_is_not_kept_beyond_its_bound() -> None:
-    """Neither many addresses nor long ones: a header may have 64 KiB."""
+def test_the_cache_of_addresses_is_bounded() -> None:
+    """Neither many addresses nor long ones make it grow; one header may have 64 KiB."""
     trusting = ClientAddress(["10.0.0.1"])
     _parsed.cache_clear()
     for number in range(3000):

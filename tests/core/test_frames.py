@@ -1,4 +1,4 @@
-"""Frames: what other implementations read, made once for all peers."""
+"""Frames: other implementations can read them, and they are made once for all peers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTHS = [0, 1, 125, 126, 127, 65535, 65536]
 
 
 def parsed(data: bytes, deflate_bits: int = 0) -> list[Frame]:
-    """What a client of the websockets library makes of what a server sent."""
+    """The frames that a client of the websockets library reads from the bytes of a server."""
     client = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
     if deflate_bits:
         client.extensions = [PerMessageDeflate(False, False, deflate_bits, 15)]
@@ -33,16 +33,16 @@ def parsed(data: bytes, deflate_bits: int = 0) -> list[Frame]:
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("opcode", [1, 2])
-def test_a_frame_is_read_by_another_implementation(opcode: int, length: int) -> None:
-    """Both sides of each border between the three forms of a length."""
+def test_another_implementation_reads_our_frames(opcode: int, length: int) -> None:
+    """The lengths lie on both sides of each limit between the three forms of a length field."""
     message = Outgoing("x" * length if opcode == 1 else b"x" * length)
     (frame,) = parsed(message.frame)
     assert (frame.opcode, bytes(frame.data), frame.fin, frame.rsv1) == (opcode, b"x" * length, True, False)
 
 
 @given(data=st.text(st.characters(exclude_categories=["Cs"])) | st.binary())
-def test_several_frames_in_a_row_stay_apart(data: str | bytes) -> None:
-    """Corked frames are one write."""
+def test_frames_joined_into_one_write_stay_separate(data: str | bytes) -> None:
+    """Corked frames leave in one write."""
     message = Outgoing(data)
     frames = parsed(message.frame + Outgoing("between").frame + message.frame)
     assert [bytes(frame.data) for frame in frames] == [message.payload, b"between", message.payload]
@@ -50,8 +50,8 @@ def test_several_frames_in_a_row_stay_apart(data: str | bytes) -> None:
 
 @pytest.mark.parametrize("length", [*LENGTHS, 100_000])
 @pytest.mark.parametrize("window_bits", range(9, 16))
-def test_a_deflated_frame_is_read_by_another_implementation(window_bits: int, length: int) -> None:
-    """One client inflates it twice with one window that it keeps: nothing refers to what came before."""
+def test_another_implementation_reads_our_deflated_frames(window_bits: int, length: int) -> None:
+    """The client keeps its window from frame to frame, and the same frame comes twice: none refers to earlier data."""
     pattern = bytes(range(256)) * (length // 256 + 1)
     message = Outgoing(pattern[:length])
     other = Outgoing("é" * 700)
@@ -60,8 +60,8 @@ def test_a_deflated_frame_is_read_by_another_implementation(window_bits: int, le
     assert [bytes(frame.data) for frame in frames] == [message.payload, other.payload, message.payload]
 
 
-def test_a_deflated_frame_says_so_and_is_smaller() -> None:
-    """RSV1 on the first frame of a message, RFC 7692 section 6."""
+def test_a_deflated_frame_has_rsv1_set_and_is_smaller() -> None:
+    """RFC 7692 section 6 requires RSV1 on the first frame of a compressed message."""
     message = Outgoing("spam " * 1000)
     frame = message.deflated(15)
     assert frame[0] == 0x80 | 0x40 | Opcode.TEXT
@@ -69,41 +69,41 @@ def test_a_deflated_frame_says_so_and_is_smaller() -> None:
 
 
 def test_an_empty_deflated_message_is_one_empty_block() -> None:
-    """RFC 7692 section 7.2.3.6."""
+    """RFC 7692 section 7.2.3.6 gives these bytes."""
     assert Outgoing(b"").deflated(15) == b"\xc2\x01\x00"
 
 
-def test_deflate_uses_the_whole_window_that_was_negotiated() -> None:
-    """A repetition 20,000 bytes away is found with 15 bits and out of reach with 9."""
+def test_deflate_uses_the_whole_negotiated_window() -> None:
+    """A repetition 20,000 bytes away is within a window of 15 bits and out of reach with 9."""
     unlike = bytes(number * number % 251 for number in range(20_000))
     message = Outgoing(unlike[:300] + bytes(19_700) + unlike[:300])
     assert len(message.deflated(15)) < len(message.deflated(9))
 
 
 @pytest.mark.parametrize("window_bits", [-15, 0, 8, 16])
-def test_a_window_zlib_has_not_is_refused(window_bits: int) -> None:
-    """A larger window in the place of a smaller one would break the peer."""
+def test_a_window_size_that_zlib_does_not_support_is_refused(window_bits: int) -> None:
+    """To use a larger window instead would break the peer."""
     with pytest.raises(ValueError, match="must be 9 to 15"):
         Outgoing("x").deflated(window_bits)
 
 
-def test_frames_are_made_once() -> None:
-    """However many connections a message goes to."""
+def test_each_frame_of_a_message_is_made_once() -> None:
+    """It is shared by all connections that the message goes to; each window size has one of its own."""
     message = Outgoing("x" * 100)
     assert message.frame is message.frame
     assert message.deflated(12) is message.deflated(12)
     assert message.deflated(12) is not message.deflated(15)
 
 
-def test_the_size_of_text_is_its_bytes() -> None:
-    """Limits count UTF-8, not characters."""
+def test_the_size_of_text_is_its_length_in_bytes() -> None:
+    """Limits count bytes of UTF-8, not characters."""
     message = Outgoing("é😀")
     assert (message.data, message.payload, message.size, message.text) == ("é😀", "é😀".encode(), 6, True)
     assert repr(message) == "<Outgoing [text, 6 bytes]>"
 
 
-def test_bytes_are_kept_as_they_are() -> None:
-    """No copy of what may be large."""
+def test_binary_data_is_not_copied() -> None:
+    """It may be large."""
     data = b"x" * 1000
     message = Outgoing(data)
     assert message.payload is data
@@ -118,8 +118,8 @@ def test_bytes_are_kept_as_they_are() -> None:
         (b"hi", {"type": "websocket.send", "bytes": b"hi"}),
     ],
 )
-def test_the_event_is_new_each_time(data: str | bytes, event: dict[str, Any]) -> None:
-    """A middleware that changes what it is given changes it for one peer."""
+def test_each_call_returns_a_new_event(data: str | bytes, event: dict[str, Any]) -> None:
+    """A middleware that changes the event changes it for one peer only."""
     message = Outgoing(data)
     assert message.event() == event
     message.event()["type"] = "changed"
@@ -127,8 +127,8 @@ def test_the_event_is_new_each_time(data: str | bytes, event: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("text", ["\ud800", "ab\udfff", encode({"name": "\ud83d"})])
-def test_half_of_a_surrogate_pair_is_refused_with_its_place(text: str) -> None:
-    """No peer could read it: text frames are UTF-8."""
+def test_half_of_a_surrogate_pair_is_refused_with_its_index(text: str) -> None:
+    """Text frames are UTF-8, so no peer could read it."""
     with pytest.raises(ValueError, match=r"half of a surrogate pair .* at index \d+"):
         Outgoing(text)
 
@@ -147,8 +147,8 @@ def test_half_of_a_surrogate_pair_is_refused_with_its_place(text: str) -> None:
         (8, 125, False, "887d"),
     ],
 )
-def test_a_header_is_that_of_the_specification(opcode: int, length: int, rsv1: bool, header: str) -> None:
-    """RFC 6455 section 5.2, by hand; sections 5.7 and 7.2.3 of the RFCs have some of them as examples."""
+def test_frame_headers_follow_the_specification(opcode: int, length: int, rsv1: bool, header: str) -> None:
+    """The bytes are worked out by hand from RFC 6455 section 5.2; some are examples in section 5.7 and in RFC 7692."""
     assert frame_header(opcode, length, rsv1).hex() == header
 
 
@@ -156,53 +156,53 @@ def test_a_header_is_that_of_the_specification(opcode: int, length: int, rsv1: b
     ("opcode", "length", "name"),
     [(-1, 0, "opcode"), (16, 0, "opcode"), (1, -1, "length"), (1, 2**63, "length"), (8, 126, "length")],
 )
-def test_a_frame_that_cannot_be_is_refused(opcode: int, length: int, name: str) -> None:
+def test_an_impossible_frame_is_refused(opcode: int, length: int, name: str) -> None:
     """A control frame has at most 125 bytes (RFC 6455 section 5.5)."""
     with pytest.raises(ValueError, match=f"{name}=.*: must be"):
         frame_header(opcode, length)
 
 
-def test_a_close_frame_has_its_code_and_its_reason() -> None:
-    """RFC 6455 section 5.5.1; what does not fit is refused."""
+def test_a_close_frame_contains_its_code_and_reason() -> None:
+    """RFC 6455 section 5.5.1 gives the format; a reason that does not fit is refused."""
     assert close_frame(1009, "é") == b"\x88\x04\x03\xf1\xc3\xa9"
     with pytest.raises(ValueError, match="length=126"):
         close_frame(1000, "x" * 124)
 
 
-def test_a_block_counts_its_messages_and_their_bytes() -> None:
-    """Payload and not frames, since that is what limits are about."""
+def test_a_block_counts_its_messages_and_payload_bytes() -> None:
+    """Frame headers do not count, because limits are about payload."""
     block = Block([SHORT, LONG, Outgoing(b"\x00")])
     assert (block.count, block.size) == (3, 5 + 5000 + 1)
 
 
-def test_a_block_is_its_frames_in_order() -> None:
-    """Joined into one piece for one write."""
+def test_a_block_joins_its_frames_in_order() -> None:
+    """The result is one piece for one write."""
     assert Block([SHORT, LONG]).frames() == SHORT.frame + LONG.frame
     assert Block([]).frames() == b""
 
 
-def test_a_block_is_joined_once_for_all_who_share_it() -> None:
-    """The same bytes object for each."""
+def test_a_block_is_joined_once_for_all_peers_that_share_it() -> None:
+    """Each of them gets the same bytes object."""
     block = Block([SHORT, LONG])
     assert block.frames() is block.frames(None)
     assert block.frames(Deflate(12, 1024)) is block.frames(Deflate(12, 1024))
 
 
-def test_a_block_is_joined_once_for_each_window() -> None:
-    """Peers with and without compression share it all the same."""
+def test_a_block_is_joined_separately_for_each_window_size() -> None:
+    """Peers with and without compression can share one block."""
     block = Block([LONG])
     plain, small, large = block.frames(), block.frames(Deflate(9, 1024)), block.frames(Deflate(15, 1024))
     assert (plain, small, large) == (LONG.frame, LONG.deflated(9), LONG.deflated(15))
 
 
-def test_short_messages_go_uncompressed_beside_long_ones() -> None:
-    """Each message decides for itself."""
+def test_a_block_compresses_its_long_messages_only() -> None:
+    """The threshold is applied to each message, not to the block."""
     assert Block([SHORT, LONG]).frames(Deflate(12, 1024)) == SHORT.frame + LONG.deflated(12)
 
 
 @pytest.mark.parametrize("threshold", [1, 1024, 5000])
-def test_a_message_is_compressed_from_the_threshold_on_where_it_was_negotiated(threshold: int) -> None:
-    """The threshold itself is compressed."""
+def test_negotiated_compression_applies_from_the_threshold_on(threshold: int) -> None:
+    """A message exactly as long as the threshold is compressed; nothing is, where no compression was negotiated."""
     below, at = Outgoing("x" * (threshold - 1)), Outgoing("x" * threshold)
     assert frame_for(below, Deflate(12, threshold)) == below.frame
     assert frame_for(at, Deflate(12, threshold)) == at.deflated(12)

@@ -1,4 +1,4 @@
-"""The histogram: buckets, bounds, and what it makes of odd numbers."""
+"""The latency histogram: its buckets and bounds, and how it treats unusual durations."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from wsstab.core.histogram import BOUNDS, LatencyHistogram
 from wsstab.reports import Histogram
 
 
-def test_nothing_observed_is_all_zero() -> None:
-    """The bounds show even so."""
+def test_a_new_histogram_is_all_zeros() -> None:
+    """Its snapshot lists the bounds all the same."""
     assert LatencyHistogram([0.1, 1]).snapshot() == Histogram((0.1, 1), (0, 0), 0, 0.0)
 
 
 def test_counts_are_cumulative_and_bounds_inclusive() -> None:
-    """As Prometheus reads ``le``: at the bound is under it, and above the last one is only in the count."""
+    """This is what ``le`` means to Prometheus. A duration above the last bound is only in ``count``."""
     histogram = LatencyHistogram([0.1, 1.0])
     for seconds in (0.05, 0.1, 0.5, 1.0, 64.0):
         histogram.observe(seconds)
@@ -27,8 +27,8 @@ def test_counts_are_cumulative_and_bounds_inclusive() -> None:
     assert snapshot.total == pytest.approx(65.65)
 
 
-def test_a_snapshot_does_not_change_any_more() -> None:
-    """What was told stays true of its moment."""
+def test_later_observations_do_not_change_a_snapshot() -> None:
+    """A snapshot stays true of the moment it was taken."""
     histogram = LatencyHistogram([1.0])
     before = histogram.snapshot()
     histogram.observe(0.5)
@@ -36,15 +36,15 @@ def test_a_snapshot_does_not_change_any_more() -> None:
     assert histogram.snapshot() == Histogram((1.0,), (1,), 1, 0.5)
 
 
-def test_a_negative_duration_counts_as_none() -> None:
-    """A coarse clock must not make the sum smaller."""
+def test_a_negative_duration_counts_as_zero() -> None:
+    """A coarse clock must not reduce the sum."""
     histogram = LatencyHistogram([1.0])
     histogram.observe(-1.0)
     assert histogram.snapshot() == Histogram((1.0,), (1,), 1, 0.0)
 
 
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_ignored(seconds: float) -> None:
+def test_a_duration_that_is_not_finite_is_ignored(seconds: float) -> None:
     """One such value would spoil the sum for good."""
     histogram = LatencyHistogram([1.0])
     histogram.observe(seconds)
@@ -52,8 +52,8 @@ def test_what_is_not_finite_is_ignored(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("bounds", [[], [0.0], [-1.0, 1.0], [1.0, 1.0], [2.0, 1.0], [1.0, math.inf], [math.nan, 1.0]])
-def test_bounds_must_ascend(bounds: list[float]) -> None:
-    """A table that cannot be searched is refused when it is made."""
+def test_bounds_must_be_positive_finite_and_ascending(bounds: list[float]) -> None:
+    """Bounds that cannot be searched are refused when the histogram is made."""
     with pytest.raises(ValueError, match="ascending"):
         LatencyHistogram(bounds)
 
@@ -66,8 +66,8 @@ def test_the_default_bounds_reach_from_50_microseconds_to_30_seconds() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 100)))
-def test_counts_equal_a_recount(durations: list[float]) -> None:
-    """Every bucket holds exactly what lies at or under its bound."""
+def test_the_counts_equal_a_recount_of_the_durations(durations: list[float]) -> None:
+    """Every bucket counts exactly the durations at or below its bound."""
     histogram = LatencyHistogram()
     for seconds in durations:
         histogram.observe(seconds)

@@ -29,8 +29,8 @@ def test_events_leave_in_the_order_they_came() -> None:
     assert (bool(inbox), len(inbox), inbox.bytes) == (False, 0, 0)
 
 
-def test_it_is_full_at_its_number_of_messages() -> None:
-    """The bound itself is full, one below is not."""
+def test_an_inbox_is_full_at_its_maximum_number_of_messages() -> None:
+    """It is not full with one message less."""
     inbox = build("a", "b")
     assert not inbox.full
     inbox.put("c", 1)
@@ -39,8 +39,8 @@ def test_it_is_full_at_its_number_of_messages() -> None:
     assert not inbox.full
 
 
-def test_it_is_full_at_its_number_of_bytes() -> None:
-    """The bound itself is full, one below is not."""
+def test_an_inbox_is_full_at_its_maximum_number_of_bytes() -> None:
+    """It is not full with one byte less."""
     inbox = build("x" * 99)
     assert not inbox.full
     inbox.put("", 0)
@@ -49,22 +49,22 @@ def test_it_is_full_at_its_number_of_bytes() -> None:
     assert inbox.full
 
 
-def test_how_many_times_over_it_is_full() -> None:
-    """By messages or by bytes; nothing fills it without end."""
+def test_fills_tells_whether_an_inbox_is_full_several_times_over() -> None:
+    """Either messages or bytes suffice; no amount reaches an infinite factor."""
     inbox = build("a", "b", "c")
     assert (inbox.fills(1), inbox.fills(2), inbox.fills(math.inf)) == (True, False, False)
     inbox.put("x" * 197, 197)
     assert (inbox.fills(2), inbox.fills(3)) == (True, False)
 
 
-def test_what_is_put_into_a_full_inbox_is_kept() -> None:
-    """The reader decides beforehand; a message that was read is not lost silently."""
+def test_a_message_put_into_a_full_inbox_is_kept() -> None:
+    """The reader checks for room beforehand; a message that was read is not lost silently."""
     inbox = build("a", "b", "c", "d")
     assert len(inbox) == 4
 
 
-def test_the_oldest_can_be_dropped() -> None:
-    """Its size is told, and it is counted."""
+def test_the_oldest_event_can_be_dropped() -> None:
+    """The call returns the size of that event."""
     inbox = build("old", "b")
     assert inbox.drop_oldest() == 3
     assert (len(inbox), inbox.bytes) == (1, 1)
@@ -72,7 +72,7 @@ def test_the_oldest_can_be_dropped() -> None:
 
 
 def test_an_empty_inbox_has_nothing_to_take_or_drop() -> None:
-    """Both raise, and nothing is counted."""
+    """Both calls raise ``IndexError``."""
     inbox = build()
     with pytest.raises(IndexError, match="empty"):
         inbox.take()
@@ -81,7 +81,7 @@ def test_an_empty_inbox_has_nothing_to_take_or_drop() -> None:
 
 
 def test_an_empty_inbox_holds_no_container() -> None:
-    """Fifty thousand idle connections pay for one small object each, before and after their traffic."""
+    """Each of fifty thousand idle connections then pays for one small object only, before and after its traffic."""
     inbox = build()
     assert sys.getsizeof(inbox) < 128
     assert inbox.waiting is None
@@ -95,20 +95,19 @@ def test_an_empty_inbox_holds_no_container() -> None:
 
 @pytest.mark.parametrize(("max_messages", "max_bytes"), [(0, 1), (1, 0), (-1, 1)])
 def test_bounds_below_one_are_refused(max_messages: int, max_bytes: int) -> None:
-    """An inbox that is always full could never be emptied by reading."""
+    """An inbox with such a bound would always be full, so nothing would ever be read into it."""
     with pytest.raises(ValueError, match="must be at least 1"):
         Inbox(max_messages, max_bytes)
 
 
-def test_the_representation_says_what_waits() -> None:
-    """An inbox describes itself."""
+def test_the_repr_tells_how_much_is_waiting() -> None:
     inbox = build("a", "bb")
     inbox.drop_oldest()
     assert repr(inbox) == "<Inbox [1 messages, 2 bytes]>"
 
 
 class InboxAgainstList(RuleBasedStateMachine):
-    """An inbox does what a list of events does that is added up at each call."""
+    """An inbox agrees with a list of events that is added up at each call."""
 
     @initialize(max_messages=st.integers(1, 6), max_bytes=st.integers(1, 60))
     def build(self, max_messages: int, max_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""The states of a connection: the table, its rules, and the lives that occur."""
+"""The lifecycle of a connection: the table of transitions, its rules, and the sequences that occur."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ REACHABLE = [
 
 
 def at(inbound: InboundState, outbound: OutboundState) -> Lifecycle:
-    """A life in the middle."""
+    """A lifecycle in these states."""
     lifecycle = Lifecycle()
     lifecycle.inbound, lifecycle.outbound = inbound, outbound
     return lifecycle
 
 
 def live(*events: Transition) -> Lifecycle:
-    """A life from its beginning."""
+    """A lifecycle after these events."""
     lifecycle = Lifecycle()
     for event in events:
         lifecycle.fire(event)
     return lifecycle
 
 
-def test_a_life_begins_connecting_both_ways() -> None:
-    """Nothing has been said by either side."""
+def test_a_lifecycle_begins_connecting_in_both_directions() -> None:
+    """Neither side has sent anything yet."""
     assert (Lifecycle().inbound, Lifecycle().outbound) == (InboundState.CONNECTING, OutboundState.CONNECTING)
 
 
@@ -70,8 +70,8 @@ def test_a_life_begins_connecting_both_ways() -> None:
         ([Transition.CLOSED, Transition.CONNECT, Transition.DISCONNECT], "ENDED", "CLOSED"),
     ],
 )
-def test_the_lives_that_occur_are_legal(events: list[Transition], inbound: str, outbound: str) -> None:
-    """Accepted, refused, closed by either side, aborted: each ends where it should."""
+def test_the_sequences_that_occur_are_legal(events: list[Transition], inbound: str, outbound: str) -> None:
+    """Accepted, denied, closed by either side or aborted: each sequence ends in the expected states."""
     lifecycle = live(*events)
     assert (lifecycle.inbound.name, lifecycle.outbound.name) == (inbound, outbound)
 
@@ -95,8 +95,8 @@ def test_the_lives_that_occur_are_legal(events: list[Transition], inbound: str, 
         ([Transition.DISCONNECT], Transition.ACCEPT),
     ],
 )
-def test_what_is_not_in_the_table_is_refused(events: list[Transition], illegal: Transition) -> None:
-    """The error names event and states, and nothing has moved."""
+def test_an_event_that_is_not_in_the_table_is_refused(events: list[Transition], illegal: Transition) -> None:
+    """The error names the event and both states, and no state changes."""
     lifecycle = live(*events)
     before = (lifecycle.inbound, lifecycle.outbound)
     assert not lifecycle.try_fire(illegal)
@@ -109,7 +109,7 @@ def test_what_is_not_in_the_table_is_refused(events: list[Transition], illegal: 
 
 
 def test_every_state_has_a_row() -> None:
-    """The table is complete, and rows stay within their direction."""
+    """The table is complete, and a row leads only to states of its own direction."""
     assert list(INBOUND) == list(InboundState)
     assert list(OUTBOUND) == list(OutboundState)
     assert {type(after) for row in INBOUND.values() for after in row.values()} == {InboundState}
@@ -117,7 +117,7 @@ def test_every_state_has_a_row() -> None:
 
 
 def test_every_event_belongs_to_one_direction() -> None:
-    """So one event never has two meanings."""
+    """Therefore no event has two meanings."""
     inbound = {event for row in INBOUND.values() for event in row}
     outbound = {event for row in OUTBOUND.values() for event in row}
     assert not inbound & outbound
@@ -125,7 +125,7 @@ def test_every_event_belongs_to_one_direction() -> None:
 
 
 def test_the_last_states_are_final() -> None:
-    """Nothing leads out of ENDED and CLOSED."""
+    """No event leads out of ENDED or CLOSED."""
     assert INBOUND[InboundState.ENDED] == {}
     assert set(OUTBOUND[OutboundState.CLOSED].values()) == {OutboundState.CLOSED}
 
@@ -135,7 +135,7 @@ def test_the_last_states_are_final() -> None:
 def test_an_event_moves_along_the_table_or_is_refused(
     inbound: InboundState, outbound: OutboundState, event: Transition
 ) -> None:
-    """For each pair of states and each event, and both ways to fire."""
+    """This holds for each pair of states and each event, with ``fire`` and with ``try_fire``."""
     lifecycle, tried = at(inbound, outbound), at(inbound, outbound)
     rows: dict[Transition, InboundState | OutboundState] = {**INBOUND[inbound], **OUTBOUND[outbound]}
     assert tried.try_fire(event) == (event in rows)
@@ -150,8 +150,8 @@ def test_an_event_moves_along_the_table_or_is_refused(
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(Transition), max_size=30))
-def test_any_events_in_any_order_keep_the_rules(events: list[Transition]) -> None:
-    """Only known pairs occur, states never go back, and one disconnect at most is told."""
+def test_any_order_of_events_keeps_the_rules(events: list[Transition]) -> None:
+    """Only reachable pairs of states occur, no state goes back, and at most one disconnect happens."""
     lifecycle = Lifecycle()
     disconnects = 0
     for event in events:
@@ -164,6 +164,5 @@ def test_any_events_in_any_order_keep_the_rules(events: list[Transition]) -> Non
     assert disconnects == (lifecycle.inbound is InboundState.ENDED)
 
 
-def test_the_representation_names_both_states() -> None:
-    """A life describes itself."""
+def test_the_repr_names_both_states() -> None:
     assert repr(live(Transition.CONNECT, Transition.ACCEPT)) == "<Lifecycle [inbound OPEN, outbound OPEN]>"

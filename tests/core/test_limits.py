@@ -16,15 +16,15 @@ from wsstab.core.limits import Admission, RateLimiter, TokenBucket, _parsed_hold
 
 
 def test_connections_are_admitted_up_to_the_limit() -> None:
-    """The limit itself is allowed, one more is refused and not counted."""
+    """The limit itself is allowed; one connection more is refused and not counted."""
     admission = Admission(2, None)
     assert [admission.admit(f"10.0.0.{host}") for host in (1, 2, 3)] == [None, None, CONNECTION_LIMIT]
     assert admission.count == 2
     assert admission.count_of("10.0.0.3") == 0
 
 
-def test_it_is_full_at_the_limit_and_beyond() -> None:
-    """And not without one."""
+def test_admission_is_full_at_the_limit_and_beyond() -> None:
+    """Without a limit it is never full."""
     admission, unlimited = Admission(1, None), Admission(None, None)
     assert not admission.full
     admission.admit(None)
@@ -35,8 +35,8 @@ def test_it_is_full_at_the_limit_and_beyond() -> None:
     assert not unlimited.full
 
 
-def test_a_place_that_is_given_back_can_be_taken_again() -> None:
-    """Releasing makes room for one."""
+def test_a_released_place_can_be_taken_again() -> None:
+    """Each release makes room for one connection."""
     admission = Admission(1, None)
     admission.admit("10.0.0.1")
     admission.release("10.0.0.1")
@@ -44,8 +44,8 @@ def test_a_place_that_is_given_back_can_be_taken_again() -> None:
     assert admission.admit("10.0.0.3") is CONNECTION_LIMIT
 
 
-def test_one_that_replaces_another_is_let_in_at_the_limit() -> None:
-    """For the moment that both are there, the count is one above."""
+def test_a_connection_that_replaces_another_is_admitted_at_the_limit() -> None:
+    """While both are open, the count is one above the limit."""
     admission = Admission(1, None)
     admission.admit("10.0.0.1")
     assert admission.admit("10.0.0.1", replacing=True) is None
@@ -55,7 +55,7 @@ def test_one_that_replaces_another_is_let_in_at_the_limit() -> None:
 
 
 def test_an_address_is_admitted_up_to_its_limit() -> None:
-    """Others are not held up by it, and replacing does not lift it."""
+    """Other addresses are not affected, and replacing a connection does not lift the limit."""
     admission = Admission(None, 2)
     assert [admission.admit("10.0.0.1") for _ in range(3)] == [None, None, ADDRESS_LIMIT]
     assert admission.admit("10.0.0.1", replacing=True) is ADDRESS_LIMIT
@@ -63,29 +63,29 @@ def test_an_address_is_admitted_up_to_its_limit() -> None:
     assert (admission.count, admission.count_of("10.0.0.1"), admission.count_of("10.0.0.2")) == (3, 2, 1)
 
 
-def test_a_refusal_by_address_takes_no_place_of_the_total() -> None:
-    """Asking and counting are one step, for both limits or for none."""
+def test_a_refusal_by_address_takes_no_place_from_the_total() -> None:
+    """A connection counts for both limits or for neither."""
     admission = Admission(2, 1)
     admission.admit("10.0.0.1")
     assert admission.admit("10.0.0.1") is ADDRESS_LIMIT
     assert admission.admit("10.0.0.2") is None
 
 
-def test_without_limits_everything_is_admitted_and_counted() -> None:
-    """No limit means no refusal, not no count."""
+def test_without_limits_every_connection_is_admitted_and_counted() -> None:
+    """Having no limit means no refusals; connections are counted all the same."""
     admission = Admission(None, None)
     assert {admission.admit("10.0.0.1") for _ in range(1000)} == {None}
     assert (admission.count, admission.count_of("10.0.0.1")) == (1000, 1000)
 
 
-def test_a_limit_of_zero_refuses_everyone() -> None:
-    """Zero is a number and not the absence of a limit."""
+def test_a_limit_of_zero_refuses_every_connection() -> None:
+    """Zero is a number, not the absence of a limit."""
     assert Admission(0, None).admit("10.0.0.1") is CONNECTION_LIMIT
     assert Admission(None, 0).admit("10.0.0.1") is ADDRESS_LIMIT
 
 
-def test_unknown_addresses_count_only_in_all() -> None:
-    """Connections through a Unix socket are not one client."""
+def test_connections_without_an_address_count_only_in_the_total() -> None:
+    """Connections through a Unix socket have no address, but they are not one client."""
     admission = Admission(3, 1)
     assert [admission.admit(None) for _ in range(4)] == [None, None, None, CONNECTION_LIMIT]
     assert admission.count_of(None) == 3
@@ -93,8 +93,8 @@ def test_unknown_addresses_count_only_in_all() -> None:
     assert admission.count == 2
 
 
-def test_nothing_falls_below_zero() -> None:
-    """One release too many, or of a stranger, changes no count."""
+def test_no_count_falls_below_zero() -> None:
+    """One release too many, or of an address without connections, changes no count."""
     admission = Admission(None, None)
     admission.admit("10.0.0.1")
     admission.release("10.0.0.2")
@@ -105,8 +105,8 @@ def test_nothing_falls_below_zero() -> None:
     assert (admission.count, admission.count_of("10.0.0.1")) == (0, 0)
 
 
-def test_addresses_that_have_left_leave_nothing_behind() -> None:
-    """Churn grows no table."""
+def test_an_address_without_connections_is_forgotten() -> None:
+    """The table of addresses does not grow with churn."""
     admission = Admission(None, 5)
     for number in range(1000):
         address = f"10.0.{number // 250}.{number % 250}"
@@ -127,7 +127,7 @@ def test_addresses_that_have_left_leave_nothing_behind() -> None:
     ],
 )
 def test_addresses_of_one_host_count_together(one: str, other: str) -> None:
-    """A /64 belongs to one host, and a mapped address is its IPv4 address."""
+    """A host is given a whole /64, and an IPv4-mapped address is its IPv4 address."""
     admission = Admission(None, 1)
     assert admission.admit(one) is None
     assert admission.admit(other) is ADDRESS_LIMIT
@@ -147,15 +147,14 @@ def test_addresses_of_one_host_count_together(one: str, other: str) -> None:
         ("not an address", "\ud800"),
     ],
 )
-def test_addresses_of_two_hosts_count_apart(one: str, other: str) -> None:
-    """What is not the same host is not held by the other's limit."""
+def test_addresses_of_different_hosts_count_separately(one: str, other: str) -> None:
+    """The limit of one host does not affect the other."""
     admission = Admission(None, 1)
     assert admission.admit(one) is None
     assert admission.admit(other) is None
 
 
-def test_the_admission_describes_itself() -> None:
-    """Its representation tells the count."""
+def test_the_repr_of_an_admission_tells_its_count() -> None:
     admission = Admission(None, None)
     admission.admit(None)
     assert repr(admission) == "<Admission [1 connections]>"
@@ -170,10 +169,10 @@ ADDRESSES = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "testclient", None]
     max_per_address=st.none() | st.integers(0, 3),
     steps=st.lists(st.tuples(st.sampled_from(["admit", "replace", "release"]), st.sampled_from(ADDRESSES))),
 )
-def test_admission_does_what_a_plain_count_does(
+def test_admission_agrees_with_a_plain_count(
     max_connections: int | None, max_per_address: int | None, steps: list[tuple[str, str | None]]
 ) -> None:
-    """Any order of admissions and releases gives the counts of a multiset."""
+    """Any order of admissions and releases gives the same answers and counts as a multiset."""
     admission = Admission(max_connections, max_per_address)
     model: Counter[str | None] = Counter()
     for step, address in steps:
@@ -195,7 +194,7 @@ def test_admission_does_what_a_plain_count_does(
 
 @pytest.mark.parametrize(("rate", "burst"), [(1.0, 5), (3.0, 3), (0.1, 7), (1e5, 10)])
 def test_a_full_bucket_lets_its_whole_burst_pass(rate: float, burst: int) -> None:
-    """Exactly the burst passes at once, whatever the clock shows."""
+    """Exactly the burst passes at once, whatever time it is."""
     bucket = TokenBucket(rate, burst)
     now = 1_234_567.891
     assert [bucket.take(1, now) for _ in range(burst)] == [0.0] * burst
@@ -203,7 +202,7 @@ def test_a_full_bucket_lets_its_whole_burst_pass(rate: float, burst: int) -> Non
 
 
 def test_a_refused_take_takes_nothing() -> None:
-    """Asking again and again does not move the time of the answer."""
+    """Asking repeatedly does not change the answer."""
     bucket = TokenBucket(2.0, 1.0)
     bucket.take(1, 0.0)
     assert [bucket.take(1, 0.0) for _ in range(3)] == [0.5, 0.5, 0.5]
@@ -211,7 +210,7 @@ def test_a_refused_take_takes_nothing() -> None:
 
 
 def test_a_forced_take_goes_into_debt() -> None:
-    """Each in a row waits for those before it, so that the rate holds."""
+    """Each forced take waits for those before it, so the rate holds."""
     bucket = TokenBucket(2.0, 1.0)
     assert [bucket.take(1, 0.0, force=True) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
     assert bucket.take(1, 1.5) == 0.5
@@ -225,7 +224,7 @@ def test_a_bucket_fills_no_further_than_its_burst() -> None:
 
 
 def test_an_amount_above_the_burst_passes_when_the_bucket_is_full() -> None:
-    """It leaves a debt, and the next one waits for it."""
+    """It leaves a debt, and the next amount waits for it."""
     bucket = TokenBucket(10.0, 10.0)
     assert bucket.take(1, 0.0) == 0.0
     assert bucket.take(35, 0.0) == pytest.approx(0.1)
@@ -235,7 +234,7 @@ def test_an_amount_above_the_burst_passes_when_the_bucket_is_full() -> None:
 
 
 def test_an_empty_amount_waits_only_for_a_debt() -> None:
-    """Nothing passes an empty bucket at once, but not one in debt."""
+    """An amount of 0 passes an empty bucket at once, but not a bucket in debt."""
     bucket = TokenBucket(1.0, 1.0)
     bucket.take(1, 0.0)
     assert bucket.take(0, 0.0) == 0.0
@@ -244,7 +243,7 @@ def test_an_empty_amount_waits_only_for_a_debt() -> None:
 
 
 def test_a_clock_that_goes_backwards_earns_nothing() -> None:
-    """Neither on the way back nor by passing the same time twice."""
+    """Neither the step back nor passing the same time again adds tokens."""
     bucket = TokenBucket(1.0, 1.0)
     bucket.take(1, 10.0)
     assert bucket.take(1, 5.0) == 1.0
@@ -253,8 +252,8 @@ def test_a_clock_that_goes_backwards_earns_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, inf, nan])
-def test_a_rate_or_burst_that_is_none_is_refused(value: float) -> None:
-    """The message names the argument."""
+def test_a_rate_or_burst_must_be_positive_and_finite(value: float) -> None:
+    """The error names the argument."""
     with pytest.raises(ValueError, match="rate="):
         TokenBucket(value, 1.0)
     with pytest.raises(ValueError, match="burst="):
@@ -267,10 +266,10 @@ ARRIVALS = st.lists(st.tuples(st.floats(0, 3), st.floats(0, 20)), max_size=60)
 
 @settings(deadline=None)
 @given(rate=RATES, burst=st.floats(0.5, 30), arrivals=ARRIVALS)
-def test_no_stretch_of_time_sees_more_than_burst_and_rate_allow(
+def test_no_more_passes_than_burst_and_rate_allow(
     rate: float, burst: float, arrivals: list[tuple[float, float]]
 ) -> None:
-    """From the start to any arrival: the burst, what flowed in since, and the debt of one message at most."""
+    """Up to any arrival, at most the burst, the tokens added since the start, and the debt of one message pass."""
     bucket = TokenBucket(rate, burst)
     now = passed = 0.0
     for gap, amount in arrivals:
@@ -282,10 +281,10 @@ def test_no_stretch_of_time_sees_more_than_burst_and_rate_allow(
 
 @settings(deadline=None)
 @given(rate=RATES, burst=st.floats(0.5, 30), arrivals=ARRIVALS, start=st.floats(0, 1e7))
-def test_who_waits_as_long_as_told_passes(
+def test_an_amount_passes_after_the_wait_that_was_returned(
     rate: float, burst: float, arrivals: list[tuple[float, float]], start: float
 ) -> None:
-    """The answer is neither too short nor, by more than the clock's error, too long."""
+    """The wait is neither too short nor, by more than the error of the clock, too long."""
     bucket = TokenBucket(rate, burst)
     now = start
     for gap, amount in arrivals:
@@ -300,45 +299,45 @@ def test_who_waits_as_long_as_told_passes(
 # RateLimiter
 
 
-def test_messages_pass_at_their_rate_when_bytes_are_free() -> None:
-    """Without a limit of bytes the size does not matter."""
+def test_without_a_limit_on_bytes_only_the_message_rate_counts() -> None:
+    """The size of a message does not matter."""
     limiter = RateLimiter(10.0, 2.0, None)
     assert [limiter.check(10**9, 0.0) for _ in range(3)] == [0.0, 0.0, 0.1]
 
 
-def test_bytes_pass_at_their_rate_when_messages_are_few() -> None:
-    """The burst of bytes is what one second brings."""
+def test_bytes_pass_at_their_rate_when_there_are_few_messages() -> None:
+    """The burst of bytes is what one second allows."""
     limiter = RateLimiter(1000.0, 1000.0, 100.0)
     assert [limiter.check(50, 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
     assert limiter.check(50, 0.5) == 0.0
 
 
-def test_a_message_larger_than_a_second_of_bytes_can_pass() -> None:
-    """It waits until nothing is owed, and the next one waits for it."""
+def test_a_message_larger_than_one_second_of_bytes_can_pass() -> None:
+    """It waits until there is no debt, and the next message waits for it."""
     limiter = RateLimiter(1000.0, 1000.0, 100.0)
     assert limiter.check(300, 0.0) == 0.0
     assert limiter.check(300, 0.0) == 3.0
     assert limiter.check(300, 3.0) == 0.0
 
 
-def test_what_the_bytes_refuse_costs_no_message() -> None:
-    """A refusal leaves the limit of messages as it was."""
+def test_a_refusal_by_bytes_does_not_count_against_the_message_limit() -> None:
+    """The limit on messages stays as it was."""
     limiter = RateLimiter(1.0, 2.0, 100.0)
     assert limiter.check(100, 0.0) == 0.0
     assert [limiter.check(50, 0.0) for _ in range(5)] == [0.5] * 5
     assert limiter.check(0, 0.0) == 0.0
 
 
-def test_what_the_messages_refuse_costs_no_bytes() -> None:
-    """A refusal leaves the limit of bytes as it was."""
+def test_a_refusal_by_messages_does_not_count_against_the_byte_limit() -> None:
+    """The limit on bytes stays as it was."""
     limiter = RateLimiter(1.0, 1.0, 100.0)
     assert limiter.check(0, 0.0) == 0.0
     assert [limiter.check(100, 0.0) for _ in range(5)] == [1.0] * 5
     assert limiter.check(100, 1.0) == 0.0
 
 
-def test_the_longer_wait_of_the_two_is_told() -> None:
-    """Who waits for it passes both."""
+def test_the_longer_of_the_two_waits_is_returned() -> None:
+    """After that wait, the message passes both limits."""
     limiter = RateLimiter(1.0, 1.0, 100.0)
     limiter.check(50, 0.0)
     assert limiter.check(100, 0.0) == 1.0
@@ -349,19 +348,19 @@ def test_the_longer_wait_of_the_two_is_told() -> None:
 
 @pytest.mark.parametrize("bytes_per_second", [None, 1000.0])
 def test_forced_messages_are_delayed_to_the_rate(bytes_per_second: float | None) -> None:
-    """The action "delay" reads on, and paces."""
+    """With the action "delay", messages are still read, but paced."""
     limiter = RateLimiter(2.0, 1.0, bytes_per_second)
     assert [limiter.check(100, 0.0, force=True) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
 
 
-def test_forced_messages_pay_their_bytes() -> None:
-    """The action "delay" holds for bytes too."""
+def test_forced_messages_are_delayed_to_the_byte_rate() -> None:
+    """The action "delay" applies to bytes too."""
     limiter = RateLimiter(1000.0, 1000.0, 100.0)
     assert [limiter.check(100, 0.0, force=True) for _ in range(3)] == [0.0, 1.0, 2.0]
 
 
-def test_limits_that_are_no_numbers_are_refused() -> None:
-    """Each argument is checked."""
+def test_a_rate_limiter_refuses_zero_for_each_argument() -> None:
+    """Each argument is checked, and the error names it."""
     with pytest.raises(ValueError, match="rate="):
         RateLimiter(0.0, 1.0, None)
     with pytest.raises(ValueError, match="burst="):
@@ -370,8 +369,7 @@ def test_limits_that_are_no_numbers_are_refused() -> None:
         RateLimiter(1.0, 1.0, 0.0)
 
 
-def test_the_rate_limits_describe_themselves() -> None:
-    """Their representations tell what is left."""
+def test_the_repr_of_a_rate_limiter_tells_what_is_left() -> None:
     limiter = RateLimiter(10.0, 5.0, None)
     limiter.check(1, 0.0)
     assert repr(limiter) == "<RateLimiter [messages <TokenBucket [4 of 5 | 10 per second]> | bytes None]>"
@@ -382,10 +380,10 @@ def test_the_rate_limits_describe_themselves() -> None:
     calls=st.lists(st.tuples(st.floats(0, 2), st.integers(0, 300), st.booleans()), max_size=60),
     bytes_per_second=st.none() | st.sampled_from([10.0, 100.0]),
 )
-def test_the_limiter_does_what_two_buckets_do(
+def test_a_limiter_agrees_with_two_separate_buckets(
     calls: list[tuple[float, int, bool]], bytes_per_second: float | None
 ) -> None:
-    """Each call passes exactly when both buckets would let it, and is then taken from both."""
+    """A message passes exactly when both buckets would let it pass, and is then taken from both."""
     limiter = RateLimiter(3.0, 2.0, bytes_per_second)
     buckets = [TokenBucket(3.0, 2.0)]
     if bytes_per_second is not None:
@@ -401,8 +399,8 @@ def test_the_limiter_does_what_two_buckets_do(
         assert limiter.check(size, now, force) == expected
 
 
-def test_what_peers_write_is_not_kept_beyond_its_bound() -> None:
-    """A long name is counted as itself, and kept no longer than its connection."""
+def test_the_cache_of_addresses_is_bounded() -> None:
+    """A long text counts under itself and is never cached."""
     admission = Admission(None, 1)
     _parsed_holder.cache_clear()
     name = "x" * 60_000

@@ -1,4 +1,4 @@
-"""The ledger: sums that equal a recount, victims in the order of the policy; and what things weigh."""
+"""The memory ledger: its sums, and victims in the order of the policy; and estimates of the size of values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Socket:
 
 
 def ledger_of(policy: str, *holdings: int) -> tuple[Ledger[Socket], list[Socket]]:
-    """A ledger, and members whose times are 0, 1, 2… and who hold so many bytes."""
+    """A ledger, and members with the times 0, 1, 2… that hold these numbers of bytes."""
     ledger: Ledger[Socket] = Ledger(policy)
     sockets = [Socket(number % 4, float(number)) for number in range(len(holdings))]
     for socket, held in zip(sockets, holdings, strict=True):
@@ -49,33 +49,33 @@ def ledger_of(policy: str, *holdings: int) -> tuple[Ledger[Socket], list[Socket]
 
 
 class Policy(str, Enum):
-    """As a configuration would name it."""
+    """A policy as a configuration would name it."""
 
     OLDEST = "oldest"
 
 
 @pytest.mark.parametrize("policy", ["", "LRU", "random"])
 def test_an_unknown_policy_is_refused(policy: str) -> None:
-    """With the value and the ones there are."""
+    """The error gives the value and the policies there are."""
     with pytest.raises(ValueError, match=f"policy='{policy}': must be one of 'lru', 'fifo', 'oldest', 'largest'"):
         Ledger(policy)
 
 
-def test_a_policy_may_be_an_enum_of_strings() -> None:
-    """The configuration's own type is taken as the string it is."""
+def test_a_policy_may_be_a_string_enum() -> None:
+    """The type that the configuration uses works like the plain string."""
     ledger: Ledger[Socket] = Ledger(Policy.OLDEST)
     assert ledger.victims(1) == []
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_an_empty_ledger_holds_nothing(policy: str) -> None:
-    """No bytes, nobody, no victims."""
+    """It has no bytes, no members and no victims."""
     ledger, _ = ledger_of(policy)
     assert (ledger.total, ledger.count, ledger.victims(1)) == (0, 0, [])
 
 
-def test_charges_are_summed_by_member_and_in_all() -> None:
-    """Up and down."""
+def test_charges_are_summed_per_member_and_in_total() -> None:
+    """Charges may be positive or negative."""
     ledger, [first, second] = ledger_of("lru", 10, 20)
     ledger.charge(first, 5)
     ledger.charge(second, -15)
@@ -83,8 +83,8 @@ def test_charges_are_summed_by_member_and_in_all() -> None:
     assert (ledger.total, ledger.count) == (20, 2)
 
 
-def test_nobody_holds_less_than_nothing() -> None:
-    """Too much given back is cut off, in the sums as well."""
+def test_no_member_holds_less_than_zero_bytes() -> None:
+    """Giving back too much counts only down to zero, in the total as well."""
     ledger, [first, second] = ledger_of("lru", 10, 20)
     ledger.charge(first, -1000)
     assert (first.memory, ledger.total) == (0, 20)
@@ -92,16 +92,16 @@ def test_nobody_holds_less_than_nothing() -> None:
     assert (first.memory, second.memory, ledger.total) == (3, 20, 23)
 
 
-def test_adding_sets_what_is_held_to_zero_once() -> None:
-    """A second time is ignored."""
+def test_adding_a_member_again_keeps_its_bytes() -> None:
+    """The second call is ignored."""
     ledger, [socket] = ledger_of("lru", 10)
     ledger.add(socket)
     assert (socket.memory, ledger.total, ledger.count) == (10, 10, 1)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_removing_gives_back_everything_once(policy: str) -> None:
-    """The bytes are told; a second time there are none."""
+def test_removing_a_member_gives_back_its_bytes_once(policy: str) -> None:
+    """The call returns the bytes; a second call returns 0."""
     ledger, [first, second] = ledger_of(policy, 10, 20)
     assert ledger.remove(first) == 10
     assert ledger.remove(first) == 0
@@ -110,8 +110,8 @@ def test_removing_gives_back_everything_once(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_who_is_not_in_is_ignored(policy: str) -> None:
-    """A late charge of a connection that has left changes no sum."""
+def test_a_member_that_has_left_is_ignored(policy: str) -> None:
+    """A late charge of a closed connection changes no sum."""
     ledger, [socket] = ledger_of(policy, 10)
     ledger.remove(socket)
     ledger.charge(socket, 10)
@@ -120,8 +120,8 @@ def test_who_is_not_in_is_ignored(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["lru", "fifo", "oldest"])
-def test_the_oldest_go_first_and_no_more_than_needed(policy: str) -> None:
-    """The smallest prefix that frees enough; who holds nothing is passed over."""
+def test_the_oldest_members_go_first_and_no_more_than_needed(policy: str) -> None:
+    """Victims are the shortest prefix of the order that frees enough; members that hold nothing are skipped."""
     ledger, sockets = ledger_of(policy, 10, 0, 20, 30)
     assert ledger.victims(0) == []
     assert ledger.victims(1) == [sockets[0]]
@@ -132,7 +132,7 @@ def test_the_oldest_go_first_and_no_more_than_needed(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", ["lru", "fifo", "oldest"])
 def test_each_policy_reads_its_own_time(policy: str) -> None:
-    """Other times may say the contrary."""
+    """The other times do not matter, even where they say the opposite."""
     ledger: Ledger[Socket] = Ledger(policy)
     old, young = Socket(time=5.0), Socket(time=5.0)
     for other, time in TIMES.items():
@@ -143,8 +143,8 @@ def test_each_policy_reads_its_own_time(policy: str) -> None:
     assert ledger.victims(1) == [old]
 
 
-def test_the_largest_go_first() -> None:
-    """Also within one class, and when sizes change."""
+def test_the_largest_members_go_first() -> None:
+    """This holds within one size class too, and when sizes change."""
     ledger, [first, second, third, nothing] = ledger_of("largest", 1000, 1010, 3, 0)
     assert ledger.victims(1) == [second]
     assert ledger.victims(1011) == [second, first]
@@ -156,8 +156,8 @@ def test_the_largest_go_first() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_the_spared_one_is_never_named(policy: str) -> None:
-    """Not even when it is the first, or the only one; afterwards it is there as before."""
+def test_a_spared_member_is_never_a_victim(policy: str) -> None:
+    """It is skipped even if it is the first or the only candidate, and keeps its place in the order."""
     ledger, [first, second] = ledger_of(policy, 10, 10)
     assert ledger.victims(100, spare=first) == [second]
     assert ledger.victims(100, spare=second) == [first]
@@ -174,8 +174,8 @@ def test_victims_stay_until_they_are_removed(policy: str) -> None:
     assert (ledger.total, ledger.count) == (60, 3)
 
 
-def test_traffic_counts_without_being_told() -> None:
-    """A member that has spoken since goes behind the silent ones."""
+def test_traffic_counts_without_a_call_to_the_ledger() -> None:
+    """A member with recent traffic moves behind the silent ones."""
     ledger, [first, second, third] = ledger_of("lru", 10, 10, 10)
     first.traffic = 99.0
     assert ledger.victims(30) == [second, third, first]
@@ -183,8 +183,8 @@ def test_traffic_counts_without_being_told() -> None:
     assert ledger.victims(30) == [third, first, second]
 
 
-def test_who_gave_everything_back_comes_again_when_it_holds_something() -> None:
-    """Dropped from the order when it came to the top with nothing, back with its first byte."""
+def test_a_member_returns_to_the_order_when_it_holds_bytes_again() -> None:
+    """It is dropped from the order when it comes to the top with nothing, and is back with its first byte."""
     ledger, [first, second] = ledger_of("fifo", 10, 10)
     ledger.charge(first, -10)
     assert ledger.victims(100) == [second]
@@ -192,8 +192,8 @@ def test_who_gave_everything_back_comes_again_when_it_holds_something() -> None:
     assert ledger.victims(100) == [first, second]
 
 
-def test_a_time_that_goes_back_needs_telling() -> None:
-    """A client id that comes again keeps its age: `rekey` puts its new socket in front."""
+def test_a_time_that_goes_back_must_be_reported() -> None:
+    """A client id that reconnects keeps its age: ``rekey`` moves its new socket to the front."""
     ledger, [first, second] = ledger_of("oldest", 10, 10)
     second.identified = -1.0
     ledger.rekey(second)
@@ -204,23 +204,23 @@ def test_a_time_that_goes_back_needs_telling() -> None:
     assert ledger.victims(20) == [first]
 
 
-def test_a_victim_is_found_without_asking_everybody() -> None:
-    """Of 5,000 silent members, the order asks the first and no other."""
+def test_a_victim_is_found_without_asking_every_member() -> None:
+    """Among 5,000 silent members, at most two are asked for their time."""
     ledger, sockets = ledger_of("lru", *[1] * 5000)
     before = sum(socket.asked for socket in sockets)
     assert ledger.victims(1) == [sockets[0]]
     assert sum(socket.asked for socket in sockets) - before <= 2
 
 
-def test_who_never_held_anything_is_never_asked() -> None:
-    """The order holds only those whom it may name."""
+def test_a_member_that_never_held_bytes_is_never_asked() -> None:
+    """The order contains only members that may become victims."""
     ledger, sockets = ledger_of("lru", 0, 0, 1)
     assert ledger.victims(1) == [sockets[2]]
     assert [socket.asked for socket in sockets[:2]] == [0, 0]
 
 
-def test_a_burst_of_traffic_is_not_paid_for_at_once() -> None:
-    """When everybody has spoken, 1,000 are asked; the most silent of these goes, and the rest are known next time."""
+def test_the_work_after_a_burst_of_traffic_is_spread_over_several_calls() -> None:
+    """After traffic on all members, a call asks 1,000 of them and takes the most silent of these."""
     ledger, sockets = ledger_of("lru", *[1] * (3 * MAX_STALE))
     for socket in sockets:
         socket.traffic = 10_000.0 - socket.traffic
@@ -233,8 +233,8 @@ def test_a_burst_of_traffic_is_not_paid_for_at_once() -> None:
     assert ledger.victims(3 * MAX_STALE) == sockets[::-1]
 
 
-def test_a_large_class_is_right_to_one_eighth() -> None:
-    """Among more than 64 of about the same size, one of the first 64 goes; all are named in the end."""
+def test_the_order_within_a_large_size_class_is_exact_to_one_eighth() -> None:
+    """Among more than 64 members of similar size, the largest of the first 64 goes first; in the end all are listed."""
     ledger, sockets = ledger_of("largest", *range(1024, 1024 + 100))
     [victim] = ledger.victims(1)
     assert victim is sockets[63]
@@ -243,8 +243,8 @@ def test_a_large_class_is_right_to_one_eighth() -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_churn_leaves_nothing_behind(policy: str) -> None:
-    """Members that have left are let go of, and the heap is no larger than twice those that stay."""
+def test_the_ledger_does_not_keep_members_that_have_left(policy: str) -> None:
+    """At any time, only a few of them are still in memory."""
     ledger, staying = ledger_of(policy, 1, 1, 1)
     left = weakref.WeakSet[Socket]()
     for number in range(1000):
@@ -261,20 +261,20 @@ def test_churn_leaves_nothing_behind(policy: str) -> None:
 
 
 class LedgerBesideRecount(RuleBasedStateMachine):
-    """The ledger against a list that is counted and sorted anew each time."""
+    """The ledger agrees with a dict that is summed and sorted anew each time."""
 
     sockets: Bundle[Socket] = Bundle("sockets")
 
     @initialize(policy=st.sampled_from(POLICIES))
     def begin(self, policy: str) -> None:
-        """Any policy."""
+        """The ledger may have any policy."""
         self.policy = policy
         self.ledger: Ledger[Socket] = Ledger(policy)
         self.held: dict[Socket, int] = {}
         self.now = 0.0
 
     def order(self) -> list[Socket]:
-        """Everybody who holds anything, first victim first."""
+        """All members that hold anything, first victim first."""
         key = {
             "lru": lambda socket: socket.traffic,
             "fifo": lambda socket: socket.opened,
@@ -299,25 +299,25 @@ class LedgerBesideRecount(RuleBasedStateMachine):
 
     @rule(socket=sockets, delta=st.one_of(st.integers(-40, 40), st.integers(-(2**40), 2**40)))
     def charge(self, socket: Socket, delta: int) -> None:
-        """It takes or gives back bytes."""
+        """A connection takes or gives back bytes."""
         self.ledger.charge(socket, delta)
         self.held[socket] = max(0, self.held[socket] + delta)
 
     @rule(socket=sockets)
     def speak(self, socket: Socket) -> None:
-        """There is traffic."""
+        """A connection has traffic."""
         self.now += 1
         socket.traffic = self.now
 
     @rule(socket=sockets, age=st.integers(0, 50))
     def identify(self, socket: Socket, age: int) -> None:
-        """A client id comes again and keeps its age."""
+        """A client id reconnects and keeps its age."""
         socket.identified = self.now - age - 0.001 * socket.opened
         self.ledger.rekey(socket)
 
     @rule(needed=st.one_of(st.integers(-1, 100), st.integers(0, 2**42)), spare=st.one_of(st.none(), sockets))
     def evict(self, needed: int, spare: Socket | None) -> None:
-        """The victims are the smallest prefix of the order that is enough."""
+        """The victims are the shortest prefix of the order that frees enough."""
         victims = self.ledger.victims(needed, spare)
         assert spare not in victims
         candidates = [socket for socket in self.order() if socket is not spare]
@@ -330,7 +330,7 @@ class LedgerBesideRecount(RuleBasedStateMachine):
 
     @invariant()
     def sums_equal_a_recount(self) -> None:
-        """By member and in all."""
+        """This holds per member and in total."""
         assert all(socket.memory == held for socket, held in self.held.items())
         assert self.ledger.count == len(self.held)
         assert self.ledger.total == sum(self.held.values())
@@ -342,71 +342,71 @@ TestLedgerBesideRecount.settings = settings(max_examples=100, stateful_step_coun
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 2**50), min_size=1, max_size=200))
-def test_largest_is_never_off_by_more_than_one_eighth(holdings: list[int]) -> None:
-    """Whatever the sizes, the first victim holds at least 8/9 of the most."""
+def test_the_first_victim_by_size_is_off_by_at_most_one_eighth(holdings: list[int]) -> None:
+    """Whatever the sizes, it holds at least 8/9 of what the largest member holds."""
     ledger, _ = ledger_of("largest", *holdings)
     [victim] = ledger.victims(1)
     assert victim.memory * 9 >= max(holdings) * 8
 
 
-# What things weigh
+# Estimates
 
 
 def weights(*values: object) -> int:
-    """What ``sys.getsizeof`` says of each, together."""
+    """The sum of ``sys.getsizeof`` over these values."""
     return sum(map(sys.getsizeof, values))
 
 
 @pytest.mark.parametrize("value", ["text", "żółw", b"bytes", bytearray(100), 7, 2**200, 1.5, 1j, True, None])
-def test_plain_values_weigh_what_python_says(value: object) -> None:
-    """No more than ``sys.getsizeof``."""
+def test_a_plain_value_counts_with_its_own_size(value: object) -> None:
+    """It refers to nothing else, so the estimate is that of ``sys.getsizeof``."""
     assert estimate(value) == sys.getsizeof(value)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, set, frozenset, deque])
-def test_containers_weigh_with_their_items(kind: type) -> None:
-    """Each item is added."""
+def test_a_container_counts_with_its_items(kind: type) -> None:
+    """Their sizes are added to that of the container."""
     value = kind(["one item", "another"])
     assert estimate(value) == weights(value, "one item", "another")
 
 
 @pytest.mark.parametrize("kind", [dict, OrderedDict])
-def test_dicts_weigh_with_keys_and_values(kind: type) -> None:
-    """Both are added."""
+def test_a_dict_counts_with_its_keys_and_values(kind: type) -> None:
+    """Their sizes are added to that of the dict."""
     value = kind({"key": "value"})
     assert estimate(value) >= weights({"key": "value"}, "key", "value")
     assert estimate(kind({"key": "v" * 1000})) == estimate(value) + 995
 
 
-def test_an_object_that_is_there_twice_weighs_once() -> None:
-    """The list grows by a reference, not by the text."""
+def test_an_object_referenced_twice_counts_once() -> None:
+    """The second reference adds a pointer to the list, not another copy of the text."""
     text = "x" * 1000
     assert estimate([text, text]) == weights([text, text], text)
 
 
-def test_a_view_weighs_what_it_looks_at() -> None:
+def test_a_memoryview_counts_with_its_bytes() -> None:
     """It keeps those bytes alive."""
     data = bytes(1000)
     view = memoryview(data)
     assert estimate(view) == weights(view, data)
 
 
-def test_a_released_view_weighs_itself() -> None:
-    """Asking it for its bytes raises, and harms nobody."""
+def test_a_released_memoryview_counts_alone() -> None:
+    """Asking it for its bytes raises an error, which the estimate suppresses."""
     view = memoryview(b"bytes")
     view.release()
     assert estimate(view) == sys.getsizeof(view)
 
 
-def test_a_cycle_ends() -> None:
-    """A list in itself counts once."""
+def test_a_cycle_is_followed_once() -> None:
+    """A list that contains itself counts once."""
     value: list[object] = []
     value.append(value)
     assert estimate(value) == sys.getsizeof(value)
 
 
-def test_depth_does_no_harm() -> None:
-    """Far deeper than Python can call."""
+def test_a_deeply_nested_value_can_be_estimated() -> None:
+    """It is nested far deeper than Python's recursion limit."""
     value: list[object] = []
     for _ in range(10_000):
         value = [value]
@@ -430,7 +430,7 @@ class Slotted:
         self.__private = "private text"
 
     def weight(self) -> int:
-        """What it should weigh."""
+        """The expected estimate."""
         return weights(self, self.public, self.__private)
 
 
@@ -448,21 +448,21 @@ class Model(pydantic.BaseModel):
     name: str
 
 
-def test_objects_weigh_with_their_attributes() -> None:
-    """In a ``__dict__``, in slots, in both; slots that were never set are passed over."""
+def test_an_object_counts_with_its_attributes() -> None:
+    """They may be in a ``__dict__``, in slots, or in both; slots that were never set are skipped."""
     point, slotted, both = Point("some name"), Slotted(), Both()
     assert estimate(point) == weights(point, vars(point), "name", "some name")
     assert estimate(slotted) == slotted.weight()
     assert estimate(both) == both.weight() + weights(vars(both), "more", "more text")
 
 
-def test_pydantic_models_weigh_with_their_fields() -> None:
-    """A longer field weighs more, by what it is longer."""
+def test_a_pydantic_model_counts_with_its_fields() -> None:
+    """A field that is longer by 999 characters adds 999 bytes."""
     assert estimate(Model(name="x" * 1000)) == estimate(Model(name="x")) + 999
 
 
-def test_subclasses_of_containers_weigh_items_and_attributes() -> None:
-    """Whatever they say of themselves is not asked."""
+def test_a_container_subclass_counts_with_its_items_and_attributes() -> None:
+    """Its own ``__iter__`` is not called."""
 
     class Endless(list[object]):
         def __iter__(self) -> Iterator[object]:
@@ -474,15 +474,15 @@ def test_subclasses_of_containers_weigh_items_and_attributes() -> None:
     assert estimate(value) == weights(value, "item", vars(value), "note", "note text")
 
 
-def test_classes_modules_and_functions_weigh_themselves() -> None:
-    """What the program consists of is not the user's data."""
+def test_classes_modules_and_functions_count_without_their_contents() -> None:
+    """They are part of the program, not of the user's data."""
     assert estimate(Point) == sys.getsizeof(Point)
     assert estimate(sys) == sys.getsizeof(sys)
     assert estimate(estimate) < 2000
 
 
 class Hostile:
-    """An object that raises whatever it is asked."""
+    """An object that raises an error at every access."""
 
     def __init__(self) -> None:
         object.__getattribute__(self, "__dict__")["text"] = "x" * 1000
@@ -498,7 +498,7 @@ class Hostile:
 
 
 class Immeasurable:
-    """An object whose size raises."""
+    """An object whose ``__sizeof__`` raises an error."""
 
     __slots__ = ()
 
@@ -507,7 +507,7 @@ class Immeasurable:
 
 
 class Negative:
-    """An object whose size is impossible."""
+    """An object that reports an impossible size."""
 
     __slots__ = ()
 
@@ -515,16 +515,16 @@ class Negative:
         return -1
 
 
-def test_odd_objects_do_no_harm() -> None:
-    """One that raises counts as what can be learned, and its neighbours count in full."""
+def test_hostile_objects_do_not_break_an_estimate() -> None:
+    """An object that raises counts with the part that can be read, and its neighbours count in full."""
     assert estimate(Hostile()) > 1000
     assert estimate([Hostile(), "neighbour"]) > estimate([Hostile()])
     assert 0 < estimate(Immeasurable()) < 100
     assert 0 < estimate(Negative()) < 100
 
 
-def test_a_container_that_changes_meanwhile_ends_there() -> None:
-    """What another thread adds while it is looked at stops the look at it, nothing else."""
+def test_a_container_that_grows_during_an_estimate_is_read_no_further() -> None:
+    """Another thread may add items meanwhile; that stops the reading of this container and nothing else."""
     value: dict[object, object] = {}
 
     class Growing:
@@ -537,8 +537,8 @@ def test_a_container_that_changes_meanwhile_ends_there() -> None:
     assert estimate([value, "neighbour"]) > weights("neighbour")
 
 
-def test_an_estimate_made_a_little_at_a_time_is_the_same() -> None:
-    """However little, and however deep and wide the value is; each step follows no more than it is told."""
+def test_an_estimate_made_in_steps_gives_the_same_result() -> None:
+    """Steps may be small, and the value deep and wide; no step follows more references than it is told to."""
     value: dict[str, object] = {"list": [str(number) for number in range(1000)], "deep": [[[{"a": ("b", 2.5)}]]]}
     value["self"] = value
     for step in (1, 7, 1000, MAX_OBJECTS):
@@ -550,8 +550,8 @@ def test_an_estimate_made_a_little_at_a_time_is_the_same() -> None:
         assert whole.advance(step) > 0
 
 
-def test_what_changes_while_an_estimate_rests_is_counted_as_it_was() -> None:
-    """A dict that grows, a list that is emptied, a set that loses what it has: nothing is lost, and nothing raises."""
+def test_changes_between_the_steps_of_an_estimate_do_not_affect_it() -> None:
+    """A dict, list or set that grows or is emptied meanwhile counts as it was when it was read; nothing raises."""
     table: dict[str, object] = {f"key {number}": f"value {number}" for number in range(100)}
     listed, several = [f"item {number}" for number in range(100)], {f"member {number}" for number in range(100)}
     values: list[tuple[object, Callable[[], object]]] = [
@@ -571,8 +571,8 @@ def test_what_changes_while_an_estimate_rests_is_counted_as_it_was() -> None:
         assert whole.size == expected
 
 
-def test_what_waits_in_an_estimate_is_bounded_too() -> None:
-    """Wide lists inside of wide lists: never more than the limit in all."""
+def test_the_pending_references_of_an_estimate_are_bounded() -> None:
+    """Wide lists within a wide list never exceed the limit in total."""
     value = [[str(number) for number in range(MAX_OBJECTS)] for _ in range(20)]
     whole = Estimate(value)
     followed = 0
@@ -583,11 +583,11 @@ def test_what_waits_in_an_estimate_is_bounded_too() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_process_ends_an_estimate(error: type[BaseException]) -> None:
-    """Whatever else a size raises, the estimate goes on."""
+def test_exceptions_that_end_the_process_are_not_suppressed(error: type[BaseException]) -> None:
+    """The estimate goes on after any other exception from ``__sizeof__``."""
 
     class Huge:
-        """One whose size is asked for at the wrong moment."""
+        """An object whose measurement is interrupted."""
 
         def __sizeof__(self) -> int:
             raise error
@@ -596,8 +596,8 @@ def test_what_ends_the_process_ends_an_estimate(error: type[BaseException]) -> N
         estimate([Huge()])
 
 
-def test_an_estimate_is_bounded() -> None:
-    """A list of millions of references is followed as far as the limit says."""
+def test_an_estimate_follows_a_bounded_number_of_references() -> None:
+    """A longer list is followed only as far as the limit."""
     several = [str(number) for number in range(2 * MAX_OBJECTS)]
     followed = islice(several, MAX_OBJECTS - 1)
     assert estimate(several) == sys.getsizeof(several) + weights(*followed)
@@ -611,6 +611,6 @@ json_values = st.recursive(
 
 @settings(deadline=None)
 @given(json_values)
-def test_any_json_weighs_at_least_itself_and_as_part_of_more(value: object) -> None:
-    """An estimate never raises, never shrinks when something is put around it."""
+def test_any_json_value_counts_at_least_itself_and_more_within_a_list(value: object) -> None:
+    """An estimate never raises, and never shrinks when something is put around the value."""
     assert sys.getsizeof(value) <= estimate(value) < estimate([value])

@@ -1,4 +1,4 @@
-"""Networks: what an entry stands for, and what was meant."""
+"""Networks: what an entry of the configuration stands for, and corrections of obvious mistakes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from wsstab.core.networks import correction, network_of
     ],
 )
 def test_an_entry_stands_for_a_network(entry: str, network: str) -> None:
-    """An address is a network of one; IPv4 that is written as IPv6 is IPv4."""
+    """A single address is a network of one address; IPv4 written as IPv6 becomes IPv4."""
     assert network_of(entry) == ip_network(network)
 
 
 @pytest.mark.parametrize("entry", ["", "localhost", "10.0.0.5/8", "10.0.0.5:80", "10.0.0.0/33"])
-def test_an_entry_that_stands_for_none_is_refused_by_name(entry: str) -> None:
-    """Names are not resolved, and what is left of a network need be 0."""
+def test_an_entry_that_is_not_a_network_is_refused_with_the_option_name(entry: str) -> None:
+    """Host names are not resolved, and the bits beyond the prefix length must be 0."""
     with pytest.raises(ValueError, match=r"trusted_proxies: .*must be"):
         network_of(entry)
 
@@ -48,6 +48,6 @@ def test_an_entry_that_stands_for_none_is_refused_by_name(entry: str) -> None:
         ("[]", None),
     ],
 )
-def test_what_was_meant_is_told_where_it_is_plain(entry: str, meant: str | None) -> None:
-    """Not where it is right, and not where it would be a guess."""
+def test_an_obvious_mistake_gets_a_correction(entry: str, meant: str | None) -> None:
+    """A correct entry gets none, and neither does one whose correction would be a guess."""
     assert correction(entry) == meant

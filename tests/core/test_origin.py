@@ -1,4 +1,4 @@
-"""Origins: pages that may, pages that may not, and what is no page."""
+"""Origins: which pages may connect, which may not, and which values are no origin at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HOST = ["example.com"]
 
 
 @pytest.mark.parametrize("allowed", ["*", "same-host", [], ["example.com"]])
-def test_who_sends_no_origin_passes(allowed: str | list[str]) -> None:
-    """A program that is not a browser cannot be tricked by a page."""
+def test_a_request_without_an_origin_passes(allowed: str | list[str]) -> None:
+    """It does not come from a browser, and only a browser can be misused by a page."""
     assert OriginPolicy(allowed).check(None, HOST)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "what is this"])
-def test_everything_passes_where_all_is_allowed(origin: str) -> None:
-    """Alone or in a list."""
+def test_a_star_allows_every_origin(origin: str) -> None:
+    """It may stand alone or in a list, and also allows values that are not origins."""
     assert OriginPolicy("*").check(origin, [])
     assert OriginPolicy(["example.com", "*"]).check(origin, [])
 
@@ -44,7 +44,7 @@ def test_everything_passes_where_all_is_allowed(origin: str) -> None:
     ],
 )
 def test_a_page_of_the_same_host_passes(origin: str, host: str) -> None:
-    """Ports, case and a last dot do not matter."""
+    """Ports, case and a trailing dot do not matter."""
     assert OriginPolicy("same-host").check(origin, [host])
 
 
@@ -61,13 +61,13 @@ def test_a_page_of_the_same_host_passes(origin: str, host: str) -> None:
         ("https://*.example.com", ["*.example.com"]),
     ],
 )
-def test_a_page_of_another_host_does_not(origin: str, hosts: list[str]) -> None:
-    """However much alike the names look."""
+def test_a_page_of_another_host_is_refused(origin: str, hosts: list[str]) -> None:
+    """It does not matter how similar the names look."""
     assert not OriginPolicy("same-host").check(origin, hosts)
 
 
-def test_any_of_the_hosts_of_a_request_will_do() -> None:
-    """Behind a proxy there are two: its own and the one it was asked for."""
+def test_one_matching_host_of_a_request_is_enough() -> None:
+    """Behind a proxy there are two: the host of the backend, and the host that the client asked for."""
     assert OriginPolicy("same-host").check("https://example.com", ["backend:8000", "example.com"])
 
 
@@ -98,8 +98,8 @@ def test_any_of_the_hosts_of_a_request_will_do() -> None:
     ],
 )
 @pytest.mark.parametrize("allowed", ["same-host", ["example.com", "*.example.com"]])
-def test_what_is_no_origin_is_refused(origin: str, allowed: str | list[str]) -> None:
-    """Rather than read for what it might have meant."""
+def test_a_value_that_is_not_an_origin_is_refused(origin: str, allowed: str | list[str]) -> None:
+    """It is not interpreted as an origin that it might have meant."""
     assert not OriginPolicy(allowed).check(origin, [*HOST, origin])
 
 
@@ -136,14 +136,14 @@ def test_what_is_no_origin_is_refused(origin: str, allowed: str | list[str]) -> 
         ("chrome-extension://abcdef:443", "chrome-extension://abcdef", False),
     ],
 )
-def test_an_entry_allows_what_it_says(entry: str, origin: str, passes: bool) -> None:
-    """A scheme or a port that is there must be the page's; a star stands for any subdomain."""
+def test_an_entry_allows_exactly_the_origins_it_describes(entry: str, origin: str, passes: bool) -> None:
+    """If an entry has a scheme or a port, the page must have the same; a star stands for any subdomain."""
     assert OriginPolicy([entry]).check(origin, HOST[:0]) is passes
     assert OriginPolicy(["other.example", entry]).check(origin, []) is passes
 
 
-def test_a_list_does_not_include_the_own_host_unless_it_says_so() -> None:
-    """``same-host`` may stand in a list."""
+def test_a_list_allows_the_requested_host_only_with_same_host() -> None:
+    """``same-host`` may stand in a list beside other entries."""
     assert not OriginPolicy(["other.example"]).check("https://example.com", HOST)
     both = OriginPolicy(["same-host", "other.example"])
     assert both.check("https://example.com", HOST)
@@ -151,8 +151,8 @@ def test_a_list_does_not_include_the_own_host_unless_it_says_so() -> None:
     assert not both.check("https://evil.example", HOST)
 
 
-def test_one_string_is_one_entry() -> None:
-    """It is not taken apart into letters."""
+def test_a_single_string_counts_as_one_entry() -> None:
+    """The string is not split into its characters."""
     assert OriginPolicy("other.example").check("https://other.example", HOST)
 
 
@@ -174,22 +174,22 @@ def test_one_string_is_one_entry() -> None:
         ":80",
     ],
 )
-def test_a_bad_entry_is_refused_by_name(entry: str) -> None:
-    """With what is allowed instead."""
+def test_a_bad_entry_is_named_in_the_error(entry: str) -> None:
+    """The error also gives an example of what is allowed."""
     with pytest.raises(ValueError, match="allowed_origins: ") as caught:
         OriginPolicy(["example.com", entry])
     assert repr(entry) in str(caught.value)
     assert '"https://example.com"' in str(caught.value)
 
 
-def test_an_entry_that_is_no_string_is_refused_by_name() -> None:
-    """Lists of origins come from configuration files."""
+def test_an_entry_that_is_not_a_string_is_named_in_the_error() -> None:
+    """Lists of origins may come from configuration files."""
     with pytest.raises(ValueError, match="allowed_origins: 80"):
         OriginPolicy([80])  # type: ignore[list-item]
 
 
-def test_a_hint_adds_to_what_is_allowed() -> None:
-    """Pasted as it is, it shuts nobody out who was let in before."""
+def test_a_hint_adds_the_origin_to_those_already_allowed() -> None:
+    """Pasted as it is, it refuses no page that was allowed before."""
     assert OriginPolicy([]).hint("https://evil.example") == 'allowed_origins=["https://evil.example"]'
     assert OriginPolicy("same-host").hint("http://LOCALHOST:3000") == (
         'allowed_origins=["same-host", "http://localhost:3000"]'
@@ -200,8 +200,8 @@ def test_a_hint_adds_to_what_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("origin", ["null", "", 'x"]\nadmin=["', "https://*.com"])
-def test_a_hint_repeats_nothing_that_cannot_be_read(origin: str) -> None:
-    """Only the star would allow it, and a log must not hold what a stranger wrote."""
+def test_a_hint_does_not_repeat_an_unreadable_origin(origin: str) -> None:
+    """Only a star would allow it, and text from a client must not get into a log."""
     assert OriginPolicy("same-host").hint(origin) == 'allowed_origins="*"'
 
 
@@ -215,7 +215,7 @@ origins = st.one_of(
 @settings(deadline=None)
 @given(origins, st.lists(origins, max_size=3))
 def test_a_hint_allows_the_origin_it_was_made_for(origin: str, hosts: list[str]) -> None:
-    """Whatever a client sends raises nothing, and the line that is printed works."""
+    """Nothing that a client sends raises an error, and the printed line works."""
     policy = OriginPolicy("same-host")
     policy.check(origin, hosts)
     line = policy.hint(origin)

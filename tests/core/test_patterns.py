@@ -1,4 +1,4 @@
-"""Path patterns, and what they could have in common with the paths of routes."""
+"""Path patterns: which paths they match, and whether they can match a path of a route."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from wsstab.core.patterns import matches, meets
     ],
 )
 def test_a_pattern_meets_a_route_where_a_path_could_match_both(pattern: str, template: str, expected: bool) -> None:
-    """By what its parameters may stand for; of a convertor that is not known, everything."""
+    """A parameter stands for what its convertor accepts; with an unknown convertor, for anything."""
     assert meets(pattern, template) is expected
 
 
@@ -46,16 +46,16 @@ def test_a_pattern_meets_a_route_where_a_path_could_match_both(pattern: str, tem
     st.lists(st.sampled_from(["/", "a", "b", "{x}", "{p:path}", "{n:int}"]), max_size=5),
     st.text("/ab7", max_size=8),
 )
-def test_no_path_matches_both_where_they_do_not_meet(pattern: str, pieces: list[str], path: str) -> None:
-    """Starlette's own expression decides about the route."""
+def test_no_path_matches_a_pattern_and_a_route_that_do_not_meet(pattern: str, pieces: list[str], path: str) -> None:
+    """Starlette's own regular expression decides for the route."""
     template = "/" + "".join(re.sub(r"{\w", f"{{x{at}", piece) for at, piece in enumerate(pieces))
     expression, _, _ = compile_path(template)
     if matches(f"/{pattern}", f"/{path}") and expression.fullmatch(f"/{path}"):
         assert meets(f"/{pattern}", template)
 
 
-def test_many_wildcards_against_a_long_route_take_no_time() -> None:
-    """Each pair of places is looked at once."""
+def test_many_wildcards_against_a_long_route_are_fast() -> None:
+    """Each pair of positions is examined once."""
     assert not meets("/*a*a*a*a*a*c", "/" + "a" * 500 + "b")
 
 
@@ -76,5 +76,5 @@ def test_many_wildcards_against_a_long_route_take_no_time() -> None:
     ],
 )
 def test_a_star_stands_for_any_characters(pattern: str, path: str, expected: bool) -> None:
-    """None and slashes among them; what is between two stars comes in its order, and nothing counts twice."""
+    """It may stand for nothing and for slashes; the text between two stars must occur in order, without overlap."""
     assert matches(pattern, path) is expected

@@ -19,7 +19,7 @@ WITHOUT_KEYS = [policy for policy in POLICIES if policy != "latest"]
 
 @dataclass(frozen=True)
 class Message:
-    """A message that is told apart by its name."""
+    """A message that is recognised by its name."""
 
     name: str
     size: int = 10
@@ -50,8 +50,8 @@ def test_messages_leave_in_the_order_they_came(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_take_gives_as_many_as_fit_and_no_more(policy: str) -> None:
-    """The next message stays when it would pass the limit of the take."""
+def test_a_take_returns_as_many_messages_as_fit(policy: str) -> None:
+    """A message that would exceed the limit of the take stays in the queue."""
     queue = build(policy, A, B, C, max_bytes=None)
     assert queue.take(29) == [A, B]
     assert queue.bytes == 10
@@ -60,8 +60,8 @@ def test_a_take_gives_as_many_as_fit_and_no_more(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("limit", [9, 1, 0, -1])
-def test_a_take_gives_at_least_one(policy: str, limit: int) -> None:
-    """A message larger than the limit of the take still goes out, alone."""
+def test_a_take_returns_at_least_one_message(policy: str, limit: int) -> None:
+    """A message larger than the limit of the take is returned alone."""
     queue = build(policy, A, B, max_bytes=None)
     assert queue.take(limit) == [A]
     assert queue.take(limit) == [B]
@@ -69,8 +69,8 @@ def test_a_take_gives_at_least_one(policy: str, limit: int) -> None:
     assert (len(queue), queue.bytes) == (0, 0)
 
 
-def test_messages_without_payload_are_taken_along() -> None:
-    """An empty message costs nothing of the limit."""
+def test_empty_messages_do_not_use_up_the_limit_of_a_take() -> None:
+    """All empty messages at the front are taken together, even with a limit of 0."""
     queue = build("close", Message("x", 0), Message("y", 0), A)
     assert queue.take(0) == [Message("x", 0), Message("y", 0)]
     assert queue.take(0) == [A]
@@ -78,7 +78,7 @@ def test_messages_without_payload_are_taken_along() -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_message_always_fits_into_an_empty_queue(policy: str) -> None:
-    """However large it is, it has to go out somehow."""
+    """A message of any size must be able to leave."""
     queue = build(policy)
     huge = Message("huge", 10**9)
     assert queue.fits(huge.size)
@@ -88,8 +88,8 @@ def test_a_message_always_fits_into_an_empty_queue(policy: str) -> None:
     assert queue.fits(huge.size)
 
 
-def test_the_bounds_themselves_are_allowed() -> None:
-    """A queue may be exactly full."""
+def test_a_queue_may_be_filled_exactly_to_its_bounds() -> None:
+    """Only a message that would exceed a bound does not fit."""
     queue = build("close", A, B, max_bytes=20, max_messages=3)
     assert queue.fits(0)
     assert not queue.fits(1)
@@ -102,10 +102,10 @@ def test_the_bounds_themselves_are_allowed() -> None:
     [("close", Verdict.OVERFLOW), ("block", Verdict.DROPPED), ("drop_newest", Verdict.DROPPED)],
 )
 @pytest.mark.parametrize("bounds", [(25, None), (None, 2), (25, 2)])
-def test_over_a_bound_the_new_message_is_not_taken(
+def test_beyond_a_bound_the_new_message_is_refused(
     policy: str, verdict: Verdict, bounds: tuple[int | None, int | None]
 ) -> None:
-    """Three policies leave the queue alone, and count the message they refuse."""
+    """These three policies leave the queue as it is, and count the refused message as dropped."""
     queue = build(policy, A, B, max_bytes=bounds[0], max_messages=bounds[1])
     assert queue.put(C) is verdict
     assert (queue.bytes, queue.dropped) == (20, 1)
@@ -114,8 +114,8 @@ def test_over_a_bound_the_new_message_is_not_taken(
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "latest"])
 @pytest.mark.parametrize("bounds", [(25, None), (None, 2), (25, 2)])
-def test_over_a_bound_the_oldest_make_room(policy: str, bounds: tuple[int | None, int | None]) -> None:
-    """Two policies drop from the front until the new message fits."""
+def test_beyond_a_bound_the_oldest_messages_make_room(policy: str, bounds: tuple[int | None, int | None]) -> None:
+    """These two policies drop messages from the front until the new one fits."""
     queue = build(policy, A, B, max_bytes=bounds[0], max_messages=bounds[1])
     assert queue.put(C, "c") is Verdict.QUEUED
     assert (queue.bytes, queue.dropped) == (20, 1)
@@ -123,8 +123,8 @@ def test_over_a_bound_the_oldest_make_room(policy: str, bounds: tuple[int | None
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "latest"])
-def test_a_message_above_the_bound_takes_the_whole_queue(policy: str) -> None:
-    """All the others go, because it fits only alone."""
+def test_a_message_larger_than_the_bound_replaces_the_whole_queue(policy: str) -> None:
+    """All others are dropped, because it fits only alone."""
     queue = build(policy, A, B)
     huge = Message("huge", 26)
     assert queue.put(huge, "huge") is Verdict.QUEUED
@@ -132,8 +132,8 @@ def test_a_message_above_the_bound_takes_the_whole_queue(policy: str) -> None:
     assert queue.take(1000) == [huge]
 
 
-def test_the_latest_of_a_key_replaces_the_one_before() -> None:
-    """The old one leaves, and the new one goes to the end."""
+def test_the_latest_message_of_a_key_replaces_the_one_before() -> None:
+    """The old message is removed, and the new one goes to the end."""
     queue = build("latest", A, B, max_bytes=None)
     newer = Message("newer", 3)
     assert queue.put(newer, "a") is Verdict.QUEUED
@@ -141,8 +141,8 @@ def test_the_latest_of_a_key_replaces_the_one_before() -> None:
     assert queue.take(1000) == [B, newer]
 
 
-def test_no_key_is_a_key_like_any_other() -> None:
-    """Messages without a key replace each other under latest."""
+def test_messages_without_a_key_replace_each_other() -> None:
+    """Under "latest", no key is a key like any other."""
     queue = build("latest", A, max_bytes=None)
     queue.put(B)
     queue.put(C)
@@ -150,23 +150,23 @@ def test_no_key_is_a_key_like_any_other() -> None:
     assert queue.dropped == 1
 
 
-def test_a_conflated_message_makes_its_room_before_others_have_to() -> None:
-    """What the replaced message leaves is enough, so no other key is dropped."""
+def test_a_replaced_message_makes_room_before_others_are_dropped() -> None:
+    """The room it leaves is enough, so no message of another key is dropped."""
     queue = build("latest", A, B)
     assert queue.put(Message("newer", 15), "b") is Verdict.QUEUED
     assert [message.name for message in queue.take(1000)] == ["a", "newer"]
     assert queue.dropped == 1
 
 
-def test_the_only_message_can_be_conflated() -> None:
-    """A queue that is empty for a moment takes a message of any size."""
+def test_the_only_message_can_be_replaced_by_a_message_of_any_size() -> None:
+    """The queue is empty for a moment, and an empty queue takes a message of any size."""
     queue = build("latest", A)
     assert queue.put(Message("huge", 1000), "a") is Verdict.QUEUED
     assert (len(queue), queue.bytes, queue.dropped) == (1, 1000, 1)
 
 
-def test_what_was_taken_is_not_conflated() -> None:
-    """A key is forgotten with its message."""
+def test_a_message_that_was_taken_is_not_replaced() -> None:
+    """A key is forgotten together with its message."""
     queue = build("latest", A, B)
     queue.take(10)
     assert queue.put(C, "a") is Verdict.QUEUED
@@ -175,7 +175,7 @@ def test_what_was_taken_is_not_conflated() -> None:
 
 
 @pytest.mark.parametrize("policy", WITHOUT_KEYS)
-def test_other_policies_do_not_look_at_keys(policy: str) -> None:
+def test_other_policies_ignore_keys(policy: str) -> None:
     """Two messages of one key both stay, and a key need not be hashable."""
     queue = build(policy, max_bytes=None)
     unhashable: Hashable = []  # type: ignore[assignment]
@@ -185,8 +185,8 @@ def test_other_policies_do_not_look_at_keys(policy: str) -> None:
 
 
 @pytest.mark.parametrize("waiting", [[], [A]])
-def test_a_key_that_cannot_be_hashed_leaves_the_queue_as_it_was(waiting: list[Message]) -> None:
-    """The error of a caller costs no message and no count."""
+def test_an_unhashable_key_leaves_the_queue_unchanged(waiting: list[Message]) -> None:
+    """The caller's mistake loses no message and changes no count."""
     queue = build("latest", *waiting)
     unhashable: Hashable = []  # type: ignore[assignment]
     with pytest.raises(TypeError):
@@ -196,8 +196,8 @@ def test_a_key_that_cannot_be_hashed_leaves_the_queue_as_it_was(waiting: list[Me
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_clearing_discards_and_counts(policy: str) -> None:
-    """What is cleared was never sent, and is counted as dropped."""
+def test_clearing_a_queue_counts_its_messages_as_dropped(policy: str) -> None:
+    """They were never sent."""
     queue = build(policy, A, B)
     assert queue.clear() == 2
     assert (bool(queue), queue.bytes, queue.dropped) == (False, 0, 2)
@@ -207,7 +207,7 @@ def test_clearing_discards_and_counts(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_an_empty_queue_holds_no_container(policy: str) -> None:
-    """Fifty thousand idle connections pay for one small object each, before and after their traffic."""
+    """Each of fifty thousand idle connections then pays for one small object only, before and after its traffic."""
     queue = build(policy)
     assert sys.getsizeof(queue) < 128
     assert queue.waiting is None
@@ -223,7 +223,7 @@ def test_an_empty_queue_holds_no_container(policy: str) -> None:
 
 
 def test_a_policy_may_be_a_string_enum() -> None:
-    """The configuration's enum is as good as its value."""
+    """The enum of the configuration works like its value."""
 
     class Policy(str, Enum):
         LATEST = "latest"
@@ -234,13 +234,12 @@ def test_a_policy_may_be_a_string_enum() -> None:
 
 
 def test_an_unknown_policy_is_refused() -> None:
-    """The message names the value and what is allowed."""
+    """The error gives the value and the policies that are allowed."""
     with pytest.raises(ValueError, match="policy='newest': must be one of close, block, drop_oldest"):
         OutboundQueue(1, 1, "newest")
 
 
-def test_the_representation_says_what_waits() -> None:
-    """A queue describes itself."""
+def test_the_repr_tells_how_much_is_waiting() -> None:
     queue = build("drop_newest", A, B)
     queue.put(C)
     assert repr(queue) == "<OutboundQueue [2 messages, 20 bytes | 1 dropped]>"
@@ -248,8 +247,8 @@ def test_the_representation_says_what_waits() -> None:
 
 @settings(deadline=None)
 @given(policy=st.sampled_from(POLICIES), sizes=st.lists(st.integers(0, 100)), limit=st.integers(0, 150))
-def test_taking_bit_by_bit_gives_the_same_as_taking_all(policy: str, sizes: list[int], limit: int) -> None:
-    """No limit of a take loses, doubles or swaps a message, and none is passed by two messages."""
+def test_taking_in_parts_gives_the_same_as_taking_all_at_once(policy: str, sizes: list[int], limit: int) -> None:
+    """No message is lost, doubled or swapped, and only a take of a single message may exceed the limit."""
     messages = [Message(str(number), size) for number, size in enumerate(sizes)]
     queue = build(policy, *messages, max_bytes=None)
     taken: list[Message] = []
@@ -260,7 +259,7 @@ def test_taking_bit_by_bit_gives_the_same_as_taking_all(policy: str, sizes: list
 
 
 class QueueAgainstList(RuleBasedStateMachine):
-    """A queue does what a list of messages does that is added up at each call."""
+    """A queue agrees with a list of messages that is added up at each call."""
 
     @initialize(
         policy=st.sampled_from(POLICIES),

@@ -1,4 +1,4 @@
-"""The registry: names, rooms, slices, and a plain model beside it."""
+"""The registry: names, rooms and slices, by examples and against a plain model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsstab.errors import ConnectionNotFoundError
 
 
 class Socket:
-    """A member and nothing else."""
+    """The least that the registry asks of a member."""
 
     def __init__(self, id: str, num_shards: int = 4) -> None:
         self.id = id
@@ -28,7 +28,7 @@ class Socket:
 
 
 def registry_of(*ids: str, num_shards: int = 4) -> tuple[Registry[Socket], list[Socket]]:
-    """A registry, and the sockets in it."""
+    """A registry, and the members in it."""
     registry: Registry[Socket] = Registry(num_shards)
     sockets = [Socket(id, num_shards) for id in ids]
     for socket in sockets:
@@ -41,26 +41,26 @@ def by_id(registry: Registry[Socket], connection_id: str) -> Socket | None:
     return next((socket for socket in registry if socket.id == connection_id), None)
 
 
-def test_a_registry_needs_a_shard() -> None:
-    """No shards is a mistake of the configuration and named as such."""
+def test_a_registry_needs_at_least_one_shard() -> None:
+    """The error names the argument."""
     with pytest.raises(ValueError, match="num_shards=0"):
         Registry(0)
 
 
 def test_the_shard_of_a_name_is_the_same_in_every_process() -> None:
-    """The numbers are those of CRC-32, which no salt changes."""
+    """It comes from CRC-32, which is not salted per process as ``hash`` is."""
     registry: Registry[Socket] = Registry(16)
     assert [registry.shard_of(name) for name in ("ann", "bob", "żółw", "")] == [3, 0, 14, 0]
 
 
 def test_a_name_with_a_lone_surrogate_has_a_shard() -> None:
-    """A client id from JSON may hold what UTF-8 refuses."""
+    """A client id from JSON may contain what UTF-8 cannot encode."""
     registry, _ = registry_of("\ud800")
     assert registry.find("\ud800") is by_id(registry, "\ud800")
 
 
-def test_a_new_member_goes_by_its_connection_id() -> None:
-    """Until it is identified, both ids find it."""
+def test_the_connection_id_is_the_client_id_of_a_new_member() -> None:
+    """It stays so until the member is identified."""
     registry, [socket] = registry_of("a")
     assert registry.find("a") is by_id(registry, "a") is socket
     assert socket in registry
@@ -68,8 +68,8 @@ def test_a_new_member_goes_by_its_connection_id() -> None:
     assert list(registry) == [socket]
 
 
-def test_a_member_may_be_added_under_a_client_id_of_its_own() -> None:
-    """A socket that was named before it was added is found by both names."""
+def test_a_member_may_be_added_with_a_client_id_of_its_own() -> None:
+    """It is then found by that name, and not by its connection id."""
     registry: Registry[Socket] = Registry(1000)
     socket = Socket("a", 1000)
     socket.client_id = "ann"
@@ -79,8 +79,8 @@ def test_a_member_may_be_added_under_a_client_id_of_its_own() -> None:
     assert registry.find("a") is None
 
 
-def test_a_member_enters_the_rooms_that_it_waited_for_when_it_is_added() -> None:
-    """And is in none before."""
+def test_a_member_enters_the_rooms_it_waits_for_when_it_is_added() -> None:
+    """Before that, it is in no room."""
     registry: Registry[Socket] = Registry(4)
     socket = Socket("a")
     socket.rooms_joined = {"lobby", "attic"}
@@ -92,8 +92,8 @@ def test_a_member_enters_the_rooms_that_it_waited_for_when_it_is_added() -> None
     assert registry.room_count == 0
 
 
-def test_adding_twice_changes_nothing() -> None:
-    """Neither the count nor the rooms suffer."""
+def test_adding_a_member_twice_changes_nothing() -> None:
+    """The count and the rooms stay the same."""
     registry, [socket] = registry_of("a")
     registry.join(socket, "lobby")
     registry.add(socket)
@@ -110,16 +110,16 @@ def test_a_connection_id_cannot_be_taken_twice() -> None:
     assert registry.find_all("a") == (socket,)
 
 
-def test_another_object_with_the_same_id_is_not_in() -> None:
-    """Members are who they are, not what they are called."""
+def test_another_object_with_the_same_id_is_not_a_member() -> None:
+    """Members are compared by identity, not by name."""
     registry, _ = registry_of("a")
     assert Socket("a") not in registry
     assert not registry.remove(Socket("a"))
     assert len(registry) == 1
 
 
-def test_identify_moves_a_member() -> None:
-    """The old name finds nobody, the new one finds it, and the connection id still does."""
+def test_identify_gives_a_member_a_new_name() -> None:
+    """The old name finds nobody; the connection id stays the same."""
     registry, [socket] = registry_of("a")
     registry.identify(socket, "ann")
     assert socket.client_id == "ann"
@@ -129,7 +129,7 @@ def test_identify_moves_a_member() -> None:
 
 
 def test_identify_with_the_same_name_keeps_the_order() -> None:
-    """Who says its own name again does not become the newest."""
+    """A member that takes its own name again does not become the newest holder."""
     registry, [first, second] = registry_of("a", "b")
     registry.identify(first, "ann")
     registry.identify(second, "ann")
@@ -138,7 +138,7 @@ def test_identify_with_the_same_name_keeps_the_order() -> None:
 
 
 def test_identify_refuses_a_member_that_has_left() -> None:
-    """A late ``connect()`` must not bring back a socket that is gone."""
+    """A late ``connect()`` must not bring back a closed connection."""
     registry, [socket] = registry_of("a")
     registry.remove(socket)
     with pytest.raises(ConnectionNotFoundError) as caught:
@@ -147,8 +147,8 @@ def test_identify_refuses_a_member_that_has_left() -> None:
     assert registry.client_ids() == []
 
 
-def test_the_newest_of_several_holders_is_found() -> None:
-    """All are listed in order of arrival, and each that leaves hands over to the newest that stays."""
+def test_find_returns_the_newest_of_several_holders_of_a_name() -> None:
+    """All are listed in order of arrival; when one leaves, the newest of the others is found."""
     registry, [first, second, third] = registry_of("a", "b", "c")
     for socket in (first, second, third):
         registry.identify(socket, "ann")
@@ -163,8 +163,8 @@ def test_the_newest_of_several_holders_is_found() -> None:
     assert registry.find("ann") is None
 
 
-def test_remove_forgets_everything() -> None:
-    """Names, rooms and the audience are left, once; a second call is harmless."""
+def test_remove_forgets_the_names_rooms_and_audience_of_a_member() -> None:
+    """A second call has no effect."""
     registry, [socket, other] = registry_of("a", "b")
     registry.join(socket, "lobby")
     registry.join(socket, "attic")
@@ -180,7 +180,7 @@ def test_remove_forgets_everything() -> None:
 
 
 def test_client_ids_are_listed_once_by_shard_and_arrival() -> None:
-    """Several sockets of one name count as one name, at the place of the first."""
+    """Several members with one name are listed once, at the place of the first."""
     registry, sockets = registry_of("a", "b", "c", "d", num_shards=1)
     for socket in (sockets[0], sockets[2]):
         registry.identify(socket, "ann")
@@ -189,8 +189,8 @@ def test_client_ids_are_listed_once_by_shard_and_arrival() -> None:
     assert registry.client_ids() == sorted(map(str, range(50)), key=lambda name: (registry.shard_of(name), int(name)))
 
 
-def test_join_and_leave_tell_whether_they_changed_anything() -> None:
-    """The second time of each is ``False``."""
+def test_join_and_leave_return_whether_they_changed_anything() -> None:
+    """A repeated call returns ``False``."""
     registry, [socket] = registry_of("a")
     assert registry.join(socket, "lobby")
     assert not registry.join(socket, "lobby")
@@ -203,8 +203,8 @@ def test_join_and_leave_tell_whether_they_changed_anything() -> None:
     assert socket.rooms_joined is None
 
 
-def test_who_is_not_in_the_registry_joins_nothing() -> None:
-    """Neither a room nor the audience keeps a socket that has left."""
+def test_a_member_that_has_left_joins_no_room_and_no_audience() -> None:
+    """Neither may keep a closed connection alive."""
     registry, [socket] = registry_of("a")
     registry.remove(socket)
     registry.listen(socket)
@@ -214,8 +214,8 @@ def test_who_is_not_in_the_registry_joins_nothing() -> None:
     assert registry.room_count == 0
 
 
-def test_rooms_exist_while_they_have_members() -> None:
-    """The set of members is live, and an empty room is gone."""
+def test_a_room_exists_while_it_has_members() -> None:
+    """The set of members is live, and an empty room is removed."""
     registry, [first, second] = registry_of("a", "b")
     assert not registry.members("lobby")
     registry.join(first, "lobby")
@@ -230,8 +230,8 @@ def test_rooms_exist_while_they_have_members() -> None:
     assert registry.room_count == 0
 
 
-def test_the_audience_is_live() -> None:
-    """Who listens and who goes shows at once, and both may be repeated."""
+def test_the_audience_is_a_live_view() -> None:
+    """Members that listen or leave show at once, and both calls may be repeated."""
     registry, [first, second] = registry_of("a", "b")
     audience = registry.audience
     registry.listen(first)
@@ -244,8 +244,8 @@ def test_the_audience_is_live() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, 99])
-def test_slices_cover_everybody_once(size: int) -> None:
-    """Every slice but the last is full, also across shards."""
+def test_slices_cover_every_member_once(size: int) -> None:
+    """Every slice but the last is full, even across shards."""
     registry, sockets = registry_of(*map(str, range(50)), num_shards=16)
     slices = list(registry.slices(size))
     assert sorted((socket for batch in slices for socket in batch), key=sockets.index) == sockets
@@ -253,21 +253,21 @@ def test_slices_cover_everybody_once(size: int) -> None:
     assert 0 < len(slices[-1]) <= size
 
 
-def test_slices_of_nobody_are_none() -> None:
-    """An empty registry yields no empty list."""
+def test_an_empty_registry_yields_no_slices() -> None:
+    """Not even an empty list is yielded."""
     registry, _ = registry_of()
     assert list(registry.slices(10)) == []
 
 
-def test_slices_need_a_size() -> None:
-    """A size of 0 is refused at the call, not at the first step."""
+def test_slices_of_size_zero_are_refused() -> None:
+    """The call itself raises the error, not the first step."""
     registry, _ = registry_of("a")
     with pytest.raises(ValueError, match="size=0"):
         registry.slices(0)
 
 
-def test_a_member_that_left_before_its_slice_is_not_listed() -> None:
-    """A walk that yields to others never names the dead, even those of a shard it has copied already."""
+def test_a_member_that_leaves_before_its_slice_is_not_listed() -> None:
+    """It is left out even if the walk has already copied its shard."""
     registry, sockets = registry_of("a", "b", "c", "d", num_shards=1)
     walk = registry.slices(2)
     assert next(walk) == sockets[:2]
@@ -277,7 +277,7 @@ def test_a_member_that_left_before_its_slice_is_not_listed() -> None:
 
 
 def test_a_member_identified_during_a_walk_is_listed_once() -> None:
-    """A name in another shard neither hides nor repeats it."""
+    """A new name in another shard neither hides nor repeats it."""
     registry, sockets = registry_of(*map(str, range(40)), num_shards=8)
     listed: list[Socket] = []
     for number, batch in enumerate(registry.slices(1)):
@@ -286,8 +286,8 @@ def test_a_member_identified_during_a_walk_is_listed_once() -> None:
     assert sorted(listed, key=sockets.index) == sockets
 
 
-def test_members_may_leave_while_they_are_iterated() -> None:
-    """Iterating is over copies, one shard at a time."""
+def test_members_may_leave_during_an_iteration() -> None:
+    """The iteration works on copies, one shard at a time."""
     registry, _ = registry_of(*map(str, range(40)), num_shards=3)
     for socket in registry:
         registry.remove(socket)
@@ -296,7 +296,7 @@ def test_members_may_leave_while_they_are_iterated() -> None:
 
 
 class RegistryBesideModel(RuleBasedStateMachine):
-    """The registry against lists and dicts that are searched from end to end."""
+    """The registry agrees with lists and dicts that are searched from end to end."""
 
     sockets: Bundle[Socket] = Bundle("sockets")
     names = st.sampled_from(["ann", "bob", "cy", "\ud800"])
@@ -313,7 +313,7 @@ class RegistryBesideModel(RuleBasedStateMachine):
         self.walked: list[Socket] = []
 
     def present(self) -> list[Socket]:
-        """Everybody who is in, by the model."""
+        """All current members, by the model."""
         return [socket for _, socket in self.arrivals]
 
     @rule(target=sockets)
@@ -327,7 +327,7 @@ class RegistryBesideModel(RuleBasedStateMachine):
 
     @rule(socket=consumes(sockets), again=st.booleans())
     def remove(self, socket: Socket, again: bool) -> None:
-        """A socket leaves, perhaps twice."""
+        """A socket leaves, and perhaps leaves again."""
         assert self.registry.remove(socket)
         assert not (again and self.registry.remove(socket))
         self.arrivals = [arrival for arrival in self.arrivals if arrival[1] is not socket]
@@ -356,19 +356,19 @@ class RegistryBesideModel(RuleBasedStateMachine):
 
     @rule(socket=sockets)
     def listen(self, socket: Socket) -> None:
-        """A socket listens."""
+        """A socket joins the audience."""
         self.registry.listen(socket)
         self.audience.add(socket)
 
     @rule(size=st.integers(1, 4))
     def start_walk(self, size: int) -> None:
-        """A walk begins; others go on meanwhile."""
+        """A walk begins; other rules run in between its steps."""
         self.walk = self.registry.slices(size)
         self.walked = []
 
     @rule()
     def step(self) -> None:
-        """The walk takes one step and names only the living, each once."""
+        """The walk takes one step; it lists only current members, and each of them once."""
         batch = next(self.walk, [])
         assert set(batch) <= set(self.present())
         self.walked += batch
@@ -376,7 +376,7 @@ class RegistryBesideModel(RuleBasedStateMachine):
 
     @invariant()
     def names_agree(self) -> None:
-        """Every question about names has the model's answer."""
+        """Every question about names gets the answer of the model."""
         present = self.present()
         assert len(self.registry) == len(present)
         assert set(self.registry) == set(present)
@@ -392,7 +392,7 @@ class RegistryBesideModel(RuleBasedStateMachine):
 
     @invariant()
     def rooms_agree(self) -> None:
-        """Rooms, the rooms of each, and the audience are the model's."""
+        """The rooms, the rooms of each member and the audience are those of the model."""
         occupied = {room: members for room, members in self.rooms.items() if members}
         assert set(self.registry.room_names()) == set(occupied)
         assert self.registry.room_count == len(occupied)

@@ -1,4 +1,4 @@
-"""Sites: what names one, what an entry of the list stands for, and what was meant."""
+"""Sites: which texts name one, which pages an entry allows, and corrections of obvious mistakes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsstab.core.sites import MAX_LENGTH, Site, correction, entry_of, site_of
     ],
 )
 def test_a_text_names_a_site(text: str, site: Site) -> None:
-    """Scheme and port where it has them, in small letters."""
+    """It may have a scheme and a port; letters become lower case."""
     assert site_of(text) == site
 
 
@@ -32,8 +32,8 @@ def test_a_text_names_a_site(text: str, site: Site) -> None:
         "a" * (MAX_LENGTH + 1),
     ],
 )
-def test_what_is_no_site_names_none(text: str) -> None:
-    """A path, a port that there is not, and what nobody looks at."""
+def test_other_texts_name_no_site(text: str) -> None:
+    """They have a path or an invalid port, for example, or are too long to be examined."""
     assert site_of(text) is None
 
 
@@ -49,15 +49,15 @@ def test_what_is_no_site_names_none(text: str) -> None:
         ("example.com:8443", "https://example.com:9443", False),
     ],
 )
-def test_an_entry_allows_the_pages_that_it_stands_for(entry: str, page: str, allows: bool) -> None:
-    """What it does not say may be anything."""
+def test_an_entry_allows_the_pages_it_describes(entry: str, page: str, allows: bool) -> None:
+    """The parts that an entry leaves out may be anything."""
     found = site_of(page)
     assert found is not None
     assert entry_of(entry).allows(found) is allows
 
 
 @pytest.mark.parametrize("entry", ["", "null", "same-host", "https://example.com/path", 5])
-def test_an_entry_that_stands_for_none_is_refused_by_name(entry: Any) -> None:
+def test_an_entry_that_describes_no_page_is_refused_with_the_option_name(entry: Any) -> None:
     """The error says what is allowed."""
     with pytest.raises(ValueError, match=r"allowed_origins: .*must be"):
         entry_of(entry)
@@ -80,6 +80,6 @@ def test_an_entry_that_stands_for_none_is_refused_by_name(entry: Any) -> None:
         ("https://a b/", None),
     ],
 )
-def test_what_was_meant_is_told_where_it_is_plain(entry: str, meant: str | None) -> None:
-    """Not where it is right, and not where it would be a guess."""
+def test_an_obvious_mistake_gets_a_correction(entry: str, meant: str | None) -> None:
+    """A correct entry gets none, and neither does one whose correction would be a guess."""
     assert correction(entry) == meant

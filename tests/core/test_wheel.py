@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from wsstab.core.wheel import Entry, Wheel
 
 
-def test_what_is_due_comes_out_and_the_rest_stays() -> None:
-    """Only deadlines at or before now are given out."""
+def test_due_items_are_returned_and_the_others_stay() -> None:
+    """An item is due when its deadline is at or before the present."""
     wheel: Wheel[str] = Wheel(100.0)
     wheel.schedule("soon", 101.0)
     wheel.schedule("later", 102.0)
@@ -23,16 +23,16 @@ def test_what_is_due_comes_out_and_the_rest_stays() -> None:
     assert len(wheel) == 0
 
 
-def test_nothing_is_early_within_its_slot() -> None:
-    """A deadline in the slot of the present waits for its exact time."""
+def test_no_item_is_early_within_its_slot() -> None:
+    """A deadline in the current slot still waits for its exact time."""
     wheel: Wheel[str] = Wheel(0.0, tick=10.0)
     wheel.schedule("x", 5.0)
     assert wheel.advance(4.999) == []
     assert wheel.advance(5.0) == ["x"]
 
 
-def test_the_order_is_that_of_the_deadlines() -> None:
-    """One call gives its items by deadline, equal ones as they were scheduled."""
+def test_items_are_returned_in_the_order_of_their_deadlines() -> None:
+    """Items with equal deadlines keep the order in which they were scheduled."""
     wheel: Wheel[str] = Wheel(0.0, tick=0.1, slots=4)
     for item, deadline in (("d", 2.0), ("b", 1.0), ("a", 0.31), ("c", 1.0)):
         wheel.schedule(item, deadline)
@@ -40,7 +40,7 @@ def test_the_order_is_that_of_the_deadlines() -> None:
 
 
 def test_a_deadline_in_the_past_is_due_at_once() -> None:
-    """What is scheduled too late does not wait for another turn."""
+    """An item that is scheduled too late does not wait for another turn of the wheel."""
     wheel: Wheel[str] = Wheel(0.0, tick=1.0, slots=8)
     wheel.advance(5.0)
     wheel.schedule("past", 2.0)
@@ -49,7 +49,7 @@ def test_a_deadline_in_the_past_is_due_at_once() -> None:
 
 
 def test_a_deadline_beyond_one_turn_stays_in_its_slot() -> None:
-    """Turns that pass over it neither lose it nor give it out."""
+    """Turns that pass over it neither lose it nor return it."""
     wheel: Wheel[str] = Wheel(0.0, tick=1.0, slots=4)
     wheel.schedule("far", 10.5)
     assert [wheel.advance(float(now)) for now in range(1, 11)] == [[]] * 10
@@ -57,7 +57,7 @@ def test_a_deadline_beyond_one_turn_stays_in_its_slot() -> None:
 
 
 def test_a_jump_over_many_turns_visits_each_slot_once() -> None:
-    """A suspended machine costs one turn, not all that were missed."""
+    """After a suspension the machine pays for one turn, not for all that it missed."""
     visited: list[int] = []
 
     class Counting(Wheel[str]):
@@ -73,7 +73,7 @@ def test_a_jump_over_many_turns_visits_each_slot_once() -> None:
 
 
 def test_a_jump_of_less_than_one_turn_visits_only_the_slots_between() -> None:
-    """An ordinary call looks at the slot it left and those it reaches."""
+    """An ordinary call examines the slot it leaves and those it reaches."""
     visited: list[int] = []
 
     class Counting(Wheel[str]):
@@ -87,8 +87,7 @@ def test_a_jump_of_less_than_one_turn_visits_only_the_slots_between() -> None:
     assert visited == [0, 1, 2, 2, 3]
 
 
-def test_time_that_goes_backwards_gives_nothing() -> None:
-    """A clock that was set back fires nothing and loses nothing."""
+def test_a_clock_that_goes_backwards_returns_and_loses_nothing() -> None:
     wheel: Wheel[str] = Wheel(0.0)
     wheel.advance(50.0)
     wheel.schedule("x", 20.0)
@@ -97,8 +96,8 @@ def test_time_that_goes_backwards_gives_nothing() -> None:
     assert wheel.advance(50.0) == ["x"]
 
 
-def test_what_is_cancelled_never_comes_out() -> None:
-    """Cancelling takes the entry out, and a second time does nothing."""
+def test_a_cancelled_item_is_never_returned() -> None:
+    """Its entry is removed at once; cancelling it again has no effect."""
     wheel: Wheel[str] = Wheel(0.0)
     entry = wheel.schedule("x", 1.0)
     wheel.schedule("y", 1.0)
@@ -108,8 +107,8 @@ def test_what_is_cancelled_never_comes_out() -> None:
     assert wheel.advance(2.0) == ["y"]
 
 
-def test_what_has_fired_can_be_cancelled_without_effect() -> None:
-    """A late cancel does not take another entry's place in the count."""
+def test_cancelling_an_item_that_has_fired_has_no_effect() -> None:
+    """A late cancel does not remove another entry from the count."""
     wheel: Wheel[str] = Wheel(0.0)
     entry = wheel.schedule("x", 1.0)
     wheel.advance(1.0)
@@ -118,8 +117,8 @@ def test_what_has_fired_can_be_cancelled_without_effect() -> None:
     assert len(wheel) == 1
 
 
-def test_an_entry_of_another_wheel_is_refused() -> None:
-    """Cancelling at the wrong wheel raises, and leaves both as they were."""
+def test_an_entry_of_another_wheel_cannot_be_cancelled() -> None:
+    """The call raises, and both wheels stay as they were."""
     ours: Wheel[str] = Wheel(0.0)
     theirs: Wheel[str] = Wheel(0.0)
     entry = theirs.schedule("x", 1.0)
@@ -130,8 +129,8 @@ def test_an_entry_of_another_wheel_is_refused() -> None:
     assert theirs.advance(1.0) == ["x"]
 
 
-def test_a_slot_gives_its_memory_back() -> None:
-    """A burst of deadlines does not leave its table behind."""
+def test_an_empty_slot_frees_its_memory() -> None:
+    """A burst of deadlines does not leave its large table behind."""
     wheel: Wheel[int] = Wheel(0.0, slots=1)
     empty = wheel._slots[0].__sizeof__()
     for number in range(10_000):
@@ -140,7 +139,7 @@ def test_a_slot_gives_its_memory_back() -> None:
     assert wheel._slots[0].__sizeof__() == empty
 
 
-def test_deadlines_beyond_all_reckoning_do_not_break_the_wheel() -> None:
+def test_extremely_large_deadlines_do_not_break_the_wheel() -> None:
     """The largest doubles are deadlines like any other."""
     wheel: Wheel[str] = Wheel(-1e308, tick=1e-3)
     wheel.schedule("never", 1e308)
@@ -152,7 +151,7 @@ def test_deadlines_beyond_all_reckoning_do_not_break_the_wheel() -> None:
 
 @pytest.mark.parametrize("time", [inf, -inf, nan])
 def test_times_that_are_not_finite_are_refused(time: float) -> None:
-    """Neither a deadline nor the present may be infinite or no number."""
+    """This applies to deadlines and to the present."""
     wheel: Wheel[str] = Wheel(0.0)
     with pytest.raises(ValueError, match="deadline="):
         wheel.schedule("x", time)
@@ -164,20 +163,19 @@ def test_times_that_are_not_finite_are_refused(time: float) -> None:
 
 
 @pytest.mark.parametrize("tick", [0.0, -1.0, inf, nan])
-def test_a_tick_that_is_no_width_is_refused(tick: float) -> None:
-    """The message names the argument."""
+def test_a_tick_must_be_positive_and_finite(tick: float) -> None:
+    """The error names the argument."""
     with pytest.raises(ValueError, match="tick="):
         Wheel(0.0, tick=tick)
 
 
-def test_a_ring_without_slots_is_refused() -> None:
-    """The message names the argument."""
+def test_a_wheel_without_slots_is_refused() -> None:
+    """The error names the argument."""
     with pytest.raises(ValueError, match="slots=0"):
         Wheel(0.0, slots=0)
 
 
-def test_the_representations_say_what_is_inside() -> None:
-    """A wheel and an entry describe themselves."""
+def test_the_reprs_of_a_wheel_and_an_entry_tell_what_they_hold() -> None:
     wheel: Wheel[str] = Wheel(0.0)
     assert repr(wheel.schedule("x", 1.5)) == "<Entry ['x' at 1.5]>"
     assert repr(wheel) == "<Wheel [1 deadlines | 512 slots of 0.1 s]>"
@@ -192,7 +190,7 @@ def test_the_representations_say_what_is_inside() -> None:
 def test_a_wheel_that_ticks_is_never_early_and_at_most_one_tick_late(
     origin: float, tick: float, delays: list[float]
 ) -> None:
-    """Advanced once a tick, each deadline comes at the first call that is not before it."""
+    """When it advances once per tick, each item is returned by the first call at or after its deadline."""
     wheel: Wheel[float] = Wheel(origin, tick, slots=16)
     for delay in delays:
         wheel.schedule(origin + delay, origin + delay)
@@ -207,7 +205,7 @@ def test_a_wheel_that_ticks_is_never_early_and_at_most_one_tick_late(
 
 
 class WheelAgainstSortedList(RuleBasedStateMachine):
-    """A wheel does what a list of deadlines does that is sorted at each call."""
+    """A wheel agrees with a list of deadlines that is sorted at each call."""
 
     @initialize(
         origin=st.sampled_from([0.0, -7.3, 1_700_000_000.123]),
