@@ -1,4 +1,4 @@
-"""What can be told of a function before it is called."""
+"""What can be known about a callable before it is called."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from wsstab.config.callables import fits, is_async, is_generator, is_plain
 
 
 def plain(event: object) -> None:
-    """An ordinary one."""
+    """An ordinary function."""
 
 
 async def asynchronous(event: object) -> None:
-    """One that is awaited."""
+    """A coroutine function."""
 
 
 def generator(event: object) -> Iterator[None]:
-    """One that does nothing when it is called."""
+    """A generator function, whose body does not run when it is called."""
     yield
 
 
 async def async_generator(event: object) -> AsyncIterator[None]:
-    """Nor this one."""
+    """An async generator function, whose body does not run when it is called."""
     yield
 
 
 def promising(event: object) -> Awaitable[None]:
-    """A plain one that gives what is awaited."""
+    """A plain function that returns an awaitable."""
     return asynchronous(event)
 
 
 @functools.wraps(asynchronous)
 def wrapping(*args: Any) -> Any:
-    """A plain one around an async one."""
+    """A plain function that wraps an async one."""
     return asynchronous(*args)
 
 
 class Runs:
-    """An instance that is called, and a method."""
+    """A class whose instances are callable, with a method."""
 
     async def __call__(self, event: object) -> None:
-        """Called."""
+        """An async call."""
 
     def method(self, event: object) -> None:
         """A plain method."""
 
 
 class Strange:
-    """One whose signature is broken."""
+    """A callable whose signature is broken."""
 
     __signature__ = "none"
 
     def __call__(self) -> None:
-        """Called."""
+        """A plain call."""
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ class Strange:
         (print, False, False, False),
     ],
 )
-def test_what_a_call_gives_is_told_where_it_is_certain(
+def test_the_kind_of_a_callable_is_recognised_where_it_is_certain(
     function: Callable[..., Any], asynchronous: bool, generates: bool, is_certainly_plain: bool
 ) -> None:
-    """Through partials, methods and instances."""
+    """The check sees through partials, methods and instances."""
     assert (is_async(function), is_generator(function)) == (asynchronous, generates)
     assert is_plain(function) is is_certainly_plain
 
@@ -97,8 +97,8 @@ def test_what_a_call_gives_is_told_where_it_is_certain(
         (lambda *all_of_them: None, 9, True),
     ],
 )
-def test_whether_it_can_be_called_is_told_unless_it_cannot_be_looked_into(
+def test_fits_checks_whether_a_callable_takes_so_many_arguments(
     function: Callable[..., Any], arguments: int, expected: bool
 ) -> None:
-    """What has no signature fits."""
+    """A callable without a readable signature is assumed to fit."""
     assert fits(function, arguments) is expected

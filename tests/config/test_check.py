@@ -1,4 +1,4 @@
-"""A check: what it keeps, and the sentence of what it refuses."""
+"""A check: the values it keeps, and the error text for those it refuses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsstab.config.check import Check, Refused, optional, published, require
 
 
 def accept(value: Any) -> Any:
-    """Numbers above 0."""
+    """Accept numbers above 0."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     require(isinstance(value, (int, float)), "give a number")
@@ -22,32 +22,32 @@ def accept(value: Any) -> Any:
 POSITIVE = Check("a number above 0", accept, parse=float, positive=True)
 
 
-def test_what_is_allowed_is_kept() -> None:
-    """As the check keeps it."""
+def test_an_allowed_value_is_converted_and_kept() -> None:
+    """A text from the environment is parsed first."""
     assert POSITIVE("size", 5) == POSITIVE.read("SIZE", " 5 ") == 5.0
 
 
-def test_what_is_refused_is_named_with_what_is_allowed() -> None:
-    """And with why, where that is plain."""
+def test_the_error_names_the_option_its_value_and_what_is_allowed() -> None:
+    """It also gives the reason, where the check knows one."""
     with pytest.raises(ValueError, match=r"^size='x': must be a number above 0; give a number$"):
         POSITIVE("size", "x")
 
 
 @pytest.mark.parametrize("value", [0, -1.5, timedelta(0)])
-def test_a_number_that_is_not_positive_is_told_in_the_published_words(value: Any) -> None:
-    """Tests were written for them."""
+def test_a_number_that_is_not_positive_gets_the_published_error_text(value: Any) -> None:
+    """Tests of existing users match that text."""
     with pytest.raises(ValueError, match=r"^size must be positive: size="):
         POSITIVE("size", value)
 
 
 @pytest.mark.parametrize(("positive", "value", "told"), [(False, "x", True), (True, "x", False), (True, -1, True)])
-def test_words_that_were_published_come_first(positive: bool, value: Any, told: bool) -> None:
-    """For all that is refused, or for numbers alone."""
+def test_the_published_error_text_comes_first(positive: bool, value: Any, told: bool) -> None:
+    """It applies to every value that is refused, or only to numbers that are not positive."""
     with pytest.raises(ValueError, match="^size must be large: " if told else "^size='x': must be"):
         published(POSITIVE, "must be large", positive=positive)("size", value)
 
 
-def test_a_secret_is_not_shown_and_neither_is_why() -> None:
+def test_the_error_for_a_secret_shows_neither_its_value_nor_the_reason() -> None:
     """Errors end up in logs."""
 
     def refuse(value: Any) -> Any:
@@ -57,15 +57,15 @@ def test_a_secret_is_not_shown_and_neither_is_why() -> None:
         Check("long", refuse, shown=False)("secret", "hunter2")
 
 
-def test_a_text_can_say_it_only_where_there_is_a_parser() -> None:
-    """Functions, say, no environment variable has."""
+def test_a_check_that_is_not_readable_refuses_every_text() -> None:
+    """An environment variable cannot contain a function, for example."""
     with pytest.raises(ValueError, match=r"^HOOK='x': must be a function$"):
         Check("a function", accept, readable=False).read("HOOK", "x")
 
 
 @pytest.mark.parametrize(("text", "kept"), [("", None), ("None", None), ("5", 5.0)])
-def test_none_is_allowed_where_it_means_something(text: str, kept: float | None) -> None:
-    """An empty variable is none."""
+def test_an_optional_check_also_accepts_none(text: str, kept: float | None) -> None:
+    """An empty environment variable counts as ``None``."""
     check = optional(POSITIVE, "no limit")
     assert check.read("SIZE", text) == kept
     assert check("size", kept) == kept

@@ -1,4 +1,4 @@
-"""Checks: what each kind of option takes, refuses, and reads from text."""
+"""Checks: what each kind of option accepts, refuses, and reads from text."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from wsstab.config.checks import Check
 
 
 class Colour(str, Enum):
-    """Choices."""
+    """An option with a fixed set of texts."""
 
     RED = "red"
     BLUE = "blue"
 
 
 class Size(IntEnum):
-    """Numbers with names are numbers."""
+    """Named numbers, which are accepted as numbers."""
 
     SMALL = 3
 
@@ -38,7 +38,7 @@ def cyclic() -> dict[str, Any]:
 
 
 def nothing() -> None:
-    """A function."""
+    """A function without arguments."""
 
 
 def heard(event: object) -> None:
@@ -129,27 +129,27 @@ REFUSED: list[tuple[Check, list[Any]]] = [
 
 
 @pytest.mark.parametrize(("check", "value", "kept"), ACCEPTED)
-def test_an_allowed_value_is_kept_in_its_own_type(check: Check, value: Any, kept: Any) -> None:
-    """A member for its text, a float for a whole number of seconds, a tuple for a list."""
+def test_an_allowed_value_is_kept_in_the_type_of_its_option(check: Check, value: Any, kept: Any) -> None:
+    """A text becomes an enum member, a whole number of seconds a float, and a list a tuple."""
     assert check("option", value) == kept
     assert type(check("option", value)) is type(kept)
 
 
 @pytest.mark.parametrize(("check", "value"), [(check, value) for check, values in REFUSED for value in values])
 def test_any_other_value_is_refused_with_what_is_allowed(check: Check, value: Any) -> None:
-    """Name, value, what is allowed; never another exception than ``ValueError``."""
+    """The error is always a ``ValueError`` that gives the name, the value and what is allowed."""
     with pytest.raises(ValueError) as caught:
         check("option", value)
     shown = repr(value)[:200] if check is not SECRET else "<not shown>"
     negative = check.positive and type(value) in (int, float) and value <= 0
     told = f"option={shown}: must be {check.allowed}"
-    # The words of the published package.
+    # The error text of the published package.
     assert str(caught.value) == (f"option must be positive: {told}" if negative else told)
     assert caught.value.__suppress_context__
 
 
-def test_the_sentence_says_what_is_allowed() -> None:
-    """For a reader who has never seen the option."""
+def test_the_error_says_what_is_allowed() -> None:
+    """It is written for a reader who has never seen the option."""
     with pytest.raises(ValueError, match=r"heartbeat_interval=0: must be a number of seconds greater than 0$"):
         SECONDS("heartbeat_interval", 0)
     with pytest.raises(ValueError, match=r"n=0: must be a whole number of messages, 1 or more; or None for no limit$"):
@@ -158,7 +158,7 @@ def test_the_sentence_says_what_is_allowed() -> None:
         COLOUR("colour", "green")
 
 
-def test_a_secret_is_in_no_error() -> None:
+def test_no_error_shows_a_secret() -> None:
     """Errors end up in logs."""
     with pytest.raises(ValueError) as caught:
         SECRET("secret_key", ["hunter2", ""])
@@ -168,14 +168,14 @@ def test_a_secret_is_in_no_error() -> None:
     assert str(caught.value).startswith("KEY=<not shown>: must be")
 
 
-def test_a_huge_value_is_cut_in_the_error() -> None:
-    """A log line has its limit too."""
+def test_a_huge_value_is_shortened_in_the_error() -> None:
+    """Errors end up in log lines, whose length is limited."""
     with pytest.raises(ValueError) as caught:
         SECONDS("option", "x" * 10_000)
     assert len(str(caught.value)) < 300
 
 
-def test_what_was_given_can_change_without_changing_what_is_kept() -> None:
+def test_later_changes_to_a_given_object_do_not_reach_the_kept_value() -> None:
     """Lists and dicts are copied, nested ones too."""
     listed, message, routes = ["a"], {"a": {"b": 1}}, {"/ws": FLAG}
     kept = NAMES("n", listed), MESSAGE("m", message), PATTERNS("p", routes)
@@ -224,22 +224,22 @@ UNREAD: list[tuple[Check, list[str]]] = [
 
 
 @pytest.mark.parametrize(("check", "text", "kept"), READ)
-def test_a_text_is_read_as_what_it_means(check: Check, text: str, kept: Any) -> None:
-    """Spaces around it do not count."""
+def test_a_text_is_read_as_the_value_it_stands_for(check: Check, text: str, kept: Any) -> None:
+    """Spaces around it are ignored."""
     assert check.read("VARIABLE", text) == kept
     assert type(check.read("VARIABLE", text)) is type(kept)
 
 
 @pytest.mark.parametrize(("check", "text"), [(check, text) for check, texts in UNREAD for text in texts])
-def test_a_text_that_means_nothing_is_refused_by_the_name_of_its_variable(check: Check, text: str) -> None:
-    """With the text as it was, and what is allowed."""
+def test_an_unreadable_text_is_refused_with_the_name_of_its_variable(check: Check, text: str) -> None:
+    """The error gives the text as it was, and what is allowed."""
     with pytest.raises(ValueError) as caught:
         check.read("VARIABLE", text)
     assert str(caught.value) == f"VARIABLE={text!r}: must be {check.allowed}"
 
 
-def test_none_is_allowed_only_where_it_says_so() -> None:
-    """As a value, as a word and as nothing."""
+def test_none_is_allowed_only_for_an_optional_check() -> None:
+    """Texts for it are the word in any case, and an empty text."""
     limit = checks.optional(COUNT, "no limit")
     assert limit("n", None) is None
     assert limit("n", 5) == 5
@@ -248,7 +248,7 @@ def test_none_is_allowed_only_where_it_says_so() -> None:
         limit("n", "none")
 
 
-def test_a_check_says_whether_a_text_can_be_read_at_all() -> None:
+def test_a_check_knows_whether_it_can_be_read_from_text() -> None:
     """Functions, groups and routes cannot come from the environment, optional or not."""
     unreadable = [FUNCTION, INSTANCE, PATTERNS]
     assert [check.readable for check in unreadable] == [False] * 3
@@ -262,16 +262,16 @@ ALL = [check for check, _ in REFUSED]
 
 
 @given(check=st.sampled_from(ALL), value=ANYTHING)
-def test_a_check_takes_a_value_or_raises_valueerror(check: Check, value: Any) -> None:
-    """And what it has taken it takes again, unchanged."""
+def test_a_check_returns_a_value_or_raises_valueerror(check: Check, value: Any) -> None:
+    """A value that it returned is accepted again and stays the same."""
     taken = _taken(lambda: check("option", value))
     if taken is not REFUSAL:
         assert check("option", taken) == taken
 
 
 @given(check=st.sampled_from(ALL), text=st.text())
-def test_reading_gives_a_value_that_is_allowed_or_raises_valueerror(check: Check, text: str) -> None:
-    """Whatever is in an environment."""
+def test_reading_returns_an_allowed_value_or_raises_valueerror(check: Check, text: str) -> None:
+    """An environment may contain any text."""
     taken = _taken(lambda: check.read("VARIABLE", text))
     if taken is not REFUSAL:
         assert check("option", taken) == taken
@@ -289,5 +289,5 @@ def _taken(take: Callable[[], Any]) -> Any:
 
 @given(code=st.integers(900, 5100))
 def test_a_close_code_is_allowed_exactly_when_it_may_be_sent(code: int) -> None:
-    """The same rule as for what a handler closes with."""
+    """The close codes of handlers follow the same rule."""
     assert (_taken(lambda: CODE("code", code)) is not REFUSAL) == (clamp_code(code) == code)

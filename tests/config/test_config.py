@@ -1,4 +1,4 @@
-"""Configuration: defaults, bounds, routes, the frozen copy and the environment."""
+"""Configuration: defaults, checks, the frozen copy, overrides, routes and the environment."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ DEFAULTS = {
 
 
 async def authorize(scope: Scope) -> bool | str | Close:
-    """Lets a user name come in."""
+    """Admit a request that has a user, under the user's name."""
     return str(scope.get("user", "")) or CLOSES["UNAUTHORIZED"]
 
 
 def test_the_defaults_are_the_published_ones() -> None:
-    """Names, values and their order, which positional arguments rely on."""
+    """This covers names, values and the order, which positional arguments rely on."""
     config = WebSocketConfig()
     assert {field.name: getattr(config, field.name) for field in dataclasses.fields(config)} == DEFAULTS
     assert [field.name for field in dataclasses.fields(config)] == list(DEFAULTS)
@@ -88,13 +88,13 @@ def test_the_defaults_are_the_published_ones() -> None:
 
 
 def test_every_option_is_checked_and_documented() -> None:
-    """An option without a row in the table would take anything."""
+    """An option without a check would accept any value."""
     assert sorted(CHECKS) == sorted(DEFAULTS)
     assert [name for name in DEFAULTS if f"    {name}: " not in str(WebSocketConfig.__doc__)] == []
 
 
-def test_two_configurations_share_nothing() -> None:
-    """And are equal when they say the same."""
+def test_two_configurations_are_equal_by_value_and_independent() -> None:
+    """Changing one does not change the other."""
     first, second = WebSocketConfig(), WebSocketConfig()
     assert first == second
     first.heartbeat_interval = 5
@@ -120,13 +120,13 @@ def test_two_configurations_share_nothing() -> None:
     ],
     ids=["low latency", "slow proxy", "serverless", "many connections"],
 )
-def test_the_published_configurations_are_taken(config: WebSocketConfig) -> None:
-    """As they stand in the published documentation."""
+def test_the_published_example_configurations_are_accepted(config: WebSocketConfig) -> None:
+    """They are copied from the published documentation."""
     assert config.frozen() == config
 
 
 def test_texts_become_members_of_the_enums() -> None:
-    """At construction and afterwards."""
+    """This holds in the constructor and for later assignments."""
     config = WebSocketConfig(heartbeat_type="custom", compression="none", memory_eviction_policy="largest")
     assert config.heartbeat_type is HeartbeatType.CUSTOM
     assert config.compression is CompressionMode.NONE
@@ -160,8 +160,8 @@ VALID: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "kept"), VALID)
-def test_an_allowed_value_is_kept_however_it_is_given(name: str, value: Any, kept: Any) -> None:
-    """To the constructor, or set before use."""
+def test_constructor_and_assignment_keep_an_allowed_value_alike(name: str, value: Any, kept: Any) -> None:
+    """Options may be assigned until the configuration is used."""
     given_at_once = WebSocketConfig(**{name: value})
     set_later = WebSocketConfig()
     setattr(set_later, name, value)
@@ -216,8 +216,8 @@ INVALID: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "message"), INVALID)
-def test_any_other_value_is_refused_however_it_is_given(name: str, value: Any, message: str) -> None:
-    """At once, so that the traceback shows the line that is wrong; and what was there stays."""
+def test_constructor_and_assignment_refuse_any_other_value_alike(name: str, value: Any, message: str) -> None:
+    """The error comes at once, so the traceback shows the wrong line; the earlier value stays."""
     with pytest.raises(ValueError) as at_construction:
         WebSocketConfig(**{name: value})
     config = WebSocketConfig()
@@ -228,13 +228,12 @@ def test_any_other_value_is_refused_however_it_is_given(name: str, value: Any, m
     assert config == WebSocketConfig()
 
 
-def test_every_option_has_a_value_that_is_refused() -> None:
-    """The table above leaves none out."""
+def test_the_table_of_refused_values_covers_every_option() -> None:
     assert {name for name, _, _ in INVALID} == set(DEFAULTS)
 
 
 def test_a_misspelt_option_is_refused_with_the_nearest_name() -> None:
-    """It would otherwise be set, and do nothing."""
+    """It would otherwise be set and have no effect."""
     config = WebSocketConfig()
     with pytest.raises(AttributeError, match="heartbeat_intervall: no such option; did you mean heartbeat_interval"):
         config.heartbeat_intervall = 5  # type: ignore[attr-defined]
@@ -242,8 +241,8 @@ def test_a_misspelt_option_is_refused_with_the_nearest_name() -> None:
         WebSocketConfig(heartbeat_intervall=5)  # type: ignore[call-arg]
 
 
-def test_validation_finds_what_was_changed_inside() -> None:
-    """A dict can be changed without being set."""
+def test_validation_finds_values_that_were_changed_in_place() -> None:
+    """A dict can be changed without being assigned again."""
     config = WebSocketConfig()
     config.validate()
     vars(config)["routes"]["/ws"] = "junk"
@@ -254,13 +253,13 @@ def test_validation_finds_what_was_changed_inside() -> None:
 
 
 def test_a_secret_is_not_in_the_repr() -> None:
-    """Configurations are logged at start."""
+    """Configurations may be logged at the start."""
     assert "hunter2" not in repr(WebSocketConfig(secret_key="hunter2"))
     assert "hunter2" not in repr(WebSocketConfig(secret_key=["hunter2"]).frozen())
 
 
 def test_a_frozen_copy_cannot_be_changed() -> None:
-    """A manager would not notice, and its reader would believe it."""
+    """The manager would not notice the change, but readers of the code would rely on it."""
     config = WebSocketConfig(heartbeat_interval=5)
     taken = config.frozen()
     assert isinstance(taken, WebSocketConfig)
@@ -273,8 +272,8 @@ def test_a_frozen_copy_cannot_be_changed() -> None:
     assert taken.heartbeat_interval == 5
 
 
-def test_the_original_stays_as_free_as_it_was_and_does_not_reach_the_copy() -> None:
-    """Inside of lists and dicts neither."""
+def test_later_changes_to_the_original_do_not_reach_the_frozen_copy() -> None:
+    """The original can still be changed, and so can the lists and dicts it was given."""
     origins, beat, routes = ["a.example"], {"at": {"x": 1}}, {"/ws": Override(broadcast=False)}
     config = WebSocketConfig(allowed_origins=origins, custom_heartbeat=beat, routes=routes)
     taken = config.frozen()
@@ -290,14 +289,14 @@ def test_the_original_stays_as_free_as_it_was_and_does_not_reach_the_copy() -> N
     assert not taken.for_path("/ws").broadcast
 
 
-def test_a_frozen_configuration_is_its_own_copy() -> None:
-    """Two managers may share one."""
+def test_freezing_a_frozen_configuration_returns_the_same_object() -> None:
+    """Two managers may share it."""
     taken = WebSocketConfig().frozen()
     assert taken.frozen() is taken
 
 
-def test_a_changed_copy_of_a_frozen_configuration_is_free() -> None:
-    """``dataclasses.replace`` makes a new one."""
+def test_a_replaced_copy_of_a_frozen_configuration_can_be_changed() -> None:
+    """``dataclasses.replace`` makes a new configuration that is not frozen."""
     free = dataclasses.replace(WebSocketConfig(max_connections=5).frozen(), heartbeat_interval=3)
     free.heartbeat_interval = 4
     assert (free.max_connections, free.heartbeat_interval) == (5, 4)
@@ -305,7 +304,7 @@ def test_a_changed_copy_of_a_frozen_configuration_is_free() -> None:
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_configuration_can_be_copied_and_sent_to_another_process(frozen: bool) -> None:
-    """Workers are started with one."""
+    """Worker processes may be started with one."""
     config = WebSocketConfig(heartbeat_interval=5, routes={"/feed/*": Override(broadcast=False)})
     config = config.frozen() if frozen else config
     for travelled in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
@@ -317,8 +316,8 @@ def test_a_configuration_can_be_copied_and_sent_to_another_process(frozen: bool)
     assert dataclasses.asdict(config)["heartbeat_interval"] == 5
 
 
-def test_a_dataclass_below_may_add_options_of_its_own() -> None:
-    """They are not checked, and travel along."""
+def test_a_subclass_may_add_options_of_its_own() -> None:
+    """They are not checked, but are kept in the frozen copy."""
 
     @dataclasses.dataclass
     class Chat(WebSocketConfig):
@@ -334,8 +333,8 @@ def test_a_dataclass_below_may_add_options_of_its_own() -> None:
 # Overrides and routes.
 
 
-def test_an_override_keeps_what_it_was_given_and_nothing_else() -> None:
-    """As the configuration would keep it; ``None`` is a value."""
+def test_an_override_contains_only_the_options_it_was_given() -> None:
+    """It keeps them as the configuration would; ``None`` is a value."""
     override = Override(heartbeat_interval=5, heartbeat_type="off", rate_limit=None)
     assert override.fields == {"heartbeat_interval": 5.0, "heartbeat_type": HeartbeatType.OFF, "rate_limit": None}
     assert repr(override) == (
@@ -347,8 +346,8 @@ def test_an_override_keeps_what_it_was_given_and_nothing_else() -> None:
         override.fields = {}  # type: ignore[misc]
 
 
-def test_what_one_connection_can_have_is_listed() -> None:
-    """Each an option of the configuration."""
+def test_the_options_of_one_connection_are_listed() -> None:
+    """Each of them is an option of the configuration."""
     assert set(PER_CONNECTION) == {
         "heartbeat_interval",
         "heartbeat_timeout",
@@ -398,7 +397,7 @@ DIFFERENT = {
 
 @pytest.mark.parametrize("name", PER_CONNECTION)
 def test_each_option_of_one_connection_can_be_overridden(name: str) -> None:
-    """It is what the path then has, and no other path."""
+    """The override holds for its path and for no other."""
     fields: dict[str, Any] = {name: DIFFERENT[name]}
     config = WebSocketConfig(routes={"/ws": Override(**fields)}).frozen()
     expected = WebSocketConfig(**fields)
@@ -407,8 +406,8 @@ def test_each_option_of_one_connection_can_be_overridden(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*sorted(set(DEFAULTS) - set(PER_CONNECTION)), "heartbeat"])
-def test_an_option_that_only_the_whole_manager_has_is_refused_in_an_override(name: str) -> None:
-    """With a list of those that are allowed."""
+def test_an_option_of_the_whole_manager_is_refused_in_an_override(name: str) -> None:
+    """The error lists the options that are allowed."""
     fields: dict[str, Any] = {name: 5}
     with pytest.raises(ValueError) as caught:
         Override(**fields)
@@ -417,19 +416,19 @@ def test_an_option_that_only_the_whole_manager_has_is_refused_in_an_override(nam
 
 
 def test_a_value_that_is_not_allowed_is_refused_in_an_override() -> None:
-    """When it is made, before any path is asked for."""
+    """It is refused when the override is made, before any path is looked up."""
     with pytest.raises(ValueError, match=r"Override\.idle_timeout=0: must be a number of seconds greater than 0"):
         Override(idle_timeout=0)
 
 
 def test_an_override_takes_keywords_only() -> None:
-    """The order of its options means nothing."""
+    """The order of its options has no meaning."""
     with pytest.raises(TypeError):
         Override(5)  # type: ignore[call-arg]
 
 
-def test_a_path_has_the_first_override_that_matches() -> None:
-    """In the order in which they were written."""
+def test_a_path_gets_the_first_override_that_matches() -> None:
+    """Overrides are tried in the order in which they are written."""
     config = WebSocketConfig(
         heartbeat_timeout=9,
         routes={
@@ -445,14 +444,14 @@ def test_a_path_has_the_first_override_that_matches() -> None:
     assert (other.heartbeat_interval, other.idle_timeout) == (30, 60)
 
 
-def test_a_path_without_an_override_has_the_configuration_itself() -> None:
+def test_a_path_without_an_override_gets_the_configuration_itself() -> None:
     """No copy is made."""
     config = WebSocketConfig(routes={"/ws": Override(broadcast=False)}).frozen()
     assert config.for_path("/other") is config
 
 
-def test_nothing_is_made_or_kept_by_path() -> None:
-    """A stranger chooses paths; one object serves all paths of one override, however many patterns name it."""
+def test_no_configuration_is_made_or_kept_per_path() -> None:
+    """Clients choose the paths, so one object serves all paths of an override, even under several patterns."""
     override = Override(broadcast=False)
     config = WebSocketConfig(routes={"/a/*": override, "/b": override}).frozen()
     merged = config.for_path("/b")
@@ -462,8 +461,8 @@ def test_nothing_is_made_or_kept_by_path() -> None:
     assert merged.for_path("/b") is merged
 
 
-def test_a_free_configuration_answers_as_it_is_at_that_moment() -> None:
-    """It may change until the next question."""
+def test_a_configuration_that_is_not_frozen_uses_its_current_values() -> None:
+    """They may change between two calls."""
     config = WebSocketConfig(routes={"/ws": Override(broadcast=False)})
     assert config.for_path("/ws").heartbeat_interval == 30
     config.heartbeat_interval = 5
@@ -494,21 +493,21 @@ def test_a_free_configuration_answers_as_it_is_at_that_moment() -> None:
     ],
 )
 def test_a_star_stands_for_any_characters_and_nothing_else_is_special(pattern: str, path: str, matches: bool) -> None:
-    """Slashes and line ends too; the whole path has to match."""
+    """It also stands for slashes and line breaks; the pattern has to match the whole path."""
     config = WebSocketConfig(routes={pattern: Override(broadcast=False)}).frozen()
     assert config.for_path(path).broadcast is not matches
 
 
 @given(pattern=st.text("/ab*", max_size=8), path=st.text("/ab", max_size=10))
-def test_patterns_mean_what_the_shell_means(pattern: str, path: str) -> None:
-    """The standard library's rule for ``*``, which is a regular expression and slow where ours is not."""
+def test_patterns_agree_with_fnmatch(pattern: str, path: str) -> None:
+    """The standard library uses a regular expression, which is slow where our matching is not."""
     routes = {f"/{pattern}": Override(broadcast=False)}
     expected = fnmatch.fnmatchcase(f"/{path}", f"/{pattern}")
     assert WebSocketConfig(routes=routes).for_path(f"/{path}").broadcast is not expected
 
 
-def test_a_hostile_path_costs_no_time() -> None:
-    """Five wildcards against 64 KiB that nearly match: steps grow with the length, not with a power of it."""
+def test_a_hostile_path_does_not_take_long_to_match() -> None:
+    """Five wildcards meet 64 KiB that nearly match; the work grows with the length, not with a power of it."""
     config = WebSocketConfig(routes={"/*a*a*a*a*b": Override(broadcast=False)}).frozen()
     assert config.for_path("/" + "a" * 65_536).broadcast
 
@@ -516,21 +515,21 @@ def test_a_hostile_path_costs_no_time() -> None:
 # The environment.
 
 
-def test_an_empty_environment_gives_the_defaults() -> None:
-    """Variables of others are passed over."""
+def test_an_environment_without_our_variables_gives_the_defaults() -> None:
+    """Variables without the prefix are ignored."""
     assert WebSocketConfig.from_env(environ={"PATH": "/bin", "HEARTBEAT_INTERVAL": "5"}) == WebSocketConfig()
 
 
 def test_the_environment_of_the_process_is_read_with_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``WSSTAB_`` unless told otherwise."""
+    """The prefix is ``WSSTAB_`` unless another one is given."""
     monkeypatch.setenv("WSSTAB_MAX_CONNECTIONS", "7")
     monkeypatch.setenv("CHAT_MAX_CONNECTIONS", "8")
     assert WebSocketConfig.from_env().max_connections == 7
     assert WebSocketConfig.from_env("CHAT_").max_connections == 8
 
 
-def test_every_option_a_text_can_say_is_read() -> None:
-    """One variable of each kind, and each group."""
+def test_every_kind_of_option_is_read_from_the_environment() -> None:
+    """There is a variable for each kind of option, and at least one for each group."""
     config = WebSocketConfig.from_env(
         environ={
             "WSSTAB_HEARTBEAT_INTERVAL": "25",
@@ -578,7 +577,7 @@ def test_every_option_a_text_can_say_is_read() -> None:
 
 
 def test_only_functions_groups_and_routes_have_no_variable_of_their_own() -> None:
-    """Everything else can be set, and no name means two things or looks like one of Kubernetes."""
+    """Every other option has one, and no name is ambiguous or looks like a variable of Kubernetes."""
     names = variables(CHECKS, GROUPS)
     missing = {name for name in DEFAULTS if name.upper() not in names}
     assert missing == {"client_address", "authorize", "routes", "hooks", *GROUPS}
@@ -588,7 +587,7 @@ def test_only_functions_groups_and_routes_have_no_variable_of_their_own() -> Non
 
 
 def test_keyword_arguments_win_over_the_environment() -> None:
-    """A group as a whole."""
+    """A group is replaced as a whole."""
     environ = {"WSSTAB_MAX_CONNECTIONS": "7", "WSSTAB_OUTBOUND_POLICY": "latest", "WSSTAB_NUM_SHARDS": "2"}
     config = WebSocketConfig.from_env(environ=environ, max_connections=9, outbound=Outbound(max_messages=5))
     assert (config.max_connections, config.num_shards) == (9, 2)
@@ -607,31 +606,31 @@ def test_keyword_arguments_win_over_the_environment() -> None:
         ("WSSTAB_RATE_LIMIT_BURST", "5", "WSSTAB_RATE_LIMIT_MESSAGES_PER_SECOND: must be set"),
     ],
 )
-def test_a_variable_that_means_nothing_is_refused_by_its_name(variable: str, text: str, message: str) -> None:
-    """With the nearest name, or with what is allowed."""
+def test_a_bad_variable_is_refused_with_its_name(variable: str, text: str, message: str) -> None:
+    """The error suggests the nearest name, or says what is allowed."""
     with pytest.raises(ValueError) as caught:
         WebSocketConfig.from_env(environ={variable: text})
     assert message in str(caught.value)
 
 
-def test_from_env_makes_the_class_it_is_called_on() -> None:
-    """A dataclass below gets one of its own."""
+def test_from_env_returns_an_instance_of_the_class_it_is_called_on() -> None:
+    """It may be called on a subclass."""
 
     class Chat(WebSocketConfig):
-        """With methods, say."""
+        """A subclass, which could add methods."""
 
     assert type(Chat.from_env(environ={})) is Chat
 
 
 def test_every_public_name_exists() -> None:
-    """Groups and enums can be imported from here."""
+    """Groups and enums can be imported from this module too."""
     assert module.__all__ == sorted(module.__all__)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
     assert all(isinstance(check, Check) for check in CHECKS.values())
 
 
-def test_type_checkers_take_texts_where_members_are_read() -> None:
-    """Each annotation here is checked together with the package; the test shows that it is true."""
+def test_options_accept_texts_and_are_read_as_enum_members() -> None:
+    """Type checkers check the annotations; the test shows that they are true at run time."""
     config = WebSocketConfig(heartbeat_type="off", reconnect_token_ttl=60, authorize=authorize)
     config.memory_eviction_policy = "fifo"
     kind: HeartbeatType = config.heartbeat_type
@@ -648,17 +647,17 @@ ACTS_ALONE = {
     *("max_connections_per_client", "max_memory_per_connection", "max_total_memory", "memory_check_interval"),
     *("memory_eviction_policy", "num_shards", "outbound", "reconnect_token_ttl", "secret_key"),
 }
-"""Options of a manager for which no middleware is needed."""
+"""Options that have an effect without the middleware."""
 
 
-def test_each_option_acts_alone_or_is_known_to_need_the_middleware() -> None:
-    """A new one must be sorted."""
+def test_each_option_is_known_to_need_the_middleware_or_not() -> None:
+    """A new option has to be added to one of the two sets."""
     names = {field.name for field in dataclasses.fields(WebSocketConfig)}
     assert names == ACTS_ALONE | NEED_THE_MIDDLEWARE
     assert set() == ACTS_ALONE & NEED_THE_MIDDLEWARE
 
 
-def test_only_what_is_set_is_dead_without_the_middleware() -> None:
-    """A default promises nothing."""
+def test_only_options_that_are_set_count_as_dead_without_the_middleware() -> None:
+    """A default value promises nothing."""
     assert dead_without_middleware(WebSocketConfig()) == []
     assert dead_without_middleware(WebSocketConfig(rate_limit=RateLimit(1), num_shards=2)) == ["rate_limit"]

@@ -1,4 +1,4 @@
-"""Environment: which variable is which option, and errors that help."""
+"""The environment: which variable sets which option, and errors that help."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsstab.config.environment import nearest, read_environment, variables
 
 @dataclass(frozen=True)
 class Pump:
-    """A group of which one field has to be given."""
+    """A group with one required field."""
 
     litres: float
     valves: int = 2
@@ -26,48 +26,48 @@ GROUPS = {"pump": Pump}
 
 
 def read(**environ: str) -> dict[str, Any]:
-    """What an environment says with the prefix ``WELL_``."""
+    """The options that an environment sets with the prefix ``WELL_``."""
     return read_environment("WELL_", environ, CHECKS, GROUPS)
 
 
 def refusal(**environ: str) -> str:
-    """Why an environment is refused."""
+    """The error with which an environment is refused."""
     with pytest.raises(ValueError) as caught:
         read(**environ)
     return str(caught.value)
 
 
-def test_an_empty_environment_sets_nothing() -> None:
-    """Nor does one of others."""
+def test_an_environment_without_our_prefix_sets_nothing() -> None:
+    """The prefix must match exactly."""
     assert read() == read(PATH="/bin", WELLDEPTH="3", DEPTH="3", well_depth="3") == {}
 
 
 def test_options_and_groups_are_read() -> None:
-    """Each by its own check."""
+    """Each value is read by the check of its option."""
     found = read(WELL_DEPTH="2.5", WELL_LIT="yes", WELL_PUMP_LITRES="10", WELL_PUMP_VALVES="4")
     assert found == {"depth": 2.5, "lit": True, "pump": Pump(10.0, 4)}
 
 
-def test_the_rest_of_a_group_keeps_its_defaults() -> None:
-    """Only what is set is different."""
+def test_the_other_fields_of_a_group_keep_their_defaults() -> None:
+    """Setting one field does not require setting all."""
     assert read(WELL_PUMP_LITRES="10") == {"pump": Pump(10.0)}
 
 
-def test_all_variables_are_known_by_name() -> None:
-    """Without what no text can say."""
+def test_variables_lists_every_option_that_a_text_can_set() -> None:
+    """Options that no text can express are left out."""
     known = variables(CHECKS, GROUPS)
     assert list(known) == ["DEPTH", "LIT", "PUMP_LITRES", "PUMP_VALVES"]
     assert known["PUMP_VALVES"][:2] == ("pump", "valves")
     assert known["DEPTH"][:2] == ("", "depth")
 
 
-def test_a_group_needs_the_field_that_has_no_default() -> None:
-    """The error names the variable that is missing."""
+def test_a_group_needs_its_field_without_a_default() -> None:
+    """The error names the missing variable."""
     assert refusal(WELL_PUMP_VALVES="4") == "WELL_PUMP_LITRES: must be set with the rest of its group"
 
 
-def test_a_bad_value_is_refused_by_the_name_of_its_variable() -> None:
-    """In a group too."""
+def test_a_bad_value_is_refused_with_the_name_of_its_variable() -> None:
+    """This holds for the fields of a group too."""
     assert refusal(WELL_DEPTH="deep") == "WELL_DEPTH='deep': must be a number of metres greater than 0"
     assert refusal(WELL_PUMP_VALVES="0") == "WELL_PUMP_VALVES='0': must be a whole number of valves, 1 or more"
 
@@ -85,12 +85,12 @@ def test_a_bad_value_is_refused_by_the_name_of_its_variable() -> None:
     ],
 )
 def test_an_unknown_variable_is_refused_with_the_nearest_name(variable: str, suggestion: str) -> None:
-    """However far away that is."""
+    """A name is suggested even if it is very different."""
     assert refusal(**{variable: "3"}).startswith(f"{variable}: no such option; did you mean {suggestion}")
 
 
-def test_an_option_that_no_text_can_say_is_refused_as_such() -> None:
-    """The name is right, the place is not."""
+def test_an_option_that_no_text_can_set_is_refused_with_that_reason() -> None:
+    """The option exists, but can only be set in code."""
     assert refusal(WELL_WHEN_FULL="stop") == "WELL_WHEN_FULL: cannot be set from the environment"
 
 
@@ -108,24 +108,24 @@ def test_an_option_that_no_text_can_say_is_refused_as_such() -> None:
         "WELL_CHAT_PORT_8000_TCP_PORT",
     ],
 )
-def test_what_kubernetes_sets_for_a_service_of_that_name_is_passed_over(variable: str) -> None:
-    """A service called ``well`` or ``well-chat`` must not stop every pod beside it."""
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored(variable: str) -> None:
+    """A service named ``well`` or ``well-chat`` must not stop every pod beside it."""
     assert read(**{variable: "tcp://10.0.0.1:80"}) == {}
 
 
 @pytest.mark.parametrize("variable", ["WELL_SERVICE", "WELL_PORTS", "WELL_PORT_X_TCP", "WELL_SUPPORT"])
-def test_what_only_looks_like_kubernetes_is_refused(variable: str) -> None:
-    """It may be a misspelt option."""
+def test_variables_that_only_resemble_those_of_kubernetes_are_refused(variable: str) -> None:
+    """They may be misspelt options."""
     assert "no such option" in refusal(**{variable: "3"})
 
 
 def test_an_empty_prefix_is_refused() -> None:
-    """Every variable there is would be an option."""
+    """Without a prefix, every variable would count as an option."""
     with pytest.raises(ValueError, match="prefix='': must not be empty"):
         read_environment("", {}, CHECKS, GROUPS)
 
 
-def test_the_nearest_name_does_not_mind_case() -> None:
-    """And is one of the known names as it is."""
+def test_the_nearest_name_ignores_case() -> None:
+    """It is returned in the spelling of the known name."""
     assert nearest("DEPTHS", ["depth", "lit"]) == "depth"
     assert nearest("", ["depth"]) == "depth"

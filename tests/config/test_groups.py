@@ -1,4 +1,4 @@
-"""Option groups: their defaults, their bounds, and what they hear."""
+"""Option groups: their defaults, their checks, and the events of the hooks."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ GROUPS = [Inbound(), Outbound(), RateLimit(1), Drain(), Hooks()]
         (SlowConsumerPolicy, ["close", "block", "drop_oldest", "drop_newest", "latest"]),
     ],
 )
-def test_a_choice_is_its_word(choices: Any, words: list[str]) -> None:
-    """Compared, printed, formatted and in JSON, on every Python."""
+def test_a_choice_behaves_like_its_word(choices: Any, words: list[str]) -> None:
+    """It is compared, printed, formatted and written to JSON as that word, on every version of Python."""
     members = list(choices)
     assert members == words
     assert [str(member) for member in members] == words
@@ -46,7 +46,7 @@ def test_a_choice_is_its_word(choices: Any, words: list[str]) -> None:
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    """Names, values and their order."""
+    """The names, the values and their order are documented."""
     assert dataclasses.asdict(Inbound()) == {"max_messages": 256, "max_bytes": 1048576, "message_timeout": None}
     assert dataclasses.asdict(Outbound()) == {
         "max_bytes": 1048576,
@@ -72,8 +72,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: type(group).__name__)
-def test_a_group_checks_and_documents_each_of_its_fields_and_never_changes(group: Any) -> None:
-    """A field without a row in the table would take anything."""
+def test_a_group_is_frozen_and_each_field_is_checked_and_documented(group: Any) -> None:
+    """A field without a check would accept any value."""
     names = [field.name for field in dataclasses.fields(group)]
     assert list(group.CHECKS) == names
     assert [name for name in names if f"{name}: " not in str(type(group).__doc__)] == []
@@ -82,8 +82,8 @@ def test_a_group_checks_and_documents_each_of_its_fields_and_never_changes(group
             setattr(group, name, getattr(group, name))
 
 
-def test_a_text_becomes_a_member() -> None:
-    """So that ``.value`` works wherever it is read."""
+def test_a_text_becomes_a_member_of_its_enum() -> None:
+    """Therefore ``.value`` works wherever the option is read."""
     assert Outbound(policy="latest").policy is SlowConsumerPolicy.LATEST
     assert Outbound(policy=SlowConsumerPolicy.BLOCK).policy is SlowConsumerPolicy.BLOCK
 
@@ -117,15 +117,15 @@ def test_a_text_becomes_a_member() -> None:
 def test_a_value_that_is_not_allowed_is_refused_when_the_group_is_made(
     make: Any, fields: dict[str, Any], message: str
 ) -> None:
-    """Group, field, value and what is allowed."""
+    """The error gives the group, the field, the value and what is allowed."""
     with pytest.raises(ValueError) as caught:
         make(**fields)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0.1, 1), (1, 1), (1.5, 2), (100, 100)])
-def test_a_burst_is_a_second_long_unless_told(rate: float, burst: int) -> None:
-    """Rounded up, so at least one message."""
+def test_the_default_burst_is_what_one_second_allows(rate: float, burst: int) -> None:
+    """It is rounded up, so it is at least one message."""
     assert RateLimit(rate).burst == RateLimit(rate, burst=None).burst == burst
     assert RateLimit(rate, burst=7).burst == 7
 
@@ -135,23 +135,23 @@ def test_a_burst_is_a_second_long_unless_told(rate: float, burst: int) -> None:
     [Outbound(max_bytes=None), Outbound(max_messages=None)],
 )
 def test_one_of_the_outbound_bounds_may_be_off(outbound: Outbound) -> None:
-    """The other one holds."""
+    """The other bound still holds."""
     assert (outbound.max_bytes, outbound.max_messages) in [(None, 1000), (MIB, None)]
 
 
-def test_both_outbound_bounds_may_not_be_off() -> None:
-    """Nothing is unbounded."""
+def test_the_outbound_bounds_may_not_both_be_off() -> None:
+    """No queue is unbounded."""
     with pytest.raises(ValueError, match=r"Outbound\.max_bytes=None, .*max_messages=None: must not both be None"):
         Outbound(max_bytes=None, max_messages=None)
 
 
-def test_no_hooks_are_no_pairs() -> None:
-    """Events nobody hears need not be made."""
+def test_hooks_without_callbacks_give_no_pairs() -> None:
+    """Events without a listener need not be made."""
     assert list(Hooks().pairs()) == []
 
 
 def test_each_hook_is_paired_with_its_event() -> None:
-    """One hook for each event class there is, in the order of the fields."""
+    """There is one hook for each class of events, in the order of the fields."""
     names = [field.name for field in dataclasses.fields(Hooks)]
     hooks = Hooks(**{name: (lambda event, name=name: name) for name in names})
     pairs = list(hooks.pairs())
@@ -161,11 +161,11 @@ def test_each_hook_is_paired_with_its_event() -> None:
     assert {event_class.__name__ for event_class, _ in pairs} == concrete
 
 
-def test_a_hook_is_named_after_what_it_hears() -> None:
-    """The pairs that are easy to confuse."""
+def test_hooks_with_similar_names_get_the_right_events() -> None:
+    """These are the pairs that are easy to confuse."""
 
     async def callback(event: events.ConnectionClosed) -> None:
-        """Plain or async makes no difference here."""
+        """Whether it is plain or async makes no difference here."""
 
     assert list(Hooks(on_disconnect=callback).pairs()) == [(events.ConnectionClosed, callback)]
     assert Hooks.EVENTS["on_connect"] is events.ConnectionOpened
@@ -174,6 +174,6 @@ def test_a_hook_is_named_after_what_it_hears() -> None:
 
 
 def test_every_public_name_exists() -> None:
-    """In the order of the alphabet."""
+    """``__all__`` is in alphabetical order."""
     assert options.__all__ == sorted(options.__all__)
     assert [name for name in options.__all__ if not hasattr(options, name)] == []

@@ -1,4 +1,4 @@
-"""Overrides on endpoints: what is decorated stays what it was, and announces itself."""
+"""Overrides on endpoints: a decorated endpoint stays what it was, and announces its overrides."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ SMALL, QUIET = Override(max_message_size=10), Override(broadcast=False)
 
 
 class Doorkeeper:
-    """Lets in, or not, and remembers who came."""
+    """Admits or refuses connections, and records the overrides that are announced to it."""
 
     def __init__(self, answer: bool = True) -> None:
         self.answer = answer
         self.noted: list[Mark] = []
 
     def note(self, overrides: Overrides) -> None:
-        """Remember."""
+        """Record the overrides."""
         self.noted += overrides
 
     async def let_in(self, overrides: Overrides) -> bool:
-        """Remember and answer."""
+        """Record the overrides, and answer."""
         self.note(overrides)
         return self.answer
 
@@ -41,8 +41,8 @@ async def plain(word: str, *, times: int = 2) -> str:
     return word * times
 
 
-async def test_a_function_keeps_its_name_its_signature_and_its_result() -> None:
-    """Frameworks look at them."""
+async def test_a_marked_function_keeps_its_name_signature_and_result() -> None:
+    """Frameworks inspect them."""
     marked = SMALL(plain)
     assert inspect.iscoroutinefunction(marked)
     assert (marked.__name__, marked.__doc__, inspect.signature(marked)) == (
@@ -56,16 +56,16 @@ async def test_a_function_keeps_its_name_its_signature_and_its_result() -> None:
     watch.reset(token)
 
 
-async def test_the_function_below_has_it_too() -> None:
-    """Whether the decorator that routes stands above or below."""
+async def test_the_undecorated_function_carries_the_override_too() -> None:
+    """Therefore the routing decorator may stand above or below the override."""
 
     async def endpoint() -> None: ...
 
     assert overrides_of(SMALL(endpoint)) == overrides_of(endpoint) == (SMALL,)
 
 
-async def test_several_stand_in_their_order() -> None:
-    """The outermost first, through partials and wrappers."""
+async def test_several_overrides_are_listed_outermost_first() -> None:
+    """They are found through partials and wrappers too."""
 
     async def endpoint(word: str) -> str:
         return word
@@ -81,8 +81,8 @@ async def test_several_stand_in_their_order() -> None:
     assert overrides_of(functools.partial(print)) == overrides_of(print) == overrides_of(None) == ()
 
 
-async def test_who_is_refused_does_not_run() -> None:
-    """The endpoint is not even called."""
+async def test_a_refused_endpoint_does_not_run() -> None:
+    """It is not even called."""
     ran = []
 
     @SMALL
@@ -97,7 +97,7 @@ async def test_who_is_refused_does_not_run() -> None:
 
 
 async def test_a_partial_and_a_method_can_be_marked() -> None:
-    """Like what they are of."""
+    """Marking a bound method does not mark the function of its class."""
 
     class Rooms:
         async def enter(self, word: str) -> str:
@@ -115,8 +115,8 @@ async def test_a_partial_and_a_method_can_be_marked() -> None:
     assert overrides_of(Rooms.enter) == ()
 
 
-async def test_a_class_announces_its_instances() -> None:
-    """And is the same class, of which others can be derived."""
+async def test_a_marked_class_announces_its_override_for_each_instance() -> None:
+    """It stays the same class, and other classes can be derived from it."""
 
     class Asgi:
         def __init__(self, *arguments: object) -> None: ...
@@ -133,8 +133,8 @@ async def test_a_class_announces_its_instances() -> None:
     assert overrides_of(Below)[0] == SMALL
 
 
-async def test_a_class_may_take_its_arguments_where_it_is_made() -> None:
-    """And have nothing else that does."""
+async def test_a_marked_class_may_take_its_arguments_in_new() -> None:
+    """It need not have an ``__init__`` that takes them too."""
 
     @SMALL
     class Made:
@@ -148,8 +148,8 @@ async def test_a_class_may_take_its_arguments_where_it_is_made() -> None:
     assert Made("a").word == "a"
 
 
-async def test_starlettes_endpoint_does_not_run_where_it_is_refused() -> None:
-    """Its `dispatch` is asked before."""
+async def test_a_refused_starlette_endpoint_does_not_run() -> None:
+    """The override is checked before its ``dispatch`` runs."""
 
     @SMALL
     class Echo(WebSocketEndpoint):
@@ -161,8 +161,8 @@ async def test_starlettes_endpoint_does_not_run_where_it_is_refused() -> None:
     watch.reset(token)
 
 
-async def test_an_instance_that_is_called_is_marked_by_itself_or_by_its_class() -> None:
-    """By its class it is asked for each call."""
+async def test_a_callable_instance_can_be_marked_alone_or_by_its_class() -> None:
+    """An override on its class is also announced at each call."""
 
     class Handler:
         async def __call__(self, word: str) -> str:
@@ -178,8 +178,8 @@ async def test_an_instance_that_is_called_is_marked_by_itself_or_by_its_class() 
     assert keeper.noted.count(QUIET) == 2
 
 
-async def test_a_plain_function_is_only_marked() -> None:
-    """It makes a coroutine or is no endpoint of a WebSocket."""
+async def test_a_plain_function_is_marked_but_not_wrapped() -> None:
+    """It returns a coroutine, or is not an endpoint of a WebSocket."""
 
     def endpoint() -> None: ...
 
@@ -188,20 +188,20 @@ async def test_a_plain_function_is_only_marked() -> None:
 
 
 @pytest.mark.parametrize("wrong", [5, object(), "endpoint", None])
-async def test_what_cannot_be_called_is_refused(wrong: Any) -> None:
-    """With what stands where."""
+async def test_an_override_on_a_value_that_cannot_be_called_is_refused(wrong: Any) -> None:
+    """The error says what an override may apply to, and what it was given."""
     with pytest.raises(TypeError, match="applies to an endpoint, which is a function or a class, not to"):
         SMALL(wrong)
 
 
-async def test_what_takes_no_attribute_is_refused() -> None:
-    """It would be off silently."""
+async def test_an_endpoint_that_takes_no_attributes_is_refused() -> None:
+    """The override would silently have no effect."""
     with pytest.raises(TypeError, match="an Override cannot apply to <built-in function print>, which takes no attrib"):
         SMALL(print)
 
 
-async def test_the_endpoint_of_a_connection_that_is_over_does_not_run() -> None:
-    """In a task that has outlived it, without its context."""
+async def test_the_endpoint_of_a_closed_connection_does_not_run() -> None:
+    """A task that has outlived the connection may call it, without its context."""
     ran = []
 
     @SMALL
@@ -215,8 +215,8 @@ async def test_the_endpoint_of_a_connection_that_is_over_does_not_run() -> None:
     assert ran == [{"wsstab.peer": None}]
 
 
-async def test_without_a_stabilizer_one_warning_tells_that_it_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Its name is in it."""
+async def test_an_override_without_a_stabilizer_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning names the endpoint, on which the override does nothing."""
 
     @SMALL
     async def lonely() -> None: ...
@@ -227,8 +227,8 @@ async def test_without_a_stabilizer_one_warning_tells_that_it_does_nothing(caplo
     assert "lonely does nothing: no WebSocketStabilizer stands around" in record.getMessage()
 
 
-async def test_an_instance_announces_itself_when_it_is_called() -> None:
-    """It alone of its class, and who is refused does not run."""
+async def test_a_marked_instance_announces_its_override_when_it_is_called() -> None:
+    """Other instances of its class announce nothing, and a refused call does not run."""
     ran = []
 
     class Asgi:

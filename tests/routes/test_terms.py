@@ -1,4 +1,4 @@
-"""Terms: the guards of several configurations as one."""
+"""Terms: the guards of several configurations, combined into one set."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ async def one(scope: Scope) -> bool:
 
 
 async def two(scope: Scope) -> bool:
-    """Another."""
+    """Another guard."""
     return True
 
 
-def test_those_of_a_configuration_are_its_guards() -> None:
-    """No ``authorize`` is none."""
+def test_the_terms_of_a_configuration_contain_its_guards() -> None:
+    """A configuration without ``authorize`` has no such guard."""
     config = WebSocketConfig(allowed_origins=["a.example"])
     assert Terms.of(config) == Terms(config, (("a.example",),), ())
     assert Terms.of(WebSocketConfig(authorize=one))[1:] == (("same-host",), (one,))
 
 
-def test_they_can_be_compared_and_joined() -> None:
-    """Each guard stands in them once."""
+def test_terms_can_be_compared_and_joined() -> None:
+    """Each guard is contained once."""
     config = WebSocketConfig()
     mine, more = Terms(config, ("*",), (one,)), Terms(config, ("same-host", "*"), (one, two))
     assert more.without(mine) == Terms(config, ("same-host",), (two,))
