@@ -61,19 +61,19 @@ def formatted(**fields: Any) -> dict[str, Any]:
         ("wsstabby", "wsstab.wsstabby"),
     ],
 )
-def test_a_logger_is_a_child_of_ours(name: str | None, full: str) -> None:
-    """Whatever it is called."""
+def test_every_logger_is_ours_or_a_child_of_it(name: str | None, full: str) -> None:
+    """A name without our prefix gets it."""
     assert get_logger(name) is logging.getLogger(full)
 
 
-def test_nothing_is_set_up_before_it_is_asked_for(logger: logging.Logger) -> None:
-    """An application has its own handlers; a warning must reach them."""
+def test_no_handler_is_installed_by_default(logger: logging.Logger) -> None:
+    """An application has its own handlers, and warnings must reach them."""
     assert logger.handlers == []
     assert logger.propagate
 
 
 def test_plain_lines_are_written_to_the_stream(logger: logging.Logger) -> None:
-    """Time, level, logger and sentence."""
+    """A line has the time, the level, the logger and the message."""
     stream = io.StringIO()
     configure_logging("info", stream=stream)
     get_logger("drain").info("round %d", 1)
@@ -82,7 +82,7 @@ def test_plain_lines_are_written_to_the_stream(logger: logging.Logger) -> None:
     assert not logger.propagate
 
 
-def test_a_second_set_up_replaces_the_first(logger: logging.Logger) -> None:
+def test_a_second_setup_replaces_the_first(logger: logging.Logger) -> None:
     """No line is written twice, and the handlers of others stay."""
     others = logging.NullHandler()
     logger.addHandler(others)
@@ -125,13 +125,13 @@ def test_a_json_line_has_time_level_logger_message_and_every_field() -> None:
     }
 
 
-def test_a_json_line_keeps_its_milliseconds_when_they_are_none() -> None:
-    """Some parsers take one form only."""
+def test_a_json_line_has_milliseconds_even_if_they_are_zero() -> None:
+    """Some parsers accept one format only."""
     assert formatted(created=0.0)["time"] == "1970-01-01T00:00:00.000Z"
 
 
-def test_a_field_cannot_take_the_place_of_what_a_line_has_itself() -> None:
-    """It gets an underscore."""
+def test_a_field_does_not_replace_a_standard_key_of_a_json_line() -> None:
+    """Its name gets an underscore instead."""
     line = formatted(levelname="INFO", level="high", time="noon", logger="mine")
     assert (line["level"], line["level_"], line["time_"], line["logger_"]) == ("INFO", "high", "noon", "mine")
 
@@ -158,8 +158,8 @@ def cyclic() -> list[Any]:
         (cyclic(), "[[...]]"),
     ],
 )
-def test_a_value_that_json_does_not_have_becomes_its_text(value: Any, written: Any) -> None:
-    """And spoils none of the others."""
+def test_a_value_that_json_cannot_express_becomes_text(value: Any, written: Any) -> None:
+    """Other fields are not affected."""
     line = formatted(value=value, moment=datetime(2024, 1, 1), number=1)
     assert (line["value"], line["moment"], line["number"]) == (written, "2024-01-01 00:00:00", 1)
 
@@ -167,7 +167,7 @@ def test_a_value_that_json_does_not_have_becomes_its_text(value: Any, written: A
 @PATIENT
 @given(fields=st.dictionaries(st.sampled_from(["a", "level", "é"]), st.floats() | st.text() | st.binary() | st.dates()))
 def test_every_line_is_one_object_of_strict_json(fields: dict[str, Any]) -> None:
-    """Whatever the fields hold."""
+    """The fields may hold any values."""
     line = formatted(**fields)
     assert set(line) >= {"time", "level", "logger", "message"}
 
@@ -186,7 +186,7 @@ def test_tracebacks_and_stacks_are_text_in_the_same_line() -> None:
     assert line["stack_info"].startswith("Stack (most recent call last)")
 
 
-def test_every_name_that_logging_keeps_is_known() -> None:
+def test_every_attribute_of_a_log_record_is_a_known_reserved_name() -> None:
     """``logging`` raises ``KeyError`` for a field with such a name."""
     record = get_logger().makeRecord("n", logging.INFO, "f", 1, "m", (), None)
     assert set(vars(record)) <= RECORD_FIELDS
@@ -243,10 +243,10 @@ Call = Callable[[StructuredLogger], None]
     ],
     ids=["connection", "heartbeat", "broadcast", "failed broadcast", "token", "error", "error of nobody"],
 )
-def test_each_happening_is_one_line_with_its_fields(
+def test_each_log_method_writes_one_line_with_its_fields(
     call: Call, level: str, message: str, fields: dict[str, Any]
 ) -> None:
-    """Level, sentence, and everything else by name."""
+    """The line has a level and a message, and every detail as a field."""
     stream = io.StringIO()
     configure_logging("DEBUG", json=True, stream=stream)
     call(StructuredLogger(get_logger("test")))
@@ -255,8 +255,8 @@ def test_each_happening_is_one_line_with_its_fields(
     assert line == {"level": level, "logger": "wsstab.test", "message": message, **fields}
 
 
-def test_a_field_with_a_name_that_logging_keeps_gets_an_underscore() -> None:
-    """Instead of a ``KeyError`` in the middle of a connection."""
+def test_a_field_with_a_reserved_name_gets_an_underscore() -> None:
+    """Otherwise ``logging`` would raise ``KeyError`` in the middle of a connection."""
     stream = io.StringIO()
     configure_logging(json=True, stream=stream)
     names = sorted(RECORD_FIELDS | {"level", "sentence", "message"})
@@ -274,8 +274,8 @@ def test_a_line_below_the_level_is_not_made() -> None:
     assert stream.getvalue() == ""
 
 
-def test_a_client_id_can_neither_forge_a_line_nor_be_taken_for_a_format() -> None:
-    """It is what a stranger wrote into a URL."""
+def test_a_client_id_can_neither_forge_a_line_nor_act_as_a_format() -> None:
+    """It may come from a URL that a stranger wrote."""
     stream = io.StringIO()
     configure_logging(stream=stream)
     StructuredLogger(get_logger()).log_connection("opened", "ann\n2024 ERROR %s %d")
@@ -283,8 +283,8 @@ def test_a_client_id_can_neither_forge_a_line_nor_be_taken_for_a_format() -> Non
     assert stream.getvalue().count("\n") == 1
 
 
-def test_a_line_knows_who_wrote_it(caplog: pytest.LogCaptureFixture) -> None:
-    """The caller, and not the helper that formats."""
+def test_a_line_is_attributed_to_the_calling_function(caplog: pytest.LogCaptureFixture) -> None:
+    """It is not attributed to the helper that formats it."""
     with caplog.at_level(logging.INFO, "wsstab"):
         StructuredLogger(get_logger()).log_connection("opened", "ann")
     assert caplog.records[0].funcName == sys._getframe().f_code.co_name
@@ -302,8 +302,8 @@ def test_a_line_is_heard_where_somebody_takes_it() -> None:
 
 @PATIENT
 @given(text=st.text(), times=st.integers(1, 1000))
-def test_what_strangers_chose_is_one_bounded_word(text: str, times: int) -> None:
-    """A name in quotes, a path without a space; both of them can be printed."""
+def test_text_from_strangers_becomes_one_bounded_printable_word(text: str, times: int) -> None:
+    """A name is put in quotes, and a path contains no space."""
     name, path = quoted(text * times), as_in_url(text * times)
     assert name.isprintable()
     assert path.isascii()
@@ -313,8 +313,8 @@ def test_what_strangers_chose_is_one_bounded_word(text: str, times: int) -> None
     assert path
 
 
-def test_what_is_harmless_stays_as_it_is() -> None:
-    """Addresses of both kinds, and names in other scripts."""
+def test_harmless_text_stays_unchanged() -> None:
+    """Examples are addresses of both kinds, and names in other scripts."""
     assert [as_in_url(text) for text in ("/ws/ann", "203.0.113.7", "2001:db8::1", None, "")] == [
         *("/ws/ann", "203.0.113.7", "2001:db8::1", "-", "-")
     ]
@@ -322,8 +322,8 @@ def test_what_is_harmless_stays_as_it_is() -> None:
     assert as_in_url("/" * LONGEST_WORD) == "/" * LONGEST_WORD
 
 
-def test_a_suggested_level_acts_only_where_nobody_has_configured_one(logger: logging.Logger) -> None:
-    """An application's ``dictConfig`` wins, before and after; of two managers the later one does."""
+def test_a_suggested_level_applies_only_where_none_is_configured(logger: logging.Logger) -> None:
+    """A ``dictConfig`` of the application wins, early or late; of two managers, the later one wins."""
     logger.setLevel(logging.NOTSET)
     suggest_level("DEBUG")
     assert logger.level == logging.DEBUG
