@@ -1,4 +1,4 @@
-"""Peers that are behind: who stalls is closed, who lags is waited for, for a bounded time."""
+"""Peers that are behind: stalled ones are closed; lagging ones slow their senders, for a bounded time."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ async def test_a_peer_that_does_not_take_its_close_frame_either_is_aborted() -> 
 
 
 @pytest.mark.parametrize("how", ["takes messages", "drains its buffer"])
-async def test_a_peer_that_takes_anything_is_not(how: str) -> None:
-    """However slowly."""
+async def test_a_peer_that_takes_anything_stays_open(how: str) -> None:
+    """It does not matter how slowly it takes data."""
     async with on_stage(push_only, capable=True, outbound=Outbound(send_timeout=5)) as stage:
         (peer,) = await stage.named("ann")
         held(peer, 1000)
@@ -87,8 +87,8 @@ async def test_a_peer_that_takes_anything_is_not(how: str) -> None:
         held(peer, 0)
 
 
-async def test_who_has_caught_up_is_behind_no_more() -> None:
-    """And has all its patience the next time."""
+async def test_a_peer_that_has_caught_up_no_longer_lags() -> None:
+    """When it falls behind again, it has its full patience again."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         blocked(peer)
@@ -130,7 +130,7 @@ async def flood(stage: Stage, count: int) -> float:
 
 @pytest.mark.parametrize("policy", ["close", "block", "drop_oldest", "drop_newest"])
 async def test_a_peer_that_does_not_drain_uses_up_its_patience_once(policy: str) -> None:
-    """Then nobody waits for it any more, and its policy decides."""
+    """After that, senders no longer wait for it, and its policy decides."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=ROOMY, policy=policy)) as stage:
         healthy, stuck = await stage.named("healthy", "stuck")
         blocked(stuck)
@@ -140,8 +140,8 @@ async def test_a_peer_that_does_not_drain_uses_up_its_patience_once(policy: str)
         assert (stuck.inner.closing.close is not None) is (policy == "close")
 
 
-async def test_a_ticker_of_latest_values_waits_for_nobody() -> None:
-    """One message waits, so no queue is ever crowded."""
+async def test_broadcasts_of_latest_values_wait_for_no_peer() -> None:
+    """Only one message waits, so no queue gets crowded."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=ROOMY, policy="latest")) as stage:
         _, stuck = await stage.named("healthy", "stuck")
         blocked(stuck)
@@ -188,8 +188,8 @@ async def test_a_direct_sender_is_paced_by_its_own_peer_only() -> None:
         assert len(await free.hears(20)) == 20
 
 
-async def test_who_closes_is_waited_for_no_more() -> None:
-    """A paced sender goes on at once."""
+async def test_senders_do_not_wait_for_a_closing_peer() -> None:
+    """A sender that was paced continues at once."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=4)) as stage:
         (stuck,) = await stage.named("stuck")
         blocked(stuck)
@@ -206,8 +206,8 @@ async def test_who_closes_is_waited_for_no_more() -> None:
         assert backpressure.lagging == {}
 
 
-async def test_who_blocks_while_it_closes_is_not_behind_again() -> None:
-    """What was queued still goes out, as it takes it; nobody would take it out of the list any more."""
+async def test_a_closing_peer_that_blocks_does_not_lag_again() -> None:
+    """What was queued is still sent; but nothing would remove the peer from the list of lagging ones."""
     async with on_stage(push_only, capable=True) as stage:
         (peer,) = await stage.named("ann")
         blocked(peer)

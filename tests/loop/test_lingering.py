@@ -1,4 +1,4 @@
-"""A place is free when the socket is."""
+"""Lingering: a place becomes free only when its socket is gone."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Cut(Wire):
         self.aborted = True
 
 
-def test_what_lingers_is_cut_on_its_own_loop() -> None:
-    """What has gone already is left alone, and a loop that has ended harms nobody."""
+def test_lingering_wires_are_aborted_on_their_own_loops() -> None:
+    """A wire that is gone already is left alone, and a loop that has ended does no harm."""
     lingering, loops = Lingering(list[Place]().append), [HandLoop(), HandLoop(), HandLoop()]
     wires = [Cut(), Cut(), Cut()]
     for wire, loop in zip(wires, loops, strict=True):
@@ -82,8 +82,8 @@ async def deaf(websocket: WebSocket) -> None:
     await anyio.sleep_forever()
 
 
-async def test_a_handler_that_goes_on_keeps_its_place() -> None:
-    """Its peer has gone, and is listed no more; a stranger must not start ever more of them."""
+async def test_a_handler_that_keeps_running_keeps_its_place() -> None:
+    """Its peer is gone and no longer listed, but a client must not be able to start ever more handlers."""
     async with on_stage(deaf, capable=True, max_connections=2) as stage:
         for _ in range(2):
             peer = await stage.open()

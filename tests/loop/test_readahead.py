@@ -1,4 +1,4 @@
-"""Who reads for handlers that do not, on a clock moved by hand."""
+"""Reading ahead for handlers that are away from ``receive()``, on a clock moved by hand."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def test_the_clock_ticks_only_while_somebody_is_away() -> None:
     assert at.wait(TICK) is False
 
 
-def test_who_reads_at_the_time_of_a_look_is_watched_no_more() -> None:
-    """And is not taken out at every message, which would cost more than the look."""
+def test_a_handler_that_reads_at_the_time_of_a_look_is_not_watched_on() -> None:
+    """Taking it off the list at every message would cost more than the look."""
     at = Studio()
     handler = at.handler()
     handler.attended = True
@@ -159,8 +159,8 @@ def test_a_connection_with_nothing_left_to_read_is_watched_no_more() -> None:
     assert handler.readers == []
 
 
-def test_while_the_inbox_is_full_nobody_reads() -> None:
-    """The bound would be none; when there is room again, a reader starts."""
+def test_no_reader_is_started_while_the_inbox_is_full() -> None:
+    """Otherwise its bound would mean nothing; a reader starts when there is room again."""
     at = Studio()
     handler = at.handler()
     handler.receiver.full = True
@@ -192,8 +192,8 @@ def test_many_handlers_are_watched_at_once() -> None:
     assert [len(handler.readers) for handler in handlers] == [0, 1] * 25
 
 
-def test_a_stall_of_ours_is_no_absence_of_the_handler() -> None:
-    """After it the handler has its time as ever: one late tick is one look."""
+def test_a_stall_of_the_loop_does_not_count_as_absence() -> None:
+    """The handler still has its full time afterwards: one late tick is one look."""
     at = Studio()
     handler = at.handler()
     at.loop.now += 60.0
