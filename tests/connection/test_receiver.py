@@ -99,13 +99,24 @@ async def test_without_a_size_limit_any_message_passes() -> None:
 
 
 async def test_a_peer_over_the_rate_limit_is_closed_with_1008() -> None:
-    """This is the default action. Messages within the rate may still arrive."""
-    async with on_stage(rate_limit=RateLimit(messages_per_second=1, burst=2)) as stage:
+    """This is the default action. Messages within the rate reach the handler, the one over it and later ones do not."""
+    got: list[str] = []
+
+    async def records(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for text in websocket.iter_text():
+            got.append(text)
+            await websocket.send_text(text)
+
+    async with on_stage(records, rate_limit=RateLimit(messages_per_second=0.001, burst=2)) as stage:
         peer = await stage.open()
-        peer.says(*"abcd")
+        peer.says("a", "b")
+        assert await peer.hears(2) == ["a", "b"]
+        assert peer.closed is None
+        peer.says("c", "d")
         await peer.over()
         assert peer.closed == (CloseCode.POLICY_VIOLATION, "rate limit exceeded")
-        assert peer.messages in (["a", "b"], ["a"], [])
+        assert got == peer.messages == ["a", "b"]
         assert stage.manager.statistics().refused == {"rate_limit": 1}
 
 
@@ -500,11 +511,15 @@ async def test_a_held_back_message_is_dropped_together_with_its_due_time() -> No
     rate = RateLimit(messages_per_second=0.001, burst=1, action="delay")
     async with on_stage(push_only, rate_limit=rate, inbound=Inbound(max_messages=3)) as stage:
         peer = await stage.open()
+        now = peer.inner.loop.time()
         peer.says(*"abcdef")
         await until(lambda: peer.connection.statistics().dropped_inbound == 4)
         receiver = peer.inner.receiver
         assert receiver.due is not None
         assert len(receiver.due) == len(receiver.inbox) == 2
+        # Each message is due `LONGEST_DELAY` behind the one before it.
+        assert receiver.due[0] - now > 3 * LONGEST_DELAY
+        assert [receiver.take()["text"] for _ in range(2)] == ["e", "f"]
 
 
 async def test_an_unfinished_message_of_a_closed_connection_is_not_counted() -> None:

@@ -385,6 +385,22 @@ async def test_a_handler_s_message_is_written_past_the_wire_if_possible() -> Non
         assert (len(frames.frames), peer.messages) == (1, ["cd"])
 
 
+async def test_a_handler_s_message_takes_no_shortcut_past_queued_messages() -> None:
+    """It would arrive before messages that others sent earlier, so it queues behind them, and goes by the wire."""
+    talker, frames = Talker("second"), Frames()
+    async with on_stage(talker, capable=True) as stage:
+        with_quick_wires(stage, frames)
+        peer = await stage.open()
+        peer.stall()
+        assert peer.inner.sender.deliver(Outgoing("first")) is Delivery.QUEUED
+        talker.start.set()
+        await until(lambda: talker.done == ["second"])
+        assert (frames.frames, peer.messages) == ([], [])
+        peer.resume()
+        assert await peer.hears(2) == ["first", "second"]
+        assert frames.frames == []
+
+
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("error", [ConnectionResetError("reset"), ReferenceError("somebody between")])
 async def test_only_an_error_of_the_server_means_that_the_peer_has_left(error: Exception, waits: bool) -> None:

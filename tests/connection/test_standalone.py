@@ -103,10 +103,10 @@ async def test_a_message_of_an_unsupported_type_leaves_the_double_connected() ->
     assert manager.get_active_connections() == ["ann"]
 
 
-async def test_sends_to_one_double_never_overlap() -> None:
+async def test_sends_to_one_double_never_overlap_and_keep_the_order_of_the_calls() -> None:
     """A real socket does not allow two sends at once."""
     manager, socket = WebSocketConnectionManager(), AsyncMock()
-    inside, log = 0, list[str]()
+    inside, calls, log = 0, list[str](), list[str]()
 
     async def send_text(text: str) -> None:
         nonlocal inside
@@ -116,11 +116,17 @@ async def test_sends_to_one_double_never_overlap() -> None:
         log.append(text)
         inside -= 1
 
+    async def call(text: str) -> None:
+        # Trio starts the tasks in any order.
+        calls.append(text)
+        assert await manager.send_to_client("ann", text)
+
     socket.send_text.side_effect = send_text
     await manager.connect("ann", socket)
     async with anyio.create_task_group() as group:
         for text in "abcde":
-            group.start_soon(manager.send_to_client, "ann", text)
+            group.start_soon(call, text)
+    assert log == calls
     assert sorted(log) == list("abcde")
     assert manager.statistics().messages_sent == 5
 
