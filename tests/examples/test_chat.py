@@ -105,12 +105,15 @@ def test_a_message_to_a_room_from_outside_is_ignored(client: TestClient) -> None
 
 
 def test_typing_is_announced_to_others_in_the_room(client: TestClient) -> None:
-    """The announcement names the room and the person."""
+    """The announcement names the room and the person, who does not get it."""
     with client.websocket_connect("/ws") as ann, client.websocket_connect("/ws") as bob:
         hello(ann, "Ann")
         hello(bob, "Bob", key="another key")
         ann.send_json({"type": "typing", "room": "lobby"})
         assert hear(bob, "typing") == {"type": "typing", "room": "lobby", "name": "Ann"}
+        ann.send_json({"type": "say", "id": "message-1", "room": "lobby", "text": "typed"})
+        while (message := ann.receive_json())["type"] != "message":
+            assert message["type"] != "typing"
 
 
 def test_a_person_shows_as_away_and_as_present_again(client: TestClient) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from unittest.mock import AsyncMock
 
 import anyio
+import anyio.to_thread
 import pytest
 from starlette.websockets import WebSocket
 
-from tests.support.stage import Peer, echo, on_stage, push_only, until
+from tests.support.stage import Peer, Stage, echo, on_stage, push_only, until
 from wsstab import Close, Drain, LimitHit, ShutdownReport, WebSocketConfig, WebSocketConnectionManager
 from wsstab.close import Cause
 from wsstab.events import ConnectionOpened
@@ -186,13 +188,26 @@ async def test_warnings_that_peers_cause_have_a_budget_of_their_own(caplog: pyte
     assert hub.may_tell("something")
 
 
-async def test_slow_peers_and_their_queued_bytes_are_counted() -> None:
+async def test_slow_peers_and_their_queued_bytes_are_counted(anyio_backend: str) -> None:
     """The counts cover the peers of all event loops."""
+
+    async def elsewhere() -> None:
+        async with anyio.create_task_group() as group:
+            other = await Stage(group, push_only, True, False, {"manager": stage.manager}).open()
+            other.stall()
+            await other.connection.send("twelve bytes")
+            assert set(stage.hub.lagging()) == {peer.inner, other.inner}
+            statistics = stage.hub.statistics()
+            assert (statistics.slow_consumers, statistics.queued_bytes, statistics.connections) == (2, 16, 3)
+            other.resume()
+            other.leaves()
+            group.cancel_scope.cancel()
+
     async with on_stage(push_only, capable=True) as stage:
         peer, _ = await stage.open(), await stage.open()
-        assert peer.wire is not None
-        peer.wire.block()
+        peer.stall()
         await peer.connection.send("four")
+        await anyio.to_thread.run_sync(partial(anyio.run, elsewhere, backend=anyio_backend))
         assert list(stage.hub.lagging()) == [peer.inner]
         statistics = stage.hub.statistics()
         assert (statistics.slow_consumers, statistics.queued_bytes, statistics.connections) == (1, 4, 2)
