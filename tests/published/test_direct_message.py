@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import AsyncMock
+
 import pytest
 
 from tests.published.doubles import fleet
@@ -52,5 +54,5 @@ async def test_a_client_needs_a_name() -> None:
     """As published: an empty name is refused."""
     manager, _ = await fleet()
     with pytest.raises(ConnectionNotFoundError):
-        await fleet("")
+        await manager.connect("", AsyncMock())
     assert manager.get_connection_count() == 0
