@@ -35,7 +35,7 @@ class RecordingServer:
 
 
 class DrainingManager:
-    """The part of a manager that the owner uses; its drain fails when told to."""
+    """The part of a manager that the owner uses; its drain fails, or never ends, when told to."""
 
     config: Any = None
     is_draining = False
@@ -44,14 +44,17 @@ class DrainingManager:
     def __init__(self) -> None:
         self.drains = self.hurries = 0
         self.fails: Exception | None = None
+        self.waits = False
 
     def hurry(self) -> None:
         """Count."""
         self.hurries += 1
 
     async def drain_before_stop(self) -> ShutdownReport:
-        """Count, and fail if told to."""
+        """Count, then wait or fail if told to."""
         self.drains += 1
+        if self.waits:
+            await anyio.sleep_forever()
         if self.fails is not None:
             raise self.fails
         return ShutdownReport()
@@ -253,6 +256,19 @@ async def test_a_drain_that_fails_does_not_keep_the_server_from_stopping(process
     process.watch().fails = RuntimeError("on purpose")
     process.send()
     await finish(process.start_drains())
+    assert process.server.signals == [TERM]
+
+
+async def test_a_drain_that_is_cancelled_does_not_keep_the_server_from_stopping(process: Process) -> None:
+    """A server may cancel all tasks of its loop before the drain is over."""
+    manager = process.watch()
+    manager.waits = True
+    process.send()
+    async with anyio.create_task_group() as group:
+        group.start_soon(finish, process.start_drains())
+        await anyio.wait_all_tasks_blocked()
+        assert (manager.drains, process.server.signals) == (1, [])
+        group.cancel_scope.cancel()
     assert process.server.signals == [TERM]
 
 
