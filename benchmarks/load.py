@@ -95,6 +95,15 @@ def frame_length(data: memoryview) -> int | None:
     return header + (data[1] if header == 2 else int.from_bytes(data[2:header], "big"))
 
 
+def split(stream: bytes) -> tuple[list[bytes], bytes]:
+    """The whole frames that a server's stream begins with, and the rest."""
+    frames, view, start = list[bytes](), memoryview(stream), 0
+    while (length := frame_length(view[start:])) is not None and start + length <= len(stream):
+        frames.append(stream[start : start + length])
+        start += length
+    return frames, stream[start:]
+
+
 class Swarm:
     """WebSocket clients of one server.
 
@@ -316,7 +325,7 @@ class Swarm:
         Returns:
             Seconds until the last one, and how many of them got a close frame.
         """
-        left, last, closes, began = set(clients), dict[int, bytes](), 0, time.perf_counter()
+        left, rest, closed, began = set(clients), dict[int, bytes](), set[int](), time.perf_counter()
         until = began + within
         while left and time.perf_counter() < until:
             for fd, _ in self._poll.poll(0.2):
@@ -327,15 +336,15 @@ class Swarm:
                 except ConnectionError:
                     data = b""
                 if data:
-                    last[fd] = data
-                    if data[0] == 0x88:
+                    frames, rest[fd] = split(rest.get(fd, b"") + data)
+                    for close in [frame for frame in frames if frame[0] == 0x88 and fd not in closed]:
                         # Answer, as a client does, so that the server does not wait for us.
-                        closes += 1
-                        self._sockets[fd].send(masked(data[2:4], 0x8))
+                        closed.add(fd)
+                        self._sockets[fd].send(masked(close[2:4], 0x8))
                 else:
                     left.discard(fd)
                     self._poll.unregister(fd)
-        return time.perf_counter() - began, closes
+        return time.perf_counter() - began, len(closed)
 
     def close(self) -> None:
         """Reset all connections at once, without close frames."""

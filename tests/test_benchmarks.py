@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,42 @@ def test_frames_are_counted_wherever_the_stream_is_split(step: int) -> None:
     assert [frames.take(part) for part in parts] == [False] * (len(parts) - 1) + [True]
     with pytest.raises(ConnectionError, match="1 frames too many"):
         frames.take(memoryview(frame_header(TEXT, 0)))
+
+
+CLOSE = b"\x88\x02\x03\xf4"
+PING = b"\x89\x00"
+LIKE_A_CLOSE = b"\x82\x04" + CLOSE
+"""A message whose payload looks like a close frame."""
+
+
+def greet(listener: socket.socket, count: int, greeted: list[socket.socket]) -> None:
+    """Accept this many WebSockets, and complete their handshakes."""
+    for _ in range(count):
+        connection, _ = listener.accept()
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        greeted.append(connection)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 1000])
+def test_each_client_that_got_a_close_frame_is_counted_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """The frame may be behind others and arrive in parts. The end of TCP alone, or a message, is no close frame."""
+    monkeypatch.setattr("benchmarks.load.BUFFER", at_once)
+    streams = [CLOSE, PING + CLOSE, CLOSE + CLOSE, LIKE_A_CLOSE + CLOSE, b"", PING, LIKE_A_CLOSE, CLOSE[:3]]
+    servers: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, Swarm(listener.getsockname()[1]) as swarm:
+        greeter = threading.Thread(target=greet, args=(listener, len(streams), servers))
+        greeter.start()
+        clients = swarm.connect("/", len(streams))
+        greeter.join()
+        for server, stream in zip(servers, streams, strict=True):
+            server.sendall(stream)
+            server.shutdown(socket.SHUT_WR)
+        seconds, closes = swarm.endings(clients, 10.0)
+        assert (closes, seconds < 5.0) == (4, True)
+        assert servers[0].recv(100) == masked(CLOSE[2:], 0x8)
+    for server in servers:
+        server.close()
 
 
 def test_small_messages_are_sent_as_they_are_and_large_ones_compressed() -> None:
