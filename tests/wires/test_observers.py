@@ -345,6 +345,15 @@ def test_a_send_through_a_queue_is_a_test_client_only_without_a_client_address()
     assert stranger({"type": "websocket", "path": "/"}, closure(queue.put)).is_test
 
 
+@pytest.mark.parametrize("module", ["starlette.testclient", "httpx_ws.transport", "somebody.else"])
+def test_a_test_client_that_calls_through_a_queue_is_recognised_by_the_call_stack(module: str) -> None:
+    """It may claim an address, which a server always has, too."""
+    namespace: dict[str, Any] = {"__name__": module}
+    exec("def call(function, *arguments): return function(*arguments)", namespace)
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    assert namespace["call"](stranger, SCOPE, closure(queue.put)).is_test is (module != "somebody.else")
+
+
 def test_every_function_in_the_table_exists_in_its_package() -> None:
     """The names are looked up in the source; a framework that is not installed is left out."""
     for observer in OBSERVERS:
