@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
+from tests.support.stage import on_stage
 from wsstab import (
     Connection,
     Override,
@@ -209,6 +210,43 @@ def test_the_manager_starts_and_stops_with_the_application() -> None:
         assert services.started
     assert hub_of(app.manager).loops.services == {}
     assert app.manager.is_ready
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_socket_that_is_open_at_the_end_of_the_lifespan_is_closed(backend: str) -> None:
+    """It is closed before the application learns of the end, and without any signal."""
+    closes: list[Any] = []
+
+    async def call() -> None:
+        started, ends = anyio.Event(), anyio.Event()
+
+        async def program(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "websocket":
+                await echo(WebSocket(scope, receive, send))
+                return
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            assert (await receive())["type"] == "lifespan.shutdown"
+            closes.append(peer.closed)
+
+        async def receive() -> Event:
+            if not started.is_set():
+                return {"type": "lifespan.startup"}
+            await ends.wait()
+            closes.append(peer.closed)
+            return {"type": "lifespan.shutdown"}
+
+        async def send(event: Event) -> None:
+            started.set()
+
+        async with on_stage(program, bare=True) as stage, anyio.create_task_group() as group:
+            group.start_soon(stage.middleware, {"type": "lifespan", "state": {}}, receive, send)
+            await started.wait()
+            peer = await stage.open()
+            ends.set()
+
+    anyio.run(call, backend=backend)
+    assert closes == [None, (1012, "service restart")]
 
 
 def test_a_route_can_override_options() -> None:
