@@ -104,6 +104,22 @@ def test_a_peer_with_a_small_receive_buffer_reads_whole_messages(plain: Server) 
         peer.vanish("rst")
 
 
+def test_a_peer_that_does_not_read_stops_the_sender(plain: Server) -> None:
+    """The echoes fill all buffers on their way; then the server reads no more, and sends of the peer block."""
+    with Peer(plain.address, "/echo", receive_buffer=4096) as peer:
+        peer.socket.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            send_much(peer)
+        peer.vanish("rst")
+    eventually(lambda: plain.get("/-/count") == 0)
+
+
+def send_much(peer: Peer) -> None:
+    """Send 64 MiB."""
+    for _ in range(1024):
+        peer.send("x" * 65536)
+
+
 def test_the_proxy_forwards_swallows_and_cuts(plain: Server) -> None:
     """While it swallows, the connection is half-open: nothing arrives, and its end is not reported."""
     with Proxy(plain.address) as proxy, Peer(proxy.address, "/echo") as peer:

@@ -32,9 +32,11 @@ async def echo(websocket: WebSocket) -> None:
     """Send back what comes."""
     await websocket.accept()
     echoing.add(websocket)
-    while (event := await websocket.receive())["type"] == "websocket.receive":
-        await websocket.send({**event, "type": "websocket.send"})
-    echoing.discard(websocket)
+    try:
+        while (event := await websocket.receive())["type"] == "websocket.receive":
+            await websocket.send({**event, "type": "websocket.send"})
+    finally:
+        echoing.discard(websocket)
 
 
 async def returns(websocket: WebSocket) -> None:
