@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 
 import pytest
@@ -71,6 +74,47 @@ def test_a_handler_that_floods_stops_when_its_peer_is_gone(lab: MakeLab) -> None
     assert made.note(within=10)["code"] == 1006
 
 
+def test_a_handler_that_floods_lets_others_be_served(lab: MakeLab) -> None:
+    """Its peer reads faster than it sends, so its sends never have to wait for room."""
+    made = lab()
+    other, flooded = made.connect("/echo"), made.connect("/flood?count=10000000&size=8")
+    with Reading(flooded) as reading:
+        for number in range(10):
+            had = reading.received
+            eventually(lambda had=had: reading.received > had)  # type: ignore[misc]
+            other.send(str(number))
+            assert other.receive() == str(number)
+    assert made.note(within=10)["code"] == 1006
+
+
+class Reading(threading.Thread):
+    """Reads all that comes to a peer, as fast as it can, until the peer leaves at the end of the block.
+
+    Attributes:
+        received: bytes so far.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__()
+        self.received = 0
+        self._peer = peer
+
+    def run(self) -> None:
+        self._peer.socket.settimeout(None)
+        with contextlib.suppress(OSError):
+            while data := self._peer.socket.recv(1 << 20):
+                self.received += len(data)
+
+    def __enter__(self) -> Reading:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._peer.socket.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self._peer.vanish("rst")
+
+
 def test_the_disconnect_is_received_exactly_once(lab: MakeLab) -> None:
     """Later calls of receive raise, and send raises an OSError each time."""
     made = lab(BARE)
@@ -83,7 +127,7 @@ def test_the_disconnect_is_received_exactly_once(lab: MakeLab) -> None:
 
 @pytest.mark.parametrize("how", ["close", "fin", "rst"])
 def test_sending_to_a_peer_that_left_raises_an_oserror(lab: MakeLab, how: str) -> None:
-    """The send fails at once, with the same class of error on every implementation."""
+    """Each send fails at once, with the same class of error on every implementation."""
     made = lab(BARE)
     leave(made.connect("/send-after-gone"), how)
     assert made.note() == [{"error": "PeerGoneError", "os_error": True}] * 2

@@ -89,10 +89,13 @@ def test_a_refusal_is_plain_text(lab: MakeLab) -> None:
 
 
 def test_a_refusal_logs_no_error(lab: MakeLab) -> None:
-    """A refusal needs no attention from somebody who watches the log for errors."""
+    """A refusal, by a limit or by the handler, needs no attention from somebody who watches the log for errors."""
     made = full(lab)
     denial_of(made, "/push")
     eventually(lambda: "connection limit reached" in made.log)
+    roomy = lab()
+    for path in ("/closes-early", "/denies"):
+        denial_of(roomy, path)
     made.server.get("/-/health")
     assert re.findall(r"^.*\bERROR\b.*$", made.log, re.MULTILINE) == []
 

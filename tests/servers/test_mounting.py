@@ -52,7 +52,7 @@ def test_the_first_socket_starts_the_manager_where_no_lifespan_runs(serve: MakeS
 
 
 def test_a_service_with_a_lifespan_is_served(serve: MakeServer, variant: Variant) -> None:
-    """One line of middleware is enough; startup and shutdown run once each."""
+    """One line of middleware is enough; startup and shutdown run once each, and an open socket is closed."""
     kind, heartbeat = variant.heartbeat
     server = serve("tests.support.apps.service:app", variant, {"heartbeat_interval": 0.3, "heartbeat_type": kind})
     with Peer(server.address, "/echo") as peer:
@@ -61,6 +61,9 @@ def test_a_service_with_a_lifespan_is_served(serve: MakeServer, variant: Variant
         before = peer.count(heartbeat)
         peer.read_until(lambda frames: peer.count(heartbeat) > before)
         assert (server.get("/-/count"), server.get("/-/ready")) == (1, True)
-    server.stop()
+        server.signal()
+        close = peer.receive_close()
+        assert (close.code, close.reason) == variant.drained
+        assert server.wait() == variant.status()
     assert (server.log.count('NOTE "startup"'), server.log.count('NOTE "shutdown"')) == (1, 1)
     assert server.complaints() == []

@@ -36,10 +36,11 @@ async def receive_again(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def send_after_gone(scope: Scope, receive: Receive, send: Send) -> None:
-    """Never receive; wait for the end, then send."""
+    """Never receive; wait for the end, then send twice."""
     await accept(receive, send)
     await scope["state"]["connection"].closed
-    scope["state"]["notes"].append([await outcome(lambda: send({"type": "websocket.send", "text": "late"}))] * 2)
+    late = {"type": "websocket.send", "text": "late"}
+    scope["state"]["notes"].append([await outcome(lambda: send(late)) for _ in range(2)])
 
 
 async def send_before_told(scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,12 +33,12 @@ async def tick(websocket: WebSocket) -> None:
 
 
 async def flood(websocket: WebSocket) -> None:
-    """Send 16 KiB messages as fast as they are taken; note what stopped it."""
+    """Send messages of ``size`` bytes, 16 KiB by default, as fast as they are taken; note what stopped it."""
     await websocket.accept()
-    count = 0
+    count, padding = 0, b"x" * (int(websocket.query_params.get("size", "16384")) - 8)
     try:
         while count < int(websocket.query_params.get("count", "100000")):
-            await websocket.send_bytes(count.to_bytes(8, "big") + b"x" * 16376)
+            await websocket.send_bytes(count.to_bytes(8, "big") + padding)
             count += 1
     except WebSocketDisconnect as gone:
         websocket.state.notes.append({"code": gone.code, "sent": count})
