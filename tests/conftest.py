@@ -30,7 +30,7 @@ from tests.support.server import VARIANTS, Server, Variant
 each_implementation = pytest.mark.parametrize(
     "variant", [each for each in VARIANTS if each.loop != "asyncio" or each.server == "daphne"], ids=str, indirect=True
 )
-"""For slow tests that no asyncio loop can change: they run on uvloop and trio, not on asyncio's own loop."""
+"""For slow tests with the same result on every asyncio loop: asyncio's own loop is left out, except for daphne."""
 
 MakeLab = Callable[..., Lab]
 MakeServer = Callable[..., Server]

@@ -47,7 +47,7 @@ class Column:
         return server if self.whole else f"{server} {', '.join(self._names())}"
 
     def _names(self) -> Iterable[str]:
-        """Names of the variants; an implementation that is here with all its loops is named once."""
+        """Names of the variants. An implementation with several loops in this column is named once, without loops."""
         loops: dict[str, list[str]] = {}
         for each in self.members:
             loops.setdefault(each.implementation, []).append(each.loop)
@@ -114,7 +114,7 @@ def differences(kept: Cells, run: Cells) -> list[str]:
 
 
 def unsound(rows: Cells) -> list[str]:
-    """A line for each cell that forbids keeping the result: a failed or missing one."""
+    """A line for each cell that has failed or is missing: a result with such a cell must not be kept."""
     return [
         f"{title} on {variant}: {cell[0]}"
         for title, cells in rows.items()
@@ -124,7 +124,7 @@ def unsound(rows: Cells) -> list[str]:
 
 
 def write(path: Path) -> list[str]:
-    """Keep a run's result and renew the README, unless the result has complaints; return these."""
+    """Keep the result of a run and renew the README, unless there are complaints; return the complaints."""
     run = json.loads(path.read_text())
     complaints = unsound(run["rows"])
     if not complaints:
@@ -134,14 +134,14 @@ def write(path: Path) -> list[str]:
 
 
 def check(path: Path | None) -> list[str]:
-    """Complaints about what disagrees: the README, the kept result, and a run."""
+    """Return a complaint for each disagreement between the README, the kept result and a run."""
     kept = json.loads(KEPT.read_text())
     complaints = [] if readme_with(table(kept)) == README.read_text() else ["the README's matrix is not the kept one"]
     return complaints + (differences(kept["rows"], json.loads(path.read_text())["rows"]) if path else [])
 
 
 def main(what: str, path: str | None = None) -> None:
-    """Write or check, and exit with the complaints if there are any."""
+    """Run ``write`` or ``check``, and exit with its complaints if there are any."""
     complaints = write(Path(path or "")) if what == "write" else check(Path(path) if path else None)
     if complaints:
         sys.exit("\n".join(complaints))

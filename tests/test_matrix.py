@@ -1,4 +1,4 @@
-"""The matrix of the README: it shows the kept result, and the code that makes it works."""
+"""The matrix in the README shows the kept result; the recorder and the table behind it are tested here too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = [str(each) for each in VARIANTS]
 
 
 def result_with(**cells: list[str]) -> dict[str, Any]:
-    """A result of one row: the named variants (with ``_`` for ``-``) have these cells, all others hold."""
+    """A result with one row: the named variants (``_`` stands for ``-``) have these cells, the others ``holds``."""
     row = {name: cells.get(name.replace("-", "_"), ["holds"]) for name in NAMES}
     return {"python": "3.13.0", "versions": {"uvicorn": "1.0"}, "rows": {"Echo": row}}
 
@@ -101,7 +101,7 @@ def test_variants_of_a_server_with_equal_cells_share_a_column() -> None:
 
 
 def test_differences_between_two_results_are_listed() -> None:
-    """A changed cell, a new row, and a row that was not run."""
+    """The lines name changed cells, new rows, and rows that were not run."""
     kept, run = result_with()["rows"], result_with(daphne_asyncio=["failed"])["rows"]
     assert matrix.differences(kept, kept) == []
     assert matrix.differences(kept, run) == ["Echo on daphne-asyncio: kept is ['holds'], the run gave ['failed']"]
