@@ -60,7 +60,7 @@ def test_pings_arrive_where_the_wire_has_them(case: Case) -> None:
     if case.row.wire(case.place) == NATIVE:
         assert any("heartbeat_type" in line for line in told)
     else:
-        blamed = f"! {case.row.hidden_by} stands around the send() of {case.variant.server},"
+        blamed = f"! {case.row.hidden_by} wraps the send() of {case.variant.server} "
         own = [line for line in told if blamed in line]
         # There is one line for each manager that was asked, and one manager at each place.
         assert 1 <= len(own) <= len(case.row.plain)
