@@ -25,7 +25,8 @@ def words(text: str) -> list[str]:
 FLOORS = {
     "0 words": "types close errors events reports wording payload levels notices",
     "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle core.limits "
-    "core.memory core.networks core.origin core.patterns core.queue core.registry core.sites core.token core.wheel",
+    "core.memory core.networks core.origin core.patterns core.protocol core.queue core.registry core.sites core.token "
+    "core.unacknowledged core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
     "config.groups config.marks routes.terms routes options",
     "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne wires.deflate "
@@ -58,7 +59,11 @@ THIRD_PARTIES = {
 }
 """Third-party packages, and the modules that may import them."""
 
-MACHINES_OF_MACHINES = {"core.address": {"core.networks"}, "core.origin": {"core.sites"}}
+MACHINES_OF_MACHINES = {
+    "core.address": {"core.networks"},
+    "core.origin": {"core.sites"},
+    "core.unacknowledged": {"core.queue"},
+}
 """The exceptions: a machine, and the machines that it is made of."""
 
 MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetime", "logging", "random", "socket"}

@@ -109,12 +109,15 @@ class Outgoing:
         payload: the message in bytes, UTF-8 for text.
         size: length of ``payload``, in bytes.
         text: whether it is a text message.
+        count: 1, as a `Block` has several.
 
     Raises:
         ValueError: text with half of a surrogate pair, which UTF-8 cannot encode.
     """
 
     __slots__ = ("_deflated", "_frame", "data", "payload", "size", "text")
+
+    count = 1
 
     def __init__(self, data: str | bytes) -> None:
         self.data = data
@@ -134,6 +137,11 @@ class Outgoing:
 
     def __repr__(self) -> str:
         return f"<Outgoing [{'text' if self.text else 'binary'}, {self.size} bytes]>"
+
+    @property
+    def messages(self) -> tuple[Outgoing]:
+        """The message itself, as a `Block` has several."""
+        return (self,)
 
     @property
     def frame(self) -> bytes:
