@@ -25,7 +25,7 @@ def words(text: str) -> list[str]:
 FLOORS = {
     "0 words": "types close errors events reports wording payload levels notices",
     "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle core.limits "
-    "core.memory core.networks core.origin core.patterns core.protocol core.queue core.registry core.sites core.token "
+    "core.memory core.networks core.origin core.patterns core.protocol core.queue core.registry core.session core.sites core.token "
     "core.unacknowledged core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
     "config.groups config.marks routes.terms routes options",
@@ -62,6 +62,7 @@ THIRD_PARTIES = {
 MACHINES_OF_MACHINES = {
     "core.address": {"core.networks"},
     "core.origin": {"core.sites"},
+    "core.session": {"core.frames", "core.limits", "core.protocol", "core.queue", "core.unacknowledged"},
     "core.unacknowledged": {"core.queue"},
 }
 """The exceptions: a machine, and the machines that it is made of."""

@@ -168,21 +168,23 @@ class OutboundQueue(Generic[M]):
         self.bytes += size
         return _QUEUED
 
-    def take(self, max_bytes: int) -> list[M]:
+    def take(self, max_bytes: int, max_messages: int = sys.maxsize, alone: bool = True) -> list[M]:
         """Remove messages from the front.
 
         Args:
-            max_bytes: payload bytes to take at most; the first message is taken even when it is larger.
+            max_bytes: payload bytes to take at most.
+            max_messages: messages to take at most.
+            alone: whether the first message is taken even when it is larger.
 
         Returns:
-            The messages in order; empty when the queue is.
+            The messages in order; empty when the queue is, or when the first message is too large.
         """
         waiting = self.waiting
-        if waiting is None or self.bytes <= max_bytes:
+        if waiting is None or (self.bytes <= max_bytes and len(waiting) <= max_messages):
             return self._take_all()
-        taken = [waiting.popleft()]
-        room = max_bytes - taken[0].size
-        while waiting and waiting.first().size <= room:
+        taken = [waiting.popleft()] if alone and max_messages else []
+        room = max_bytes - sum(message.size for message in taken)
+        while waiting and len(taken) < max_messages and waiting.first().size <= room:
             taken.append(waiting.popleft())
             room -= taken[-1].size
         # The bytes that were taken. After a first message above the limit, the room is negative.
