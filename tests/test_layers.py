@@ -24,9 +24,9 @@ def words(text: str) -> list[str]:
 
 FLOORS = {
     "0 words": "types close errors events reports wording payload levels notices",
-    "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle core.limits "
-    "core.memory core.networks core.origin core.patterns core.protocol core.queue core.registry core.session core.sites core.token "
-    "core.unacknowledged core.wheel",
+    "1 machines": "core core.address core.deadlines core.frames core.histogram core.inbox core.lifecycle "
+    "core.limits core.memory core.networks core.origin core.patterns core.protocol core.queue core.registry "
+    "core.session core.sites core.token core.unacknowledged core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
     "config.groups config.marks routes.terms routes options",
     "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne wires.deflate "
@@ -41,7 +41,7 @@ FLOORS = {
     "connection.standalone connection.userdata",
     "6 hub": "routes.route_map routes.routing hub hub.connecting hub.counters hub.delivery hub.door hub.doubles "
     "hub.drain hub.drain_endpoint hub.eviction hub.hub hub.loops hub.names hub.opening hub.plain hub.probing hub.rooms "
-    "hub.scopes hub.second_look hub.serving hub.subscribers hub.tokens hub.unfinished",
+    "hub.scopes hub.second_look hub.serving hub.sessions hub.subscribers hub.tokens hub.unfinished",
     "7 manager": "manager",
     "8 edge": "middleware exporters exporters.logs __init__",
 }

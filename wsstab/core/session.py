@@ -286,7 +286,7 @@ class Session:
 
     def handler_ended(self, goodbye: Bye) -> None:
         """The handler has ended: what is queued still goes out, then the goodbye."""
-        if self.goodbye is None:
+        if self.goodbye is None and self.state is not SessionState.OVER:
             self._fire(SessionStep.HANDLER_ENDED)
             self.goodbye = goodbye
 
