@@ -29,12 +29,12 @@ FLOORS = {
     "core.session core.sites core.token core.unacknowledged core.wheel",
     "2 configuration": "config config.callables config.check config.checks config.config config.environment "
     "config.groups config.marks routes.terms routes options",
-    "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne wires.deflate "
-    "wires.standalone wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 wires.hypercorn.peer "
-    "wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp wires.traits wires.transport "
-    "wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol wires.uvicorn.sansio "
-    "wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian signals.hypercorn "
-    "signals.loop signals.uvicorn",
+    "3 ports": "loop loop.usercode loop.tasks loop.timekeeper wires wires.asgi wires.base wires.daphne "
+    "wires.deflate wires.session wires.standalone wires.departure wires.granian wires.hypercorn wires.hypercorn.http1 "
+    "wires.hypercorn.peer wires.hypercorn.shield wires.hypercorn.stream wires.lean wires.observers wires.tcp "
+    "wires.traits wires.transport wires.uvicorn wires.uvicorn.base wires.uvicorn.legacy wires.uvicorn.protocol "
+    "wires.uvicorn.sansio wires.uvicorn.wsproto wires.wsproto signals signals.base signals.daphne signals.granian "
+    "signals.hypercorn signals.loop signals.uvicorn",
     "4 services": "loop.services loop.backpressure loop.turn_log loop.members loop.readahead loop.lingering",
     "5 connection": "connection connection.base connection.carrier connection.closing connection.connection "
     "connection.handler connection.heartbeat connection.outcome connection.peer connection.receiver connection.sender "

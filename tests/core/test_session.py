@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from wsstab.core.frames import Block, Outgoing
-from wsstab.core.protocol import ESCAPE, Ack, Bye, Offer, Pong, ViolationError
+from wsstab.core.protocol import ESCAPE, Ack, Bye, Offer, Ping, Pong, ViolationError
 from wsstab.core.queue import OutboundQueue
 from wsstab.core.session import (
     STATES,
@@ -339,9 +339,10 @@ def test_a_pong_acknowledges() -> None:
     """So does a ping of the server."""
     session = attached(1000, 1 << 20).session
     session.hear_data(1)
-    assert session.hear_control(ESCAPE + '{"t":"ping","h":0}', 0.0) == Pong(1)
+    assert session.hear_control(ESCAPE + '{"t":"ping","h":0}', 0.0) == Ping(0)
+    assert session.pong() == Pong(1)
     session.hear_data(1)
-    assert session.ping().received == 2
+    assert session.ping() == Ping(2)
 
 
 def test_any_message_confirms_the_hello() -> None:

@@ -27,7 +27,7 @@ from typing import NamedTuple, Protocol
 
 from .frames import Block, Outgoing
 from .limits import TokenBucket
-from .protocol import Ack, Again, Bye, Gap, Offer, Ping, Pong, ViolationError, parse_control
+from .protocol import Ack, Again, Bye, Control, Gap, Offer, Ping, Pong, ViolationError, parse_control
 from .queue import OutboundQueue
 from .unacknowledged import Kept, Unacknowledged
 
@@ -331,7 +331,7 @@ class Session:
             return Ack(self._acknowledge_now())
         return None
 
-    def hear_control(self, text: str, now: float) -> Pong | None:
+    def hear_control(self, text: str, now: float) -> Control | None:
         """A control message has arrived.
 
         Args:
@@ -339,7 +339,7 @@ class Session:
             now: seconds.
 
         Returns:
-            The answer to a ping.
+            The message; ``None`` for one whose type is not known. A `Ping` waits for a `pong`.
 
         Raises:
             ViolationError: it breaks the protocol.
@@ -352,7 +352,7 @@ class Session:
             news = self.hear_ack(message.received)
         if not news and self._idle_bucket().take(1, now):
             raise FloodError
-        return Pong(self._acknowledge_now()) if isinstance(message, Ping) else None
+        return message
 
     def hear_ack(self, received: int) -> bool:
         """The client has received so many data messages; whether that is news.
@@ -370,13 +370,7 @@ class Session:
 
     def takes(self, size: int) -> bool:
         """Whether a new message of so many bytes may be handed over now, past the queue."""
-        return (
-            self.attached
-            and self._replaying is None
-            and not self._queue
-            and self._told_lost == self._queue.dropped
-            and self._fits(size)
-        )
+        return self.has_room and not self._queue and self._fits(size)
 
     def keep(self, kept: Kept[Outgoing]) -> None:
         """Keep what was just handed over for the first time."""
@@ -385,6 +379,15 @@ class Session:
     def ping(self) -> Ping:
         """Ask whether the client is there."""
         return Ping(self._acknowledge_now())
+
+    def pong(self) -> Pong:
+        """Answer a ping."""
+        return Pong(self._acknowledge_now())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the smallest message could be handed over now, if none were queued."""
+        return self.attached and self._replaying is None and self._told_lost == self._queue.dropped and self._fits(0)
 
     def next(self, max_bytes: int) -> list[Outgoing]:
         """What to hand to the carrier next: first the replay, then what is queued, then the goodbye.
@@ -407,16 +410,17 @@ class Session:
                 return again
             self._replaying = None
         fresh = self._take(max_bytes)
+        if self._queue and not fresh:
+            return []
         if fresh:
             block = Block(fresh)
             self._handed.messages += block.count
             self._handed.bytes += block.size
             self.keep(block)
-            return [*self._gap(), *fresh]
-        if self.goodbye is not None and not self._queue and not self._goodbye_said:
+        elif self.goodbye is not None and not self._goodbye_said:
             self._goodbye_said = True
             return [*self._gap(), Outgoing(str(self.goodbye))]
-        return []
+        return [*self._gap(), *fresh]
 
     def _take(self, max_bytes: int) -> list[Outgoing]:
         if not self._queue:
