@@ -426,6 +426,15 @@ def test_a_close_without_a_code_answers_a_goodbye() -> None:
     assert stand.session.closed(1005, by_server=False) is Ending.OVER
 
 
+def test_a_final_goodbye_is_answered_with_1000_only() -> None:
+    """A client that did not read it must not be told to begin anew."""
+    stand = attached()
+    stand.session.handler_ended(BYE)
+    stand.leaves()
+    assert stand.session.closed(1005, by_server=False) is Ending.WINDOW
+    assert stand.session.closed(1000, by_server=False) is Ending.OVER
+
+
 def test_an_ended_session_keeps_nothing() -> None:
     """Nobody can ask for it any more."""
     stand = attached()

@@ -303,7 +303,7 @@ def parse_control(text: str) -> Control | None:
     if len(text) > LONGEST_CONTROL or (not text.isascii() and len(text.encode("utf-8", "replace")) > LONGEST_CONTROL):
         raise ViolationError("control message over 4 KiB")
     try:
-        message = json.loads(text[1:], parse_constant=_not_json)
+        message = _DECODER.decode(text[1:])
     # The parser recurses into each bracket of a nested value.
     except (ValueError, RecursionError):
         raise ViolationError("control message is not JSON") from None
@@ -383,3 +383,7 @@ def _text(message: dict[str, Any]) -> str:
 
 def _not_json(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_not_json)
+"""Made once: ``json.loads`` with an argument makes one for each message."""

@@ -297,9 +297,10 @@ class Session:
             code: the close code; 1005 for a close without one, 1006 for no close at all.
             by_server: whether the server closed by itself, because of what the peer sent.
         """
-        if self._goodbye_said and code == NO_CODE and not by_server and not self.unacknowledged:
-            # The answer to a goodbye after which the client begins anew. A socket that was given up unread is closed
-            # without a code as well; its client has then all messages, and learns the rest when it comes back.
+        answers = self._goodbye_said and code == NO_CODE and not by_server
+        if answers and self.goodbye is not None and self.goodbye.again is not None and not self.unacknowledged:
+            # A client that gave up the socket unread closes in the same way. It has all messages, and when it comes
+            # back, it is told to begin anew, as the goodbye said.
             return Ending.OVER
         return ending_of(code, by_server)
 

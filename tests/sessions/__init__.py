@@ -1,0 +1,1 @@
+"""Sessions end to end: machines of both sides over a network that hurts."""
