@@ -169,6 +169,12 @@ def test_a_close_frame_contains_its_code_and_reason() -> None:
         close_frame(1000, "x" * 124)
 
 
+def test_a_message_is_counted_as_a_block_of_one() -> None:
+    """A session keeps single messages and blocks alike."""
+    message = Outgoing("hello")
+    assert (message.count, message.messages, message.size) == (1, (message,), 5)
+
+
 def test_a_block_counts_its_messages_and_payload_bytes() -> None:
     """Frame headers do not count, because limits are about payload."""
     block = Block([SHORT, LONG, Outgoing(b"\x00")])

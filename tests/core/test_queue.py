@@ -206,6 +206,26 @@ def test_clearing_a_queue_counts_its_messages_as_dropped(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+def test_a_take_may_bound_the_messages_too(policy: str) -> None:
+    """A session takes no more than its window has room for."""
+    queue = build(policy, A, B, C, max_bytes=None)
+    assert queue.take(1000, 2) == [A, B]
+    assert queue.take(1000, 0) == []
+    assert (len(queue), queue.bytes) == (1, 10)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_take_may_leave_a_first_message_that_is_too_large(policy: str) -> None:
+    """Other messages of the session are unacknowledged, so this one has to wait."""
+    queue = build(policy, A, B, max_bytes=None)
+    assert queue.take(9, alone=False) == []
+    assert queue.take(-1, alone=False) == []
+    assert queue.bytes == 20
+    assert queue.take(10, alone=False) == [A]
+    assert queue.take(10, alone=False) == [B]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_an_empty_queue_holds_no_container(policy: str) -> None:
     """Each of fifty thousand idle connections then pays for one small object only, before and after its traffic."""
     queue = build(policy)
