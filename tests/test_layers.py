@@ -43,7 +43,8 @@ FLOORS = {
     "hub.drain hub.drain_endpoint hub.eviction hub.hub hub.loops hub.names hub.opening hub.plain hub.probing hub.rooms "
     "hub.scopes hub.second_look hub.serving hub.sessions hub.subscribers hub.tokens hub.unfinished",
     "7 manager": "manager",
-    "8 edge": "middleware exporters exporters.logs __init__",
+    "8 edge": "middleware exporters exporters.logs __init__ client client.actions client.backoff client.endings "
+    "client.heartbeat client.life client.machine client.negotiation client.outbox client.states",
 }
 """Every module of the package, from the bottom to the top."""
 
