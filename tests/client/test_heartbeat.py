@@ -75,3 +75,8 @@ def test_a_time_that_makes_no_sense_is_refused(name: str) -> None:
     """The error names it."""
     with pytest.raises(ValueError, match=f"^{name}=0"):
         Timeouts(**{name: 0})
+
+
+def test_times_may_be_fractions_of_a_second() -> None:
+    """Whatever is above 0."""
+    assert Timeouts(probe=0.1) == Timeouts(10.0, 10.0, 0.1, 10.0)

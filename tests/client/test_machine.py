@@ -463,6 +463,10 @@ def test_what_a_given_up_carrier_still_says_is_not_heard() -> None:
     assert driver.say("a", HELLO, MALFORMED, attempt=1) == []
     assert driver.open(attempt=1) == driver.end(1008, attempt=1) == []
     assert driver.machine.state is ClientState.CONNECTING
+    driver.open()
+    driver.hello(outcome=Outcome.RESUMED)
+    assert driver.say("a", HELLO, MALFORMED, Bye(1000), attempt=1) == driver.end(1008, attempt=1) == []
+    assert (driver.machine.state, driver.machine.received) == (ClientState.ATTACHED, 0)
 
 
 def test_a_carrier_ends_once() -> None:
@@ -484,6 +488,19 @@ def test_every_carrier_gets_ten_seconds_for_the_handshake_and_ten_for_hello() ->
     assert driver.wait(0.1) == [CloseCarrier(1)]
     driver.come_back()
     assert driver.wait(10) == [CloseCarrier(2)]
+
+
+def test_only_hello_counts_before_hello_and_only_the_answer_after_a_close() -> None:
+    """Other messages are no reason to wait for longer."""
+    driver = greeting()
+    driver.wait(5)
+    driver.say(ESCAPE + '{"t":"later"}')
+    assert driver.due == 5
+    driver.hello()
+    driver.close()
+    driver.wait(5)
+    driver.say("a")
+    assert driver.due == 5
 
 
 def test_times_can_be_chosen() -> None:
@@ -685,6 +702,17 @@ def test_a_final_bye_is_answered_by_an_acknowledgement_and_a_close_with_1000() -
     assert driver.machine.state is ClientState.CLOSED
 
 
+def test_what_was_never_sent_is_lost_when_all_is_over() -> None:
+    """Behind what was sent and not acknowledged."""
+    driver = attached()
+    driver.send("a")
+    driver.end()
+    driver.send(ESCAPE + "b")
+    driver.come_back()
+    driver.open()
+    assert driver.say(Bye(1008, "no")) == [CloseCarrier(2, 1000), Lost(("a", ESCAPE + "b")), Closed(1008, "no")]
+
+
 def test_a_bye_that_lets_the_session_go_on_is_answered_by_a_close_without_a_code() -> None:
     """The client resumes."""
     driver = attached()
@@ -824,6 +852,23 @@ def test_a_close_is_over_when_the_server_must_have_forgotten_the_session() -> No
     driver.send("a")
     driver.close()
     assert driver.due == 30
+
+
+def test_a_hello_gives_a_close_more_time() -> None:
+    """The server remembers the session for another window."""
+    driver = attached()
+    driver.end()
+    driver.close()
+    driver.come_back()
+    driver.open()
+    driver.now += 100
+    driver.hello(outcome=Outcome.RESUMED)
+    driver.end()
+    driver.come_back()
+    driver.now += 100
+    assert driver.machine.tick(driver.now) == [CloseCarrier(3)]
+    driver.come_back()
+    assert driver.wait(20) == [CloseCarrier(4), Closed(1000)]
 
 
 def test_a_bye_that_crosses_the_close_changes_nothing() -> None:

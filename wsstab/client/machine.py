@@ -373,7 +373,6 @@ class ClientMachine:
     def _attach(self, hello: Hello, now: float) -> None:
         self._fire(ClientStep.HELLO)
         self._hello, self._begun_at, self._life.ack = hello, now, hello.ack
-        self._negotiation.succeeded()
         self._heartbeat.watch(now, hello.ping, hello.timeout)
         self._limit_close(now)
         if self._life.hear_acknowledgement(hello.received):
