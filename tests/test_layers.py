@@ -71,6 +71,11 @@ MACHINES_OF_MACHINES = {
 MACHINES_DO_WITHOUT = {"asyncio", "anyio", "trio", "threading", "time", "datetime", "logging", "random", "socket"}
 """Modules that no machine imports: it takes the time as an argument, and leaves loop, log and chance to its caller."""
 
+CLIENT_MACHINES = [
+    f"client.{name}" for name in words("actions backoff endings heartbeat life machine negotiation outbox states")
+]
+"""What the client of wsstab.v1 is made of, without its I/O."""
+
 PARTS = words("base carrier sender heartbeat receiver closing peer handler outcome connection standalone")
 """The parts of a connection: each imports only those before it."""
 
@@ -226,6 +231,13 @@ def test_a_machine_imports_only_the_machines_that_it_is_made_of(module: str) -> 
 @pytest.mark.parametrize("module", [module for module in modules() if module.startswith("core")])
 def test_a_machine_imports_neither_loop_nor_clock_nor_log(module: str) -> None:
     """It takes the time as an argument, so its tests never sleep."""
+    assert loops_clocks_and_logs(module) == set()
+
+
+@pytest.mark.parametrize("module", CLIENT_MACHINES)
+def test_a_machine_of_the_client_imports_other_machines_only(module: str) -> None:
+    """A client needs nothing of a server but their protocol, and leaves loop, clock and log to its caller."""
+    assert {name for name in inner(module, True) if not name.startswith(("core.", "client."))} == set()
     assert loops_clocks_and_logs(module) == set()
 
 

@@ -11,7 +11,18 @@ import wsstab
 PACKAGE = Path(wsstab.__file__).parent
 TESTS = Path(__file__).parent
 
-FOLDERS = ["core", "config", "routes", "loop", "wires", "wires/uvicorn", "wires/hypercorn", "connection", "hub"]
+FOLDERS = [
+    "core",
+    "config",
+    "routes",
+    "loop",
+    "wires",
+    "wires/uvicorn",
+    "wires/hypercorn",
+    "connection",
+    "hub",
+    "client",
+]
 PROTOCOLS = {"loop/members"}
 """Modules without code to run."""
 
