@@ -67,9 +67,12 @@ class Send:
 class CloseCarrier:
     """Close a carrier, behind what was sent on it.
 
+    But for the application's close, nobody waits for the answer: the machine hears no more of this carrier.
+
     Args:
         attempt: number of the carrier.
-        code: close code; ``None`` for a close without one, which lets go of a carrier and ends no session.
+        code: close code; ``None`` for a close without one, which lets go of a carrier and ends no session. After the
+            application's close it only says that the answer took too long.
         reason: at most 123 bytes of UTF-8.
     """
 
@@ -166,7 +169,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """The message was not taken, because too much is unacknowledged. `Room` follows."""
+    """The message was not taken, because too much is unacknowledged. `Room` follows, unless it ends before."""
 
 
 @dataclass(frozen=True, slots=True)

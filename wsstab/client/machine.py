@@ -412,7 +412,8 @@ class ClientMachine:
     def _reject(self, violation: str, now: float) -> None:
         before = self._let_go(now, PROTOCOL_ERROR, violation)
         # A server that selects whatever is offered first does not speak wsstab.v1, and cannot break it.
-        self._nonsense += self._negotiation.spoken
+        if self._negotiation.spoken:
+            self._nonsense += 1
         if self._nonsense >= MOST_NONSENSE:
             self._finish(PROTOCOL_ERROR, violation)
         else:
@@ -494,9 +495,10 @@ class ClientMachine:
         """
         if self.state is ClientState.DETACHED:
             return self.state
-        # The application's close was sent already; this one only says that nobody waits for its answer.
-        abandoned = self.state is ClientState.CLOSING
-        self._on_carriers.append(CloseCarrier(self.attempt, *((None, "") if abandoned else (code, reason))))
+        if self.state is ClientState.CLOSING:
+            # The application's close was sent already; this one only says that nobody waits for its answer.
+            code, reason = None, ""
+        self._on_carriers.append(CloseCarrier(self.attempt, code, reason))
         return self._lose(now)
 
     def _lose(self, now: float) -> ClientState:
