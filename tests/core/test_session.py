@@ -385,6 +385,18 @@ def test_control_messages_that_acknowledge_nothing_new_have_a_rate() -> None:
         stand.session.hear_control(ESCAPE + '{"t":"ack","h":1}', 5.1)
 
 
+def test_a_client_with_a_full_window_may_ping_behind_its_data() -> None:
+    """It asks for an acknowledgement, which is due only later if its window is small."""
+    session, ping = attached(1000, 1 << 20).session, ESCAPE + '{"t":"ping","h":0}'
+    for _ in range(1000):
+        session.hear_data(1)
+        session.hear_control(ping, 5.0)
+    for _ in range(100):
+        session.hear_control(ping, 5.0)
+    with pytest.raises(FloodError):
+        session.hear_control(ping, 5.0)
+
+
 # Ends.
 
 

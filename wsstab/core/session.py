@@ -176,6 +176,7 @@ class Session:
         "_bytes_since_ack",
         "_goodbye_said",
         "_handed",
+        "_heard_data",
         "_idle_controls",
         "_max_bytes",
         "_max_messages",
@@ -222,6 +223,7 @@ class Session:
         self._told_lost = 0
         self._acknowledged = self._bytes_since_ack = 0
         self._idle_controls: TokenBucket | None = None
+        self._heard_data = False
 
     def __repr__(self) -> str:
         return f"<Session [{self.state.name.lower()} | {self.received} received, {self._handed.messages} sent]>"
@@ -324,7 +326,7 @@ class Session:
         Returns:
             The acknowledgement, if one is due.
         """
-        self.confirmed = True
+        self.confirmed = self._heard_data = True
         self.received += 1
         self._bytes_since_ack += size
         messages, size = self.ack_due
@@ -344,13 +346,14 @@ class Session:
 
         Raises:
             ViolationError: it breaks the protocol.
-            FloodError: too many of them acknowledge nothing new.
+            FloodError: too many of them neither acknowledge anything new nor follow data.
         """
         message = parse_control(text)
         self.confirmed = True
-        news = False
+        # A client whose own window is full asks for an acknowledgement, again and again.
+        news, self._heard_data = self._heard_data, False
         if isinstance(message, Ack | Ping | Pong):
-            news = self.hear_ack(message.received)
+            news = self.hear_ack(message.received) or news
         if not news and self._idle_bucket().take(1, now):
             raise FloodError
         return message
