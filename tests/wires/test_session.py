@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 
 import pytest
@@ -226,6 +227,20 @@ def test_a_control_message_waits_while_the_carrier_takes_nothing() -> None:
     assert carrier.sent[1:] == []
     carrier.resume()
     assert carrier.sent[1:] == [f'{ESCAPE}{{"t":"pong","h":0}}', "a"]
+
+
+def test_a_carrier_that_takes_nothing_owes_one_message_of_each_kind() -> None:
+    """A peer that sends and never reads must not make the answers pile up."""
+    stand = Stand()
+    carrier = stand.attach()
+    carrier.block()
+    for _ in range(50):
+        stand.wire.hear(text("a"), 0.0)
+        stand.wire.hear(text(ESCAPE + '{"t":"ping","h":0}'), 0.0)
+    stand.wire.ping(b"1111")
+    carrier.resume()
+    sent = [json.loads(str(message)[1:]) for message in carrier.sent[1:]]
+    assert sent == [{"t": "pong", "h": 50}, {"t": "ping", "h": 50}]
 
 
 def test_whatever_arrives_is_a_sign_of_life() -> None:

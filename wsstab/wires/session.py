@@ -40,7 +40,8 @@ class SessionWire(Wire):
         self.session = session
         self.writable = False
         self.carrier: Wire | None = None
-        self._owed: list[Outgoing] = []
+        # One of each kind: a newer one says more, and a peer that reads nothing must not make it grow.
+        self._owed: dict[type, Outgoing] = {}
         self._pinged: bytes | None = None
 
     @property
@@ -64,7 +65,7 @@ class SessionWire(Wire):
         carrier.on_writable = self._carrier_writable
         carrier.on_blocked = self._carrier_blocked
         carrier.on_pong = self._native_pong
-        self._owed = [Outgoing(str(hello))]
+        self._owed = {Hello: Outgoing(str(hello))}
         self._pinged = None
         self._carrier_writable()
 
@@ -134,7 +135,8 @@ class SessionWire(Wire):
         """Hand to the carrier what it takes now: control messages, then what the session says, in parts."""
         carrier = self.carrier
         while carrier is not None and carrier.writable and carrier.is_open():
-            owed, self._owed = self._owed, []
+            owed = list(self._owed.values())
+            self._owed.clear()
             messages = owed or self.session.next(PART)
             if not messages:
                 break
@@ -164,7 +166,7 @@ class SessionWire(Wire):
         return True
 
     def _owe(self, message: Ack | Ping | Pong) -> None:
-        self._owed.append(Outgoing(str(message)))
+        self._owed[type(message)] = Outgoing(str(message))
         self.pump()
 
     def _look(self) -> None:
