@@ -58,7 +58,7 @@ async def test_a_peer_that_takes_nothing_for_the_timeout_is_closed(policy: str) 
 
 
 async def test_a_peer_that_does_not_take_its_close_frame_either_is_aborted() -> None:
-    """Soon after."""
+    """The abort follows soon after the close."""
     async with on_stage(push_only, capable=True, outbound=Outbound(send_timeout=5)) as stage:
         peer = blocked(await stage.open())
         peer.mute = True
@@ -104,7 +104,7 @@ async def test_a_peer_that_has_caught_up_no_longer_lags() -> None:
 
 
 async def test_a_peer_whose_messages_are_dropped_is_reported_once() -> None:
-    """Each time that it falls behind."""
+    """It is reported once for each time that it falls behind."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=1, policy="drop_newest")) as stage:
         slow = told(stage)
         (peer,) = await stage.named("ann")
@@ -173,7 +173,7 @@ async def test_a_peer_that_keeps_up_while_it_is_waited_for_loses_nothing() -> No
 
 
 async def test_a_direct_sender_is_paced_by_its_own_peer_only() -> None:
-    """Somebody else's crowded queue costs it nothing."""
+    """The crowded queue of another peer costs it no time."""
     async with on_stage(push_only, capable=True, outbound=Outbound(max_messages=4)) as stage:
         free, stuck = await stage.named("free", "stuck")
         blocked(stuck)
@@ -225,8 +225,8 @@ async def test_a_closing_peer_that_blocks_does_not_lag_again() -> None:
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
-async def test_one_stall_is_told_once_and_the_next_one_again(policy: str) -> None:
-    """Whether it shows by what is dropped, by its length, or by both."""
+async def test_each_stall_is_reported_once(policy: str) -> None:
+    """A stall may show by dropped messages, by its length, or by both; it is one event."""
     outbound = Outbound(send_timeout=5, policy=policy, max_messages=1)
     async with on_stage(push_only, capable=True, outbound=outbound) as stage:
         slow = told(stage)
@@ -247,8 +247,8 @@ async def test_one_stall_is_told_once_and_the_next_one_again(policy: str) -> Non
 
 
 @pytest.mark.parametrize("policy", ["block", "close"])
-async def test_a_queue_that_is_full_and_a_stall_are_told_once(policy: str) -> None:
-    """What others say to a peer whose queue is full closes it; that it stalls too is no news."""
+async def test_a_full_queue_and_a_stall_of_one_peer_are_one_report(policy: str) -> None:
+    """The overflow of the queue and the stall that caused it are one event."""
     outbound = Outbound(send_timeout=5, policy=policy, max_messages=1)
     async with on_stage(push_only, capable=True, outbound=outbound) as stage:
         slow = told(stage)

@@ -24,7 +24,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_place_is_free_when_both_call_and_socket_are_over() -> None:
-    """Whichever is first; and once."""
+    """The order does not matter, and the place is freed once."""
     free: list[Place] = []
     lingering = Lingering(free.append)
     gone, stays = Wire(), Wire()
@@ -48,7 +48,7 @@ class Cut(Wire):
 
 
 def test_lingering_wires_are_aborted_on_their_own_loops() -> None:
-    """A wire that is gone already is left alone, and a loop that has ended does no harm."""
+    """A wire that is already gone is left alone, and a loop that has ended does no harm."""
     lingering, loops = Lingering(list[Place]().append), [HandLoop(), HandLoop(), HandLoop()]
     wires = [Cut(), Cut(), Cut()]
     for wire, loop in zip(wires, loops, strict=True):
@@ -61,8 +61,8 @@ def test_lingering_wires_are_aborted_on_their_own_loops() -> None:
     assert [wire.aborted for wire in wires] == [False, False, True]
 
 
-async def test_a_peer_that_does_not_leave_keeps_its_place() -> None:
-    """Until its socket is aborted: as many sockets as the limit says, and not more."""
+async def test_a_peer_that_does_not_leave_keeps_its_place_until_its_abort() -> None:
+    """There are never more sockets than the limit allows."""
     async with on_stage(capable=True, max_connections=2) as stage:
         _, peer = await stage.open(), await stage.open()
         peer.lingers = True

@@ -78,7 +78,7 @@ class Studio:
 
 @given(st.integers(0, 30))
 def test_a_handler_that_stays_away_gets_a_reader_within_a_second(ticks_before: int) -> None:
-    """At the second look: after one round at least, and at most a second, whenever it left."""
+    """The second look starts the reader: after one round at least, and after a second at most."""
     at = Studio()
     at.timekeeper.watch(lambda now: True)
     at.wait(ticks_before * TICK)
@@ -89,8 +89,8 @@ def test_a_handler_that_stays_away_gets_a_reader_within_a_second(ticks_before: i
     assert EVERY - 1e-6 <= started - left <= 1.0
 
 
-def test_nothing_is_started_for_a_handler_that_comes_back_in_time() -> None:
-    """However often it leaves, each time it begins anew."""
+def test_a_handler_that_comes_back_in_time_gets_no_reader() -> None:
+    """The time begins anew whenever the handler leaves."""
     at = Studio()
     handler = at.handler()
     for _ in range(20):
@@ -101,8 +101,8 @@ def test_nothing_is_started_for_a_handler_that_comes_back_in_time() -> None:
     assert handler.readers == []
 
 
-def test_a_handler_that_leaves_again_is_given_the_same_time_again() -> None:
-    """What was seen the time before does not count."""
+def test_a_handler_that_leaves_again_has_its_full_time_again() -> None:
+    """An earlier look does not count for a later absence."""
     at = Studio()
     handler = at.handler()
     at.wait(0.7)
@@ -114,7 +114,7 @@ def test_a_handler_that_leaves_again_is_given_the_same_time_again() -> None:
     assert handler.readers[0] - left >= EVERY - 1e-6
 
 
-def test_the_clock_ticks_only_while_somebody_is_away() -> None:
+def test_the_clock_ticks_only_while_a_handler_is_away() -> None:
     """A handler that waits in ``receive()`` costs nothing."""
     at = Studio()
     assert not at.ticking
@@ -126,8 +126,8 @@ def test_the_clock_ticks_only_while_somebody_is_away() -> None:
     assert at.wait(TICK) is False
 
 
-def test_a_handler_that_reads_at_the_time_of_a_look_is_not_watched_on() -> None:
-    """Taking it off the list at every message would cost more than the look."""
+def test_a_handler_that_reads_during_a_look_is_watched_no_more() -> None:
+    """Taking it off the list at each message would cost more than the look."""
     at = Studio()
     handler = at.handler()
     handler.attended = True
@@ -139,8 +139,8 @@ def test_a_handler_that_reads_at_the_time_of_a_look_is_not_watched_on() -> None:
     assert len(handler.readers) == 1
 
 
-def test_nobody_reads_for_a_connection_that_has_ended() -> None:
-    """It is not even watched."""
+def test_a_connection_that_has_ended_is_neither_read_nor_watched() -> None:
+    """Nothing more can arrive."""
     at = Studio()
     handler = AbsentHandler(at)
     handler.closing.event = object()
@@ -171,8 +171,8 @@ def test_no_reader_is_started_while_the_inbox_is_full() -> None:
     assert len(handler.readers) == 1
 
 
-def test_behind_a_full_inbox_the_end_of_the_peer_is_seen() -> None:
-    """Then all of what it sent is read, however much: no more can come."""
+def test_the_departure_of_a_peer_is_noticed_behind_a_full_inbox() -> None:
+    """Then everything that it sent is read, however much: no more can arrive."""
     at = Studio()
     handler = at.handler()
     handler.receiver.full = True
@@ -183,7 +183,7 @@ def test_behind_a_full_inbox_the_end_of_the_peer_is_seen() -> None:
 
 
 def test_many_handlers_are_watched_at_once() -> None:
-    """Each by itself, also while readers are being started."""
+    """Each has a time of its own, also while readers are being started."""
     at = Studio()
     handlers = [at.handler() for _ in range(50)]
     for handler in handlers[::2]:

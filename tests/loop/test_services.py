@@ -54,14 +54,14 @@ class Studio:
 
 
 def test_a_loop_without_connections_does_not_tick() -> None:
-    """Making the services starts nothing."""
+    """Making the services starts no task."""
     at = Studio()
     assert at.loop.tasks == []
     assert at.wait(TICK) is False
 
 
-def test_the_clock_ticks_while_a_socket_of_ours_is_open() -> None:
-    """Its deadlines are told from that clock."""
+def test_the_clock_ticks_while_a_connection_is_open() -> None:
+    """Every deadline of the connection is measured by that clock."""
     at = Studio()
     at.services.carried = 1
     assert at.wait(TICK) is True
@@ -69,8 +69,8 @@ def test_the_clock_ticks_while_a_socket_of_ours_is_open() -> None:
     assert at.wait(TICK) is False
 
 
-def test_a_chore_is_done_every_so_many_seconds() -> None:
-    """Not at once, and again and again."""
+def test_a_chore_runs_at_its_interval() -> None:
+    """The first run comes after one interval, not at once."""
     at, done = Studio(), list[float]()
     at.services.every(1.05, lambda: done.append(at.services.timekeeper.now))
     at.wait(1.0)
@@ -79,8 +79,8 @@ def test_a_chore_is_done_every_so_many_seconds() -> None:
     assert done == [pytest.approx(101.1), pytest.approx(102.2), pytest.approx(103.3)]
 
 
-def test_several_chores_have_each_their_own_time() -> None:
-    """One does not put off another."""
+def test_each_chore_has_its_own_interval() -> None:
+    """One chore does not delay another."""
     at, done = Studio(), list[str]()
     at.services.every(1.05, lambda: done.append("often"))
     at.services.every(2.55, lambda: done.append("seldom"))
@@ -88,8 +88,8 @@ def test_several_chores_have_each_their_own_time() -> None:
     assert done == ["often", "often", "seldom", "often"]
 
 
-def test_a_chore_that_fails_is_done_again_next_time(caplog: pytest.LogCaptureFixture) -> None:
-    """The failure is logged, and harms no other."""
+def test_a_chore_that_fails_runs_again_at_its_next_time(caplog: pytest.LogCaptureFixture) -> None:
+    """The failure is logged, and other chores run."""
     at, done = Studio(), list[str]()
 
     def fail() -> None:
@@ -103,8 +103,8 @@ def test_a_chore_that_fails_is_done_again_next_time(caplog: pytest.LogCaptureFix
     assert any(record.exc_info for record in caplog.records)
 
 
-def test_what_has_retired_does_no_chores_and_does_not_tick() -> None:
-    """The last connection of this loop is gone."""
+def test_retired_services_run_no_chores_and_do_not_tick() -> None:
+    """They retire with the last connection of their loop."""
     at, done = Studio(), list[str]()
     at.services.every(1.05, lambda: done.append("done"))
     at.wait(1.5)
@@ -114,8 +114,8 @@ def test_what_has_retired_does_no_chores_and_does_not_tick() -> None:
     assert done == ["done"]
 
 
-def test_a_chore_may_be_what_retires_the_services() -> None:
-    """A memory check evicts the last connection, say: no failure, and the chore does not come back."""
+def test_a_chore_may_retire_the_services() -> None:
+    """A memory check may evict the last connection: nothing fails, and the chore does not run again."""
     at, done = Studio(), list[str]()
 
     def evict_the_last() -> None:
@@ -127,8 +127,8 @@ def test_a_chore_may_be_what_retires_the_services() -> None:
     assert done == ["done"]
 
 
-def test_a_close_that_is_under_way_outlives_the_services() -> None:
-    """The clock goes on for it alone."""
+def test_a_close_that_is_under_way_keeps_retired_services_ticking() -> None:
+    """The deadline of the close must still act."""
     at, wire = Studio(), PingingWire()
     at.services.every(60.0, lambda: None)
     at.services.abort_later(wire, 1.05)
@@ -138,8 +138,8 @@ def test_a_close_that_is_under_way_outlives_the_services() -> None:
     assert wire.aborts == 1
 
 
-def test_a_peer_that_does_not_take_its_close_frame_is_aborted() -> None:
-    """When its time is over, and not before."""
+def test_abort_later_aborts_a_peer_that_has_not_left_in_time() -> None:
+    """The abort comes at its time and not before."""
     at, wire = Studio(), PingingWire()
     at.services.abort_later(wire, 1.05)
     at.wait(1.0)
@@ -148,8 +148,8 @@ def test_a_peer_that_does_not_take_its_close_frame_is_aborted() -> None:
     assert wire.aborts == 1
 
 
-def test_a_peer_that_takes_it_in_time_is_not() -> None:
-    """And nothing more is waited for."""
+def test_abort_later_spares_a_peer_that_leaves_in_time() -> None:
+    """The deadline is cancelled, so nothing keeps the clock ticking."""
     at, wire = Studio(), PingingWire()
     at.services.abort_later(wire, 1.05)
     wire.on_lost()
@@ -157,16 +157,16 @@ def test_a_peer_that_takes_it_in_time_is_not() -> None:
     assert wire.aborts == 0
 
 
-def test_a_peer_whose_connection_is_lost_already_needs_no_abort() -> None:
-    """Nothing is scheduled."""
+def test_abort_later_schedules_nothing_for_a_lost_connection() -> None:
+    """There is nothing left to abort."""
     at, wire = Studio(), PingingWire()
     wire.lost = True
     at.services.abort_later(wire, 1.05)
     assert (at.loop.tasks, at.wait(3.0), wire.aborts) == ([], False, 0)
 
 
-def test_the_time_of_a_broadcast_is_observed_by_name() -> None:
-    """From the first entry to the last write."""
+def test_the_duration_of_a_broadcast_is_observed_under_its_name() -> None:
+    """It lasts from the first entry to the last write."""
     at = Studio()
     at.services.turn_log.append(Entry(Outgoing("1"), set()))
     at.loop.now += 0.25
@@ -176,13 +176,13 @@ def test_the_time_of_a_broadcast_is_observed_by_name() -> None:
     assert seconds == pytest.approx(0.25)
 
 
-def test_the_writer_s_slices_are_those_of_the_configuration() -> None:
-    """``max_concurrent_broadcast``."""
+def test_the_writer_s_slices_come_from_the_configuration() -> None:
+    """The option is ``max_concurrent_broadcast``."""
     assert Studio(max_concurrent_broadcast=7).services.turn_log._slice_size == 7
 
 
-def test_who_closes_is_neither_behind_nor_waited_for_in_receive() -> None:
-    """Both services forget it."""
+def test_a_closing_connection_is_forgotten_by_backpressure_and_read_ahead() -> None:
+    """It must neither count as slow nor get a reader."""
     at = Studio()
     carrier, connection = Mock(), Mock(wire=Wire())
     carrier.peer.closing.event = None

@@ -49,8 +49,8 @@ async def look() -> EventLoop:
     return current_loop()
 
 
-async def test_one_loop_is_always_the_same_object() -> None:
-    """Within one run, in whatever task."""
+async def test_current_loop_returns_one_object_for_each_loop() -> None:
+    """It is the same object in all tasks of one run."""
     loop, found = current_loop(), list[EventLoop]()
 
     async def look_again() -> None:
@@ -61,25 +61,25 @@ async def test_one_loop_is_always_the_same_object() -> None:
     assert found == [loop]
 
 
-async def test_two_loops_are_two_objects(anyio_backend: str) -> None:
-    """One run never gets the loop of another."""
+async def test_two_loops_have_two_objects(anyio_backend: str) -> None:
+    """A run never gets the loop of another run."""
     assert in_a_thread(anyio_backend) is not current_loop()
 
 
-async def test_outside_of_any_loop_there_is_none() -> None:
-    """A thread without a loop is told so."""
+async def test_current_loop_raises_outside_of_a_loop() -> None:
+    """A thread without a loop gets an error."""
     with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
         await anyio.to_thread.run_sync(current_loop)
 
 
-async def test_its_clock_is_monotonic_seconds() -> None:
-    """The same clock as the rest of the package reads."""
+async def test_the_clock_of_a_loop_is_the_monotonic_clock() -> None:
+    """The rest of the package reads the same clock."""
     before = time.monotonic()
     assert before <= current_loop().time() <= time.monotonic()
 
 
-async def test_what_is_spawned_runs_in_the_background() -> None:
-    """With its arguments, and not before the caller has gone on."""
+async def test_spawned_work_runs_in_the_background() -> None:
+    """It gets its arguments, and does not start before the caller goes on."""
     seen, done = list[tuple[int, str]](), anyio.Event()
 
     async def work(number: int, text: str) -> None:
@@ -92,8 +92,8 @@ async def test_what_is_spawned_runs_in_the_background() -> None:
     assert seen == [(1, "one")]
 
 
-async def test_what_escapes_background_work_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """With its name and its traceback, and it harms nobody."""
+async def test_an_error_of_background_work_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The line has the name of the work and the traceback, and nothing else is harmed."""
     done = anyio.Event()
 
     async def work() -> None:
@@ -113,7 +113,7 @@ async def test_what_escapes_background_work_is_logged(caplog: pytest.LogCaptureF
 
 
 async def test_background_work_outlives_the_scope_it_was_spawned_in() -> None:
-    """Cancelling a caller does not cancel what it has set going."""
+    """Cancelling the caller does not cancel the work that it started."""
     go, done = anyio.Event(), anyio.Event()
 
     async def work() -> None:
@@ -129,8 +129,8 @@ async def test_background_work_outlives_the_scope_it_was_spawned_in() -> None:
         await done.wait()
 
 
-async def test_background_work_is_kept_alive_without_any_reference() -> None:
-    """The loop itself would let it be collected."""
+async def test_background_work_needs_no_reference_to_stay_alive() -> None:
+    """The loop itself would let it be garbage-collected."""
     collected = list[bool]()
 
     async def work() -> None:
@@ -151,7 +151,7 @@ async def test_background_work_is_kept_alive_without_any_reference() -> None:
 
 
 async def test_cancelled_work_stops_at_its_next_checkpoint(caplog: pytest.LogCaptureFixture) -> None:
-    """Without a word in the log, and its clean-up runs."""
+    """Nothing is logged, and its clean-up runs."""
     started, cleaned = anyio.Event(), anyio.Event()
 
     async def work() -> None:
@@ -171,7 +171,7 @@ async def test_cancelled_work_stops_at_its_next_checkpoint(caplog: pytest.LogCap
     assert caplog.records == []
 
 
-async def test_work_that_is_cancelled_before_it_starts_gets_nowhere() -> None:
+async def test_work_that_is_cancelled_before_it_starts_stops_at_once() -> None:
     """Nothing behind its first checkpoint runs."""
     seen = list[str]()
 
@@ -185,7 +185,7 @@ async def test_work_that_is_cancelled_before_it_starts_gets_nowhere() -> None:
 
 
 async def test_callbacks_of_a_later_turn_run_in_order() -> None:
-    """Not at once, and each with its arguments."""
+    """They do not run at once, and each gets its arguments."""
     seen, done = list[int](), anyio.Event()
     loop = current_loop()
     for number in range(3):
@@ -197,7 +197,7 @@ async def test_callbacks_of_a_later_turn_run_in_order() -> None:
 
 
 async def test_another_thread_can_hand_over_a_call() -> None:
-    """It runs on the loop, and the thread is told that it will."""
+    """The call runs on the loop, and the thread learns that it will."""
     loop, done, where = current_loop(), anyio.Event(), list[int]()
 
     def arrive() -> None:
@@ -211,14 +211,14 @@ async def test_another_thread_can_hand_over_a_call() -> None:
 
 
 async def test_a_loop_that_has_ended_takes_no_calls(anyio_backend: str) -> None:
-    """The caller is told so, and nothing runs."""
+    """The caller learns that, and nothing runs."""
     loop, seen = in_a_thread(anyio_backend), list[int]()
     assert loop.call_from_thread(seen.append, 1) is False
     assert seen == []
 
 
-async def test_a_latch_that_is_set_holds_nobody() -> None:
-    """Neither before nor after a second set."""
+async def test_a_latch_that_is_set_lets_everyone_pass() -> None:
+    """Setting it twice changes nothing."""
     latch = Latch()
     assert not latch.is_set
     latch.set()
@@ -228,8 +228,8 @@ async def test_a_latch_that_is_set_holds_nobody() -> None:
         await latch.wait()
 
 
-async def test_a_latch_that_is_set_while_a_waiter_enrols_holds_it_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another thread may be faster than the list of those who wait."""
+async def test_a_latch_that_is_set_while_a_waiter_enrols_does_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may set it before the waiter is on the list."""
     latch, loop = Latch(), current_loop()
 
     def overtaken() -> EventLoop:
@@ -241,8 +241,8 @@ async def test_a_latch_that_is_set_while_a_waiter_enrols_holds_it_not(monkeypatc
         await latch.wait()
 
 
-async def test_a_latch_wakes_all_who_wait() -> None:
-    """Each of them once, and none before."""
+async def test_a_latch_wakes_all_waiters() -> None:
+    """Each wakes once, and none before the latch is set."""
     latch, woken = Latch(), list[int]()
 
     async def wait(number: int) -> None:
@@ -258,8 +258,8 @@ async def test_a_latch_wakes_all_who_wait() -> None:
     assert sorted(woken) == [0, 1, 2]
 
 
-async def test_a_latch_wakes_who_waits_on_another_loop(anyio_backend: str) -> None:
-    """Each waiter is woken on its own loop, whoever sets it."""
+async def test_a_latch_wakes_waiters_on_other_loops(anyio_backend: str) -> None:
+    """Each waiter wakes on its own loop, whoever sets the latch."""
     latch, waiting = Latch(), threading.Event()
 
     async def wait() -> None:
@@ -277,7 +277,7 @@ async def test_a_latch_wakes_who_waits_on_another_loop(anyio_backend: str) -> No
 
 
 async def test_a_latch_can_be_set_when_a_waiter_s_loop_has_ended(anyio_backend: str) -> None:
-    """Who waited there waits no more; the others are woken."""
+    """That waiter waits no more; the others wake."""
     latch = Latch()
 
     async def give_up() -> None:
@@ -306,8 +306,8 @@ async def look_at_trio() -> tuple[EventLoop, weakref.ref[object]]:
     return current_loop(), weakref.ref(trio.lowlevel.current_trio_token())
 
 
-async def test_a_collected_loop_takes_no_calls(anyio_backend: str) -> None:
-    """The table of loops keeps none of them alive, and what is left of one is harmless."""
+async def test_a_garbage_collected_loop_takes_no_calls(anyio_backend: str) -> None:
+    """The table of loops keeps none alive, and the object that is left of one is harmless."""
     kept, gone = await anyio.to_thread.run_sync(run_and_forget, anyio_backend)
     gc.collect()
     assert gone() is None
@@ -315,8 +315,8 @@ async def test_a_collected_loop_takes_no_calls(anyio_backend: str) -> None:
     kept.call_soon(print, "never")
 
 
-async def test_what_is_spawned_first_starts_first() -> None:
-    """trio by itself starts tasks of one batch in any order."""
+async def test_work_starts_in_the_order_it_was_spawned() -> None:
+    """trio by itself starts the tasks of one batch in any order."""
     seen, done = list[int](), anyio.Event()
 
     async def work(number: int) -> None:
@@ -331,8 +331,8 @@ async def test_what_is_spawned_first_starts_first() -> None:
     assert seen == list(range(20))
 
 
-def test_without_trio_a_thread_without_a_loop_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """trio is no dependency."""
+def test_current_loop_raises_the_same_error_without_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """trio is not a dependency."""
     monkeypatch.setitem(sys.modules, "trio", None)
     with pytest.raises(RuntimeError, match="no event loop is running in this thread"):
         current_loop()
@@ -347,8 +347,8 @@ async def note_who(found: list[str]) -> None:
     WHO.set("changed")
 
 
-async def test_work_for_many_has_no_context_of_whoever_spawned_it() -> None:
-    """A handler that happens to start it must not be seen in it."""
+async def test_work_for_many_connections_does_not_inherit_a_context() -> None:
+    """It must not see context variables of the handler that happens to start it."""
     found: list[str] = []
     WHO.set("ann")
     current_loop().spawn(note_who, found)
@@ -356,8 +356,8 @@ async def test_work_for_many_has_no_context_of_whoever_spawned_it() -> None:
     assert found == ["nobody"]
 
 
-async def test_work_for_one_connection_runs_in_a_copy_of_the_context_that_is_given() -> None:
-    """Each piece has a copy of its own, and nothing of it comes back."""
+async def test_work_for_one_connection_runs_in_a_copy_of_the_given_context() -> None:
+    """Each piece of work has its own copy, and no change comes back."""
     found: list[str] = []
     WHO.set("ann")
     context = contextvars.copy_context()
@@ -369,8 +369,8 @@ async def test_work_for_one_connection_runs_in_a_copy_of_the_context_that_is_giv
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_task_factory_does_not_run_work_before_its_creator_has_it() -> None:
-    """An eager one does; whoever keeps the task in an attribute that the task looks at would miss it."""
+async def test_a_task_factory_does_not_start_work_before_spawn_returns() -> None:
+    """An eager one would: the work would miss the attribute in which its creator keeps the task."""
     ran: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_task_factory(eager)
@@ -392,8 +392,8 @@ def eager(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> as
     return done
 
 
-def test_what_is_begun_is_done_or_goes_on_in_the_background() -> None:
-    """In a copy of the caller's context, and kept while it runs; from Python 3.12 on."""
+def test_begin_runs_a_coroutine_at_once_and_continues_in_the_background() -> None:
+    """It runs in a copy of the caller's context and is kept while it runs; from Python 3.12 on."""
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name")
     seen = list[str]()
 
@@ -427,8 +427,8 @@ def test_what_is_begun_is_done_or_goes_on_in_the_background() -> None:
     asyncio.run(main())
 
 
-async def test_only_with_a_task_factory_a_task_may_begin_in_its_creator(anyio_backend_name: str) -> None:
-    """Which trio has not."""
+async def test_a_task_may_begin_in_its_creator_only_with_a_task_factory(anyio_backend_name: str) -> None:
+    """trio has no task factory."""
     assert not begins_in_creator()
     if anyio_backend_name == "trio":
         return

@@ -33,7 +33,7 @@ def running(loop: HandLoop) -> int:
 
 
 def test_a_visit_comes_at_its_time_or_up_to_a_tick_later() -> None:
-    """Once, and with the time on the timekeeper's own clock."""
+    """It comes once, with the time of the timekeeper's own clock."""
     loop, timekeeper = build()
     visits: list[float] = []
     timekeeper.schedule(visits.append, 100.25)
@@ -44,8 +44,8 @@ def test_a_visit_comes_at_its_time_or_up_to_a_tick_later() -> None:
     assert timekeeper.now == pytest.approx(100.5)
 
 
-def test_a_visit_that_was_cancelled_does_not_come() -> None:
-    """Cancelling one that was made does nothing."""
+def test_a_cancelled_visit_does_not_come() -> None:
+    """Cancelling a visit that has been made does nothing."""
     loop, timekeeper = build()
     visits: list[float] = []
     kept = timekeeper.schedule(visits.append, 100.1)
@@ -56,8 +56,8 @@ def test_a_visit_that_was_cancelled_does_not_come() -> None:
     assert tick(loop, timekeeper) is False
 
 
-def test_a_stall_of_ours_costs_no_peer_its_life() -> None:
-    """However late a tick comes, it counts for little more than one."""
+def test_a_stall_of_the_loop_times_out_no_peer() -> None:
+    """However late a tick comes, it counts for little more than one tick."""
     loop, timekeeper = build()
     visits: list[float] = []
     timekeeper.schedule(visits.append, 105.0)
@@ -69,8 +69,8 @@ def test_a_stall_of_ours_costs_no_peer_its_life() -> None:
     assert len(visits) == 1
 
 
-def test_a_clock_that_goes_backwards_moves_nothing() -> None:
-    """Time stands still until the clock goes on."""
+def test_time_stands_still_while_the_clock_goes_backwards() -> None:
+    """It goes on when the clock does."""
     loop, timekeeper = build()
     tick(loop, timekeeper, step=-50.0)
     assert timekeeper.now == 100.0
@@ -78,8 +78,8 @@ def test_a_clock_that_goes_backwards_moves_nothing() -> None:
     assert timekeeper.now == pytest.approx(100.1)
 
 
-def test_one_task_ticks_however_much_there_is_to_wait_for() -> None:
-    """None before the first deadline, one from then on."""
+def test_one_task_ticks_for_all_deadlines() -> None:
+    """There is no task before the first deadline."""
     loop, timekeeper = build()
     assert loop.tasks == []
     timekeeper.schedule(lambda now: None, 101.0)
@@ -88,8 +88,8 @@ def test_one_task_ticks_however_much_there_is_to_wait_for() -> None:
     assert running(loop) == 1
 
 
-def test_a_tick_tells_whether_there_is_more_to_wait_for() -> None:
-    """A deadline that lies ahead is something to wait for, one that was visited is not."""
+def test_a_tick_returns_whether_more_ticks_are_needed() -> None:
+    """A deadline ahead needs them, a visited one does not."""
     loop, timekeeper = build()
     assert tick(loop, timekeeper) is False
     timekeeper.schedule(lambda now: None, 100.3)
@@ -98,7 +98,7 @@ def test_a_tick_tells_whether_there_is_more_to_wait_for() -> None:
 
 
 def test_a_visit_may_schedule_the_next() -> None:
-    """As every connection does."""
+    """Every connection does so."""
     loop, timekeeper = build()
     visits: list[float] = []
 
@@ -112,7 +112,7 @@ def test_a_visit_may_schedule_the_next() -> None:
 
 
 def test_the_visits_of_one_turn_have_a_budget() -> None:
-    """What is left waits for the next turn of the loop, and then for the next again."""
+    """The remaining visits wait for the next turns of the loop."""
     loop, timekeeper = build()
     visits: list[int] = []
 
@@ -133,8 +133,8 @@ def test_the_visits_of_one_turn_have_a_budget() -> None:
     assert visits == [0, 1, 2, 3, 4]
 
 
-def test_what_a_turn_left_over_is_something_to_wait_for() -> None:
-    """Also when nothing else is scheduled."""
+def test_visits_left_over_from_a_turn_need_more_ticks() -> None:
+    """This holds also if nothing else is scheduled."""
     loop, timekeeper = build()
     for _ in range(2):
         timekeeper.schedule(lambda now: setattr(loop, "now", loop.now + 1.0), 100.1)
@@ -147,7 +147,7 @@ def test_what_a_turn_left_over_is_something_to_wait_for() -> None:
 
 
 def test_a_visit_that_raises_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    """The others are visited, the clock goes on, and the failure is logged."""
+    """The other visits are made, the clock goes on, and the failure is logged."""
     loop, timekeeper = build()
     visits: list[float] = []
 
@@ -163,7 +163,7 @@ def test_a_visit_that_raises_harms_no_other(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_each_watcher_is_called_at_every_tick() -> None:
-    """One that has something to wait for does not hide the others."""
+    """A watcher that needs ticks does not hide those behind it."""
     loop, timekeeper = build()
     looks: list[tuple[str, float]] = []
     answers = {"first": True, "second": False}
@@ -184,8 +184,8 @@ def test_each_watcher_is_called_at_every_tick() -> None:
     assert [now for _, now in looks] == [pytest.approx(at) for at in (100.1, 100.1, 100.2, 100.2)]
 
 
-def test_it_rests_only_when_nothing_is_left() -> None:
-    """A deadline keeps it going, a cancelled one does not."""
+def test_rest_stops_the_ticks_only_when_no_deadline_is_left() -> None:
+    """A deadline keeps them going, a cancelled one does not."""
     loop, timekeeper = build()
     deadline = timekeeper.schedule(lambda now: None, 101.0)
     timekeeper.rest()
@@ -196,8 +196,8 @@ def test_it_rests_only_when_nothing_is_left() -> None:
     assert running(loop) == 0
 
 
-def test_after_a_rest_it_wakes_with_the_time_that_has_passed() -> None:
-    """Nobody was waiting, so there is no lag to forgive."""
+def test_after_a_rest_the_clock_has_all_the_time_that_passed() -> None:
+    """Nobody was waiting, so no lag must be forgiven."""
     loop, timekeeper = build()
     timekeeper.wake()
     timekeeper.rest()
@@ -208,7 +208,7 @@ def test_after_a_rest_it_wakes_with_the_time_that_has_passed() -> None:
 
 
 def test_reading_the_clock_brings_it_up_to_date_only_while_nothing_ticks() -> None:
-    """While something ticks, all that happens between two ticks happens at the same time."""
+    """While a task ticks, everything between two ticks happens at the same time."""
     loop, timekeeper = build()
     loop.now = 150.0
     assert timekeeper.read() == timekeeper.now == 150.0
@@ -226,8 +226,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.anyio
-async def test_on_a_real_loop_it_ticks_until_nothing_is_left() -> None:
-    """A visit comes, and then the task ends by itself and can be woken again."""
+async def test_on_a_real_loop_the_task_ends_when_nothing_is_left() -> None:
+    """It makes the visit, ends by itself, and can be woken again."""
     timekeeper = Timekeeper(current_loop())
     for _ in range(2):
         visited = anyio.Event()
@@ -239,8 +239,8 @@ async def test_on_a_real_loop_it_ticks_until_nothing_is_left() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_task_that_rests_does_not_stop_the_one_that_followed_it() -> None:
-    """Rest and wake in the same turn: the clean-up of the first comes after the start of the second."""
+async def test_a_task_that_ends_does_not_stop_its_successor() -> None:
+    """After rest and wake in one turn, the first task cleans up when the second has started."""
     timekeeper = Timekeeper(current_loop())
     visited = anyio.Event()
     timekeeper.wake()

@@ -62,7 +62,6 @@ class RecordingSender:
         self._loop = loop
         self._wire = peer.wire
         self.peer = peer
-        self.peer = peer
         self.transport: RecordingWire | None = peer.wire
         self.deflates = None
         self.cursor = self.messages = self.bytes = 0
@@ -197,8 +196,8 @@ def test_nothing_is_written_in_the_turn_of_the_call() -> None:
     assert (at.turn_log.pending, at.turn_log.end) == ([], 1)
 
 
-def test_messages_of_one_turn_leave_in_one_write_that_all_share() -> None:
-    """Joined once; each peer gets the same block."""
+def test_messages_of_one_turn_leave_in_one_shared_write() -> None:
+    """They are joined once, and each peer gets the same block."""
     at = Studio()
     for text in "123":
         at.say(text)
@@ -210,7 +209,7 @@ def test_messages_of_one_turn_leave_in_one_write_that_all_share() -> None:
 
 
 def test_a_writer_runs_only_while_there_is_something_to_write() -> None:
-    """One for all entries of a turn, and a new one afterwards."""
+    """One writer serves all entries of a turn; a later turn starts a new one."""
     at = Studio()
     at.say("1")
     at.say("2")
@@ -222,8 +221,8 @@ def test_a_writer_runs_only_while_there_is_something_to_write() -> None:
     assert at.peers[0].texts == ["1", "2", "3"]
 
 
-def test_whoever_is_excluded_does_not_get_it() -> None:
-    """But all else, in its place."""
+def test_an_excluded_peer_does_not_get_the_message() -> None:
+    """It gets all other messages, in their order."""
     at = Studio()
     first, second, third = at.peers
     at.say("1")
@@ -234,8 +233,8 @@ def test_whoever_is_excluded_does_not_get_it() -> None:
     assert (first.texts, second.texts, third.texts) == (["1", "4"], ["1", "2", "4"], ["1", "2", "3", "4"])
 
 
-def test_each_room_gets_its_own_and_who_is_in_several_gets_them_in_order() -> None:
-    """And whoever is in the same rooms shares the joined block."""
+def test_each_room_gets_its_messages_and_a_peer_in_several_gets_them_in_order() -> None:
+    """Peers in the same rooms share the joined block."""
     at = Studio(4)
     nowhere, left, both, too = at.peers
     room, other = {left, both, too}, {both, too}
@@ -251,7 +250,7 @@ def test_each_room_gets_its_own_and_who_is_in_several_gets_them_in_order() -> No
 
 
 def test_a_peer_whose_wire_is_blocked_gets_its_messages_one_by_one() -> None:
-    """Only its queue knows what becomes of them; the others do not wait for it."""
+    """Only its queue decides what becomes of them, and other peers do not wait for it."""
     at = Studio()
     stalled = at.peers[0]
     stalled.wire.writable = False
@@ -262,8 +261,8 @@ def test_a_peer_whose_wire_is_blocked_gets_its_messages_one_by_one() -> None:
     assert at.peers[1].texts == ["1", "2"]
 
 
-def test_a_message_never_overtakes_what_is_queued() -> None:
-    """Also when the wire takes data again in between."""
+def test_a_message_never_overtakes_queued_messages() -> None:
+    """This holds also if the wire takes data again in between."""
     at = Studio(1)
     (peer,) = at.peers
     peer.wire.writable = False
@@ -276,8 +275,8 @@ def test_a_message_never_overtakes_what_is_queued() -> None:
     assert peer.texts == ["1", "2"]
 
 
-def test_a_peer_that_has_left_gets_nothing_and_holds_up_nobody() -> None:
-    """It is still in the audience of the entry, perhaps."""
+def test_a_peer_that_has_left_gets_nothing_and_delays_nobody() -> None:
+    """It may still be in the audience of the entry."""
     at = Studio()
     at.peers[0].open = False
     at.peers[1].open = False
@@ -287,8 +286,8 @@ def test_a_peer_that_has_left_gets_nothing_and_holds_up_nobody() -> None:
     assert [peer.texts for peer in at.peers] == [[], [], ["1"]]
 
 
-def test_who_must_have_its_messages_now_gets_them_at_once_and_only_once() -> None:
-    """Before its handler's own send, say."""
+def test_catch_up_writes_the_messages_of_a_peer_at_once_and_only_once() -> None:
+    """A handler's own send needs the broadcasts before it to be written first."""
     at = Studio()
     first, second, _ = at.peers
     at.say("1")
@@ -302,7 +301,7 @@ def test_who_must_have_its_messages_now_gets_them_at_once_and_only_once() -> Non
 
 
 def test_catching_up_with_an_empty_log_does_nothing() -> None:
-    """As with one that holds only what the peer has had."""
+    """Nor does it with a log whose entries the peer has had."""
     at = Studio(1)
     at.turn_log.catch_up(member(at.peers[0]))
     at.say("1")
@@ -311,7 +310,7 @@ def test_catching_up_with_an_empty_log_does_nothing() -> None:
     assert at.peers[0].texts == ["1"]
 
 
-def test_who_joins_later_gets_nothing_from_before() -> None:
+def test_a_peer_that_joins_later_gets_no_earlier_message() -> None:
     """Its cursor begins at the end of the log, although the audience is the live set."""
     at = Studio(1)
     at.say("before")
@@ -323,8 +322,8 @@ def test_who_joins_later_gets_nothing_from_before() -> None:
     assert (at.peers[0].texts, late.texts) == (["before", "after"], ["after"])
 
 
-def test_what_is_said_while_the_writer_pauses_goes_behind_what_was_said_before() -> None:
-    """For those who were visited already and for those who were not."""
+def test_a_message_sent_while_the_writer_pauses_comes_after_earlier_ones() -> None:
+    """This holds for peers that were already visited and for those that were not."""
     at = Studio(3 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
     at.say("1")
     at.loop.turn()
@@ -339,8 +338,8 @@ def test_what_is_said_while_the_writer_pauses_goes_behind_what_was_said_before()
     assert all(peer.texts == ["1", "2"] for peer in at.peers)
 
 
-def test_what_is_said_while_the_writer_pauses_goes_along_to_those_it_has_not_reached() -> None:
-    """Joined with what was before it; who was visited already gets it next, and nobody gets it twice."""
+def test_a_message_sent_while_the_writer_pauses_joins_the_current_pass() -> None:
+    """Peers that were not reached get it joined with the earlier messages; the others get it in the next pass, once."""
     at = Studio(3 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
     at.say("1")
     at.loop.turn()
@@ -358,8 +357,8 @@ def test_what_is_said_while_the_writer_pauses_goes_along_to_those_it_has_not_rea
     assert len({id(block) for peer in at.peers for block in peer.sender.blocks}) == 5
 
 
-def test_who_left_before_something_was_said_does_not_get_what_goes_along() -> None:
-    """Although the pass that it goes along with began when it was there."""
+def test_a_peer_that_left_the_audience_does_not_get_a_joining_message() -> None:
+    """It was still a member when the pass began."""
     at = Studio(3 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
     at.say("1")
     at.loop.turn()
@@ -373,8 +372,8 @@ def test_who_left_before_something_was_said_does_not_get_what_goes_along() -> No
 
 
 @pytest.mark.parametrize("emptied", ["first", "second"])
-def test_nothing_goes_along_where_an_audience_of_the_pass_is_empty(emptied: str) -> None:
-    """Its messages are for nobody, and those of the other are neither lost nor misled."""
+def test_no_message_joins_a_pass_in_which_an_audience_is_empty(emptied: str) -> None:
+    """Messages for the empty audience reach nobody; those of the other are neither lost nor misdirected."""
     at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
     other: set[Peer] = {Peer(at.loop)}
     if emptied == "first":
@@ -398,8 +397,8 @@ def test_nothing_goes_along_where_an_audience_of_the_pass_is_empty(emptied: str)
 
 
 @pytest.mark.parametrize("way", ["another audience", "somebody excluded", "too large", "excluded before"])
-def test_what_cannot_go_along_waits_for_the_next_pass(way: str) -> None:
-    """Another audience, an exclusion, or more than may be joined."""
+def test_a_message_that_cannot_join_waits_for_the_next_pass(way: str) -> None:
+    """It has another audience or an exclusion, or is larger than what may be joined."""
     at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
     at.say("1", without=at.peers[:1] if way == "excluded before" else ())
     at.loop.turn()
@@ -413,7 +412,7 @@ def test_what_cannot_go_along_waits_for_the_next_pass(way: str) -> None:
 
 
 def test_the_writer_yields_after_a_slice_of_writes() -> None:
-    """So that others have their turn."""
+    """Other tasks get their turn."""
     at = Studio(4 * LOOK_AT_CLOCK_EVERY, slice_size=2 * LOOK_AT_CLOCK_EVERY)
     at.say("1")
     at.loop.turn()
@@ -423,7 +422,7 @@ def test_the_writer_yields_after_a_slice_of_writes() -> None:
 
 
 def test_the_writer_yields_after_its_share_of_time() -> None:
-    """However few writes that were; the clock is looked at now and then only."""
+    """It yields however few writes that was; it reads the clock only now and then."""
     at = Studio(4 * LOOK_AT_CLOCK_EVERY)
     for peer in at.peers:
         peer.sender.cost = BUDGET / 8
@@ -434,7 +433,7 @@ def test_the_writer_yields_after_its_share_of_time() -> None:
 
 
 def test_a_peer_that_leaves_while_the_writer_pauses_gets_nothing() -> None:
-    """Whoever was in the audience when the pass began may be gone when its turn comes."""
+    """It was in the audience when the pass began, and is gone when its turn comes."""
     at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
     at.say("1")
     at.loop.turn()
@@ -446,8 +445,8 @@ def test_a_peer_that_leaves_while_the_writer_pauses_gets_nothing() -> None:
     assert left.texts == []
 
 
-def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
-    """The others get theirs, and the log does not stand still from then on."""
+def test_a_wire_that_fails_harms_only_its_own_peer(caplog: pytest.LogCaptureFixture) -> None:
+    """The others get their messages, and the log goes on."""
     at = Studio(3)
 
     def fail(block: Block) -> None:
@@ -464,8 +463,8 @@ def test_a_wire_that_fails_costs_its_own_peer_and_nobody_else(caplog: pytest.Log
     assert at.peers[1].closing.begin.called
 
 
-def test_a_transport_that_fails_in_its_turn_costs_its_own_peer_and_nobody_else() -> None:
-    """Those after it are written to all the same, and the peer is closed."""
+def test_a_transport_that_fails_harms_only_its_own_peer() -> None:
+    """Peers behind it are written to, and the failed one is closed."""
     at = Studio(5)
 
     def fail(data: bytes) -> None:
@@ -478,8 +477,8 @@ def test_a_transport_that_fails_in_its_turn_costs_its_own_peer_and_nobody_else()
     assert [peer.closing.begin.called for peer in at.peers] == [False, False, True, False, False]
 
 
-def test_who_is_over_never_comes_back_into_a_pass() -> None:
-    """Its handler may leave its rooms last of all; nobody holds the connection then, whom a look at it would miss."""
+def test_a_closed_peer_never_comes_back_into_a_pass() -> None:
+    """Its handler may leave its rooms last of all, and by then the connection may already be freed."""
     at = Studio(2 * LOOK_AT_CLOCK_EVERY, slice_size=LOOK_AT_CLOCK_EVERY)
     at.say("1")
     at.loop.turn()
@@ -493,8 +492,8 @@ def test_who_is_over_never_comes_back_into_a_pass() -> None:
     assert [peer.texts for peer in at.peers if peer is not over] == [["1", "2"]] * (2 * LOOK_AT_CLOCK_EVERY - 1)
 
 
-def test_a_peer_that_nobody_holds_any_more_fails_alone() -> None:
-    """There is nothing to close then."""
+def test_a_write_to_a_freed_peer_harms_no_other() -> None:
+    """There is nothing left to close."""
     at = Studio(3)
 
     def fail(block: Block) -> None:
@@ -511,8 +510,8 @@ def test_a_peer_that_nobody_holds_any_more_fails_alone() -> None:
     assert [peer.texts for peer in at.peers] == [["1", "2"], [], ["1", "2"]]
 
 
-def test_what_goes_wrong_in_a_pass_is_not_the_end_of_all(caplog: pytest.LogCaptureFixture) -> None:
-    """What the log held is lost, and it is said; what is said then arrives."""
+def test_an_error_in_a_pass_does_not_stop_later_broadcasts(caplog: pytest.LogCaptureFixture) -> None:
+    """The entries of the log are lost, which is logged; later messages arrive."""
 
     class Broken(set[Peer]):
         def __iter__(self) -> Iterator[Peer]:
@@ -530,7 +529,7 @@ def test_what_goes_wrong_in_a_pass_is_not_the_end_of_all(caplog: pytest.LogCaptu
 
 
 def test_a_transport_that_closes_before_its_turn_gets_nothing() -> None:
-    """No frame goes behind a close frame."""
+    """No frame may follow a close frame."""
     at = Studio(2)
     at.peers[1].wire.is_closing = lambda: True  # type: ignore[method-assign]
     at.say("1")
@@ -539,7 +538,7 @@ def test_a_transport_that_closes_before_its_turn_gets_nothing() -> None:
 
 
 def test_a_wire_without_a_transport_writes_at_once() -> None:
-    """As plain ASGI does."""
+    """A plain ASGI wire is one."""
     at = Studio(3)
     at.peers[1].sender.transport = None
     at.say("1")
@@ -547,8 +546,8 @@ def test_a_wire_without_a_transport_writes_at_once() -> None:
     assert all(peer.texts == ["1"] for peer in at.peers)
 
 
-def test_the_time_from_the_first_entry_to_the_last_write_is_told() -> None:
-    """Once for each pass."""
+def test_the_time_from_first_entry_to_last_write_is_reported() -> None:
+    """It is reported once for each pass."""
     at = Studio(2)
     for peer in at.peers:
         peer.sender.cost = 0.001
@@ -558,8 +557,8 @@ def test_the_time_from_the_first_entry_to_the_last_write_is_told() -> None:
     assert at.passes == [pytest.approx(0.502)]
 
 
-def test_the_log_is_crowded_from_so_many_entries_on() -> None:
-    """A caller should then wait."""
+def test_the_log_is_crowded_from_a_number_of_entries_on() -> None:
+    """Callers should then wait."""
     at = Studio(1)
     for _ in range(MAX_LOG_ENTRIES - 1):
         at.say("")
@@ -570,8 +569,8 @@ def test_the_log_is_crowded_from_so_many_entries_on() -> None:
     assert not at.turn_log.crowded
 
 
-def test_the_log_is_crowded_from_so_many_bytes_on() -> None:
-    """Whatever they come in; what was written counts no more."""
+def test_the_log_is_crowded_from_a_number_of_bytes_on() -> None:
+    """The number of messages does not matter, and written ones no longer count."""
     at = Studio(1)
     at.say("x" * (MAX_LOG_BYTES - 1))
     assert not at.turn_log.crowded
@@ -582,8 +581,8 @@ def test_the_log_is_crowded_from_so_many_bytes_on() -> None:
     assert not at.turn_log.crowded
 
 
-def test_an_audience_of_nobody_is_no_trouble() -> None:
-    """Alone and beside another one."""
+def test_an_empty_audience_is_fine() -> None:
+    """Alone and beside another audience."""
     at = Studio(1)
     at.say("1", set())
     at.work()
@@ -593,8 +592,8 @@ def test_an_audience_of_nobody_is_no_trouble() -> None:
     assert at.peers[0].texts == ["3"]
 
 
-def test_two_audiences_that_are_equal_but_not_the_same_are_told_apart() -> None:
-    """By identity: who is in both gets both."""
+def test_two_equal_audiences_are_kept_apart_by_identity() -> None:
+    """A peer in both gets the messages of both."""
     at = Studio(1)
     (peer,) = at.peers
     at.say("1", {peer})
@@ -603,8 +602,8 @@ def test_two_audiences_that_are_equal_but_not_the_same_are_told_apart() -> None:
     assert peer.texts == ["1", "2"]
 
 
-def test_the_messages_of_a_group_are_joined_once_for_each_combination_of_rooms() -> None:
-    """However many peers there are."""
+def test_messages_are_joined_once_for_each_combination_of_rooms() -> None:
+    """The number of peers does not matter."""
     loop = HandLoop()
     peers = [Peer(loop) for _ in range(30)]
     tens, odd = set(peers[:10]), set(peers[1::2])
@@ -618,7 +617,7 @@ def test_the_messages_of_a_group_are_joined_once_for_each_combination_of_rooms()
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_a_caller_can_wait_until_the_log_is_empty(anyio_backend: str) -> None:
-    """Several of them; with an empty log nobody waits."""
+    """Several callers can wait at once; with an empty log nobody waits."""
     at, waited = Studio(), list[int]()
     await at.turn_log.idle()
 
@@ -641,7 +640,7 @@ async def test_a_caller_can_wait_until_the_log_is_empty(anyio_backend: str) -> N
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_on_a_real_loop_the_writer_runs_by_itself(anyio_backend: str) -> None:
-    """In the next turn."""
+    """It runs in the next turn of the loop."""
     done = anyio.Event()
     turn_log = TurnLog(current_loop(), Timekeeper(current_loop()), 1000, lambda seconds: done.set())
     turn_log.append(Entry(Outgoing("1"), set()))

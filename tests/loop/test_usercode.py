@@ -144,10 +144,10 @@ HOOKS = list(Hooks.EVENTS)
 
 @pytest.mark.parametrize("kind", RAISED)
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
-async def test_whatever_a_hook_raises_every_connection_lives_and_ends(
+async def test_connections_open_and_close_whatever_a_hook_raises(
     kind: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All hooks at once; the drain ends too."""
+    """All hooks raise at once, and the drain ends as well."""
     fail = (fails_async if asynchronous else fails)(RAISED[kind])
     hooks = Hooks(**dict.fromkeys(HOOKS, Callback(fail)))
     async with on_stage(echo, hooks=hooks, max_connections=1) as stage:
@@ -166,10 +166,10 @@ async def test_whatever_a_hook_raises_every_connection_lives_and_ends(
 
 @pytest.mark.parametrize("kind", RAISED)
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["before it waits", "after it has waited"])
-async def test_an_authorize_that_raises_lets_nobody_in_and_counts_nobody(
+async def test_an_authorize_that_raises_refuses_and_counts_nobody(
     kind: str, asynchronous: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """403 as for any error, and the next handshake is asked for as before."""
+    """The answer is 403 for any error, and the next handshake is asked as before."""
     broken = [True]
 
     async def authorize(scope: Scope) -> bool:
@@ -190,10 +190,10 @@ async def test_an_authorize_that_raises_lets_nobody_in_and_counts_nobody(
 
 
 @pytest.mark.parametrize("kind", RAISED)
-async def test_a_client_address_that_raises_leaves_the_rule_of_the_proxies(
+async def test_a_client_address_that_raises_leaves_the_rule_of_trusted_proxies(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So that nobody is uncounted."""
+    """So every connection is still counted under an address."""
     async with on_stage(echo, client_address=fails(RAISED[kind]), max_connections_per_address=1) as stage:
         await lives(stage)
         peer = await stage.open(client=("203.0.113.7", 5))
@@ -204,10 +204,10 @@ async def test_a_client_address_that_raises_leaves_the_rule_of_the_proxies(
 @pytest.mark.parametrize(
     "answer", [5, b"10.0.0.1", ("10.0.0.1", 80), odd_value(Odd)], ids=["int", "bytes", "pair", "odd"]
 )
-async def test_a_client_address_that_gives_no_address_is_a_failure(
+async def test_a_client_address_that_returns_no_address_counts_as_failed(
     answer: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It would be counted under something that is no address."""
+    """Otherwise the connection would be counted under something that is not an address."""
     async with on_stage(echo, client_address=lambda scope: answer) as stage:
         await lives(stage)
     assert "client_address failed for /ws" in caplog.text
@@ -215,10 +215,10 @@ async def test_a_client_address_that_gives_no_address_is_a_failure(
 
 @pytest.mark.parametrize("kind", RAISED)
 @pytest.mark.parametrize("capable", [False, True])
-async def test_a_heartbeat_that_cannot_be_made_stops_no_clock(
+async def test_a_heartbeat_message_that_cannot_be_made_stops_no_deadline(
     kind: str, capable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither its own nor those of others: idle connections still end."""
+    """Its own connection and others still end when they are idle."""
     options: dict[str, Any] = {"heartbeat_type": "custom", "custom_heartbeat": fails(RAISED[kind])}
     async with on_stage(echo, capable=capable, heartbeat_interval=1, idle_timeout=7.5, **options) as stage:
         peer = await stage.open()
@@ -234,8 +234,8 @@ async def test_a_heartbeat_that_cannot_be_made_stops_no_clock(
 
 
 @pytest.mark.parametrize("kind", RAISED)
-async def test_an_object_that_raises_may_be_kept_and_weighs_what_can_be_learned(kind: str) -> None:
-    """As user data and as metadata, alone or inside of others."""
+async def test_an_object_that_raises_may_be_kept_and_counts_as_far_as_it_can(kind: str) -> None:
+    """As user data and as metadata, alone or inside other objects."""
     value = odd_value(RAISED[kind])
     assert 0 < estimate(value) < estimate([value, {"inside": value}])
     async with on_stage(echo, max_total_memory=1_000_000) as stage:
@@ -256,7 +256,7 @@ def _websocket(peer: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", RAISED)
-async def test_what_a_double_raises_ends_that_double_alone(kind: str) -> None:
+async def test_an_error_of_a_double_ends_that_double_alone(kind: str) -> None:
     """Its sends and its close are code of the application as well."""
 
     class Double:
@@ -293,8 +293,8 @@ class OddKey:
 
 
 @pytest.mark.parametrize("key", [[1], OddKey()], ids=["a list", "odd"])
-async def test_a_key_that_is_none_is_the_caller_s_error(key: Any) -> None:
-    """And no message of others is lost by it."""
+async def test_a_key_that_cannot_be_hashed_is_the_caller_s_error(key: Any) -> None:
+    """No message of others is lost by it."""
     async with on_stage(echo, outbound=Outbound(policy="latest")) as stage:
         (peer,) = await stage.named("ann")
         await stage.manager.broadcast("before")
@@ -307,7 +307,7 @@ async def test_a_key_that_is_none_is_the_caller_s_error(key: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(TOLD_APART - {"StopIteration"}))  # a RuntimeError there: the peer has left
-async def test_what_somebody_between_raises_for_a_message_ends_that_connection_alone(
+async def test_an_error_of_middleware_at_a_message_ends_that_connection_alone(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The broadcast reaches the others, this time and the next."""
@@ -331,18 +331,18 @@ async def test_what_somebody_between_raises_for_a_message_ends_that_connection_a
 
 
 @pytest.mark.parametrize("kind", sorted(TOLD_APART))
-async def test_an_observer_of_a_close_that_raises_is_told_of_and_no_more(
+async def test_an_observer_of_a_close_that_raises_is_logged_and_harms_nothing(
     kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few times in a minute, for all wires together."""
+    """It is logged a few times a minute, for all wires together."""
     monkeypatch.setattr("wsstab.wires.base._notices", Notices())
     for _ in range(FEW + 5):
         await tell_of_close(fails_async(RAISED[kind]), 1000, "")
     assert caplog.text.count("failed at a close") == FEW
 
 
-async def test_hooks_that_never_end_hold_up_neither_a_drain_nor_a_stop() -> None:
-    """They are waited for a little, and cancelled when the manager stops."""
+async def test_hooks_that_never_end_delay_neither_a_drain_nor_a_stop() -> None:
+    """They get some time, and are cancelled when the manager stops."""
     ended: list[str] = []
 
     async def never(event: Event) -> None:
@@ -365,7 +365,7 @@ async def test_hooks_that_never_end_hold_up_neither_a_drain_nor_a_stop() -> None
 
 
 async def test_a_hook_that_was_cancelled_before_it_began_is_never_awaited() -> None:
-    """And leaves nothing behind."""
+    """It leaves nothing behind."""
     subscribers, heard = Subscribers(), list[Event]()
 
     async def hear(event: Event) -> None:
@@ -392,7 +392,7 @@ REENTRANT: dict[str, Callable[[WebSocketConnectionManager, Any], Awaitable[Any]]
 @pytest.mark.parametrize("name", REENTRANT)
 @pytest.mark.parametrize("hook", ["on_connect", "on_disconnect"])
 async def test_a_hook_may_call_the_manager(name: str, hook: str) -> None:
-    """Whatever it calls, it comes back, and everything goes on."""
+    """Each call returns, and everything goes on."""
     done: list[str] = []
     stages: list[Stage] = []
 
@@ -419,7 +419,7 @@ async def test_a_hook_may_call_the_manager(name: str, hook: str) -> None:
 
 
 async def test_callbacks_that_cause_their_own_event_come_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
-    """With one line, not with the stack."""
+    """They end with one line in the log and not with the stack."""
     manager = WebSocketConnectionManager()
     heard: list[Event] = []
 
@@ -436,7 +436,7 @@ async def test_callbacks_that_cause_their_own_event_come_to_an_end(caplog: pytes
 
 
 async def test_a_callback_may_register_another() -> None:
-    """It hears of the next event."""
+    """The new callback gets the next event."""
     subscribers, heard = Subscribers(), list[Event]()
 
     def add(event: TokenIssued) -> None:
@@ -451,8 +451,8 @@ async def test_a_callback_may_register_another() -> None:
 
 
 @pytest.mark.parametrize("kind", ENDS)
-def test_what_ends_the_process_passes(kind: str) -> None:
-    """From a hook, a function and what is shown or weighed."""
+def test_errors_that_end_the_process_pass_through(kind: str) -> None:
+    """From a hook, from a function, and from an object that is shown or measured."""
     subscribers = Subscribers()
     subscribers.add(TokenIssued, fails(ENDS[kind]))
     with pytest.raises(type(ENDS[kind]())):
@@ -467,8 +467,8 @@ def test_what_ends_the_process_passes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", RAISED)
-async def test_what_is_raised_is_an_exception_for_us(kind: str) -> None:
-    """Itself where it is one, with its cause where it is none."""
+async def test_every_error_of_user_code_becomes_an_exception(kind: str) -> None:
+    """An exception stays itself; anything else becomes the cause of one."""
     error = RAISED[kind]()
 
     async def fail() -> None:
@@ -485,8 +485,8 @@ async def test_what_is_raised_is_an_exception_for_us(kind: str) -> None:
     assert not is_cancellation(ValueError())
 
 
-async def test_our_own_cancellation_passes() -> None:
-    """Also where the code of the application turns it into a group, or has cleaned up."""
+async def test_our_own_cancellation_passes_through() -> None:
+    """This holds also if the application's code turns it into a group, or has cleaned up."""
     after: list[str] = []
 
     async def wait() -> None:
@@ -513,8 +513,8 @@ async def test_our_own_cancellation_passes() -> None:
     assert after == ["cleaned up"] * 2
 
 
-async def test_a_timeout_around_it_is_our_own_cancellation() -> None:
-    """As `accept_timeout` is for ``authorize``."""
+async def test_a_timeout_around_user_code_is_our_own_cancellation() -> None:
+    """`accept_timeout` is such a timeout around ``authorize``."""
 
     async def forever(scope: Scope) -> bool:
         with contextlib.suppress(ValueError):
@@ -529,7 +529,7 @@ async def test_a_timeout_around_it_is_our_own_cancellation() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(TOLD_APART - {"GeneratorExit", "StopAsyncIteration"}))
-async def test_a_handler_that_raises_anything_is_counted_out(kind: str) -> None:
+async def test_a_handler_that_raises_anything_frees_its_place(kind: str) -> None:
     """Its connection ends with 1011, and nothing of it remains."""
 
     closed_events = list[ConnectionClosed]()
@@ -564,8 +564,8 @@ def counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("counts_nothing")
-async def test_where_cancellations_are_not_counted_an_answer_comes_through_all_the_same() -> None:
-    """Its value, its error, and what is no error of ours as one with its cause."""
+async def test_without_counted_cancellations_an_answer_still_arrives() -> None:
+    """Python 3.10 does not count them. The value arrives, or the error, or an error with the cause."""
     assert await awaited(answers(7)) == 7
     with pytest.raises(ValueError, match="on purpose"):
         await awaited(answers(ValueError("on purpose")))
@@ -575,8 +575,8 @@ async def test_where_cancellations_are_not_counted_an_answer_comes_through_all_t
 
 
 @pytest.mark.usefixtures("counts_nothing")
-async def test_where_cancellations_are_not_counted_our_own_passes_and_the_code_has_ended() -> None:
-    """It is cancelled with us, and has cleaned up when we go on."""
+async def test_without_counted_cancellations_our_own_passes_through() -> None:
+    """The user code is cancelled with us, and has cleaned up when we go on."""
     after: list[str] = []
 
     async def wait() -> None:
@@ -592,24 +592,24 @@ async def test_where_cancellations_are_not_counted_our_own_passes_and_the_code_h
 
 
 @pytest.mark.usefixtures("counts_nothing")
-async def test_where_cancellations_are_not_counted_only_one_that_comes_alone_is_ours(anyio_backend_name: str) -> None:
-    """On trio, which tells them apart, none is ours while we are not cancelled."""
+async def test_without_counted_cancellations_only_a_lone_one_is_ours(anyio_backend_name: str) -> None:
+    """trio tells them apart: none is ours while we are not cancelled."""
     alone = asyncio.CancelledError()
     assert is_cancellation(alone) is (anyio_backend_name == "asyncio")
     assert not is_cancellation(BaseExceptionGroup("on purpose", [alone]))
     assert not is_cancellation(Odd())
 
 
-def test_without_a_loop_only_a_coroutine_that_is_closed_is_cancelled() -> None:
-    """It is thrown away, and whoever waits in it must not swallow that."""
+def test_without_a_loop_only_closing_a_coroutine_is_a_cancellation() -> None:
+    """Code that waits in it must not swallow that."""
     assert is_cancellation(GeneratorExit())
     assert not is_cancellation(asyncio.CancelledError())
     assert not is_cancellation(Odd())
 
 
 @pytest.mark.parametrize("kind", ENDS)
-def test_what_ends_the_process_passes_an_answer_too(kind: str) -> None:
-    """Nothing is made of it."""
+def test_errors_that_end_the_process_pass_through_an_answer(kind: str) -> None:
+    """They are not converted."""
 
     class Answer:
         def __await__(self) -> Any:
