@@ -171,7 +171,7 @@ def named(template: str, parameters: dict[str, Any]) -> str:
 def test_no_request_reaches_a_guarded_endpoint(
     shape: Any, root: str, stack: str, picked: list[int], chosen: list[tuple[list[str], str, bool]]
 ) -> None:
-    """By its path or by its own Override; and what nothing guards is reached as it is without us."""
+    """By its path or by its own Override. What nothing guards is reached as it is without the middleware."""
     templates = Made()
     templates.routes(shape)
     patterns = [PARAMETERS.sub("7", templates.templates[each % len(templates.templates)]) for each in picked]
@@ -199,8 +199,8 @@ def test_no_request_reaches_a_guarded_endpoint(
 @pytest.mark.parametrize("copies", [True, False])
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SHAPES)
-def test_a_path_that_is_rewritten_on_the_way_leads_past_no_guard(copies: bool, shape: Any) -> None:
-    """In the scope or in a copy of it; by path, only where it is not a copy, and then before the accept."""
+def test_a_rewritten_path_does_not_bypass_a_guard(copies: bool, shape: Any) -> None:
+    """Rewritten in the scope or in a copy of it; by path, only where it is not a copy, and then before the accept."""
     templates = Made()
     templates.routes(shape)
     targets = [PARAMETERS.sub("7", each) for each in templates.templates]

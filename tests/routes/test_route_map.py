@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -79,20 +80,20 @@ def where(app: object, path: str, root_path: str = "") -> tuple[object, str] | N
 )
 @pytest.mark.parametrize("root_path", ["", "/api"])
 def test_a_request_leads_to_an_endpoint(path: str, root_path: str, expected: Any) -> None:
-    """By the path that its route writes."""
+    """The map also tells the path as the route writes it."""
     assert where(Starlette(routes=ROUTES), root_path + path, root_path) == expected
 
 
-def test_the_scope_stays_as_it_is() -> None:
-    """It is looked at before the application gets it."""
-    scope = scope_of("/acme/service/v2/outer/in/inner/x")
-    before = {**scope, "path_params": {}}
-    RouteMap(Starlette(routes=ROUTES)).resolve({**scope, "path_params": {}}, "")
-    assert {**scope, "path_params": {}} == before
+def test_resolving_a_path_does_not_change_the_scope() -> None:
+    """The application gets the scope afterwards."""
+    scope = {**scope_of("/acme/service/v2/outer/in/inner/x"), "path_params": {}}
+    before = deepcopy(scope)
+    RouteMap(Starlette(routes=ROUTES)).resolve(scope, "")
+    assert scope == before
 
 
 def test_the_paths_are_those_of_all_routes_for_websockets() -> None:
-    """What is mounted and not known may have any."""
+    """A mounted application of an unknown kind may have any path."""
     assert RouteMap(Starlette(routes=ROUTES)).templates() == [
         "/echo",
         "/rooms/{number:int}",
@@ -104,21 +105,21 @@ def test_the_paths_are_those_of_all_routes_for_websockets() -> None:
 
 
 @pytest.mark.parametrize("app", [bare, functools.partial(bare), object(), CORSMiddleware(bare)])
-def test_of_an_application_of_another_kind_nothing_is_known(app: object) -> None:
-    """It is asked for nothing."""
+def test_nothing_is_known_of_an_application_without_starlette_s_routes(app: object) -> None:
+    """The map asks it for nothing."""
     found = RouteMap(app)
     assert (found.templates(), found.marked, found.root_path, where(app, "/echo")) == (None, False, "", None)
 
 
-def test_a_default_of_its_own_may_have_any_path() -> None:
-    """Where no route matches."""
+def test_a_router_with_a_default_of_its_own_may_have_any_path() -> None:
+    """The default answers where no route matches."""
     assert RouteMap(Router(routes=ROUTES[:1], default=bare)).templates() is None
     mounted = Starlette(routes=[Mount("/v1", app=Router(routes=ROUTES[:1], default=bare))])
     assert RouteMap(mounted).templates() == ["/v1/{rest:path}"]
 
 
-def test_the_root_path_of_fastapi_takes_the_place_of_the_scopes() -> None:
-    """At the top and in a mount, as in its own call."""
+def test_the_root_path_of_fastapi_replaces_that_of_the_scope() -> None:
+    """At the top and in a mount, as FastAPI does in its own call."""
     app = service()
     app.root_path = "/api"
     assert RouteMap(CORSMiddleware(app)).root_path == "/api"
@@ -128,7 +129,7 @@ def test_the_root_path_of_fastapi_takes_the_place_of_the_scopes() -> None:
 
 
 def test_an_endpoint_with_an_override_is_found_wherever_it_is() -> None:
-    """And when it was added later, in a router that was included too."""
+    """Also if it was added later, in a router that is included."""
 
     class Own(WebSocketEndpoint):
         pass
@@ -158,8 +159,8 @@ def test_an_endpoint_with_an_override_is_found_wherever_it_is() -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_a_route_that_is_replaced_in_its_place_is_seen(depth: int) -> None:
-    """Though there are as many as before, and however deep it is mounted."""
+def test_a_route_that_replaces_another_is_noticed(depth: int) -> None:
+    """The number of routes stays the same, however deep it is mounted."""
 
     async def late(websocket: WebSocket) -> None: ...
 
@@ -174,8 +175,8 @@ def test_a_route_that_is_replaced_in_its_place_is_seen(depth: int) -> None:
     assert (found.marked, found.resolve(scope_of(path), "")) == (True, (marked, path))
 
 
-def test_a_route_that_takes_the_place_of_another_in_an_included_router_is_seen() -> None:
-    """There are as many as before."""
+def test_a_route_that_replaces_another_in_an_included_router_is_noticed() -> None:
+    """The number of routes stays the same."""
 
     async def late(websocket: WebSocket) -> None: ...
 
@@ -191,7 +192,7 @@ def test_a_route_that_takes_the_place_of_another_in_an_included_router_is_seen()
 
 
 def test_whether_a_path_has_one_spelling_depends_on_its_convertors() -> None:
-    """``7`` and ``007`` are one number."""
+    """``7`` and ``007`` are the same number."""
     for patterns, literal in ((["/rooms/7"], False), (["/room/7", "/rooms"], True), (["*"], False), ([], True)):
         assert RouteMap(Starlette(routes=ROUTES[:2]), patterns).literal is literal
         assert RouteMap(Starlette(routes=ROUTES[:1]), patterns).literal
@@ -214,16 +215,16 @@ class Failing(Convertor[str]):
         return value
 
 
-def test_a_route_that_fails_is_left_to_the_request(caplog: pytest.LogCaptureFixture) -> None:
-    """Which shows what it does."""
+def test_a_route_whose_match_fails_is_left_to_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    """The request shows what it does."""
     register_url_convertor("failing", Failing())
     caplog.set_level(logging.DEBUG, "wsstab")
     assert where(Starlette(routes=[WebSocketRoute("/{word:failing}", echo)]), "/x") is None
     assert "could not be resolved" in caplog.text
 
 
-def test_applications_in_a_circle_have_an_end() -> None:
-    """Somebody mounts an application in itself."""
+def test_an_application_that_is_mounted_in_itself_is_walked_once() -> None:
+    """The walk ends."""
     app = Starlette(routes=ROUTES[:1])
     for name in ("/again", "/more"):
         app.mount(name, app)
@@ -242,6 +243,6 @@ def test_applications_in_a_circle_have_an_end() -> None:
         ("/api/x", "/api/", "/api/x"),
     ],
 )
-def test_the_relative_path_is_starlettes(path: str, root: str, expected: str) -> None:
-    """Also by the code that stands in for it."""
+def test_the_relative_path_is_that_of_starlette(path: str, root: str, expected: str) -> None:
+    """``get_route_path`` is the reference."""
     assert relative(path, root) == expected

@@ -52,13 +52,13 @@ def stabilised(app: Any, **options: Any) -> WebSocketStabilizer:
     "path", ["/admin", "/admin\n", "//admin", "/admin/", "/admin/\n", "/api/admin", "/api/admin\n"]
 )
 async def test_every_spelling_of_a_path_meets_its_guard(root: str, path: str) -> None:
-    """Whatever the root path; what leads nowhere is refused too."""
+    """This holds for any root path; a path that leads nowhere is refused as well."""
     assert (await knock(stabilised(starlette("/admin", "/open")), path, root)).status == 403
     assert await knock(stabilised(starlette("/admin", "/open")), "/open", root) == ACCEPTED
 
 
-async def test_inside_a_mount_the_path_is_that_behind_it() -> None:
-    """As the routes of the mounted application are written."""
+async def test_inside_a_mount_the_path_is_the_part_behind_the_mount() -> None:
+    """The routes of the mounted application are written in this way."""
     inner = Starlette(
         routes=[WebSocketRoute("/admin", echo)], middleware=[Middleware(WebSocketStabilizer, routes={"/admin": GUARD})]
     )
@@ -67,15 +67,15 @@ async def test_inside_a_mount_the_path_is_that_behind_it() -> None:
         assert await knock(outer, f"{root}/v1/v2/admin", root) == REFUSED
 
 
-async def test_behind_a_host_the_path_is_whole() -> None:
-    """Which takes nothing off it."""
+async def test_behind_a_host_route_the_path_is_whole() -> None:
+    """A host takes nothing off the path."""
     routes = [Host("chat.example.com", app=Router(routes=[WebSocketRoute("/admin", echo)]))]
     assert await knock(stabilised(Starlette(routes=routes)), "/admin") == REFUSED
 
 
 @pytest.mark.parametrize("inside", [True, False])
-async def test_the_root_path_of_fastapi_counts_where_it_is_not_in_the_scope_yet(inside: bool) -> None:
-    """Fastapi puts it there when it is called."""
+async def test_the_root_path_of_fastapi_counts_before_it_is_in_the_scope(inside: bool) -> None:
+    """FastAPI puts it into the scope when it is called."""
     app = FastAPI()
     app.root_path = "/api"
     app.add_api_websocket_route("/admin", echo)
@@ -93,8 +93,8 @@ async def test_an_override_for_the_path_behind_the_root_path_opens_it() -> None:
     assert await knock(app, "/v1/api/public", "/v1/api") == ACCEPTED
 
 
-async def test_where_spellings_differ_the_stricter_holds() -> None:
-    """A pattern that opens the full path does not open what the application routes by another."""
+async def test_of_two_spellings_the_stricter_guard_holds() -> None:
+    """A pattern that opens the full path does not open what the application routes by another path."""
     closed = stabilised(
         starlette("/public", "/{name}"), authorize=nobody, routes={"/api/public": Override(authorize=None)}
     )
@@ -107,7 +107,7 @@ async def test_where_spellings_differ_the_stricter_holds() -> None:
 
 
 async def test_all_guards_of_all_spellings_are_asked() -> None:
-    """In their order, each once; the options are those of the path behind the root path."""
+    """They are asked in their order, each once; the options are those of the path behind the root path."""
     asked: list[str] = []
 
     def noting(word: str) -> Any:
@@ -133,8 +133,8 @@ async def test_all_guards_of_all_spellings_are_asked() -> None:
 
 
 @pytest.mark.parametrize(("names", "status"), [(("ann", "ann"), 101), (("ann", "bob"), 403), ((True, "bob"), 101)])
-async def test_two_guards_may_not_name_it_differently(names: tuple[Any, Any], status: int) -> None:
-    """Whom they name alike comes in under that name."""
+async def test_two_guards_that_give_different_names_refuse(names: tuple[Any, Any], status: int) -> None:
+    """If both give the same name, the connection gets it."""
 
     async def first(scope: Scope) -> Any:
         return names[0]
@@ -147,14 +147,14 @@ async def test_two_guards_may_not_name_it_differently(names: tuple[Any, Any], st
 
 
 @pytest.mark.parametrize(("path", "status"), [("/rooms/7", 403), ("/rooms/007", 403), ("/rooms/8", 101)])
-async def test_a_parameter_that_is_written_otherwise_is_the_same(path: str, status: int) -> None:
-    """As the convertor of its route writes it."""
+async def test_another_spelling_of_a_parameter_meets_the_same_guard(path: str, status: int) -> None:
+    """The convertor of the route decides how the parameter is written."""
     app = stabilised(starlette("/rooms/{number:int}"), routes={"/rooms/7": GUARD})
     assert (await knock(app, path)).status == status
 
 
-def test_without_routes_there_is_nothing_to_look_at() -> None:
-    """And with them a plain path is one look-up, which asks no route."""
+def test_a_plain_path_is_looked_up_without_asking_any_route() -> None:
+    """With patterns in ``routes``, such a path is one look-up."""
     config = WebSocketConfig(routes={"/a": GUARD}).frozen()
 
     class Untouched(WebSocketRoute):
@@ -179,7 +179,7 @@ def test_without_routes_there_is_nothing_to_look_at() -> None:
     ],
 )
 def test_a_path_has_these_spellings(path: str, expected: set[str]) -> None:
-    """One newline, not two: an expression that ends in ``$`` passes over one."""
+    """One newline, not two: an expression that ends in ``$`` ignores one."""
     assert set(spellings([path])) == expected
 
 
@@ -193,7 +193,7 @@ async def guarded(websocket: WebSocket) -> None:
 
 
 async def test_an_endpoint_is_guarded_by_its_own_override() -> None:
-    """Without any pattern, on Starlette and FastAPI, before the door lets it in."""
+    """No pattern is needed, on Starlette and on FastAPI; the guard is asked before the door lets the peer in."""
     app = WebSocketStabilizer(Starlette(routes=[Mount("/v1", routes=[WebSocketRoute("/any/{name}", guarded)])]))
     assert await knock(app, "/v1/any/thing") == REFUSED
     assert app.manager.statistics().refused == {"authorize": 1}
@@ -203,8 +203,8 @@ async def test_an_endpoint_is_guarded_by_its_own_override() -> None:
     assert await knock(fast, "/any") == REFUSED
 
 
-async def test_in_either_order_of_the_decorators() -> None:
-    """FastAPI's gives back what it was given."""
+async def test_the_decorators_of_route_and_override_work_in_either_order() -> None:
+    """FastAPI's decorator returns the function that it was given."""
     fast = FastAPI()
     fast.add_middleware(WebSocketStabilizer)
 
@@ -250,8 +250,8 @@ async def test_the_options_of_an_endpoint_win_and_the_guards_of_both_hold() -> N
     assert again.terms().config is config
 
 
-async def test_combinations_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many endpoints there are."""
+async def test_combined_options_are_cached_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of endpoints does not matter."""
     monkeypatch.setattr("wsstab.routes.routing.MOST_COMBINED", 2)
     routing = Routing(WebSocketConfig().frozen(), starlette())
     for number in range(1, 10):
@@ -269,8 +269,8 @@ def started(app: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
 
 
-def test_a_pattern_without_a_route_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With the paths that there are."""
+def test_a_pattern_that_no_route_can_match_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The line lists the paths that exist."""
     app = stabilised(Starlette(routes=[*starlette("/a/{b}").routes, Route("/admin", lambda request: None)]))
     assert started(app, caplog) == started(app, caplog)[:1]
     assert started(app, caplog) == [
@@ -279,8 +279,8 @@ def test_a_pattern_without_a_route_is_told_of_once(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("pattern", ["/a/*", "*", "/a/7", "*/b", "/mounted/anything"])
-def test_a_pattern_with_a_route_is_not(pattern: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Nor is one that a mounted application may know."""
+def test_a_pattern_that_a_route_can_match_is_not_reported(pattern: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is a pattern that a mounted application may serve."""
 
     async def bare(scope: Scope, receive: Any, send: Any) -> None: ...
 
@@ -289,8 +289,8 @@ def test_a_pattern_with_a_route_is_not(pattern: str, caplog: pytest.LogCaptureFi
     assert started(stabilised(app, routes={pattern: GUARD}), caplog) == []
 
 
-def test_many_paths_are_not_all_named(caplog: pytest.LogCaptureFixture) -> None:
-    """And no more pairs are compared than are worth a warning."""
+def test_the_line_about_a_pattern_names_only_some_of_many_paths(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor are more pairs compared than a warning is worth."""
     paths = [f"/path{number}" for number in range(30)]
     (line,) = started(stabilised(starlette(*paths)), caplog)
     assert line.endswith("/path9, and 20 more (without the root path)")
@@ -298,8 +298,8 @@ def test_many_paths_are_not_all_named(caplog: pytest.LogCaptureFixture) -> None:
     assert started(stabilised(starlette(*paths * 400)), caplog) == []
 
 
-def test_of_an_application_without_routes_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """It has paths that nobody knows; an empty one has none."""
+def test_an_application_of_unknown_paths_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """An empty Starlette application has no path at all, so its patterns are reported."""
 
     async def bare(scope: Scope, receive: Any, send: Any) -> None:
         assert scope["type"] == "lifespan"
@@ -313,7 +313,7 @@ def test_of_an_application_without_routes_nothing_is_said(caplog: pytest.LogCapt
     assert "there are: none" in line
 
 
-def test_fastapis_own_root_path_may_stand_in_front(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pattern_may_begin_with_fastapi_s_own_root_path(caplog: pytest.LogCaptureFixture) -> None:
     """It is known at the start."""
     app = FastAPI()
     app.root_path = "/api"
@@ -322,7 +322,7 @@ def test_fastapis_own_root_path_may_stand_in_front(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_close_of_a_guard_is_the_answer() -> None:
-    """In its own words, whichever spelling it is for."""
+    """It is answered with the guard's own code and reason, whichever spelling it guards."""
 
     async def ban(scope: Scope) -> Close:
         return Close(4403, "banned", status=401)
