@@ -266,8 +266,8 @@ def test_a_field_with_a_reserved_name_gets_an_underscore() -> None:
     assert {line["sentence"], *(line[f"{name}_"] for name in names if name != "sentence")} == {"mine"}
 
 
-def test_a_line_below_the_level_is_not_made() -> None:
-    """Debug lines cost nothing in production."""
+def test_a_line_below_the_level_is_not_written() -> None:
+    """DEBUG lines do not appear at INFO."""
     stream = io.StringIO()
     configure_logging("INFO", stream=stream)
     StructuredLogger(get_logger()).log_heartbeat("sent", "ann")
