@@ -95,8 +95,13 @@ class Stand:
         self.wire = SessionWire(self.session)
         self.told: list[object] = []
         self.wire.on_blocked = lambda: self.told.append("blocked")
-        self.wire.on_writable = lambda: self.told.append("writable")
+        self.wire.on_writable = self._go_on
         self.wire.on_pong = self.told.append
+
+    def _go_on(self) -> None:
+        self.wire.pump()
+        if self.wire.writable:
+            self.told.append("writable")
 
     def attach(self, received: int = 0) -> RecordingWire:
         """The next carrier is accepted."""
@@ -310,3 +315,16 @@ def test_a_goodbye_leaves_behind_everything_else() -> None:
     assert carrier.sent[1:] == ["a", "b", str(Bye(1000))]
     stand.session.end()
     assert (stand.session.state, stand.wire.is_open()) == (SessionState.OVER, False)
+
+
+def test_a_session_without_a_peer_goes_on_by_itself() -> None:
+    """Its handler has ended, and the client still has to get the rest."""
+    session = Session("s1", "n" * 22, 1, Handed(), OutboundQueue(None, 10, "close"), max_messages=1, max_bytes=1000)
+    wire, carrier = SessionWire(session), RecordingWire()
+    session._queue.put(Outgoing("a"))
+    session._queue.put(Outgoing("b"))
+    session.handler_ended(Bye(1000))
+    wire.attach(carrier, 0, HELLO)
+    assert carrier.sent[1:] == ["a"]
+    wire.hear(ack(1), 0.0)
+    assert carrier.sent[1:] == ["a", "b", str(Bye(1000))]

@@ -39,6 +39,8 @@ class SessionWire(Wire):
         super().__init__()
         self.session = session
         self.writable = False
+        # Whoever stands above goes on in its own way; a session whose handler has ended stands alone.
+        self.on_writable = self.pump
         self.carrier: Wire | None = None
         # One of each kind: a newer one says more, and a peer that reads nothing must not make it grow.
         self._owed: dict[type, Outgoing] = {}
@@ -62,12 +64,12 @@ class SessionWire(Wire):
         self.session.attach(received)
         self.carrier = carrier
         self.context = carrier.context
-        carrier.on_writable = self._carrier_writable
-        carrier.on_blocked = self._carrier_blocked
+        carrier.on_writable = self._go_on
+        carrier.on_blocked = self._look
         carrier.on_pong = self._native_pong
         self._owed = {Hello: Outgoing(str(hello))}
         self._pinged = None
-        self._carrier_writable()
+        self._go_on()
 
     def detach_carrier(self) -> None:
         """The carrier is gone, or a newer one is about to be attached."""
@@ -78,13 +80,8 @@ class SessionWire(Wire):
             carrier.detach()
         self._look()
 
-    def _carrier_writable(self) -> None:
-        self.pump()
-        if self.writable:
-            self.on_writable()
-
-    def _carrier_blocked(self) -> None:
-        self._look()
+    def _go_on(self) -> None:
+        self.on_writable()
 
     def _native_pong(self, payload: bytes) -> None:
         self.on_pong(payload)
@@ -127,21 +124,28 @@ class SessionWire(Wire):
             pinged, self._pinged = self._pinged, None
             self.on_pong(pinged)
         # An acknowledgement may have made room in the window.
-        self._carrier_writable()
+        self._go_on()
 
     # What leaves.
 
     def pump(self) -> None:
         """Hand to the carrier what it takes now: control messages, then what the session says, in parts."""
-        carrier = self.carrier
-        while carrier is not None and carrier.writable and carrier.is_open():
-            owed = list(self._owed.values())
-            self._owed.clear()
-            messages = owed or self.session.next(PART)
-            if not messages:
-                break
+        self._pay()
+        while (carrier := self._taking()) is not None and (messages := self.session.next(PART)):
             carrier.write(Block(messages))
         self._look()
+
+    def _pay(self) -> None:
+        """Hand to the carrier the control messages that are owed, if it takes anything."""
+        if self._owed and (carrier := self._taking()) is not None:
+            owed = list(self._owed.values())
+            self._owed.clear()
+            carrier.write(Block(owed))
+
+    def _taking(self) -> Wire | None:
+        """The carrier, if it takes messages now."""
+        carrier = self.carrier
+        return carrier if carrier is not None and carrier.writable and carrier.is_open() else None
 
     def write(self, block: Block) -> None:
         """Hand over new messages, which the caller has counted; they get their numbers now."""
@@ -167,7 +171,8 @@ class SessionWire(Wire):
 
     def _owe(self, message: Ack | Ping | Pong) -> None:
         self._owed[type(message)] = Outgoing(str(message))
-        self.pump()
+        self._pay()
+        self._look()
 
     def _look(self) -> None:
         """Note whether a new message would be taken, and tell the peer when that ends."""
