@@ -266,12 +266,26 @@ def test_a_field_with_a_reserved_name_gets_an_underscore() -> None:
     assert {line["sentence"], *(line[f"{name}_"] for name in names if name != "sentence")} == {"mine"}
 
 
-def test_a_line_below_the_level_is_not_written() -> None:
-    """DEBUG lines do not appear at INFO."""
+def test_no_record_is_made_for_a_line_below_the_level() -> None:
+    """At INFO, a DEBUG line costs no record and is not written."""
+    made: list[str] = []
+    factory = logging.getLogRecordFactory()
+
+    def noting(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = factory(*args, **kwargs)
+        made.append(record.getMessage())
+        return record
+
     stream = io.StringIO()
     configure_logging("INFO", stream=stream)
-    StructuredLogger(get_logger()).log_heartbeat("sent", "ann")
-    assert stream.getvalue() == ""
+    logging.setLogRecordFactory(noting)
+    try:
+        StructuredLogger(get_logger()).log_heartbeat("sent", "ann")
+        assert (made, stream.getvalue()) == ([], "")
+        StructuredLogger(get_logger()).log_connection("opened", "ann")
+        assert made == ["connection opened: 'ann'"]
+    finally:
+        logging.setLogRecordFactory(factory)
 
 
 def test_a_client_id_can_neither_forge_a_line_nor_act_as_a_format() -> None:

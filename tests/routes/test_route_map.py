@@ -86,9 +86,10 @@ def test_a_request_leads_to_an_endpoint(path: str, root_path: str, expected: Any
 
 def test_resolving_a_path_does_not_change_the_scope() -> None:
     """The application gets the scope afterwards."""
-    scope = {**scope_of("/acme/service/v2/outer/in/inner/x"), "path_params": {}}
+    scope = {**scope_of("/api/acme/service/v2/outer/in/inner/x"), "path_params": {}}
     before = deepcopy(scope)
-    RouteMap(Starlette(routes=ROUTES)).resolve(scope, "")
+    # The root path differs from that of the scope, so that writing it into the scope would show.
+    assert RouteMap(Starlette(routes=ROUTES)).resolve(scope, "/api") is not None
     assert scope == before
 
 
@@ -128,8 +129,8 @@ def test_the_root_path_of_fastapi_replaces_that_of_the_scope() -> None:
     assert where(mounted, "/v2/outer/in/inner/x") == (echo, "/v2/v2/outer/in/inner/x")
 
 
-def test_an_endpoint_with_an_override_is_found_wherever_it_is() -> None:
-    """Also if it was added later, in a router that is included."""
+def test_an_endpoint_whose_override_was_added_later_is_found() -> None:
+    """Also in a router that is included."""
 
     class Own(WebSocketEndpoint):
         pass
@@ -215,8 +216,8 @@ class Failing(Convertor[str]):
         return value
 
 
-def test_a_route_whose_match_fails_is_left_to_the_request(caplog: pytest.LogCaptureFixture) -> None:
-    """The request shows what it does."""
+def test_a_route_whose_convertor_raises_is_logged_and_skipped(caplog: pytest.LogCaptureFixture) -> None:
+    """The request itself then shows the error."""
     register_url_convertor("failing", Failing())
     caplog.set_level(logging.DEBUG, "wsstab")
     assert where(Starlette(routes=[WebSocketRoute("/{word:failing}", echo)]), "/x") is None
@@ -224,7 +225,7 @@ def test_a_route_whose_match_fails_is_left_to_the_request(caplog: pytest.LogCapt
 
 
 def test_an_application_that_is_mounted_in_itself_is_walked_once() -> None:
-    """The walk ends."""
+    """Otherwise the walk would never end."""
     app = Starlette(routes=ROUTES[:1])
     for name in ("/again", "/more"):
         app.mount(name, app)

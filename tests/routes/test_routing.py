@@ -298,8 +298,8 @@ def test_the_line_about_a_pattern_names_only_some_of_many_paths(caplog: pytest.L
     assert started(stabilised(starlette(*paths * 400)), caplog) == []
 
 
-def test_an_application_of_unknown_paths_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """An empty Starlette application has no path at all, so its patterns are reported."""
+def test_a_pattern_is_not_reported_if_the_paths_are_unknown(caplog: pytest.LogCaptureFixture) -> None:
+    """An application that is not Starlette may answer any path."""
 
     async def bare(scope: Scope, receive: Any, send: Any) -> None:
         assert scope["type"] == "lifespan"
@@ -309,6 +309,10 @@ def test_an_application_of_unknown_paths_is_not_reported(caplog: pytest.LogCaptu
         await send({"type": "lifespan.shutdown.complete"})
 
     assert started(stabilised(bare), caplog) == []
+
+
+def test_a_pattern_is_reported_if_the_application_has_no_routes(caplog: pytest.LogCaptureFixture) -> None:
+    """An empty Starlette application answers no path at all."""
     (line,) = started(stabilised(Starlette()), caplog)
     assert "there are: none" in line
 
