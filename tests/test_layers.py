@@ -43,8 +43,8 @@ FLOORS = {
     "hub.drain hub.drain_endpoint hub.eviction hub.hub hub.loops hub.names hub.opening hub.plain hub.probing hub.rooms "
     "hub.scopes hub.second_look hub.serving hub.sessions hub.subscribers hub.tokens hub.unfinished",
     "7 manager": "manager",
-    "8 edge": "middleware exporters exporters.logs __init__ client client.actions client.backoff client.endings "
-    "client.heartbeat client.life client.machine client.negotiation client.outbox client.states",
+    "8 edge": "middleware exporters exporters.logs __init__ client client.actions client.backoff client.connection "
+    "client.endings client.heartbeat client.life client.machine client.negotiation client.outbox client.states",
 }
 """Every module of the package, from the bottom to the top."""
 
@@ -56,6 +56,7 @@ THIRD_PARTIES = {
     "hypercorn": "signals.hypercorn wires.hypercorn.stream",
     "trio": "loop.tasks signals.hypercorn",
     "uvicorn": "wires.uvicorn.protocol",
+    "websockets": "client.connection",
     "wsproto": "wires.hypercorn.peer wires.hypercorn.stream wires.wsproto",
 }
 """Third-party packages, and the modules that may import them."""
