@@ -197,7 +197,7 @@ def test_rest_stops_the_ticks_only_when_no_deadline_is_left() -> None:
 
 
 def test_after_a_rest_the_clock_has_all_the_time_that_passed() -> None:
-    """Nobody was waiting, so no lag must be forgiven."""
+    """Nobody was waiting, so there is no lag to forgive."""
     loop, timekeeper = build()
     timekeeper.wake()
     timekeeper.rest()

@@ -352,7 +352,7 @@ def test_a_message_sent_while_the_writer_pauses_joins_the_current_pass() -> None
     at.say("3")
     at.work()
     assert all(peer.texts == ["1", "2", "3"] for peer in at.peers)
-    # Who had 1 alone gets both others in one write; so many different blocks there are, and no more.
+    # Peers that got 1 alone get 2 and 3 in one write, so there are five distinct blocks in all.
     assert {len(peer.sender.blocks) for peer in visited} == {2}
     assert len({id(block) for peer in at.peers for block in peer.sender.blocks}) == 5
 
@@ -723,7 +723,7 @@ class EveryPeerGetsItsMessages(RuleBasedStateMachine):
 
     @precondition(lambda self: hasattr(self, "at"))
     @invariant()
-    def nobody_has_anything_else(self) -> None:
+    def each_peer_has_a_prefix_of_its_messages(self) -> None:
         for peer, expected in self.expected.items():
             assert peer.texts == expected[: len(peer.texts)]
 
