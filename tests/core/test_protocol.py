@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsstab.core.protocol import (
@@ -32,6 +32,9 @@ from wsstab.core.protocol import (
 NEXT = "AAAAAAAAAAAAAAAAAAAA-_"
 SESSION = "s" * 48
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A slow machine is no failure."""
+
 names = st.text("abcXYZ019-_", min_size=1, max_size=48)
 nexts = st.text("abcXYZ019-_", min_size=22, max_size=22)
 numbers = st.integers(0, LARGEST_NUMBER)
@@ -56,6 +59,7 @@ def test_the_three_offers(token: str, offer: Offer) -> None:
     assert str(offer) == token
 
 
+@PATIENT
 @given(st.builds(Offer, attempts, nexts) | st.builds(Offer, attempts, st.none() | nexts, names, numbers))
 def test_every_offer_survives_the_journey(offer: Offer) -> None:
     """No offer is longer than 140 bytes, and all of its characters are allowed in a token (RFC 9110 section 5.6.2)."""
@@ -98,6 +102,7 @@ def test_a_malformed_offer_is_not_an_offer(token: str) -> None:
     assert parse_offer(token) is None
 
 
+@PATIENT
 @given(st.text(max_size=200) | st.text("wsstab.newrum0123456789", max_size=200))
 def test_no_text_harms_the_parser_of_offers(token: str) -> None:
     """A text that it takes for an offer is spelt as that offer is."""
@@ -200,6 +205,7 @@ def test_each_message_as_text(message: Control, text: str) -> None:
     assert parse_control(ESCAPE + text) == message
 
 
+@PATIENT
 @given(hellos | byes | st.builds(lambda kind, number: kind(number), counts, numbers))
 def test_every_message_survives_the_journey(message: Control) -> None:
     """What one side builds, the other understands."""
@@ -341,6 +347,7 @@ almost_messages = st.builds(
 )
 
 
+@PATIENT
 @given(st.text(max_size=100) | json_values.map(json.dumps) | almost_messages)
 def test_no_text_harms_the_parser_of_messages(text: str) -> None:
     """It returns a message, or nothing, or raises the one error."""
@@ -365,6 +372,7 @@ def test_data_that_begins_with_the_escape_gets_one_more(data: str, travels: str)
     assert not is_control(travels)
 
 
+@PATIENT
 @given(st.text() | st.text(ESCAPE + "a"))
 def test_no_data_is_taken_for_a_control_message(data: str) -> None:
     """Whatever an application sends arrives as it was."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -145,3 +146,4 @@ class AgainstAList(RuleBasedStateMachine):
 
 
 TestAgainstAList = AgainstAList.TestCase
+TestAgainstAList.settings = settings(deadline=None, max_examples=60)
