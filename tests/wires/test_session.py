@@ -292,7 +292,7 @@ def test_a_carrier_that_has_left_gets_nothing_more() -> None:
     stand.say("a")
     carrier.left = True
     carrier.resume()
-    assert carrier.sent[1:] == []
+    assert (carrier.sent[1:], stand.wire.writable) == ([], False)
     assert stand.attach().sent[1:] == ["a"]
 
 

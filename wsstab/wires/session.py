@@ -80,6 +80,8 @@ class SessionWire(Wire):
             carrier.detach()
         self._look()
 
+    # What the peer above wants to hear of is decided when it happens, and not when a carrier is attached.
+
     def _go_on(self) -> None:
         self.on_writable()
 
@@ -176,8 +178,7 @@ class SessionWire(Wire):
 
     def _look(self) -> None:
         """Note whether a new message would be taken, and tell the peer when that ends."""
-        carrier = self.carrier
-        writable = carrier is not None and carrier.writable and self.session.has_room
+        writable = self._taking() is not None and self.session.has_room
         was, self.writable = self.writable, writable
         if was and not writable:
             self.on_blocked()
