@@ -108,6 +108,14 @@ def test_a_wheel_built_from_the_source_distribution_has_the_same_files(
     assert "wsstab/py.typed" in wheel.namelist()
 
 
+def test_the_wheel_has_the_test_vectors_of_the_protocol(wheel: zipfile.ZipFile) -> None:
+    """Other clients run them, so they come with the package."""
+    folder = "wsstab/client/vectors/"
+    packed = {name.removeprefix(folder): wheel.read(name) for name in wheel.namelist() if name.startswith(folder)}
+    assert packed == {path.name: path.read_bytes() for path in (ROOT / folder).iterdir()}
+    assert set(packed) == {"README.md", "client.json", "messages.json", "server.json"}
+
+
 def test_the_description_has_no_link_that_an_index_cannot_follow(description: str) -> None:
     """Links to files become names, pictures too; links to headings of the same page stay."""
     targets = TARGET.findall(description)
