@@ -31,26 +31,10 @@ SERVER = read("server.json")
 KINDS = ("do", "tell", "decide")
 """What an action may be."""
 
-AFTER_BYE = "the wire of a session goes on to ping and to answer behind a bye"
-DISAGREEING = {
-    "After a bye a server answers no ping": AFTER_BYE,
-    "After a bye a server does not ping": AFTER_BYE,
-    "After a bye a server does not acknowledge": AFTER_BYE,
-}
-"""Vectors that show what the protocol says, and why the machines do something else so far."""
-
 
 def by_name(vectors: list[Json]) -> pytest.MarkDecorator:
     """A parameter for each vector, with its name as id."""
-    return pytest.mark.parametrize(
-        "vector", [pytest.param(each, id=each["name"], marks=expected(each)) for each in vectors]
-    )
-
-
-def expected(vector: Json) -> list[pytest.MarkDecorator]:
-    """Whether a vector is known to fail."""
-    why = DISAGREEING.get(vector["name"])
-    return [] if why is None else [pytest.mark.xfail(reason=why, raises=AssertionError)]
+    return pytest.mark.parametrize("vector", [pytest.param(each, id=each["name"]) for each in vectors])
 
 
 # The files.

@@ -229,6 +229,11 @@ class Session:
         return f"<Session [{self.state.name.lower()} | {self.received} received, {self._handed.messages} sent]>"
 
     @property
+    def said_goodbye(self) -> bool:
+        """Whether the goodbye was handed to the attached carrier, so that nothing may follow on it."""
+        return self._goodbye_said
+
+    @property
     def lost(self) -> int:
         """How many messages policies have dropped before they got a number."""
         return self._queue.dropped

@@ -172,9 +172,10 @@ class SessionWire(Wire):
         return True
 
     def _owe(self, message: Ack | Ping | Pong) -> None:
-        self._owed[type(message)] = Outgoing(str(message))
-        self._pay()
-        self._look()
+        if not self.session.said_goodbye:
+            self._owed[type(message)] = Outgoing(str(message))
+            self._pay()
+            self._look()
 
     def _look(self) -> None:
         """Note whether a new message would be taken, and tell the peer when that ends."""
