@@ -293,9 +293,9 @@ def test_the_goodbye_comes_behind_everything() -> None:
     stand = attached(max_messages=1)
     stand.say("a", "b")
     stand.session.handler_ended(BYE)
-    assert stand.leaves() == []
+    assert (stand.leaves(), stand.session.said_goodbye) == ([], False)
     stand.session.hear_ack(1)
-    assert stand.leaves() == ["b", str(BYE)]
+    assert (stand.leaves(), stand.session.said_goodbye) == (["b", str(BYE)], True)
     assert stand.leaves() == []
     assert stand.resume(1) == ["b", str(BYE)]
 

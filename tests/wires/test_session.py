@@ -317,6 +317,19 @@ def test_a_goodbye_leaves_behind_everything_else() -> None:
     assert (stand.session.state, stand.wire.is_open()) == (SessionState.OVER, False)
 
 
+def test_nothing_follows_a_goodbye() -> None:
+    """Neither an answer nor a ping: the client is about to close."""
+    stand = Stand()
+    carrier = stand.attach()
+    stand.session.handler_ended(Bye(1000))
+    stand.wire.pump()
+    for _ in range(3):
+        stand.wire.hear(text("a"), 0.0)
+    stand.wire.hear(text(ESCAPE + '{"t":"ping","h":0}'), 0.0)
+    stand.wire.ping(b"1111")
+    assert carrier.sent[1:] == [str(Bye(1000))]
+
+
 def test_a_session_without_a_peer_goes_on_by_itself() -> None:
     """Its handler has ended, and the client still has to get the rest."""
     session = Session("s1", "n" * 22, 1, Handed(), OutboundQueue(None, 10, "close"), max_messages=1, max_bytes=1000)
