@@ -13,6 +13,7 @@ import pytest
 from tests.client.reference_server import reference_server
 from wsstab.client import actions
 from wsstab.client.connection import ClientClosedError, connect
+from wsstab.client.heartbeat import Timeouts
 from wsstab.client.states import ClientState
 from wsstab.core.protocol import Outcome
 
@@ -216,6 +217,53 @@ async def test_a_callback_that_fails_is_logged_and_harms_nothing(caplog: pytest.
         await websocket.send("a")
         assert await websocket.recv() == "1:a"
     assert "a callback failed" in caplog.text
+
+
+async def test_attempts_that_are_given_up_leave_nothing() -> None:
+    """A server that never answers a handshake is asked again and again."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(silent, "127.0.0.1", 0)
+    url = f"ws://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
+    client = connect(url, timeouts=Timeouts(handshake=0.05), **QUICK)
+    async with listener:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.__aenter__)
+            await until(lambda: client._machine.attempt >= 5)
+            connection = client._connection
+            assert connection is not None
+            # The newest, and one that is just being cancelled.
+            assert len(connection._carriers) <= 2
+            group.cancel_scope.cancel()
+        await until(lambda: not connection._carriers and not connection._tasks)
+
+
+async def test_unread_messages_are_bounded_and_do_not_hold_up_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound nothing is read, until the application closes."""
+    monkeypatch.setattr("wsstab.client.connection.MOST_UNREAD", 5)
+    async with reference_server() as server, connect(server.url) as websocket:
+        for number in range(50):
+            await websocket.send(str(number))
+        await until(lambda: len(websocket._inbox) == 5)
+        await until(lambda: len(server.hosts[0].heard) == 50)
+        assert len(websocket._inbox) == 5
+        assert [await websocket.recv() for _ in range(20)] == [f"1:{number}" for number in range(20)]
+        with anyio.fail_after(5):
+            await websocket.close()
+
+
+async def test_unread_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few large messages count as many small ones."""
+    monkeypatch.setattr("wsstab.client.connection.MOST_UNREAD_BYTES", 1000)
+    async with reference_server() as server, connect(server.url) as websocket:
+        for _ in range(6):
+            await websocket.send("x" * 600)
+        await until(lambda: len(server.hosts[0].heard) == 6)
+        await until(lambda: len(websocket._inbox) == 2)
+        assert [len(await websocket.recv()) for _ in range(6)] == [602] * 6
 
 
 async def test_nothing_is_left_behind() -> None:

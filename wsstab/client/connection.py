@@ -18,6 +18,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -40,7 +41,8 @@ Url: TypeAlias = str | Callable[[], str | Awaitable[str]]
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 
 MOST_UNREAD = 1000
-"""Messages that wait for the application; beyond it nothing is read, so that TCP slows the server down."""
+MOST_UNREAD_BYTES = 4 * 1024 * 1024
+"""What waits for the application; beyond it nothing is read, so that TCP slows the server down."""
 
 
 class ClientClosedError(Exception):
@@ -86,9 +88,11 @@ class ClientConnection:
         headers: Headers,
         on_event: Callable[[Action], object] | None,
         timeouts: Timeouts,
+        max_size: int | None,
     ) -> None:
         self._machine = machine
         self._timeouts = timeouts
+        self._max_size = max_size
         self._url = url
         self._headers = headers
         self._on_event = on_event
@@ -97,11 +101,13 @@ class ClientConnection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._inbox: deque[Message] = deque()
+        self._unread = 0
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self._room = asyncio.Event()
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
+        self._closing = False
         self._end: actions.Closed | None = None
         self._outcome: Outcome | None = None
         self._protocol: str | None = None
@@ -135,8 +141,10 @@ class ClientConnection:
                 raise ClientClosedError(self._end.code, self._end.reason)
             self._arrived.clear()
             await self._arrived.wait()
+        message = self._inbox.popleft()
+        self._unread -= len(message)
         self._taken.set()
-        return self._inbox.popleft()
+        return message
 
     async def send(self, message: Message) -> None:
         """Send a message. Without a carrier it is kept; while too much is unacknowledged, this waits.
@@ -171,6 +179,9 @@ class ClientConnection:
             ValueError: another code, or a longer reason.
         """
         self._do(self._machine.close(self._loop.time(), code, reason))
+        # The answer comes behind what nobody may read any more.
+        self._closing = True
+        self._taken.set()
         await self._closed.wait()
 
     def reconnect(self) -> None:
@@ -226,6 +237,7 @@ class ClientConnection:
                 carrier_of.put(action)
         elif isinstance(action, actions.Deliver):
             self._inbox.append(action.message)
+            self._unread += len(action.message)
             self._arrived.set()
         else:
             self._tell(action)
@@ -277,12 +289,11 @@ class ClientConnection:
 
     async def _carrier_heard(self, attempt: int, message: Message) -> None:
         self._do(self._machine.heard(attempt, message, self._loop.time()))
-        while len(self._inbox) >= MOST_UNREAD:
+        while not self._closing and (len(self._inbox) >= MOST_UNREAD or self._unread >= MOST_UNREAD_BYTES):
             self._taken.clear()
             await self._taken.wait()
 
     def _carrier_ended(self, attempt: int, code: int | None, reason: str, clean: bool) -> None:
-        self._carriers.pop(attempt, None)
         self._do(self._machine.ended(attempt, code, reason, clean, self._loop.time()))
 
 
@@ -312,6 +323,13 @@ class Carrier:
 
     async def run(self) -> None:
         """Connect, then read to the end."""
+        try:
+            await self._run()
+        finally:
+            # Also if it was cancelled in its handshake: attempts come without end.
+            self._client._carriers.pop(self._attempt, None)
+
+    async def _run(self) -> None:
         websocket = await self._open()
         if websocket is None:
             self._client._carrier_ended(self._attempt, None, "", False)
@@ -340,17 +358,18 @@ class Carrier:
         """The WebSocket; ``None`` if the handshake failed."""
         from websockets.asyncio import client
         from websockets.exceptions import WebSocketException
+        from websockets.typing import Subprotocol
 
         try:
             url, headers = await self._client._target()
             return await client.connect(
                 url,
-                subprotocols=list(self._subprotocols) or None,  # type: ignore[arg-type]
+                subprotocols=[Subprotocol(each) for each in self._subprotocols] or None,
                 additional_headers=dict(headers),
                 # The machine has deadlines and pings of its own.
                 open_timeout=None,
                 ping_interval=None,
-                max_size=None,
+                max_size=self._client._max_size,
                 close_timeout=self._client._timeouts.close,
             )
         except (OSError, WebSocketException, EOFError) as error:
@@ -387,6 +406,7 @@ class connect:
         min_delay: seconds below which the delay before the next attempt is drawn at first; 0.5.
         max_delay: seconds below which it is drawn after many failures; 20.
         timeouts: how long the server may take; see `Timeouts`.
+        max_size: bytes of the largest message of the server, as in ``websockets``; 1 MiB. ``None`` for no limit.
 
     Raises:
         ImportError: the ``websockets`` library is missing.
@@ -405,15 +425,15 @@ class connect:
         min_delay: float = 0.5,
         max_delay: float = 20.0,
         timeouts: Timeouts | None = None,
+        max_size: int | None = 1024 * 1024,
     ) -> None:
-        try:
-            import websockets.asyncio.client  # noqa: F401
-        except ImportError as error:
-            raise ImportError("wsstab.client needs the websockets library: pip install websockets") from error
+        if find_spec("websockets") is None:
+            raise ImportError("wsstab.client needs the websockets library: pip install websockets")
         self._url = url
         self._headers: Headers = {} if headers is None else headers
         self._on_event = on_event
         self._timeouts = timeouts or Timeouts()
+        self._max_size = max_size
         self._machine = ClientMachine(
             lambda: secrets.token_urlsafe(16),
             random.random,
@@ -427,7 +447,9 @@ class connect:
         self._connection: ClientConnection | None = None
 
     async def __aenter__(self) -> ClientConnection:
-        self._connection = ClientConnection(self._machine, self._url, self._headers, self._on_event, self._timeouts)
+        self._connection = ClientConnection(
+            self._machine, self._url, self._headers, self._on_event, self._timeouts, self._max_size
+        )
         try:
             await self._connection._begin()
         except BaseException:
