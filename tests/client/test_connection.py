@@ -230,15 +230,15 @@ async def test_attempts_that_are_given_up_leave_nothing() -> None:
     url = f"ws://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
     client = connect(url, timeouts=Timeouts(handshake=0.05), **QUICK)
     async with listener:
-        async with anyio.create_task_group() as group:
-            group.start_soon(client.__aenter__)
-            await until(lambda: client._machine.attempt >= 5)
-            connection = client._connection
-            assert connection is not None
-            # The newest, and one that is just being cancelled.
-            assert len(connection._carriers) <= 2
-            group.cancel_scope.cancel()
-        await until(lambda: not connection._carriers and not connection._tasks)
+        connecting = asyncio.get_running_loop().create_task(client.__aenter__())
+        await until(lambda: client._machine.attempt >= 5)
+        connection = client._connection
+        assert connection is not None
+        # The newest, and one that is just being cancelled.
+        assert len(connection._carriers) <= 2
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        assert (connection._carriers, connection._tasks) == ({}, set())
 
 
 async def test_unread_messages_are_bounded_and_do_not_hold_up_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
