@@ -75,7 +75,11 @@ def commanded(variant: Variant, command: str, workers: int = 1, **drain: Any) ->
     plan = {"timeout": 8.0, "batch_size": 4, "interval": 0.1, **drain}
     server = Commanded(variant, command, {"drain": plan})
     with server, Crowd(server.address) as crowd:
-        eventually(lambda: server.lifespans == (workers, 0), within=60)
+        try:
+            eventually(lambda: server.lifespans == (workers, 0), within=15)
+        except AssertionError:
+            # Once in a while a second worker of hypercorn on trio does not say that it has started.
+            raise AssertionError(f"{server.lifespans} of {workers} workers have started:\n{server.log}") from None
         if variant.server == "granian":
             # Between its lifespan and its loop a worker of granian loses a signal, even without the middleware.
             eventually(lambda: server.log.count("Started worker-") == workers, within=15)
